@@ -1,0 +1,30 @@
+/**
+ * Canonical JSON (RFC 8785): one text per value, so that a digest or a hash names the value.
+ *
+ * Refuses what JSON cannot carry faithfully (undefined, NaN, Infinity, lone surrogates) instead of
+ * dropping it: a digest over a silently changed value would bind people to something they never saw.
+ */
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+export type JsonObject = { [key: string]: Json };
+
+export function canonicalJson(value: Json): string {
+  if (value === null || typeof value === 'boolean') return JSON.stringify(value);
+  if (typeof value === 'number') {
+    if (!Number.isFinite(value)) throw new RangeError('canonical JSON has no NaN or Infinity');
+    return JSON.stringify(value);
+  }
+  if (typeof value === 'string') {
+    if (!value.isWellFormed()) throw new RangeError('canonical JSON has no lone surrogates');
+    return JSON.stringify(value);
+  }
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  // RFC 8785 3.2.3: sorted by UTF-16 code units, which is what `<` on strings compares.
+  const members = Object.keys(value)
+    .sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))
+    .map((key) => {
+      const member = value[key];
+      if (member === undefined) throw new RangeError(`canonical JSON has no undefined (at ${key})`);
+      return `${canonicalJson(key)}:${canonicalJson(member)}`;
+    });
+  return `{${members.join(',')}}`;
+}
