@@ -1,0 +1,13 @@
+/**
+ * The migrations, oldest first. Forward only: a migration that has been released is never edited (its checksum is
+ * stored where it ran), a mistake is mended by the next one.
+ */
+import { migration0001 } from './0001-ledger.ts';
+
+export interface Migration {
+  /** Four digits and a name; the list is in this order. */
+  readonly id: string;
+  readonly sql: string;
+}
+
+export const migrations: readonly Migration[] = [migration0001];
