@@ -1,0 +1,58 @@
+/**
+ * What every evaluator promises: one attempt of one evaluation of one checkpoint, and an outcome.
+ *
+ * `run` never throws for what an evaluator or a network does; a throw is a fault of Interlock itself.
+ * Fails toward inconclusive: whatever was not clearly reported is `failed` with a fixed code.
+ * Outcomes carry no output of the child and no body of an answer, but the result itself, which is untrusted
+ * until the domain has parsed it (domain/native-result).
+ * Not here: attempts and backoff (domain/run), what a score means (domain/levels).
+ */
+export interface EvaluationRequest {
+  evaluationId: string;
+  attempt: number;
+  runId: string;
+  checkpointId: string;
+  evaluation: string;
+  variant: string;
+  modelUri: string;
+  endpoint?: string;
+  effectiveCompute: string;
+  variantEnv: Record<string, string>;
+  /** Extra samples asked for, on top of the first ones, because the level was too close to call. */
+  topUp?: number;
+  callbackUrl: string;
+}
+
+/** Why there is no clean result. Fixed codes: they go to the ledger, to alerts and to metric labels. */
+export const FAILURE_REASONS = [
+  'exit-nonzero', // the program ended by itself with another code than 0, or by a signal not ours
+  'timed-out', // the executor's time was up; everything it started was killed
+  'output-too-large', // over a cap: output stream, result file or answer
+  'no-result', // ended well, but wrote no result file and no JSON line
+  'unreadable-result', // wrote something that is not strict JSON in UTF-8
+  'spawn-failed', // the program could not be started
+  'model-uri-refused', // a local path outside models.roots
+  'argument-refused', // a placeholder's value would be read as an option, or was never reported
+  'not-configured', // a secret or variable the policy names is not set
+  'target-refused', // the address is not on the outbound allow list
+  'http-status', // the answer was neither a result nor an acceptance
+  'unreachable', // no connection, or it broke
+  'cancelled', // Interlock called it off: a halt, a shutdown, a superseded attempt
+] as const;
+export type FailureReason = (typeof FAILURE_REASONS)[number];
+
+export type EvaluatorOutcome =
+  | { kind: 'reported'; result: unknown }
+  | { kind: 'dispatched' }
+  | {
+      kind: 'failed';
+      reason: FailureReason;
+      /** Safe short text such as `exit code 3`; never text from the evaluator. */
+      detail?: string;
+      /** What was written all the same: it never clears anything, but a score at a threshold still trips. */
+      result?: unknown;
+    };
+
+export interface Evaluator {
+  run(request: EvaluationRequest, signal: AbortSignal): Promise<EvaluatorOutcome>;
+}
