@@ -1,0 +1,348 @@
+/**
+ * The `command` executor: one attempt is one program, without a shell, in a process group of its own.
+ *
+ * Guarantees: the program gets the declared environment and nothing else; whatever way it ends (by itself, by
+ * its timeout, by `signal`, by flooding its output) everything it started is ended too and the slot is free within
+ * a bounded time, even where a descendant holds the pipes. Output is counted, never kept beyond the result, never
+ * logged: at a high level it may be hazardous to read.
+ * Fails toward inconclusive. A result written by a run that then failed is handed on beside the failure: it clears
+ * nothing, but a score at a threshold trips.
+ * Known gaps: no CPU or memory limit and no network isolation here (run Interlock's worker in a container), and
+ * what process-tree.ts says about processes that shed every trace.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { stat } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { durationMs } from '../domain/duration.ts';
+import { type CommandExecutor, type CommandPlaceholder, replacePlaceholders } from '../domain/executor.ts';
+import type { EvaluationRequest, Evaluator, EvaluatorOutcome, FailureReason } from './evaluator.ts';
+import { type Job, openJob } from './job-records.ts';
+import { resolveModelUri } from './model-uri.ts';
+import { OutputTail } from './output-tail.ts';
+import { type JobIdentity, killJob, MARKER_VARIABLE, signalGroup, signalJob } from './process-tree.ts';
+import { lastJsonLine, type ResultText, readResultFile } from './result-text.ts';
+
+export interface CommandDeps {
+  /** `models.roots`: where a local model may lie. */
+  modelRoots: readonly string[];
+  /** What is passed on of Interlock's own environment: PATH, HOME, LANG. */
+  baseEnvironment: { PATH?: string | undefined; HOME?: string | undefined; LANG?: string | undefined };
+  /** Reads one variable of Interlock's environment, for values written `env:NAME`. */
+  environmentVariable: (name: string) => string | undefined;
+  /** Records and working directories of running jobs; see job-records.ts. One per data directory. */
+  jobsDirectory: string;
+  /** What a relative `cwd`, or a program with a slash in its relative path, is relative to: the configuration. */
+  baseDirectory: string;
+  limits?: Partial<CommandLimits>;
+}
+
+export interface CommandLimits {
+  /** Standard output and error together; over it the job is killed. */
+  outputBytes: number;
+  /** The end of standard output that is kept, for its last line. */
+  keptBytes: number;
+  /** From SIGTERM to SIGKILL. */
+  killGraceMs: number;
+  /** From the program's end until its pipes are cut, whoever still holds them. */
+  drainMs: number;
+}
+
+const LIMITS: CommandLimits = {
+  outputBytes: 10 * 1024 * 1024,
+  keptBytes: 1024 * 1024,
+  killGraceMs: 2_000,
+  drainMs: 500,
+};
+
+type Failed = Extract<EvaluatorOutcome, { kind: 'failed' }>;
+const failed = (reason: FailureReason, detail?: string): Failed =>
+  detail === undefined ? { kind: 'failed', reason } : { kind: 'failed', reason, detail };
+
+export function createCommandEvaluator(executor: CommandExecutor, deps: CommandDeps): Evaluator {
+  const limits = { ...LIMITS, ...deps.limits };
+  return {
+    async run(request, signal) {
+      if (signal.aborted) return failed('cancelled');
+      const model = await resolveModelUri(request.modelUri, deps.modelRoots);
+      if (!model.ok) return failed('model-uri-refused', model.detail);
+      const cwd = executor.cwd === undefined ? null : path.resolve(deps.baseDirectory, executor.cwd);
+      if (cwd !== null && !(await isDirectory(cwd))) return failed('spawn-failed', 'cwd is not a directory');
+
+      const job = await openJob(deps.jobsDirectory);
+      let left = false;
+      try {
+        const resultFile = path.join(job.directory, 'result.json');
+        const values = placeholderValues({ ...request, modelUri: model.uri }, resultFile);
+        const argv = buildArguments(executor.command, values);
+        if (!argv.ok) return argv.failure;
+        const env = buildEnvironment(executor, request, values, job.marker, deps);
+        if (!env.ok) return env.failure;
+        const ended = await runProgram(
+          {
+            program: resolveProgram(argv.program, deps.baseDirectory),
+            args: argv.args,
+            env: env.env,
+            cwd: cwd ?? job.directory,
+          },
+          { job, timeoutMs: durationMs(executor.timeout), limits, signal },
+        );
+        left = ended.left;
+        return await outcomeOf(ended, resultFile);
+      } finally {
+        await job.finished({ left });
+      }
+    },
+  };
+}
+
+// --- what the program is given ------------------------------------------------------------------------
+
+type PlaceholderValues = Record<CommandPlaceholder, string | undefined>;
+
+function placeholderValues(request: EvaluationRequest, resultFile: string): PlaceholderValues {
+  const { runId, checkpointId, modelUri, endpoint, effectiveCompute, evaluation, variant } = request;
+  return { runId, checkpointId, modelUri, endpoint, effectiveCompute, evaluation, variant, resultFile };
+}
+
+type Arguments = { ok: true; program: string; args: string[] } | { ok: false; failure: Failed };
+
+export function buildArguments(command: readonly string[], values: PlaceholderValues): Arguments {
+  const [program, ...templates] = command;
+  if (program === undefined) return { ok: false, failure: failed('argument-refused', 'empty command') };
+  const args: string[] = [];
+  for (const template of templates) {
+    let missing: CommandPlaceholder | null = null;
+    const argument = replacePlaceholders(template, (placeholder) => {
+      const value = values[placeholder];
+      if (value === undefined) missing = placeholder;
+      return value ?? '';
+    });
+    if (missing !== null) {
+      return { ok: false, failure: failed('argument-refused', `{${missing}} was not reported`) };
+    }
+    // The policy wrote no dash there, so the event did: it would be read as an option.
+    if (argument.startsWith('-') && !template.startsWith('-')) {
+      return { ok: false, failure: failed('argument-refused', 'a value begins with a dash') };
+    }
+    if (argument.includes('\0'))
+      return { ok: false, failure: failed('argument-refused', 'a value holds NUL') };
+    args.push(argument);
+  }
+  return { ok: true, program, args };
+}
+
+type Environment = { ok: true; env: Record<string, string> } | { ok: false; failure: Failed };
+
+function buildEnvironment(
+  executor: CommandExecutor,
+  request: EvaluationRequest,
+  values: PlaceholderValues,
+  marker: string,
+  deps: CommandDeps,
+): Environment {
+  const env: Record<string, string> = {};
+  const put = (name: string, value: string | undefined) => {
+    if (value !== undefined) env[name] = value;
+  };
+  const { PATH, HOME, LANG } = deps.baseEnvironment;
+  put('PATH', PATH);
+  put('HOME', HOME);
+  put('LANG', LANG);
+  for (const [name, stated] of Object.entries({ ...executor.env, ...request.variantEnv })) {
+    const value = stated.startsWith('env:') ? deps.environmentVariable(stated.slice('env:'.length)) : stated;
+    // Running without the key would measure something else than the policy says.
+    if (value === undefined) return { ok: false, failure: failed('not-configured', `${stated} is not set`) };
+    put(name, value);
+  }
+  // Last, so that nothing listed can stand in for what Interlock says.
+  put('INTERLOCK_RUN_ID', values.runId);
+  put('INTERLOCK_CHECKPOINT_ID', values.checkpointId);
+  put('INTERLOCK_MODEL_URI', values.modelUri);
+  put('INTERLOCK_ENDPOINT', values.endpoint);
+  put('INTERLOCK_EFFECTIVE_COMPUTE', values.effectiveCompute);
+  put('INTERLOCK_EVALUATION', values.evaluation);
+  put('INTERLOCK_VARIANT', values.variant);
+  put('INTERLOCK_RESULT_FILE', values.resultFile);
+  put('INTERLOCK_ATTEMPT', String(request.attempt));
+  put('INTERLOCK_TOP_UP', request.topUp === undefined ? undefined : String(request.topUp));
+  put(MARKER_VARIABLE, marker);
+  return { ok: true, env };
+}
+
+function resolveProgram(program: string, baseDirectory: string): string {
+  return program.includes('/') ? path.resolve(baseDirectory, program) : program;
+}
+
+const isDirectory = (directory: string): Promise<boolean> =>
+  stat(directory).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+
+// --- running it ---------------------------------------------------------------------------------------
+
+interface Program {
+  program: string;
+  args: readonly string[];
+  env: Record<string, string>;
+  cwd: string;
+}
+
+interface Supervision {
+  job: Job;
+  timeoutMs: number;
+  limits: CommandLimits;
+  signal: AbortSignal;
+}
+
+type Ending =
+  | { how: 'exited'; code: number | null; signal: NodeJS.Signals | null }
+  | { how: 'not-started'; errorCode: string }
+  | { how: 'stopped'; why: 'timed-out' | 'cancelled' | 'output-too-large' };
+
+interface Ended {
+  ending: Ending;
+  stdout: OutputTail;
+  stderrBytes: number;
+  /** Something of the job could not be killed within the time allowed. */
+  left: boolean;
+}
+
+async function runProgram({ program, args, env, cwd }: Program, supervision: Supervision): Promise<Ended> {
+  const { job, timeoutMs, limits, signal } = supervision;
+  const stdout = new OutputTail(limits.keptBytes);
+  let stderrBytes = 0;
+
+  let child: ChildProcess;
+  try {
+    child = spawn(program, args, {
+      cwd,
+      env,
+      shell: false,
+      detached: true, // a session and group of its own, so that one signal reaches all of it
+      stdio: ['ignore', 'pipe', 'pipe'],
+      windowsHide: true,
+    });
+  } catch (error) {
+    return { ending: { how: 'not-started', errorCode: systemCode(error) }, stdout, stderrBytes, left: false };
+  }
+
+  let leader: JobIdentity['leader'] = null;
+  let reaped = false;
+  const identity = (): JobIdentity => ({ marker: job.marker, leader });
+
+  const exited = new Promise<Ending>((resolve) => {
+    child.once('exit', (code, exitSignal) => {
+      // While anyone is left in the group its id cannot be another's, so this comes before anything is awaited.
+      if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL');
+      reaped = true;
+      resolve({ how: 'exited', code, signal: exitSignal });
+    });
+    child.on('error', (error) => {
+      if (child.pid === undefined) resolve({ how: 'not-started', errorCode: systemCode(error) });
+    });
+  });
+  const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
+
+  const stops = new AbortController();
+  const stopped = new Promise<Ending>((resolve) => {
+    const stop = (why: Extract<Ending, { how: 'stopped' }>['why']) => resolve({ how: 'stopped', why });
+    const count = () => {
+      if (stdout.totalBytes + stderrBytes > limits.outputBytes) stop('output-too-large');
+    };
+    child.stdout?.on('data', (chunk: Buffer) => {
+      stdout.push(chunk);
+      count();
+    });
+    child.stderr?.on('data', (chunk: Buffer) => {
+      stderrBytes += chunk.length;
+      count();
+    });
+    // A pipe that breaks tells nothing that the exit does not.
+    child.stdout?.on('error', () => undefined);
+    child.stderr?.on('error', () => undefined);
+    signal.addEventListener('abort', () => stop('cancelled'), { once: true, signal: stops.signal });
+    if (signal.aborted) stop('cancelled');
+    delay(timeoutMs, undefined, { signal: stops.signal }).then(
+      () => stop('timed-out'),
+      () => undefined,
+    );
+  });
+
+  if (child.pid !== undefined) {
+    try {
+      leader = await job.started(child.pid);
+    } catch (error) {
+      // A program that no sweep could find again must not run.
+      stops.abort();
+      if (!reaped) signalGroup(child.pid, 'SIGKILL');
+      await killJob(identity());
+      throw error;
+    }
+  }
+  const ending = await Promise.race([exited, stopped]);
+  stops.abort();
+
+  if (ending.how === 'stopped') {
+    if (ending.why !== 'output-too-large') {
+      // Asked first, and once, so that an evaluator may put its things in order; those outside the group too.
+      const asked = await signalJob(identity(), 'SIGTERM');
+      if (asked === 0 && !reaped && child.pid !== undefined) signalGroup(child.pid, 'SIGTERM');
+      await within(limits.killGraceMs, exited);
+    }
+    // Only while its own process is not reaped is the group's id surely ours.
+    if (!reaped && child.pid !== undefined) signalGroup(child.pid, 'SIGKILL');
+    await within(limits.killGraceMs, exited);
+  }
+  const left = ending.how === 'not-started' ? false : !(await killJob(identity()));
+  if (ending.how !== 'not-started') await within(limits.drainMs, closed);
+  child.stdout?.destroy();
+  child.stderr?.destroy();
+  child.unref();
+  return { ending, stdout, stderrBytes, left };
+}
+
+async function within(limitMs: number, event: Promise<unknown>): Promise<void> {
+  const timer = new AbortController();
+  const limit = delay(limitMs, undefined, { signal: timer.signal }).catch(() => undefined);
+  await Promise.race([event, limit]);
+  timer.abort();
+}
+
+/** `ENOENT` and its like; anything longer may quote a path or an argument. */
+function systemCode(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return typeof code === 'string' && /^[A-Z0-9_]{1,40}$/.test(code) ? code : 'unknown error';
+}
+
+// --- what it comes to ---------------------------------------------------------------------------------
+
+async function outcomeOf(
+  { ending, stdout, stderrBytes }: Ended,
+  resultFile: string,
+): Promise<EvaluatorOutcome> {
+  if (ending.how === 'not-started') return failed('spawn-failed', ending.errorCode);
+  const written = await readResultFile(resultFile);
+  const text = written.kind === 'none' ? lastJsonLine(stdout.lines()) : written;
+  const sizes = `${stdout.totalBytes} bytes of output, ${stderrBytes} of errors`;
+
+  if (ending.how === 'stopped') return withResult(failed(ending.why, sizes), text);
+  if (ending.code !== 0) {
+    const how = ending.code === null ? `ended by ${ending.signal ?? 'a signal'}` : `exit code ${ending.code}`;
+    return withResult(failed('exit-nonzero', `${how}; ${sizes}`), text);
+  }
+  switch (text.kind) {
+    case 'found':
+      return { kind: 'reported', result: text.result };
+    case 'none':
+      return failed('no-result', sizes);
+    case 'unreadable':
+      return failed('unreadable-result', sizes);
+    case 'too-large':
+      return failed('output-too-large', 'result file');
+  }
+}
+
+const withResult = (failure: Failed, text: ResultText): Failed =>
+  text.kind === 'found' ? { ...failure, result: text.result } : failure;

@@ -1,0 +1,137 @@
+/**
+ * The `http` executor: one attempt is one signed request to an evaluation service.
+ *
+ * `sync`: the answer is the result. `callback`: a 2xx says that the service took it; the result comes by POST to
+ * the callback URL, and until it does the evaluation is open, with its deadline in the domain.
+ * Guarantees: the webhook id is the same for the same attempt, so a repeated dispatch can be recognised; the
+ * answer's body goes nowhere but into the result.
+ * Fails toward inconclusive: redirects, HTML, errors, silence and oversize are failures with a fixed code.
+ * Not here: which addresses may be called (outbound), signatures (signing).
+ */
+import { durationMs } from '../domain/duration.ts';
+import type { HttpExecutor } from '../domain/executor.ts';
+import { InterlockError } from '../errors.ts';
+import { signWebhook, type WebhookSecret } from '../signing/standard-webhooks.ts';
+import type { EvaluationRequest, Evaluator, EvaluatorOutcome, FailureReason } from './evaluator.ts';
+import { parseResult, RESULT_LIMIT_BYTES } from './result-text.ts';
+
+/** The part of the guarded client (src/outbound) that is used here. */
+export interface OutboundRequests {
+  request(
+    request: {
+      url: string;
+      method: 'POST';
+      headers: Record<string, string>;
+      body: Buffer;
+      timeoutMs: number;
+      maxResponseBytes: number;
+    },
+    signal: AbortSignal,
+  ): Promise<{ status: number; body: Buffer }>;
+}
+
+export interface HttpDeps {
+  outbound: OutboundRequests;
+  /**
+   * The secrets behind `env:NAME`, or the configuration's default for evaluators where the policy names none.
+   * Empty where there is none.
+   */
+  secrets: (reference: string | undefined) => readonly WebhookSecret[];
+  now: () => Date;
+}
+
+/** A service that only has to say "taken" says it at once. */
+const DISPATCH_TIMEOUT_MS = 30_000;
+
+const failed = (reason: FailureReason, detail?: string): EvaluatorOutcome =>
+  detail === undefined ? { kind: 'failed', reason } : { kind: 'failed', reason, detail };
+
+export function toPayload(request: EvaluationRequest, at: Date) {
+  const { evaluationId, attempt, runId, checkpointId, evaluation, variant } = request;
+  const { modelUri, endpoint, effectiveCompute, topUp, callbackUrl } = request;
+  return {
+    type: 'evaluation.requested',
+    timestamp: at.toISOString(),
+    data: {
+      evaluationId,
+      attempt,
+      runId,
+      checkpointId,
+      evaluation,
+      variant,
+      modelUri,
+      ...(endpoint === undefined ? {} : { endpoint }),
+      effectiveCompute,
+      ...(topUp === undefined ? {} : { topUp }),
+      callbackUrl,
+    },
+  };
+}
+
+export function createHttpEvaluator(executor: HttpExecutor, deps: HttpDeps): Evaluator {
+  const callback = executor.mode === 'callback';
+  const timeoutMs = durationMs(executor.timeout);
+  return {
+    async run(request, signal) {
+      if (signal.aborted) return failed('cancelled');
+      const secrets = deps.secrets(executor.secret);
+      if (secrets.length === 0) {
+        return failed(
+          'not-configured',
+          executor.secret === undefined ? 'no secret' : `${executor.secret} is not set`,
+        );
+      }
+      const timestamp = deps.now();
+      const body = Buffer.from(JSON.stringify(toPayload(request, timestamp)));
+      const id = `${request.evaluationId}_${request.attempt}`;
+      try {
+        const answer = await deps.outbound.request(
+          {
+            url: executor.url,
+            method: 'POST',
+            headers: {
+              'content-type': 'application/json',
+              accept: 'application/json',
+              ...signWebhook({ id, timestamp, body, secrets }),
+            },
+            body,
+            timeoutMs: callback ? Math.min(timeoutMs, DISPATCH_TIMEOUT_MS) : timeoutMs,
+            maxResponseBytes: RESULT_LIMIT_BYTES,
+          },
+          signal,
+        );
+        return callback ? readDispatch(answer.status) : readAnswer(answer);
+      } catch (error) {
+        if (signal.aborted) return failed('cancelled');
+        return failureOf(error);
+      }
+    },
+  };
+}
+
+function readDispatch(status: number): EvaluatorOutcome {
+  return status >= 200 && status <= 299 ? { kind: 'dispatched' } : failed('http-status', `HTTP ${status}`);
+}
+
+/** Only 200 carries a result: 202 says that it is not there yet, which a sync executor has no one to wait for. */
+function readAnswer({ status, body }: { status: number; body: Buffer }): EvaluatorOutcome {
+  if (status !== 200) return failed('http-status', `HTTP ${status}`);
+  const text = parseResult(body);
+  return text.kind === 'found'
+    ? { kind: 'reported', result: text.result }
+    : failed(body.length === 0 ? 'no-result' : 'unreadable-result', `${body.length} bytes`);
+}
+
+const FAILURE_OF_CODE: Readonly<Record<string, FailureReason>> = {
+  'outbound.refused': 'target-refused',
+  'outbound.unreachable': 'unreachable',
+  'outbound.timeout': 'timed-out',
+  'outbound.too-large': 'output-too-large',
+};
+
+function failureOf(error: unknown): EvaluatorOutcome {
+  const reason = error instanceof InterlockError ? FAILURE_OF_CODE[error.code] : undefined;
+  // Anything else is a fault of ours, and whoever runs this must hear of it.
+  if (reason === undefined) throw error;
+  return failed(reason);
+}

@@ -1,0 +1,125 @@
+/**
+ * What is running, on disk: so that the jobs of an Interlock that was killed do not outlive it unseen.
+ *
+ * One directory holds, per job, `<marker>.json` and the working directory `<marker>/`. The record is written
+ * before the program starts and gone when everything of it is. `sweepOrphans` at start ends what is left over,
+ * verified by marker or by pid and start time, never by name; jobs of another Interlock that is alive are not
+ * touched. The directory belongs to one machine: from another, or from another container, no pid can be verified.
+ * A damaged record still has its marker in its name, and only what carries that marker is ended.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { killJob, processStat } from './process-tree.ts';
+
+const ProcessSchema = z.strictObject({ pid: z.int().min(2), startTime: z.string().nullable() });
+const RecordSchema = z.strictObject({
+  marker: z.string().regex(/^[0-9a-f]{32}$/),
+  bootId: z.string().nullable(),
+  owner: ProcessSchema,
+  leader: ProcessSchema.nullable(),
+});
+type JobRecord = z.infer<typeof RecordSchema>;
+
+export interface Job {
+  marker: string;
+  /** Fresh, mode 0700. */
+  directory: string;
+  started(pid: number): Promise<{ pid: number; startTime: string | null }>;
+  /** Removes directory and record. `left`: something could not be killed, so the record stays for the next sweep. */
+  finished(options?: { left: boolean }): Promise<void>;
+}
+
+export async function openJob(jobsDirectory: string): Promise<Job> {
+  await mkdir(jobsDirectory, { recursive: true, mode: 0o700 });
+  const marker = randomBytes(16).toString('hex');
+  const directory = path.join(jobsDirectory, marker);
+  const owner = { pid: process.pid, startTime: processStat(process.pid)?.startTime ?? null };
+  const record: JobRecord = { marker, bootId: bootId(), owner, leader: null };
+  await writeRecord(jobsDirectory, record);
+  await mkdir(directory, { mode: 0o700 });
+  return {
+    marker,
+    directory,
+    async started(pid) {
+      const leader = { pid, startTime: processStat(pid)?.startTime ?? null };
+      await writeRecord(jobsDirectory, { ...record, leader });
+      return leader;
+    },
+    async finished({ left } = { left: false }) {
+      await removeTree(directory);
+      if (!left) await rm(recordFile(jobsDirectory, marker), { force: true });
+    },
+  };
+}
+
+export interface Sweep {
+  /** Jobs of an Interlock that is gone. */
+  orphans: number;
+  /** Of these, jobs of which something is still alive after all rounds. */
+  survived: number;
+}
+
+export async function sweepOrphans(jobsDirectory: string): Promise<Sweep> {
+  const names = await readdir(jobsDirectory).catch(() => []);
+  const sweep: Sweep = { orphans: 0, survived: 0 };
+  for (const name of names) {
+    const [, marker] = /^([0-9a-f]{32})\.json$/.exec(name) ?? [];
+    if (marker === undefined) continue;
+    const record = await readRecord(jobsDirectory, marker);
+    if (record !== null && isAlive(record.owner)) continue;
+    sweep.orphans += 1;
+    // Pids and start times are of one boot only; the marker is random and holds for ever.
+    const leader = record !== null && record.bootId === bootId() ? record.leader : null;
+    if (!(await killJob({ marker, leader }))) {
+      sweep.survived += 1;
+      continue;
+    }
+    await removeTree(path.join(jobsDirectory, marker));
+    await rm(recordFile(jobsDirectory, marker), { force: true });
+  }
+  return sweep;
+}
+
+function isAlive({ pid, startTime }: { pid: number; startTime: string | null }): boolean {
+  if (startTime !== null) return processStat(pid)?.startTime === startTime;
+  // Without /proc the pid alone must do: at worst an orphan is left for its own timeout to end.
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const recordFile = (jobsDirectory: string, marker: string) => path.join(jobsDirectory, `${marker}.json`);
+
+async function writeRecord(jobsDirectory: string, record: JobRecord): Promise<void> {
+  const file = recordFile(jobsDirectory, record.marker);
+  await writeFile(`${file}.new`, JSON.stringify(record), { mode: 0o600 });
+  await rename(`${file}.new`, file);
+}
+
+async function readRecord(jobsDirectory: string, marker: string): Promise<JobRecord | null> {
+  try {
+    const record = RecordSchema.parse(JSON.parse(await readFile(recordFile(jobsDirectory, marker), 'utf8')));
+    return record.marker === marker ? record : null;
+  } catch {
+    return null;
+  }
+}
+
+function bootId(): string | null {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return null;
+  }
+}
+
+/** Best effort: a program may leave what its own user cannot remove, and a result must not be lost to that. */
+async function removeTree(directory: string): Promise<void> {
+  await rm(directory, { recursive: true, force: true, maxRetries: 2 }).catch(() => undefined);
+}

@@ -1,0 +1,33 @@
+/**
+ * Executor kind to evaluator: the one place that knows them all. A new kind is a schema in domain/executor, a file
+ * beside this one and a case below; the compiler names whatever is missing.
+ */
+import { assertNever } from '../domain/assert-never.ts';
+import type { Executor } from '../domain/executor.ts';
+import { type CommandDeps, createCommandEvaluator } from './command.ts';
+import type { EvaluationRequest, Evaluator, EvaluatorOutcome } from './evaluator.ts';
+import { createHttpEvaluator, type HttpDeps } from './http.ts';
+
+export interface EvaluatorDeps {
+  command: CommandDeps;
+  http: HttpDeps;
+}
+
+export interface Evaluators {
+  run(executor: Executor, request: EvaluationRequest, signal: AbortSignal): Promise<EvaluatorOutcome>;
+}
+
+export function createEvaluators(deps: EvaluatorDeps): Evaluators {
+  return { run: (executor, request, signal) => createEvaluator(executor, deps).run(request, signal) };
+}
+
+function createEvaluator(executor: Executor, deps: EvaluatorDeps): Evaluator {
+  switch (executor.kind) {
+    case 'command':
+      return createCommandEvaluator(executor, deps.command);
+    case 'http':
+      return createHttpEvaluator(executor, deps.http);
+    default:
+      return assertNever(executor);
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * From the bytes an evaluator wrote to a value: strict JSON in strict UTF-8, an object, or nothing.
+ *
+ * Strict because leniency would guess: a replaced byte or a NaN read as null is a result nobody wrote. The value is
+ * untrusted until domain/native-result has parsed it.
+ */
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+
+export const RESULT_LIMIT_BYTES = 1024 * 1024;
+
+export type ResultText =
+  | { kind: 'found'; result: object }
+  | { kind: 'none' }
+  | { kind: 'unreadable' }
+  | { kind: 'too-large' };
+
+export function parseResult(bytes: Uint8Array): ResultText {
+  try {
+    const value: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      return { kind: 'found', result: value };
+  } catch {
+    // Not repeated anywhere: the parser's message quotes the text.
+  }
+  return { kind: 'unreadable' };
+}
+
+const NEWLINE = 0x0a;
+const OPENING_BRACE = 0x7b;
+
+/**
+ * The last line that begins as a JSON object. Text after it is chatter; but where that very line does not
+ * parse, an earlier one is not taken for it: it may be an interim result.
+ */
+export function lastJsonLine(output: Buffer): ResultText {
+  let end = output.length;
+  while (end >= 0) {
+    const start = end === 0 ? 0 : output.lastIndexOf(NEWLINE, end - 1) + 1;
+    const line = output.subarray(start, end);
+    if (line[firstVisible(line)] === OPENING_BRACE) return parseResult(line);
+    end = start - 1;
+  }
+  return { kind: 'none' };
+}
+
+function firstVisible(line: Uint8Array): number {
+  const index = line.findIndex((byte) => byte !== 0x20 && byte !== 0x09 && byte !== 0x0d);
+  return index === -1 ? line.length : index;
+}
+
+/** Never follows a link and never waits on a pipe: the child made this file, and may have made it a trap. */
+export async function readResultFile(file: string): Promise<ResultText> {
+  let handle: Awaited<ReturnType<typeof open>>;
+  try {
+    handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    const absent = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    return absent ? { kind: 'none' } : { kind: 'unreadable' };
+  }
+  try {
+    if (!(await handle.stat()).isFile()) return { kind: 'unreadable' };
+    const bytes = Buffer.alloc(RESULT_LIMIT_BYTES + 1);
+    let length = 0;
+    while (length < bytes.length) {
+      const { bytesRead } = await handle.read(bytes, length, bytes.length - length, length);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
+    return length > RESULT_LIMIT_BYTES ? { kind: 'too-large' } : parseResult(bytes.subarray(0, length));
+  } catch {
+    return { kind: 'unreadable' };
+  } finally {
+    await handle.close();
+  }
+}
