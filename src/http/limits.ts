@@ -1,0 +1,42 @@
+/**
+ * Every limit of the HTTP server in one table. Fastify's and Node's defaults suppose a proxy in front;
+ * these do not.
+ */
+import { LOAD_LIMITS, type LoadLimits } from './load.ts';
+import { STREAM_LIMITS, type StreamLimits } from './sse.ts';
+
+export interface HttpLimits {
+  bodyLimitBytes: number;
+  /** Receiving the whole request, head and body. */
+  requestTimeoutMs: number;
+  headersTimeoutMs: number;
+  /** How often Node looks for requests that are over their time. */
+  connectionsCheckIntervalMs: number;
+  /** A socket on which nothing moves. */
+  connectionTimeoutMs: number;
+  /** Answering; cooperative, the handler sees its signal abort. */
+  handlerTimeoutMs: number;
+  keepAliveTimeoutMs: number;
+  requestsPerSocketMax: number;
+  connectionsMax: number;
+  headerBytesMax: number;
+  paramLengthMax: number;
+  load: LoadLimits;
+  streams: StreamLimits;
+}
+
+export const HTTP_LIMITS: HttpLimits = {
+  bodyLimitBytes: 64 * 1024,
+  requestTimeoutMs: 10_000,
+  headersTimeoutMs: 10_000,
+  connectionsCheckIntervalMs: 1_000,
+  connectionTimeoutMs: 15_000,
+  handlerTimeoutMs: 10_000,
+  keepAliveTimeoutMs: 10_000,
+  requestsPerSocketMax: 1_000,
+  connectionsMax: 2_000,
+  headerBytesMax: 8 * 1024,
+  paramLengthMax: 128,
+  load: LOAD_LIMITS,
+  streams: STREAM_LIMITS,
+};

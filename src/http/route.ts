@@ -1,0 +1,211 @@
+/**
+ * Routes: what a resource file declares, and the one place where a request's parts are checked.
+ *
+ * A route states its schemas for params, query, body and each response status once; the server
+ * validates with them and the OpenAPI document is generated from them, so the two cannot differ.
+ * `route()` closes over the schemas' types: the handler is typed from them, the server is not generic.
+ * Every fault of a request is reported at once (422), in the order path, query, body.
+ */
+import { z } from 'zod';
+import { fieldPath, fieldProblems } from '../config/field-errors.ts';
+import type { Identity, Role } from '../config/identities.ts';
+import type { JsonObject } from '../domain/canonical-json.ts';
+import { type FieldError, invalid, type Refusal } from './refusal.ts';
+import type { StreamSource } from './sse.ts';
+
+export type AuthMethod = 'bearer' | 'webhook';
+export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
+/** What is given up first under load: reads, then intake; never a halt, never a probe. */
+export type Priority = 'read' | 'intake' | 'halt' | 'probe';
+
+/** A response that is not JSON from a schema: a page, metrics, signed bytes. */
+export interface RawResponse {
+  kind: 'raw';
+  contentType: string;
+  description: string;
+}
+/** A `text/event-stream`; the body given is a StreamSource. */
+export interface StreamResponse {
+  kind: 'stream';
+  description: string;
+}
+export type ResponseSpec = z.ZodType | RawResponse | StreamResponse;
+export type Responses = { readonly [status: number]: ResponseSpec };
+
+export const rawResponse = (contentType: string, description: string): RawResponse => ({
+  kind: 'raw',
+  contentType,
+  description,
+});
+export const streamResponse = (description: string): StreamResponse => ({ kind: 'stream', description });
+
+export interface WebhookDelivery {
+  /** Unique for ever per source, which is the identity's id. */
+  id: string;
+  timestampS: number;
+}
+
+/** A request after authentication, before its parts are checked. */
+export interface RawCall {
+  params: unknown;
+  query: unknown;
+  body: JsonObject | undefined;
+  headers: Readonly<Record<string, string | string[] | undefined>>;
+  rawBody: Buffer;
+  identity: Identity | null;
+  correlationId: string;
+  webhook: WebhookDelivery | null;
+  signal: AbortSignal;
+}
+
+export interface Call<P, Q, B, I> extends Omit<RawCall, 'params' | 'query' | 'body' | 'identity'> {
+  params: P;
+  query: Q;
+  body: B;
+  /** null only on a route with `auth: 'none'`. */
+  identity: I;
+}
+
+type BodyOf<S> = S extends z.ZodType
+  ? z.input<S>
+  : S extends RawResponse
+    ? string | Buffer
+    : S extends StreamResponse
+      ? StreamSource
+      : never;
+
+export interface Answer<R extends Responses, S extends keyof R> {
+  status: S;
+  body: BodyOf<R[S]>;
+  headers?: Readonly<Record<string, string>>;
+}
+
+export interface AnyAnswer {
+  status: number;
+  body: unknown;
+  headers?: Readonly<Record<string, string>>;
+}
+
+/** Takes the resource out of an envelope such as a CloudEvent, before the body's schema sees it. */
+export interface Unwrapped {
+  value: JsonObject;
+  /** Where the value stands in the body, for error paths: `data`, or empty. */
+  at: string;
+}
+export type Unwrap = (headers: RawCall['headers'], body: JsonObject) => Unwrapped | Refusal;
+
+interface RouteFacts {
+  method: Method;
+  /** With `:name` for parameters. */
+  path: string;
+  summary: string;
+  description?: string;
+  tags?: readonly string[];
+  /** One of these roles is needed; 'any' is any authenticated identity. */
+  roles?: readonly Role[] | 'any';
+  priority?: Priority;
+  bodyLimitBytes?: number;
+  timeoutMs?: number;
+  /** Further media types of the body, beside application/json. */
+  mediaTypes?: readonly string[];
+  unwrap?: Unwrap;
+}
+
+export interface RouteDefinition<
+  P extends z.ZodType,
+  Q extends z.ZodType,
+  B extends z.ZodType,
+  R extends Responses,
+  A extends readonly AuthMethod[] | 'none',
+  S extends keyof R,
+> extends RouteFacts {
+  params?: P;
+  query?: Q;
+  body?: B;
+  responses: R;
+  /** Default: bearer and webhook. */
+  auth?: A;
+  handler: (
+    call: Call<z.output<P>, z.output<Q>, z.output<B>, A extends 'none' ? null : Identity>,
+  ) => Promise<Answer<R, S> | Refusal>;
+}
+
+export interface Route extends RouteFacts {
+  params: z.ZodType | null;
+  query: z.ZodType | null;
+  body: z.ZodType | null;
+  responses: Responses;
+  auth: readonly AuthMethod[] | 'none';
+  roles: readonly Role[] | 'any';
+  tags: readonly string[];
+  priority: Priority;
+  handle(call: RawCall): Promise<AnyAnswer | Refusal>;
+}
+
+type NoParts = z.ZodUndefined;
+
+export function route<
+  P extends z.ZodType = NoParts,
+  Q extends z.ZodType = NoParts,
+  B extends z.ZodType = NoParts,
+  const R extends Responses = Responses,
+  const A extends readonly AuthMethod[] | 'none' = readonly ['bearer', 'webhook'],
+  S extends keyof R = keyof R,
+>(definition: RouteDefinition<P, Q, B, R, A, S>): Route;
+export function route({
+  handler,
+  ...d
+}: RouteDefinition<
+  z.ZodType,
+  z.ZodType,
+  z.ZodType,
+  Responses,
+  readonly AuthMethod[] | 'none',
+  number
+>): Route {
+  const params = d.params ?? null;
+  const query = d.query ?? null;
+  const body = d.body ?? null;
+  const auth: Route['auth'] = d.auth ?? ['bearer', 'webhook'];
+  return {
+    ...d,
+    params,
+    query,
+    body,
+    auth,
+    roles: d.roles ?? 'any',
+    tags: d.tags ?? [],
+    priority: d.priority ?? (d.method === 'GET' ? 'read' : 'intake'),
+    async handle(call) {
+      const errors: FieldError[] = [];
+      const parsed = {
+        params: check(params, call.params, 'path', errors),
+        query: check(query ?? z.strictObject({}), call.query, 'query', errors),
+        body: undefined as unknown,
+      };
+      if (body !== null) {
+        const content = call.body ?? {};
+        const inner = d.unwrap === undefined ? { value: content, at: '' } : d.unwrap(call.headers, content);
+        if (!('value' in inner)) return inner;
+        parsed.body = check(body, inner.value, inner.at, errors);
+      }
+      if (errors.length > 0) return invalid(errors.slice(0, ERRORS_MAX));
+      if (auth !== 'none' && call.identity === null) {
+        throw new TypeError(`${d.method} ${d.path} was reached without an identity`);
+      }
+      return handler({ ...call, ...parsed });
+    },
+  };
+}
+
+const ERRORS_MAX = 20;
+
+function check(schema: z.ZodType | null, value: unknown, at: string, errors: FieldError[]): unknown {
+  if (schema === null) return undefined;
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  for (const { parts, message } of fieldProblems(schema, result.error)) {
+    errors.push({ path: fieldPath(at === '' ? parts : [at, ...parts]) || 'body', message });
+  }
+  return undefined;
+}

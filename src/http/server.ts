@@ -1,0 +1,385 @@
+/**
+ * The HTTP server: takes routes, gives an unlistened Fastify instance.
+ *
+ * The order of a request: let in (load) -> what credential is presented -> media type -> raw body ->
+ * bearer token or signature over those raw bytes -> role -> strict JSON -> schemas -> handler.
+ * So nothing is parsed for a caller we do not know, and nothing is decided on bytes we did not verify.
+ * Every answer that says no is a problem document; nothing internal is in it. Halts are let in even
+ * under load and while the server is closing.
+ * Not here: what the routes do, and business rules of any kind.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Socket } from 'node:net';
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from 'fastify';
+import { z } from 'zod';
+import type { Identity, Role } from '../config/identities.ts';
+import type { JsonObject } from '../domain/canonical-json.ts';
+import { isStream, routesByPath } from './allowed-methods.ts';
+import { type Authenticated, type Authenticator, refuseCredentialsInQuery } from './authentication.ts';
+import { exactMediaType, JSON_MEDIA_TYPE } from './content-type.ts';
+import { documentationRoutes } from './documentation.ts';
+import { HTTP_LIMITS, type HttpLimits } from './limits.ts';
+import { createLoadGauge, type LoadGauge } from './load.ts';
+import type { OpenApiInfo } from './openapi.ts';
+import { PROBLEM_MEDIA_TYPE, toProblem, toRefusal } from './problem.ts';
+import { forbidden, malformed, notFound, Refusal, unavailable, unsupportedMediaType } from './refusal.ts';
+import type { AnyAnswer, Route } from './route.ts';
+import { readLastEventId, StreamRegistry, type StreamSource, sse } from './sse.ts';
+import { parseStrictJson } from './strict-json.ts';
+
+/** A refusal as counters, logs and the ledger's security stream may know it. */
+export interface RefusalReport {
+  code: string;
+  status: number;
+  method: string;
+  /** The pattern, never the path as sent. */
+  route: string;
+  correlationId: string;
+  identityId: string | null;
+  /** Whether it belongs in the ledger's security stream. */
+  security: boolean;
+}
+
+export interface RequestReport {
+  method: string;
+  route: string;
+  status: number;
+  durationMs: number;
+}
+
+export interface ServerOptions {
+  routes: readonly Route[];
+  authenticator: Authenticator;
+  logger: FastifyBaseLogger;
+  info: OpenApiInfo;
+  limits?: Partial<HttpLimits>;
+  /** Checks each answer against its schema (500 where it does not fit). On except in production. */
+  validateResponses?: boolean;
+  load?: LoadGauge;
+  /** Must not throw or wait. */
+  onRefusal?: (report: RefusalReport) => void;
+  onRequest?: (report: RequestReport) => void;
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    rawBody: Buffer | null;
+    authenticated: Authenticated | null;
+    leave: (() => void) | null;
+  }
+}
+
+const CORRELATION_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{7,63}$/;
+const NO_BODY = Buffer.alloc(0);
+
+const SECURITY_HEADERS = {
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cache-control': 'no-store',
+  'cross-origin-resource-policy': 'same-origin',
+  'cross-origin-opener-policy': 'same-origin',
+  'content-security-policy':
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+} as const;
+
+export function buildServer(options: ServerOptions): FastifyInstance {
+  const limits: HttpLimits = { ...HTTP_LIMITS, ...options.limits };
+  const load = options.load ?? createLoadGauge(limits.load);
+  const streams = new StreamRegistry(limits.streams);
+  const routes = [...options.routes, ...documentationRoutes(options.routes, options.info)];
+  const allowed = routesByPath(routes);
+  let isClosing = false;
+
+  const app: FastifyInstance = Fastify({
+    loggerInstance: options.logger,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'correlationId' }),
+    bodyLimit: limits.bodyLimitBytes,
+    requestTimeout: limits.requestTimeoutMs,
+    connectionTimeout: limits.connectionTimeoutMs,
+    handlerTimeout: limits.handlerTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    maxRequestsPerSocket: limits.requestsPerSocketMax,
+    forceCloseConnections: 'idle',
+    // Refused below instead, as a problem document, and not for halts.
+    return503OnClosing: false,
+    exposeHeadRoutes: false,
+    trustProxy: false,
+    genReqId: (request) => correlationIdOf(request.headers['x-correlation-id']),
+    http: {
+      headersTimeout: limits.headersTimeoutMs,
+      requestTimeout: limits.requestTimeoutMs,
+      connectionsCheckingInterval: limits.connectionsCheckIntervalMs,
+      maxHeaderSize: limits.headerBytesMax,
+      insecureHTTPParser: false,
+      requireHostHeader: true,
+    },
+    routerOptions: { maxParamLength: limits.paramLengthMax },
+    frameworkErrors: (error, request, reply) => {
+      reply.headers(SECURITY_HEADERS);
+      answerRefusal(toRefusal(error), error, request, reply);
+    },
+    clientErrorHandler: answerBrokenRequest,
+  });
+  app.server.maxConnections = limits.connectionsMax;
+  app.decorateRequest('rawBody', null);
+  app.decorateRequest('authenticated', null);
+  app.decorateRequest('leave', null);
+
+  app.removeAllContentTypeParsers();
+  const bodyTypes = new Set([JSON_MEDIA_TYPE, ...routes.flatMap((route) => route.mediaTypes ?? [])]);
+  for (const mediaType of bodyTypes) {
+    app.addContentTypeParser(mediaType, { parseAs: 'buffer' }, (request, body, done) => {
+      request.rawBody = Buffer.isBuffer(body) ? body : Buffer.from(body);
+      done(null, undefined);
+    });
+  }
+
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers(SECURITY_HEADERS);
+    reply.header('x-correlation-id', request.id);
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    request.leave?.();
+    const report = {
+      method: request.method,
+      route: request.routeOptions.url ?? 'unknown',
+      status: reply.statusCode,
+      durationMs: Math.round(reply.elapsedTime * 10) / 10,
+    };
+    options.onRequest?.(report);
+    request.log.info({ ...report, identityId: request.authenticated?.identity.id }, 'answered');
+  });
+  app.addHook('preClose', async () => {
+    isClosing = true;
+    streams.close();
+  });
+  app.addHook('onClose', async () => load.close());
+
+  app.setErrorHandler((error, request, reply) => answerRefusal(toRefusal(error), error, request, reply));
+  app.setNotFoundHandler((request, reply) => {
+    const methods = allowed(request.url);
+    const refusal =
+      methods.length === 0
+        ? notFound('there is nothing at this path')
+        : new Refusal({
+            status: 405,
+            code: 'method-not-allowed',
+            title: 'Method not allowed',
+            detail: `this path takes ${methods.join(', ')}`,
+            headers: { allow: methods.join(', ') },
+          });
+    return answerRefusal(refusal, refusal, request, reply);
+  });
+
+  for (const route of routes) addRoute(route);
+  return app;
+
+  function addRoute(route: Route): void {
+    const { auth } = route;
+
+    app.route({
+      method: route.method,
+      url: route.path,
+      exposeHeadRoute: route.method === 'GET' && !isStream(route),
+      ...(route.bodyLimitBytes !== undefined && { bodyLimit: route.bodyLimitBytes }),
+      ...(route.timeoutMs !== undefined && { handlerTimeout: route.timeoutMs }),
+
+      onRequest: async (request) => {
+        if (isClosing && route.priority !== 'halt') {
+          throw unavailable('closing', 'This instance is shutting down; send the same request again.', 1);
+        }
+        request.leave = load.enter(route.priority);
+        if (request.leave === null) {
+          throw unavailable('overloaded', 'Too much to do at the moment; nothing was recorded.', 1);
+        }
+        refuseCredentialsInQuery(asRecord(request.query));
+        if (auth === 'none') return;
+        const presented = options.authenticator.present(request.raw.rawHeaders, auth);
+        if (presented.kind === 'bearer') {
+          request.authenticated = options.authenticator.bearer(presented.token, auth);
+          requireRole(route.roles, request.authenticated.identity);
+        }
+      },
+
+      preParsing: async (request) => {
+        if (!hasBody(request)) return;
+        if (route.body === null) {
+          throw malformed('unexpected-body', `${route.method} on this path takes no body`);
+        }
+        const encoding = request.headers['content-encoding'];
+        if (encoding !== undefined) throw unsupportedMediaType('send the body without content-encoding');
+        const takes = [JSON_MEDIA_TYPE, ...(route.mediaTypes ?? [])];
+        if (exactMediaType(request.headers['content-type'], takes) === null) {
+          throw unsupportedMediaType(`Content-Type must be ${takes.join(' or ')}, in UTF-8`);
+        }
+      },
+
+      preValidation: async (request) => {
+        if (auth === 'none' || request.authenticated !== null) return;
+        request.authenticated = options.authenticator.webhook(
+          request.raw.rawHeaders,
+          request.rawBody ?? NO_BODY,
+          auth,
+        );
+        requireRole(route.roles, request.authenticated.identity);
+      },
+
+      handler: async (request, reply) => {
+        const { rawBody } = request;
+        const body: JsonObject | undefined =
+          route.body === null ? undefined : parseStrictJson(rawBody ?? NO_BODY);
+        const answer = await route.handle({
+          params: request.params,
+          query: { ...asRecord(request.query) },
+          body,
+          headers: request.headers,
+          rawBody: rawBody ?? NO_BODY,
+          identity: request.authenticated?.identity ?? null,
+          correlationId: request.id,
+          webhook: request.authenticated?.webhook ?? null,
+          signal: request.signal,
+        });
+        if (answer instanceof Refusal) throw answer;
+        return send(route, answer, request, reply);
+      },
+    });
+  }
+
+  async function send(
+    route: Route,
+    answer: AnyAnswer,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): Promise<FastifyReply> {
+    const spec = route.responses[answer.status];
+    if (spec === undefined)
+      throw new TypeError(`${route.method} ${route.path} does not declare status ${answer.status}`);
+    if (!(spec instanceof z.ZodType)) {
+      if (spec.kind === 'stream') {
+        // A stream lives long and costs little; it has its own cap and must not count as load.
+        request.leave?.();
+        await sse(reply, {
+          source: asStreamSource(answer.body),
+          lastEventId: readLastEventId(request.headers['last-event-id']),
+          owner: request.authenticated?.identity.id ?? request.ip,
+          registry: streams,
+          ...(answer.headers && { headers: answer.headers }),
+          onError: (err) => request.log.error({ err }, 'stream ended by an error'),
+        });
+        return reply;
+      }
+      return reply
+        .code(answer.status)
+        .headers({ ...answer.headers, 'content-type': spec.contentType })
+        .send(answer.body);
+    }
+    if (options.validateResponses ?? process.env['NODE_ENV'] !== 'production') {
+      const result = spec.safeParse(answer.body);
+      if (!result.success) {
+        const where = result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.code}`).join('; ');
+        throw new TypeError(
+          `${route.method} ${route.path} answers ${answer.status} against its own schema (${where})`,
+        );
+      }
+    }
+    return reply
+      .code(answer.status)
+      .headers({ ...answer.headers, 'content-type': 'application/json; charset=utf-8' })
+      .send(JSON.stringify(answer.body));
+  }
+
+  function answerRefusal(
+    refusal: Refusal,
+    error: unknown,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): FastifyReply {
+    logRefusal(refusal, error, request);
+    options.onRefusal?.({
+      code: refusal.code,
+      status: refusal.status,
+      method: request.method,
+      route: request.routeOptions.url ?? 'unknown',
+      correlationId: request.id,
+      identityId: request.authenticated?.identity.id ?? null,
+      security: refusal.security,
+    });
+    reply.code(refusal.status).headers(refusal.headers);
+    if (refusal.retryAfterS !== undefined) reply.header('retry-after', String(refusal.retryAfterS));
+    // The rest of a refused body is not waited for.
+    if (!request.raw.complete || isClosing) reply.header('connection', 'close');
+    return reply
+      .header('content-type', PROBLEM_MEDIA_TYPE)
+      .serializer((payload: unknown) => JSON.stringify(payload))
+      .send(toProblem(refusal, request.id));
+  }
+}
+
+/** `error` means someone should get up: a fault of ours. What repeating mends is a warning. */
+function logRefusal(refusal: Refusal, error: unknown, request: FastifyRequest): void {
+  const { code } = refusal;
+  if (refusal.status < 500) return;
+  if (refusal.status === 500) request.log.error({ err: refusal.cause ?? error, code }, 'failed');
+  else
+    request.log.warn(refusal.cause === undefined ? { code } : { err: refusal.cause, code }, 'not available');
+}
+
+function requireRole(roles: readonly Role[] | 'any', identity: Identity): void {
+  if (roles === 'any' || identity.roles.some((role) => roles.includes(role))) return;
+  throw forbidden(`this needs the role ${roles.join(' or ')}`);
+}
+
+/** A caller may join its own trace by a plain id; anything else is replaced, not repaired. */
+function correlationIdOf(header: string | string[] | undefined): string {
+  return typeof header === 'string' && CORRELATION_ID.test(header) ? header : randomUUID();
+}
+
+function hasBody(request: FastifyRequest): boolean {
+  const length = request.headers['content-length'];
+  return request.headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0');
+}
+
+function asRecord(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? { ...value } : {};
+}
+
+function asStreamSource(value: unknown): StreamSource {
+  if (typeof value === 'object' && value !== null && 'subscribe' in value && isSubscribe(value.subscribe)) {
+    const { subscribe } = value;
+    return { subscribe: (from) => subscribe.call(value, from) };
+  }
+  throw new TypeError('a stream route must answer with a stream source');
+}
+
+function isSubscribe(value: unknown): value is StreamSource['subscribe'] {
+  return typeof value === 'function';
+}
+
+/** What Node could not even parse as HTTP; there is no request, so the answer is written by hand. */
+function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const [status, phrase, code, title] =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? [431, 'Request Header Fields Too Large', 'headers-too-large', 'The headers are too large']
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? [408, 'Request Timeout', 'request-timeout', 'The request did not arrive in time']
+        : [400, 'Bad Request', 'malformed-http', 'The request is not valid HTTP'];
+  const body = JSON.stringify({
+    type: `urn:interlock:problem:${code}`,
+    title,
+    status,
+    instance: `urn:interlock:request:${randomUUID()}`,
+  });
+  socket.end(
+    `HTTP/1.1 ${status} ${phrase}\r\nconnection: close\r\ncontent-type: ${PROBLEM_MEDIA_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+}
