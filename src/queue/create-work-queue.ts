@@ -1,0 +1,324 @@
+/**
+ * The work queue on BullMQ: composes a broker (PostgreSQL or Redis), a worker per kind, and their canaries.
+ *
+ * enqueue: each add has a deadline; after the first late one the rest of the call fails at once, because a
+ * store that does not answer one add will not answer the next. start: refuses rather than run on a store
+ * that would lose or hide work. close: named, bounded steps; a failing one never skips the rest.
+ *
+ * Fails toward "not queued" and "not started".
+ */
+import type { Job } from 'bullmq';
+import { InterlockError } from '../errors.ts';
+import type { Broker, QueuePort } from './broker.ts';
+import { CANARY_JOB_NAME, type Canary, createCanary, roundTrip } from './canary.ts';
+import { checkClock, runCheck } from './checks.ts';
+import { attempt, CALL_DEADLINE_MS, withDeadline } from './deadline.ts';
+import { encodeJobId } from './job-id.ts';
+import { createFaultLog, type QueueLogger } from './log.ts';
+import { createPostgresBroker } from './postgres-broker.ts';
+import {
+  abortGraceMs,
+  CANARY_QUEUE_NAME,
+  DELAY_MAX_MS,
+  JOB_RETENTION,
+  type QueueSpec,
+  resolveQueues,
+  toPayload,
+  WORK_KINDS,
+} from './queues.ts';
+import { createRedisBroker } from './redis-broker.ts';
+import type { HandlerRun } from './run-handler.ts';
+import { createJobRunner } from './run-job.ts';
+import type { QueueCheck, WorkHandlers, WorkItem, WorkKind, WorkQueue } from './work-queue.ts';
+import { createWorkerSlot, type WorkerSlot } from './worker-slot.ts';
+
+export type QueueBackend =
+  /** `url` reaches PostgreSQL itself (DATABASE_DIRECT_URL), never a transaction-mode pooler. */
+  { kind: 'postgres'; url: string; pool?: { max?: number } } | { kind: 'redis'; url: string };
+
+export interface WorkQueueOptions {
+  backend: QueueBackend;
+  logger: QueueLogger;
+  concurrency?: Partial<Record<WorkKind, number>>;
+  /** Milliseconds per kind; locks and the shutdown grace follow from it. */
+  timeouts?: Partial<Record<WorkKind, number>>;
+  /** Unix milliseconds. Injected for tests; the default is this host's clock. */
+  clock?: { now(): number };
+  canary?: { intervalMs?: number; limitMs?: number };
+}
+
+const ADDS_AT_ONCE = 8;
+const PREPARE_DEADLINE_MS = 70_000;
+const CANARY_INTERVAL_MS = 10_000;
+const CANARY_LIMIT_MS = 30_000;
+const ROUND_TRIP_MS = 5_000;
+const PROBE_EVERY_BEATS = 6;
+const CHECKS_FRESH_MS = 2_000;
+
+export function createWorkQueue(options: WorkQueueOptions): WorkQueue {
+  const { backend, logger } = options;
+  const now = () => options.clock?.now() ?? Date.now();
+  const specs = resolveQueues({ concurrency: options.concurrency, timeoutsMs: options.timeouts });
+  const faults = createFaultLog(logger);
+  const broker: Broker =
+    backend.kind === 'postgres'
+      ? createPostgresBroker({
+          url: backend.url,
+          workers: WORK_KINDS.length + 1,
+          poolMax: backend.pool?.max,
+          logger,
+        })
+      : createRedisBroker({ url: backend.url, logger });
+
+  let state: 'idle' | 'starting' | 'running' | 'closed' = 'idle';
+  let closing: Promise<void> | undefined;
+  const ports = new Map<string, Promise<QueuePort>>();
+  const slots: WorkerSlot[] = [];
+  const canaries: Canary[] = [];
+  let beatTimer: NodeJS.Timeout | undefined;
+  let heldForClock = false;
+
+  /** One port per queue, opened on first use; a port that did not become ready is dropped (see broker.ts). */
+  function port(name: string): Promise<QueuePort> {
+    const known = ports.get(name);
+    if (known !== undefined) return known;
+    const opening = (async () => {
+      await broker.prepare();
+      const opened = broker.openQueue(name);
+      try {
+        await opened.ready();
+      } catch (error) {
+        await attempt(`closing ${name}`, opened.close);
+        throw error;
+      }
+      return opened;
+    })();
+    ports.set(name, opening);
+    opening.catch(() => {
+      if (ports.get(name) === opening) ports.delete(name);
+    });
+    return opening;
+  }
+
+  async function add(item: WorkItem): Promise<void> {
+    const spec = specs[item.kind];
+    const payload = spec.payload.parse(toPayload(item));
+    const delayMs = Math.min(Math.max(Math.ceil(item.notBeforeMs - now()), 0), DELAY_MAX_MS);
+    await withDeadline('adding work to the queue', async () => {
+      const queue = await port(spec.name);
+      await queue.add(item.kind, payload, {
+        ...JOB_RETENTION,
+        jobId: encodeJobId(item.kind, item.key),
+        ...(delayMs > 0 ? { delay: delayMs } : {}),
+      });
+    });
+  }
+
+  async function enqueue(items: readonly WorkItem[]) {
+    const failed: WorkItem[] = [];
+    const waiting = [...items];
+    let queued = 0;
+    let late = false;
+    const adder = async () => {
+      for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) {
+        if (late || state === 'closed') {
+          failed.push(item);
+          continue;
+        }
+        try {
+          await add(item);
+          queued += 1;
+        } catch (error) {
+          failed.push(item);
+          if (error instanceof InterlockError && error.code === 'queue.deadline') late = true;
+          faults.warn(
+            specs[item.kind]?.name ?? 'unknown',
+            error,
+            'work was not queued; the reconciler makes good',
+          );
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: ADDS_AT_ONCE }, adder));
+    return { queued, failed };
+  }
+
+  async function startUpRoundTrip() {
+    const queue = await port(CANARY_QUEUE_NAME);
+    const startedMs = performance.now();
+    await roundTrip(
+      queue,
+      (onJob) =>
+        broker.openWorker(
+          CANARY_QUEUE_NAME,
+          async (job) => {
+            onJob(job.data);
+            return undefined;
+          },
+          { concurrency: 1, lockDurationMs: 10_000, stalledIntervalMs: 5_000, onLockLost: () => {} },
+        ),
+      ROUND_TRIP_MS,
+    );
+    return { ok: true, detail: `a job went through in ${Math.round(performance.now() - startedMs)} ms` };
+  }
+
+  /** Cheap enough for every readiness call; the round trip only where no worker runs. */
+  async function probe(): Promise<QueueCheck[]> {
+    const reached = await runCheck(`${backend.kind}-reachable`, async () => {
+      await broker.prepare();
+      await broker.serverTimeMs();
+      return { ok: true, detail: 'the store of the queue answers' };
+    });
+    if (!reached.ok) return [reached];
+    const rest = await Promise.all([
+      ...broker.probes.map(({ name, run }) => runCheck(name, run)),
+      runCheck('clock', () => checkClock(broker, now)),
+    ]);
+    return [reached, ...rest];
+  }
+
+  let latest: { atMs: number; answer: Promise<QueueCheck[]> } | undefined;
+
+  async function checks(): Promise<readonly QueueCheck[]> {
+    if (state === 'closed') return [{ name: 'queue', ok: false, detail: 'the queue is closed' }];
+    if (latest === undefined || performance.now() - latest.atMs > CHECKS_FRESH_MS) {
+      latest = { atMs: performance.now(), answer: allChecks() };
+    }
+    return latest.answer;
+  }
+
+  async function allChecks(): Promise<QueueCheck[]> {
+    const probed = await probe();
+    if (canaries.length > 0) return [...probed, ...canaries.map((canary) => canary.status())];
+    if (!probed.every(({ ok }) => ok)) return probed;
+    return [...probed, await runCheck('canary', startUpRoundTrip)];
+  }
+
+  async function start(handlers: WorkHandlers): Promise<void> {
+    if (state !== 'idle') {
+      throw new InterlockError(`the queue cannot start: it is ${state}`, { code: 'queue.state' });
+    }
+    state = 'starting';
+    try {
+      const prepared = await attempt('the queue schema', broker.prepare, PREPARE_DEADLINE_MS);
+      const failing =
+        prepared === undefined
+          ? (await allChecks()).filter(({ ok }) => !ok)
+          : [await runCheck(`${backend.kind}-reachable`, () => Promise.reject(prepared))];
+      if (failing.length > 0) throw refusal(failing);
+      await Promise.all(WORK_KINDS.map((kind) => open(kind, handlers)));
+    } catch (error) {
+      await Promise.all(slots.map((slot) => slot.close()));
+      slots.length = 0;
+      canaries.length = 0;
+      // Closed meanwhile? Then it stays closed.
+      if (state === 'starting') state = 'idle';
+      throw error;
+    }
+    if (isClosed()) {
+      await Promise.all(slots.map((slot) => slot.close()));
+      throw new InterlockError('the queue was closed while it started', { code: 'queue.state' });
+    }
+    state = 'running';
+    scheduleBeat(0);
+  }
+
+  const isClosed = () => state === 'closed';
+
+  async function open(kind: WorkKind, handlers: WorkHandlers): Promise<void> {
+    const spec: QueueSpec = specs[kind];
+    const running = new Map<string, HandlerRun>();
+    const runJob = createJobRunner({ kind, spec, handler: handlers[kind], logger, now, running });
+    const slot = createWorkerSlot({
+      broker,
+      spec,
+      running,
+      logger,
+      processor: async (job: Job, token) => {
+        if (job.name !== CANARY_JOB_NAME) return runJob(job, token);
+        canary.seen(job.data);
+        return undefined;
+      },
+    });
+    const canary = createCanary({
+      queueName: spec.name,
+      queue: () => port(spec.name),
+      limitMs: options.canary?.limitMs ?? CANARY_LIMIT_MS,
+      now: () => performance.now(),
+      busy: () => heldForClock || slot.busy(),
+      recreate: slot.recreate,
+    });
+    slots.push(slot);
+    canaries.push(canary);
+    await slot.open();
+  }
+
+  let beats = 0;
+
+  function scheduleBeat(inMs: number): void {
+    if (state !== 'running') return;
+    beatTimer = setTimeout(() => {
+      beat().finally(() => scheduleBeat(options.canary?.intervalMs ?? CANARY_INTERVAL_MS));
+    }, inMs);
+  }
+
+  async function beat(): Promise<void> {
+    await Promise.all(canaries.map((canary) => canary.beat()));
+    beats += 1;
+    if (beats % PROBE_EVERY_BEATS !== 0 && !heldForClock) return;
+    const probed = await probe();
+    for (const { name, ok, detail } of probed) {
+      if (!ok) logger.error({ check: name, detail }, 'the queue no longer meets a condition it needs');
+    }
+    const clockOk = probed.find(({ name }) => name === 'clock')?.ok;
+    if (clockOk !== undefined) await holdForClock(!clockOk);
+  }
+
+  /** A wrong clock harms the other replicas' jobs too, so our workers rest until it is right. */
+  async function holdForClock(wrong: boolean): Promise<void> {
+    if (wrong === heldForClock || state !== 'running') return;
+    heldForClock = wrong;
+    await Promise.all(slots.map((slot) => (wrong ? slot.hold() : slot.release())));
+  }
+
+  async function shutDown(): Promise<void> {
+    state = 'closed';
+    clearTimeout(beatTimer);
+    const graceMs = Math.max(...WORK_KINDS.map((kind) => abortGraceMs(specs[kind].timeoutMs)));
+    const steps: [name: string, run: () => Promise<unknown>, timeoutMs: number][] = [
+      [
+        'workers',
+        () => Promise.all(slots.map((slot) => slot.close())),
+        graceMs + 2 * CALL_DEADLINE_MS + 3_000,
+      ],
+      ['producers', closePorts, CALL_DEADLINE_MS],
+      ['connections', broker.close, 2 * CALL_DEADLINE_MS],
+    ];
+    for (const [name, run, timeoutMs] of steps) {
+      const failure = await attempt(`closing the queue's ${name}`, run, timeoutMs);
+      if (failure !== undefined) faults.warn('queue', failure, `closing the queue's ${name} failed`);
+    }
+  }
+
+  async function closePorts(): Promise<void> {
+    await Promise.allSettled([...ports.values()].map(async (opening) => (await opening).close()));
+  }
+
+  return {
+    enqueue,
+    start,
+    checks,
+    close() {
+      closing ??= shutDown();
+      return closing;
+    },
+  };
+}
+
+function refusal(failing: readonly QueueCheck[]): InterlockError {
+  const what = failing.map(({ name, detail }) => `${name}: ${detail}`).join('; ');
+  return new InterlockError(`the queue refuses to start: ${what}`, {
+    code: 'queue.refused',
+    retryable: failing.every(({ name }) => name.endsWith('-reachable') || name === 'canary'),
+  });
+}

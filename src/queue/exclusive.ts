@@ -1,0 +1,52 @@
+/**
+ * Never the same work twice at a time in this process.
+ *
+ * The reconciler may run an item directly while the queue delivers the same one. Wrapping the handlers
+ * once, and giving the wrapped ones to both, makes the second a no-op: the first is doing the work, and if
+ * it fails the item is still outstanding and comes again.
+ *
+ * Across processes this says nothing; the handlers' own fencing does.
+ */
+import type { WorkHandler, WorkHandlers, WorkItem } from './work-queue.ts';
+
+/** A handler that ignores its aborted signal this long no longer keeps its key: work must not stop for it. */
+const DEAF_HANDLER_MS = 30_000;
+
+export const workKey = (item: Pick<WorkItem, 'kind' | 'key'>): string => `${item.kind}/${item.key}`;
+
+export function exclusive(handlers: WorkHandlers): WorkHandlers {
+  const held = new Map<string, symbol>();
+
+  const guard =
+    (handler: WorkHandler): WorkHandler =>
+    async (item, signal) => {
+      const key = workKey(item);
+      if (held.has(key)) return;
+      const holder = Symbol(key);
+      held.set(key, holder);
+      const letGo = () => {
+        if (held.get(key) === holder) held.delete(key);
+      };
+      let timer: NodeJS.Timeout | undefined;
+      const onAbort = () => {
+        timer = setTimeout(letGo, DEAF_HANDLER_MS);
+        timer.unref();
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+      try {
+        await handler(item, signal);
+      } finally {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', onAbort);
+        letGo();
+      }
+    };
+
+  return {
+    evaluate: guard(handlers.evaluate),
+    'halt-step': guard(handlers['halt-step']),
+    observe: guard(handlers.observe),
+    alert: guard(handlers.alert),
+    tick: guard(handlers.tick),
+  };
+}

@@ -1,0 +1,250 @@
+/**
+ * The reconciler: the truth's hand. Whatever is outstanding gets done, with the queue or without it.
+ *
+ * On start and every interval it asks `sweep` for all due work and offers it to the queue (adding is
+ * idempotent). What the queue refuses runs here and now, with bounded concurrency, evaluations one at a
+ * time. Work that the queue has accepted but that stays outstanding too long (a deaf worker, a job still
+ * locked by a dead process) runs here as well: accepted is not done.
+ *
+ * Guarantee: no key twice at a time among the direct runs; give the queue and this the same `exclusive`
+ * handlers to extend that to the whole process. A failing sweep is logged and tried again.
+ * Not here: what is outstanding and when it is due (domain and ledger).
+ */
+import { attempt, withDeadline } from './deadline.ts';
+import { workKey } from './exclusive.ts';
+import { createFaultLog, errorFacts, type QueueLogger } from './log.ts';
+import { abortGraceMs, QUEUES, WORK_KINDS } from './queues.ts';
+import { type HandlerRun, runHandler } from './run-handler.ts';
+import type { WorkHandlers, WorkItem, WorkKind, WorkQueue } from './work-queue.ts';
+
+export interface ReconcilerCounters {
+  sweeps: number;
+  sweepFailures: number;
+  /** Items that sweeps and kicks brought. */
+  offered: number;
+  queued: number;
+  /** Offers the queue refused or did not answer in time. */
+  refused: number;
+  /** Items that stayed outstanding although the queue had accepted them. */
+  overdue: number;
+  directRuns: number;
+  directFailures: number;
+}
+
+export interface ReconcilerOptions {
+  intervalMs: number;
+  /** Every item that is due and outstanding, from the ledger. */
+  sweep: (signal: AbortSignal) => Promise<WorkItem[]>;
+  queue: Pick<WorkQueue, 'enqueue'>;
+  runDirect: WorkHandlers;
+  /** Direct runs at once, per kind. */
+  concurrency?: Partial<Record<WorkKind, number>>;
+  timeouts?: Partial<Record<WorkKind, number>>;
+  /** How long an accepted item may stay outstanding before it runs here; a kind without a figure never does. */
+  overdueMs?: Partial<Record<WorkKind, number>>;
+  logger: QueueLogger;
+  clock?: { now(): number };
+}
+
+export interface Reconciler {
+  /** First sweep at once, then every interval. */
+  start(): void;
+  /** New work after a commit: offered at once. Never throws; resolves when offered, not when done. */
+  kick(items: readonly WorkItem[]): Promise<void>;
+  /** A sweep now, or the one under way; resolves when its items have been offered. */
+  sweepNow(): Promise<void>;
+  /** Aborts direct runs and waits for them, bounded. */
+  stop(): Promise<void>;
+  readonly lastSweepAt: Date | null;
+  readonly counters: Readonly<ReconcilerCounters>;
+}
+
+const DIRECT_CONCURRENCY: Readonly<Record<WorkKind, number>> = {
+  'halt-step': 16,
+  observe: 8,
+  tick: 8,
+  alert: 8,
+  evaluate: 1,
+};
+
+// Long runs are no sign of trouble for an evaluation; its lease in the ledger says when it is lost.
+const OVERDUE_MS: Readonly<Partial<Record<WorkKind, number>>> = {
+  'halt-step': 10_000,
+  observe: 45_000,
+  tick: 45_000,
+  alert: 45_000,
+};
+
+const SWEEP_DEADLINE_MS = 30_000;
+const RETRY_MS = 1_000;
+
+export function createReconciler(options: ReconcilerOptions): Reconciler {
+  const { intervalMs, queue, runDirect, logger } = options;
+  const now = () => options.clock?.now() ?? Date.now();
+  const faults = createFaultLog(logger);
+  const overdueMs = options.overdueMs ?? OVERDUE_MS;
+  const timeoutMs = (kind: WorkKind) => options.timeouts?.[kind] ?? QUEUES[kind].timeoutMs;
+  const concurrency = (kind: WorkKind) => options.concurrency?.[kind] ?? DIRECT_CONCURRENCY[kind];
+
+  const stopping = new AbortController();
+  const counters: ReconcilerCounters = {
+    sweeps: 0,
+    sweepFailures: 0,
+    offered: 0,
+    queued: 0,
+    refused: 0,
+    overdue: 0,
+    directRuns: 0,
+    directFailures: 0,
+  };
+  const waiting = new Map<string, WorkItem>();
+  const running = new Map<string, { kind: WorkKind; run: HandlerRun }>();
+  /** When an item was first seen due, by key, for as long as sweeps keep bringing it. */
+  let outstandingSinceMs = new Map<string, number>();
+  let lastSweepAt: Date | null = null;
+  let sweeping: Promise<boolean> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let started = false;
+
+  async function offer(items: readonly WorkItem[]): Promise<WorkItem[]> {
+    const fresh = items.filter((item) => !running.has(workKey(item)));
+    counters.offered += fresh.length;
+    const { queued, failed } = await queue.enqueue(fresh);
+    counters.queued += queued;
+    counters.refused += failed.length;
+    return failed;
+  }
+
+  function runHere(items: readonly WorkItem[]): void {
+    if (stopping.signal.aborted) return;
+    for (const item of items) {
+      const key = workKey(item);
+      // Not yet due: the next sweep after its time brings it.
+      if (item.notBeforeMs > now() || running.has(key)) continue;
+      waiting.set(key, item);
+    }
+    pump();
+  }
+
+  function pump(): void {
+    if (stopping.signal.aborted) return;
+    for (const kind of WORK_KINDS) {
+      let free = concurrency(kind) - [...running.values()].filter((entry) => entry.kind === kind).length;
+      for (const [key, item] of waiting) {
+        if (free <= 0) break;
+        if (item.kind !== kind) continue;
+        waiting.delete(key);
+        free -= 1;
+        void direct(key, item);
+      }
+    }
+  }
+
+  async function direct(key: string, item: WorkItem): Promise<void> {
+    counters.directRuns += 1;
+    const run = runHandler(runDirect[item.kind], item, timeoutMs(item.kind));
+    running.set(key, { kind: item.kind, run });
+    try {
+      await run.done;
+    } catch (error) {
+      counters.directFailures += 1;
+      const facts = { kind: item.kind, key: item.key, runId: item.runId, cause: run.cause() };
+      logger.warn({ ...facts, ...errorFacts(error) }, 'direct work failed; the domain decides on a retry');
+    } finally {
+      running.delete(key);
+      pump();
+    }
+  }
+
+  /** Answers whether the sweep succeeded. */
+  async function sweepOnce(): Promise<boolean> {
+    const expiry = new AbortController();
+    const signal = AbortSignal.any([stopping.signal, expiry.signal]);
+    const before = [...waiting.keys()];
+    try {
+      const due = await withDeadline('the sweep', () => options.sweep(signal), SWEEP_DEADLINE_MS);
+      if (stopping.signal.aborted) return true;
+      const late = overdue(due);
+      const refused = await offer(due);
+      // What an earlier round left waiting and this sweep no longer brings is done, or the queue has it.
+      for (const key of before) waiting.delete(key);
+      runHere([...refused, ...late]);
+      counters.sweeps += 1;
+      lastSweepAt = new Date(now());
+      return true;
+    } catch (error) {
+      expiry.abort();
+      counters.sweepFailures += 1;
+      if (!stopping.signal.aborted) faults.warn('reconciler', error, 'the sweep failed; trying again');
+      return false;
+    }
+  }
+
+  function overdue(due: readonly WorkItem[]): WorkItem[] {
+    const atMs = now();
+    const since = new Map<string, number>();
+    const late: WorkItem[] = [];
+    for (const item of due) {
+      if (item.notBeforeMs > atMs) continue;
+      const key = workKey(item);
+      const firstMs = Math.min(outstandingSinceMs.get(key) ?? atMs, atMs);
+      since.set(key, firstMs);
+      const limitMs = overdueMs[item.kind];
+      if (limitMs === undefined || atMs - firstMs < limitMs || running.has(key)) continue;
+      late.push(item);
+      since.set(key, atMs);
+    }
+    outstandingSinceMs = since;
+    counters.overdue += late.length;
+    if (late.length > 0) {
+      logger.error(
+        { items: late.length },
+        'accepted work stays undone: the queue is not consumed; running it here',
+      );
+    }
+    return late;
+  }
+
+  function sweepNow(): Promise<boolean> {
+    sweeping ??= sweepOnce().finally(() => {
+      sweeping = undefined;
+    });
+    return sweeping;
+  }
+
+  async function loop(): Promise<void> {
+    const ok = await sweepNow();
+    if (stopping.signal.aborted) return;
+    timer = setTimeout(loop, ok ? intervalMs : Math.min(intervalMs, RETRY_MS));
+  }
+
+  return {
+    start() {
+      if (started || stopping.signal.aborted) return;
+      started = true;
+      void loop();
+    },
+    async kick(items) {
+      if (stopping.signal.aborted || items.length === 0) return;
+      runHere(await offer(items));
+    },
+    async sweepNow() {
+      if (!stopping.signal.aborted) await sweepNow();
+    },
+    async stop() {
+      stopping.abort();
+      clearTimeout(timer);
+      waiting.clear();
+      const runs = [...running.values()];
+      for (const { run } of runs) run.abort('queue.closing');
+      const graceMs = Math.max(0, ...runs.map(({ kind }) => abortGraceMs(timeoutMs(kind))));
+      const ends = Promise.allSettled([...runs.map(({ run }) => run.done), sweeping]);
+      const failure = await attempt('the direct runs', () => ends, graceMs + RETRY_MS);
+      if (failure !== undefined) faults.warn('reconciler', failure, 'direct work did not end in time');
+    },
+    get lastSweepAt() {
+      return lastSweepAt;
+    },
+    counters,
+  };
+}

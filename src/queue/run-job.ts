@@ -1,0 +1,63 @@
+/**
+ * One job from claim to return: parse the payload, run the handler, answer BullMQ.
+ *
+ * Nothing a handler throws reaches BullMQ: only fixed codes do, because error texts are stored by the
+ * backend (a NUL byte in one makes a job run twice) and exported by tracing. On close the job goes back to
+ * the queue, so that another process can take it at once.
+ */
+import { type Job, WaitingError } from 'bullmq';
+import { attempt } from './deadline.ts';
+import { errorFacts, type QueueLogger } from './log.ts';
+import type { QueueSpec } from './queues.ts';
+import { type HandlerRun, JobFault, runHandler } from './run-handler.ts';
+import type { WorkHandler, WorkItem, WorkKind } from './work-queue.ts';
+
+export interface JobRunnerOptions {
+  kind: WorkKind;
+  spec: QueueSpec;
+  handler: WorkHandler;
+  logger: QueueLogger;
+  now: () => number;
+  /** By job id; a runner adds and removes its own. */
+  running: Map<string, HandlerRun>;
+}
+
+/** A delayed job may wake a little early: clocks of replicas differ, by at most what the clock check lets pass. */
+const EARLY_SLACK_MS = 2_000;
+
+export function createJobRunner({ kind, spec, handler, logger, now, running }: JobRunnerOptions) {
+  return async function runJob(job: Job, token: string | undefined): Promise<undefined> {
+    const payload = spec.payload.safeParse(job.data);
+    if (!payload.success) {
+      logger.error({ kind, jobId: job.id }, 'a job with an unreadable payload was dropped');
+      throw new JobFault('queue.payload-unreadable');
+    }
+    const item: WorkItem = { kind, ...payload.data };
+    if (item.notBeforeMs > now() + EARLY_SLACK_MS) {
+      // The delay was cut to its bound; the reconciler offers the item again when it is due.
+      logger.debug({ kind, key: item.key }, 'a job woke before its time and was let go');
+      return undefined;
+    }
+
+    const jobId = job.id ?? '';
+    const run = runHandler(handler, item, spec.timeoutMs);
+    running.set(jobId, run);
+    try {
+      await run.done;
+      return undefined;
+    } catch (error) {
+      const cause = run.cause();
+      const facts = { kind, key: item.key, runId: item.runId };
+      if (cause === 'queue.closing') {
+        const handedBack = (await attempt('handing work back', () => job.moveToWait(token))) === undefined;
+        logger.info({ ...facts, handedBack }, 'work was interrupted by close');
+        if (handedBack) throw new WaitingError();
+      } else {
+        logger.warn({ ...facts, cause, ...errorFacts(error) }, 'work failed; the domain decides on a retry');
+      }
+      throw new JobFault(cause ?? 'queue.handler-failed');
+    } finally {
+      if (running.get(jobId) === run) running.delete(jobId);
+    }
+  };
+}
