@@ -65,7 +65,7 @@ function textOf({ coefficient, exponent }: Decimal): Compute {
 }
 
 function align(a: Decimal, b: Decimal): [bigint, bigint] {
-  const low = a.exponent < b.exponent ? a.exponent : b.exponent;
+  const low = Math.min(a.exponent, b.exponent);
   const scale = (d: Decimal): bigint => d.coefficient * BigInt(`1${'0'.repeat(d.exponent - low)}`);
   return [scale(a), scale(b)];
 }
@@ -97,7 +97,9 @@ export const ComputeSchema = z
     }
     return textOf(decimal);
   })
-  .meta({ description: 'Effective compute in FLOP: a JSON number or a decimal string, above 0, at most 1e40' });
+  .meta({
+    description: 'Effective compute in FLOP: a JSON number or a decimal string, above 0, at most 1e40',
+  });
 
 export function compute(value: number | string): Compute {
   return ComputeSchema.parse(value);
@@ -128,7 +130,7 @@ export function onePlus(x: number): number {
 
 function add(a: Decimal, b: Decimal): Decimal {
   const [x, y] = align(a, b);
-  return normalised(x + y, a.exponent < b.exponent ? a.exponent : b.exponent);
+  return normalised(x + y, Math.min(a.exponent, b.exponent));
 }
 
 /** As a double, for plotting and for the forecast's x-axis; never for comparisons that decide. */

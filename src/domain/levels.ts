@@ -6,8 +6,9 @@
  * margin). Levels are rounded to 1e-9 so that 2.8 + 0.2 reaches 3. Which way it fails: an
  * uncertainty below the configured floor is raised to it, and a limit is never inside the estimate.
  */
-import { normalQuantile } from './statistics/normal.ts';
+
 import { wilson } from './statistics/binomial.ts';
+import { normalQuantile } from './statistics/normal.ts';
 
 export const LEVEL_NAMES = ['low', 'medium', 'high', 'critical'] as const;
 export type LevelName = (typeof LEVEL_NAMES)[number];

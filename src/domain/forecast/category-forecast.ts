@@ -1,0 +1,104 @@
+/**
+ * From score forecasts to a category's forecast: through the level map with the elicitation margin, then
+ * over the evaluations without assuming independence.
+ *
+ * P(category level >= x) <= sum of P(evaluation level >= x), the union bound: it holds under any dependence
+ * and errs towards stopping. Quantiles are those of that bound.
+ */
+
+import type { LevelMap } from '../levels.ts';
+import { scoreOfLevel } from '../levels.ts';
+import type { ForecastBasis, ForecastMethod, SkillPoint } from './score-forecast.ts';
+
+export interface EvaluationHistory {
+  readonly name: string;
+  readonly map: LevelMap;
+  readonly elicitationMargin: number;
+  readonly points: readonly {
+    readonly log2Compute: number;
+    readonly score: number;
+    readonly stderr: number | null;
+    readonly n: number | null;
+  }[];
+}
+
+export interface CategoryForecast {
+  readonly method: string;
+  readonly basis: ForecastBasis;
+  /** Points of the shortest history: the weakest evidence names the basis. */
+  readonly points: number;
+  readonly quantiles: { p: number; level: number }[];
+  readonly exceedance: { level: number; p: number }[];
+  readonly notes: string[];
+}
+
+const QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95, 0.99] as const;
+const BASES: readonly ForecastBasis[] = ['mostly-prior', 'mixed', 'data'];
+
+export function forecastCategory(
+  method: ForecastMethod,
+  evaluations: readonly EvaluationHistory[],
+  horizonLog2Compute: number,
+  levels: readonly number[],
+): CategoryForecast {
+  const parts = evaluations.map((evaluation) => {
+    const { forecast } = method;
+    const prediction = forecast(skillPoints(evaluation), horizonLog2Compute);
+    const levelAtLeast = (level: number): number => {
+      if (level <= 1 + evaluation.elicitationMargin) return 1;
+      const score = scoreOfLevel(level, evaluation.map, evaluation.elicitationMargin);
+      return prediction.atLeast(skillOf(score, evaluation.map));
+    };
+    return { name: evaluation.name, prediction, levelAtLeast };
+  });
+  const atLeast = (level: number): number =>
+    Math.min(
+      1,
+      parts.reduce((sum, { levelAtLeast }) => sum + levelAtLeast(level), 0),
+    );
+  return {
+    method: method.method,
+    basis:
+      BASES.find((basis) => parts.some(({ prediction }) => prediction.basis === basis)) ?? 'mostly-prior',
+    points: parts.length === 0 ? 0 : Math.min(...parts.map(({ prediction }) => prediction.points)),
+    quantiles: QUANTILES.map((p) => ({ p, level: round(quantile(atLeast, p), 1e4) })),
+    exceedance: levels.map((level) => ({ level, p: round(atLeast(level), 1e6) })),
+    notes: parts.flatMap(({ name, prediction }) => prediction.notes.map((note) => `${name}: ${note}`)),
+  };
+}
+
+function skillOf(score: number, { chance, best }: LevelMap): number {
+  return (score - chance) / (best - chance);
+}
+
+function skillPoints({ map, points }: EvaluationHistory): SkillPoint[] {
+  const width = Math.abs(map.best - map.chance);
+  return [...points]
+    .sort((a, b) => a.log2Compute - b.log2Compute)
+    .map(({ log2Compute, score, stderr, n }) => {
+      const sampled = n !== null && n > 0 ? Math.sqrt(Math.max(0, score * (1 - score)) / n) : null;
+      const error = stderr ?? sampled;
+      return {
+        log2Compute,
+        skill: skillOf(score, map),
+        stderr: error === null ? null : error / width,
+      };
+    });
+}
+
+/** The level that is reached with probability 1 - p, by bisection on the falling bound. */
+function quantile(atLeast: (level: number) => number, p: number): number {
+  let low = 1;
+  let high = 5;
+  if (atLeast(high) >= 1 - p) return high;
+  for (let i = 0; i < 40; i += 1) {
+    const middle = (low + high) / 2;
+    if (atLeast(middle) >= 1 - p) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+function round(value: number, grain: number): number {
+  return Math.round(value * grain) / grain;
+}

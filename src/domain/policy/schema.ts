@@ -1,0 +1,206 @@
+/**
+ * The policy: what is evaluated, when, where the levels begin, what follows, and who may resume.
+ *
+ * Pure data, strict (unknown keys are refused), complete after parsing (defaults filled in), and
+ * stable: parsing a parsed policy gives the same policy, so its canonical JSON names it for good.
+ * Cross-checks over the whole policy are in `check.ts`.
+ */
+import { z } from 'zod';
+import { ComputeSchema } from '../compute.ts';
+import { DurationSchema } from '../duration.ts';
+import { EnvironmentSchema, ExecutorSchema } from '../executor.ts';
+import { LEVEL_NAMES, LEVEL_STARTS, type LevelName } from '../levels.ts';
+
+export const NameSchema = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,63}$/, 'must be lower-case letters, digits and dashes, at most 64');
+
+export const STAGES = ['pre-mitigation', 'post-mitigation'] as const;
+export const StageSchema = z.enum(STAGES);
+export type Stage = z.infer<typeof StageSchema>;
+
+/** A level by name or as a number from 1 (Low begins) to 5. */
+export const LevelReferenceSchema = z.union([z.enum(LEVEL_NAMES), z.number().min(1).max(5)]);
+export type LevelReference = z.infer<typeof LevelReferenceSchema>;
+
+export function levelAt(reference: LevelReference): number {
+  return typeof reference === 'number' ? reference : LEVEL_STARTS[reference satisfies LevelName];
+}
+
+const probability = z.number().gt(0).lt(1);
+const finite = z.number();
+
+const CategorySchema = z.strictObject({
+  id: NameSchema,
+  title: z.string().min(1).max(120),
+  confidence: z
+    .number()
+    .min(0.5)
+    .max(0.9999)
+    .default(0.95)
+    .meta({ description: 'Two-sided, shared over evaluations' }),
+});
+
+const VariantSchema = z.strictObject({
+  id: NameSchema,
+  env: EnvironmentSchema.default({}),
+  pool: NameSchema.optional().meta({
+    description:
+      'Variants with the same pool are seeds of one variant: their samples are pooled before the maximum',
+  }),
+});
+
+const ScoreSchema = z.strictObject({
+  metric: z.string().min(1).max(120),
+  kind: z.enum(['proportion', 'mean']),
+  chance: finite,
+  best: finite,
+  range: z
+    .tuple([finite, finite])
+    .optional()
+    .meta({ description: 'Least and greatest possible score; default from chance and best' }),
+  minSamples: z.int().min(1).default(1),
+  stderrFloor: z.number().min(0).default(0),
+});
+
+const EvaluationSchema = z.strictObject({
+  id: NameSchema,
+  category: NameSchema,
+  stage: StageSchema,
+  required: z.boolean().default(true),
+  executor: ExecutorSchema,
+  variants: z
+    .array(VariantSchema)
+    .min(1)
+    .max(50)
+    .default([{ id: 'default', env: {} }]),
+  score: ScoreSchema,
+  levels: z.strictObject({ medium: finite, high: finite, critical: finite }),
+  elicitationMargin: z.number().min(0).max(2).default(0).meta({ description: 'In levels' }),
+  topUps: z.int().min(0).max(5).default(0).meta({
+    description: 'Further attempts with fresh samples, asked for while High is not ruled out; pooled',
+  }),
+});
+
+export const ConsequenceSchema = z
+  .string()
+  .regex(
+    /^(halt|quarantine|hold|alert|block-deployment|block-development|oblige:[a-z0-9][a-z0-9-]{0,63})$/,
+    'must be halt, quarantine, hold, alert, block-deployment, block-development or oblige:<obligation>',
+  );
+export type Consequence = z.infer<typeof ConsequenceSchema>;
+
+const consequences = z.array(ConsequenceSchema).min(1).max(8);
+const categories = z.array(NameSchema).min(1).optional().meta({ description: 'Default: every category' });
+
+const LevelRuleSchema = z.strictObject({
+  id: NameSchema,
+  kind: z.literal('level'),
+  stage: StageSchema,
+  atLeast: LevelReferenceSchema,
+  basis: z.enum(['estimate', 'upper']).default('estimate'),
+  categories,
+  then: consequences,
+});
+
+const ForecastRuleSchema = z.strictObject({
+  id: NameSchema,
+  kind: z.literal('forecast'),
+  stage: StageSchema,
+  atLeast: LevelReferenceSchema,
+  probability,
+  checkpoints: z.int().min(1).max(3).default(1),
+  whenMostlyPrior: z
+    .enum(['ignore', 'alert', 'hold', 'halt'])
+    .default('alert')
+    .meta({ description: 'What follows instead of `then` while the forecast is mostly prior' }),
+  categories,
+  then: consequences,
+});
+
+const JumpRuleSchema = z.strictObject({
+  id: NameSchema,
+  kind: z.literal('jump'),
+  stage: StageSchema,
+  above: z.number().gt(0).max(4).meta({ description: 'Rise of the category level per doubling, in levels' }),
+  categories,
+  then: consequences,
+});
+
+/** The three built-in findings, hardened: the policy may add consequences, never take the built-in one away. */
+const BuiltInRuleSchema = z.strictObject({
+  id: NameSchema,
+  kind: z.enum(['inconclusive', 'overdue', 'overrun']),
+  then: consequences,
+});
+
+export const RuleSchema = z.union([
+  z.discriminatedUnion('kind', [LevelRuleSchema, ForecastRuleSchema, JumpRuleSchema]),
+  BuiltInRuleSchema,
+]);
+export type Rule = z.infer<typeof RuleSchema>;
+export type LevelRule = z.infer<typeof LevelRuleSchema>;
+export type ForecastRule = z.infer<typeof ForecastRuleSchema>;
+export type JumpRule = z.infer<typeof JumpRuleSchema>;
+
+const CadenceSchema = z.strictObject({
+  ratio: z.number().gt(1).max(16).default(2),
+  grace: z.number().min(0).max(4).default(0.1).meta({ description: 'A permit reaches ratio x (1 + grace)' }),
+  firstCheckpointBy: ComputeSchema,
+  maxInterval: DurationSchema.default('90d'),
+  scorecardDeadline: DurationSchema.default('48h'),
+  holdDeadline: DurationSchema.default('72h'),
+});
+
+const PermitSchema = z.strictObject({
+  ttl: DurationSchema.default('30m').meta({
+    description: 'Longest time a run trains without Interlock; at most 1h',
+  }),
+  heartbeatInterval: DurationSchema.default('30s').meta({
+    description:
+      'No progress for this long after the trainer says it stopped confirms the stop of a webhook target',
+  }),
+});
+
+const HaltSchema = z.strictObject({
+  confirmWithin: DurationSchema.default('2m').meta({
+    description: 'A halt whose stop is not confirmed by then pages, and again each time this passes',
+  }),
+});
+
+const ObligationSchema = z.strictObject({
+  id: NameSchema,
+  title: z.string().min(1).max(200),
+  owner: NameSchema,
+  due: DurationSchema,
+});
+
+const GovernanceSchema = z.strictObject({
+  groups: z.array(NameSchema).min(1).max(20),
+  resume: z.strictObject({
+    approvals: z.array(NameSchema).min(1),
+    vetoes: z.array(NameSchema).default([]),
+  }),
+});
+
+export const PolicySchema = z
+  .strictObject({
+    policy: NameSchema,
+    title: z.string().min(1).max(200),
+    provenance: z.string().min(1).max(500).optional(),
+    cadence: CadenceSchema,
+    permit: PermitSchema.default({ ttl: '30m', heartbeatInterval: '30s' }),
+    halt: HaltSchema.default({ confirmWithin: '2m' }),
+    categories: z.array(CategorySchema).min(1).max(32),
+    evaluations: z.array(EvaluationSchema).min(1).max(200),
+    rules: z.array(RuleSchema).min(1).max(100),
+    obligations: z.array(ObligationSchema).max(50).default([]),
+    governance: GovernanceSchema,
+    alerts: z.array(NameSchema).max(20).default([]),
+  })
+  .meta({ id: 'Policy' });
+
+export type Policy = z.infer<typeof PolicySchema>;
+export type Category = Policy['categories'][number];
+export type Evaluation = Policy['evaluations'][number];
+export type Variant = Evaluation['variants'][number];

@@ -1,0 +1,253 @@
+/**
+ * The assessment of one checkpoint: every rule of the pinned policy against the scorecard and the sealed
+ * forecasts, every finding kept, the gravest verdict.
+ *
+ * Pure and complete: the same state, policy and time give the same findings, which is what replay checks.
+ * Works on partial evidence, so that the first halting result halts. Built in, whatever the policy says: a
+ * required evaluation that is inconclusive holds.
+ */
+import { assertNever } from '../assert-never.ts';
+import { compareCompute, log2Compute } from '../compute.ts';
+import {
+  type Consequence,
+  type ForecastRule,
+  type JumpRule,
+  type LevelRule,
+  levelAt,
+  type Policy,
+  type Rule,
+} from '../policy/schema.ts';
+import { reached } from './context.ts';
+import { isConcluded } from './evaluation.ts';
+import type { Finding, Scorecard, Terms, Verdict } from './events.ts';
+import { scorecardOf } from './scorecard.ts';
+import type { CheckpointState, RunState } from './state.ts';
+
+export interface Assessment {
+  readonly scorecard: Scorecard;
+  readonly findings: readonly Finding[];
+  readonly verdict: Verdict;
+  /** Every evaluation has concluded, or the scorecard's deadline has passed. */
+  readonly complete: boolean;
+}
+
+export function assess(state: RunState, checkpoint: CheckpointState, policy: Policy, now: Date): Assessment {
+  const scorecard = scorecardOf(checkpoint, policy);
+  const late = reached(now, checkpoint.deadlineAt);
+  const found = [
+    ...policy.rules.flatMap((rule) => ruleFindings(rule, { state, checkpoint, policy, scorecard })),
+    ...inconclusiveFindings(scorecard, policy, late),
+  ].map((finding) => ({ ...finding, checkpointId: checkpoint.checkpointId }));
+  const waiver = activeWaiver(state, checkpoint, now);
+  const findings = found.map((finding) => ({ ...finding, waived: isWaived(finding, waiver) }));
+  return {
+    scorecard,
+    findings,
+    verdict: verdictOf(findings),
+    complete: late || checkpoint.evaluations.every(isConcluded),
+  };
+}
+
+export function verdictOf(findings: readonly Finding[]): Verdict {
+  const consequences = new Set<Consequence>();
+  for (const { then, waived } of findings) {
+    if (!waived) for (const consequence of then) consequences.add(consequence);
+  }
+  if (consequences.has('halt') || consequences.has('quarantine')) return 'halt';
+  return consequences.has('hold') ? 'hold' : 'proceed';
+}
+
+/** Names a finding for a waiver and for "is it already a cause": what fired, where; not by how much. */
+export function findingKey({ rule, category, stage, evaluation, checkpointId }: Finding): string {
+  return [rule, category ?? '', stage ?? '', evaluation ?? '', checkpointId ?? ''].join('/');
+}
+
+/** A waiver holds up to its compute ceiling and until it expires. */
+export function activeWaiver(
+  { waiver }: Pick<RunState, 'waiver'>,
+  { effectiveCompute }: Pick<CheckpointState, 'effectiveCompute'>,
+  now: Date,
+): Terms | null {
+  if (waiver === null || reached(now, waiver.expires)) return null;
+  return compareCompute(effectiveCompute, waiver.ceiling) <= 0 ? waiver : null;
+}
+
+export function isWaived(finding: Finding, waiver: Terms | null): boolean {
+  if (waiver === null) return false;
+  if (finding.kind === 'level' && finding.category !== null && typeof finding.observed === 'number') {
+    const level = waiver.levels[finding.category];
+    return level !== undefined && finding.observed <= level;
+  }
+  if (finding.kind === 'forecast' && finding.category !== null && typeof finding.observed === 'number') {
+    const chance = waiver.forecasts[finding.category];
+    return chance !== undefined && finding.observed <= chance;
+  }
+  return waiver.waives.includes(findingKey(finding));
+}
+
+// --- rules ---------------------------------------------------------------------------------------------
+
+interface Basis {
+  readonly state: RunState;
+  readonly checkpoint: CheckpointState;
+  readonly policy: Policy;
+  readonly scorecard: Scorecard;
+}
+
+function ruleFindings(rule: Rule, basis: Basis): Finding[] {
+  switch (rule.kind) {
+    case 'level':
+      return levelFindings(rule, basis);
+    case 'forecast':
+      return forecastFindings(rule, basis);
+    case 'jump':
+      return jumpFindings(rule, basis);
+    case 'inconclusive':
+    case 'overdue':
+    case 'overrun':
+      return []; // built in; a rule of this kind hardens the built-in finding's consequences
+    default:
+      return assertNever(rule);
+  }
+}
+
+/** The consequences of a built-in finding: its own, and what the policy adds. */
+export function hardened(
+  policy: Policy,
+  kind: 'inconclusive' | 'overdue' | 'overrun',
+  builtIn: Consequence,
+): Consequence[] {
+  const added = policy.rules.flatMap((rule) => (rule.kind === kind ? rule.then : []));
+  return [...new Set([builtIn, ...added])];
+}
+
+const applies = ({ categories }: { categories?: string[] | undefined }, category: string): boolean =>
+  categories === undefined || categories.includes(category);
+
+const figure = (value: number): string => value.toFixed(2);
+const percent = (p: number): string => (p > 0 && p < 0.001 ? 'under 0.1 %' : `${(100 * p).toFixed(1)} %`);
+
+function levelFindings(rule: LevelRule, { scorecard }: Basis): Finding[] {
+  const threshold = levelAt(rule.atLeast);
+  return scorecard.categories.flatMap(({ id, title, stages }) => {
+    const levels = stages[rule.stage];
+    const observed = levels?.[rule.basis] ?? null;
+    if (!applies(rule, id) || observed === null || observed < threshold) return [];
+    const evidence = levels?.evidence.find((row) => row[rule.basis] === observed);
+    return [
+      {
+        rule: rule.id,
+        kind: 'level' as const,
+        category: id,
+        stage: rule.stage,
+        evaluation: evidence?.evaluation ?? null,
+        checkpointId: null,
+        observed,
+        threshold,
+        basis: rule.basis,
+        then: rule.then,
+        explanation: `${title} ${rule.stage}: ${rule.basis} ${figure(observed)} reaches ${figure(threshold)}${
+          evidence === undefined ? '' : ` (${evidence.evaluation}, score ${evidence.score ?? 'unknown'})`
+        }`,
+        waived: false,
+      },
+    ];
+  });
+}
+
+function forecastFindings(rule: ForecastRule, { checkpoint, scorecard }: Basis): Finding[] {
+  const threshold = levelAt(rule.atLeast);
+  return checkpoint.forecasts.flatMap((forecast) => {
+    const { category, stage, checkpoints, basis } = forecast;
+    if (stage !== rule.stage || checkpoints !== rule.checkpoints || !applies(rule, category)) return [];
+    const p = forecast.exceedance.find(({ level }) => level === threshold)?.p;
+    // A forecast that does not say how likely the threshold is does not rule it out.
+    const observed = p ?? 1;
+    if (observed < rule.probability) return [];
+    const mostlyPrior = basis === 'mostly-prior';
+    if (mostlyPrior && rule.whenMostlyPrior === 'ignore') return [];
+    const title = scorecard.categories.find(({ id }) => id === category)?.title ?? category;
+    return [
+      {
+        rule: rule.id,
+        kind: 'forecast' as const,
+        category,
+        stage,
+        evaluation: null,
+        checkpointId: null,
+        observed,
+        threshold: rule.probability,
+        basis,
+        then: mostlyPrior ? [rule.whenMostlyPrior] : rule.then,
+        explanation: `${title} ${stage}: forecast to reach ${figure(threshold)} by ${forecast.horizonCompute} FLOP with probability ${percent(observed)}, the limit is ${percent(rule.probability)} (${basis})`,
+        waived: false,
+      },
+    ];
+  });
+}
+
+/** A rise within less than one doubling counts as if it took one: noise over a small step is no jump. */
+function jumpFindings(rule: JumpRule, { state, checkpoint, scorecard }: Basis): Finding[] {
+  const before = state.history.findLast(
+    ({ checkpointId, effectiveCompute }) =>
+      checkpointId !== checkpoint.checkpointId &&
+      compareCompute(effectiveCompute, checkpoint.effectiveCompute) < 0,
+  );
+  if (before === undefined) return [];
+  const doublings = log2Compute(checkpoint.effectiveCompute) - log2Compute(before.effectiveCompute);
+  return scorecard.categories.flatMap(({ id, title, stages }) => {
+    const estimate = stages[rule.stage]?.estimate ?? null;
+    const reference = before.levels.find((row) => row.category === id && row.stage === rule.stage);
+    if (!applies(rule, id) || estimate === null || reference === undefined) return [];
+    const observed = Math.round(((estimate - reference.estimate) / Math.max(1, doublings)) * 1e6) / 1e6;
+    if (observed <= rule.above) return [];
+    return [
+      {
+        rule: rule.id,
+        kind: 'jump' as const,
+        category: id,
+        stage: rule.stage,
+        evaluation: null,
+        checkpointId: null,
+        observed,
+        threshold: rule.above,
+        basis: 'estimate',
+        then: rule.then,
+        explanation: `${title} ${rule.stage}: rose by ${figure(observed)} levels per doubling since ${before.checkpointId}, more than ${figure(rule.above)}`,
+        waived: false,
+      },
+    ];
+  });
+}
+
+function inconclusiveFindings(scorecard: Scorecard, policy: Policy, late: boolean): Finding[] {
+  return scorecard.categories.flatMap(({ id, title, stages }) =>
+    Object.entries(stages).flatMap(([, levels]) =>
+      (levels?.evidence ?? []).flatMap((row) => {
+        const open =
+          row.status !== 'completed' && row.status !== 'inconclusive' && row.status !== 'cancelled';
+        if (row.status === 'completed' || (open && !late)) return [];
+        const stage = policy.evaluations.find((spec) => spec.id === row.evaluation)?.stage ?? null;
+        const state = open ? 'not in by the deadline' : row.status;
+        return [
+          {
+            rule: 'inconclusive',
+            kind: 'inconclusive' as const,
+            category: id,
+            stage,
+            evaluation: `${row.evaluation}/${row.variant}`,
+            checkpointId: null,
+            observed: row.reasons[0] ?? state,
+            threshold: null,
+            basis: null,
+            then: row.required ? hardened(policy, 'inconclusive', 'hold') : ['alert'],
+            explanation: `${title}: ${row.evaluation} (${row.variant}) is ${state}${
+              row.reasons.length === 0 ? '' : ` (${row.reasons.join(', ')})`
+            }; missing is not safe`,
+            waived: false,
+          },
+        ];
+      }),
+    ),
+  );
+}

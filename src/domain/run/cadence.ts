@@ -1,0 +1,77 @@
+/**
+ * When an evaluation is due, and when a run has gone past what it earned.
+ *
+ * *Due*: the first checkpoint, or ratio x the compute last cleared, or `maxInterval` since then.
+ * *Overdue*: at or past the due point with no due checkpoint reported. *Overrun*: above the permit's
+ * ceiling. Compute never silently decreases: the highest known value counts.
+ */
+import { type Compute, compareCompute, maxCompute, timesCompute } from '../compute.ts';
+import { durationMs } from '../duration.ts';
+import { type Context, isoAfter, reached } from './context.ts';
+import type { RunState } from './state.ts';
+
+type DueReason = 'first' | 'ratio' | 'interval';
+
+/** Compute at which the next checkpoint is due. */
+export function nextDueCompute(state: RunState, { policy }: Pick<Context, 'policy'>): Compute {
+  if (state.lastCleared === null) return state.firstCeiling;
+  return timesCompute(state.lastCleared.effectiveCompute, policy.cadence.ratio);
+}
+
+/** When the next checkpoint is due by the calendar. */
+export function nextDueAt(state: RunState, { policy }: Pick<Context, 'policy'>): string {
+  return isoAfter(state.lastCleared?.at ?? state.registeredAt, durationMs(policy.cadence.maxInterval));
+}
+
+export function whyDue(state: RunState, effectiveCompute: Compute, context: Context): DueReason | null {
+  if (state.lastCleared === null) return 'first';
+  if (compareCompute(effectiveCompute, nextDueCompute(state, context)) >= 0) return 'ratio';
+  if (
+    reached(context.now, nextDueAt(state, context)) &&
+    compareCompute(effectiveCompute, state.lastCleared.effectiveCompute) > 0
+  ) {
+    return 'interval';
+  }
+  return null;
+}
+
+/** The highest compute known from events and from heartbeats. */
+export function highestCompute(state: RunState, context: Pick<Context, 'progress'>): Compute | null {
+  const beat = context.progress?.effectiveCompute ?? null;
+  if (beat === null || state.computeHigh === null) return beat ?? state.computeHigh;
+  return maxCompute(beat, state.computeHigh);
+}
+
+export type Crossing =
+  | { readonly kind: 'overdue'; readonly observed: Compute | string; readonly threshold: Compute | string }
+  | { readonly kind: 'overrun'; readonly observed: Compute; readonly threshold: Compute };
+
+export function overrun(state: RunState, context: Context): Crossing | null {
+  const high = highestCompute(state, context);
+  if (high === null || state.finishedAt !== null) return null;
+  if (compareCompute(high, state.ceiling) <= 0) return null;
+  return { kind: 'overrun', observed: high, threshold: state.ceiling };
+}
+
+/** A due checkpoint that is already in, at or past the due point, is being evaluated: nothing is overdue. */
+export function overdue(state: RunState, context: Context): Crossing | null {
+  if (state.finishedAt !== null) return null;
+  const due = nextDueCompute(state, context);
+  const cleared = state.lastCleared?.effectiveCompute ?? null;
+  const pending = state.checkpoints.filter(
+    (checkpoint) =>
+      checkpoint.due && (cleared === null || compareCompute(checkpoint.effectiveCompute, cleared) > 0),
+  );
+  const high = highestCompute(state, context);
+  const atDuePoint = pending.some(
+    ({ effectiveCompute }) => cleared === null || compareCompute(effectiveCompute, due) >= 0,
+  );
+  if (high !== null && !atDuePoint && compareCompute(high, due) >= 0) {
+    return { kind: 'overdue', observed: high, threshold: due };
+  }
+  const dueAt = nextDueAt(state, context);
+  if (pending.length === 0 && reached(context.now, dueAt)) {
+    return { kind: 'overdue', observed: context.now.toISOString(), threshold: dueAt };
+  }
+  return null;
+}

@@ -1,0 +1,422 @@
+/**
+ * Checkpoints: reporting one, sealing its forecasts, and closing its scorecard with a verdict.
+ *
+ * A checkpoint closes when every evaluation has concluded or its deadline has passed, and is assessed again
+ * whenever evidence changes what stands. A verdict `proceed` clears it: the permit's ceiling rises to
+ * ratio x (1 + grace) x its compute, or within the terms of a waiver to what the resume granted.
+ */
+import type { JsonObject } from '../canonical-json.ts';
+import { canonicalJson } from '../canonical-json.ts';
+import { type Compute, compareCompute, log2Compute, maxCompute, onePlus, timesCompute } from '../compute.ts';
+import { durationMs } from '../duration.ts';
+import { forecastCategory } from '../forecast/category-forecast.ts';
+import { localLinear } from '../forecast/local-linear.ts';
+import { type ForecastRule, levelAt, type Policy, type Stage } from '../policy/schema.ts';
+import { type Assessment, activeWaiver, assess } from './assess.ts';
+import { whyDue } from './cadence.ts';
+import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
+import { isConcluded, newAttempt, statusOf } from './evaluation.ts';
+import type { RunEvent, RunEventData, Scorecard, SealedForecast } from './events.ts';
+import { idOf } from './ids.ts';
+import { scorecardOf, scoreSpecOf } from './scorecard.ts';
+import {
+  type CheckpointState,
+  CLOSED_CHECKPOINTS_KEPT,
+  HISTORY_KEPT,
+  type RunState,
+  SERIES_POINTS_KEPT,
+} from './state.ts';
+
+export interface ReportCheckpoint {
+  readonly type: 'ReportCheckpoint';
+  readonly checkpointId: string;
+  readonly effectiveCompute: Compute;
+  readonly step: number | null;
+  readonly modelUri: string;
+  readonly endpoint: string | null;
+  readonly evaluate: boolean;
+  readonly contentDigest: string;
+  /** Content digest of a checkpoint of this id that was reported before, from the views. */
+  readonly priorDigest: string | null;
+  readonly by: string;
+}
+
+export function reportCheckpoint(state: RunState, command: ReportCheckpoint, context: Context): Decision {
+  if (state.sources !== null && !state.sources.includes(command.by)) {
+    return reject('forbidden', `${command.by} is not a source of run ${state.runId}`);
+  }
+  if (command.priorDigest !== null) {
+    if (command.priorDigest === command.contentDigest) return [];
+    return reject(
+      'conflict',
+      `checkpoint ${command.checkpointId} was reported with other content`,
+      'checkpointId',
+    );
+  }
+  const { policy, digest, now } = context;
+  const why = whyDue(state, command.effectiveCompute, context);
+  const evaluate = why !== null || command.evaluate;
+  const evaluations = evaluate
+    ? policy.evaluations.flatMap(({ id: evaluation, variants }) =>
+        variants.map(({ id: variant }) => ({
+          evaluationId: idOf('ev', digest, state.runId, command.checkpointId, evaluation, variant),
+          evaluation,
+          variant,
+        })),
+      )
+    : [];
+  return [
+    {
+      kind: 'CheckpointReported',
+      data: {
+        checkpointId: command.checkpointId,
+        effectiveCompute: command.effectiveCompute,
+        step: command.step,
+        modelUri: command.modelUri,
+        endpoint: command.endpoint,
+        due: why !== null,
+        reason: why ?? (command.evaluate ? 'requested' : 'not-due'),
+        evaluations,
+        deadlineAt: evaluate ? isoAfter(now, durationMs(policy.cadence.scorecardDeadline)) : null,
+        contentDigest: command.contentDigest,
+        by: command.by,
+        at: iso(now),
+      },
+    },
+  ];
+}
+
+// --- forecasts -----------------------------------------------------------------------------------------
+
+/** Every stage and horizon that a forecast rule reads; without a rule, one checkpoint ahead is still sealed. */
+function forecastsWanted(policy: Policy): { stage: Stage; checkpoints: number; levels: number[] }[] {
+  const rules = policy.rules.filter((rule): rule is ForecastRule => rule.kind === 'forecast');
+  const wanted = new Map<string, { stage: Stage; checkpoints: number; levels: Set<number> }>();
+  const want = (stage: Stage, checkpoints: number): Set<number> => {
+    const key = `${stage} ${checkpoints}`;
+    const entry = wanted.get(key) ?? { stage, checkpoints, levels: new Set([2, 3, 4]) };
+    wanted.set(key, entry);
+    return entry.levels;
+  };
+  want('pre-mitigation', 1);
+  for (const rule of rules) want(rule.stage, rule.checkpoints).add(levelAt(rule.atLeast));
+  return [...wanted.values()].map((entry) => ({
+    ...entry,
+    levels: [...entry.levels].sort((a, b) => a - b),
+  }));
+}
+
+/** The ceiling of the permit that clearing this checkpoint, and `checkpoints - 1` more after it, would earn. */
+function horizon(effectiveCompute: Compute, checkpoints: number, policy: Policy): Compute {
+  const { ratio, grace } = policy.cadence;
+  return timesCompute(effectiveCompute, ...Array.from({ length: checkpoints }, () => ratio), onePlus(grace));
+}
+
+/** Seals a category's forecasts once all its evaluations at a stage have concluded, or the deadline has passed. */
+export function sealForecasts(state: RunState, context: Context): RunEvent[] {
+  const { policy, now } = context;
+  for (const checkpoint of state.checkpoints) {
+    if (checkpoint.closed !== null) continue;
+    const late = reached(now, checkpoint.deadlineAt);
+    for (const { stage, checkpoints, levels } of forecastsWanted(policy)) {
+      for (const { id: category } of policy.categories) {
+        const sealed = checkpoint.forecasts.some(
+          (each) => each.category === category && each.stage === stage && each.checkpoints === checkpoints,
+        );
+        const specs = policy.evaluations.filter((spec) => spec.category === category && spec.stage === stage);
+        const rows = checkpoint.evaluations.filter(({ evaluation }) =>
+          specs.some(({ id }) => id === evaluation),
+        );
+        if (sealed || rows.length === 0 || !(late || rows.every(isConcluded))) continue;
+        const forecast = forecastOf(state, checkpoint, { category, stage, checkpoints, levels }, policy);
+        return [
+          {
+            kind: 'ForecastSealed',
+            data: { checkpointId: checkpoint.checkpointId, forecast, at: iso(now) },
+          },
+        ];
+      }
+    }
+  }
+  return [];
+}
+
+function forecastOf(
+  state: RunState,
+  checkpoint: CheckpointState,
+  wanted: { category: string; stage: Stage; checkpoints: number; levels: number[] },
+  policy: Policy,
+): SealedForecast {
+  const { category, stage, checkpoints, levels } = wanted;
+  const horizonCompute = horizon(checkpoint.effectiveCompute, checkpoints, policy);
+  const current = currentPoints(checkpoint, policy);
+  const histories = policy.evaluations
+    .filter((spec) => spec.category === category && spec.stage === stage)
+    .flatMap((spec) =>
+      spec.variants.map(({ id: variant }) => {
+        const earlier = state.series.find(
+          (series) => series.evaluation === spec.id && series.variant === variant,
+        );
+        const points = [
+          ...(earlier?.points ?? []).filter(({ checkpointId }) => checkpointId !== checkpoint.checkpointId),
+          ...current.filter((point) => point.evaluation === spec.id && point.variant === variant),
+        ].filter(
+          ({ effectiveCompute }) => compareCompute(effectiveCompute, checkpoint.effectiveCompute) <= 0,
+        );
+        return {
+          name: `${spec.id}/${variant}`,
+          map: scoreSpecOf(spec),
+          elicitationMargin: spec.elicitationMargin,
+          points: points.map(({ effectiveCompute, score, stderr, n }) => ({
+            log2Compute: log2Compute(effectiveCompute),
+            score,
+            stderr,
+            n,
+          })),
+        };
+      }),
+    );
+  return {
+    category,
+    stage,
+    checkpoints,
+    horizonCompute,
+    ...forecastCategory(localLinear, histories, log2Compute(horizonCompute), levels),
+  };
+}
+
+function currentPoints(
+  checkpoint: CheckpointState,
+  policy: Policy,
+): {
+  evaluation: string;
+  variant: string;
+  checkpointId: string;
+  effectiveCompute: Compute;
+  score: number;
+  stderr: number | null;
+  n: number | null;
+}[] {
+  return seriesPoints(scorecardOf(checkpoint, policy));
+}
+
+/** What of a scorecard goes into the series: conclusive scores only. */
+function seriesPoints(scorecard: Scorecard): ReturnType<typeof currentPoints> {
+  return scorecard.categories.flatMap(({ stages }) =>
+    Object.values(stages).flatMap((levels) =>
+      (levels?.evidence ?? []).flatMap(({ evaluation, variant, status, score, stderr, n }) =>
+        status === 'completed' && score !== null
+          ? [
+              {
+                evaluation,
+                variant,
+                checkpointId: scorecard.checkpointId,
+                effectiveCompute: scorecard.effectiveCompute,
+                score,
+                stderr,
+                n,
+              },
+            ]
+          : [],
+      ),
+    ),
+  );
+}
+
+// --- closing -------------------------------------------------------------------------------------------
+
+function toJson(value: object): JsonObject {
+  return JSON.parse(JSON.stringify(value));
+}
+
+export function scorecardDigest(scorecard: Scorecard, context: Pick<Context, 'digest'>): string {
+  return context.digest(canonicalJson(toJson(scorecard)));
+}
+
+/** Closes what is complete, and assesses again what has changed since. */
+export function closeCheckpoints(state: RunState, context: Context): RunEvent[] {
+  for (const checkpoint of state.checkpoints) {
+    const assessment = assess(state, checkpoint, context.policy, context.now);
+    const { closed } = checkpoint;
+    if (closed === null && !assessment.complete) continue;
+    const digest = scorecardDigest(assessment.scorecard, context);
+    if (closed !== null && closed.scorecardDigest === digest && sameFindings(assessment, closed)) continue;
+    return [
+      {
+        kind: 'CheckpointAssessed',
+        data: {
+          checkpointId: checkpoint.checkpointId,
+          revision: (closed?.revision ?? 0) + 1,
+          verdict: assessment.verdict,
+          findings: [...assessment.findings],
+          scorecard: assessment.scorecard,
+          scorecardDigest: digest,
+          ceiling: earnedCeiling(state, checkpoint, assessment, context),
+          at: iso(context.now),
+        },
+      },
+    ];
+  }
+  return [];
+}
+
+function sameFindings(
+  { findings, verdict }: Assessment,
+  closed: NonNullable<CheckpointState['closed']>,
+): boolean {
+  if (verdict !== closed.verdict) return false;
+  return canonicalJson(toJson(findings)) === canonicalJson(toJson(closed.findings));
+}
+
+/** The ceiling that a verdict earns, or null. Never lower than the one in force, and within the waiver in use. */
+function earnedCeiling(
+  state: RunState,
+  checkpoint: CheckpointState,
+  { verdict, findings }: Assessment,
+  context: Context,
+): Compute | null {
+  if (verdict !== 'proceed') return null;
+  const { ratio, grace } = context.policy.cadence;
+  const earned = timesCompute(checkpoint.effectiveCompute, ratio, onePlus(grace));
+  const waiver = findings.some(({ waived }) => waived) ? activeWaiver(state, checkpoint, context.now) : null;
+  const granted = waiver !== null && compareCompute(earned, waiver.ceiling) > 0 ? waiver.ceiling : earned;
+  return maxCompute(state.ceiling, granted);
+}
+
+/** Asks for fresh samples where an evaluation may draw them and High or worse is not ruled out. */
+export function requestTopUps(state: RunState, context: Context): RunEvent[] {
+  for (const checkpoint of state.checkpoints) {
+    const { scorecard, findings } = assess(state, checkpoint, context.policy, context.now);
+    for (const finding of findings) {
+      if (finding.kind !== 'level' || finding.basis !== 'upper' || finding.waived) continue;
+      const threshold = typeof finding.threshold === 'number' ? finding.threshold : 5;
+      const stages = scorecard.categories.find(({ id }) => id === finding.category)?.stages;
+      for (const row of (finding.stage === null ? undefined : stages?.[finding.stage])?.evidence ?? []) {
+        const undecided = (row.upper ?? 0) >= threshold && (row.estimate ?? 5) < threshold;
+        const evaluation = checkpoint.evaluations.find((each) => each.evaluationId === row.evaluationId);
+        const allowed = context.policy.evaluations.find(({ id }) => id === row.evaluation)?.topUps ?? 0;
+        const used = evaluation?.attempts.filter(({ purpose }) => purpose === 'top-up') ?? [];
+        const pending = used.some(({ state: attempt }) => attempt !== 'reported' && attempt !== 'failed');
+        if (!undecided || evaluation === undefined || pending || used.length >= allowed) continue;
+        if (statusOf(evaluation) !== 'completed') continue;
+        return [
+          {
+            kind: 'EvaluationRequeued',
+            data: {
+              evaluationId: evaluation.evaluationId,
+              attempt: (evaluation.attempts.at(-1)?.attempt ?? 0) + 1,
+              purpose: 'top-up',
+              by: 'interlock',
+              at: iso(context.now),
+            },
+          },
+        ];
+      }
+    }
+  }
+  return [];
+}
+
+// --- state ---------------------------------------------------------------------------------------------
+
+function withCheckpoint(
+  state: RunState,
+  checkpointId: string,
+  change: (checkpoint: CheckpointState) => CheckpointState,
+): RunState {
+  const checkpoints = state.checkpoints.map((each) =>
+    each.checkpointId === checkpointId ? change(each) : each,
+  );
+  return { ...state, checkpoints };
+}
+
+function reported(state: RunState, data: RunEventData<'CheckpointReported'>): RunState {
+  const computeHigh =
+    state.computeHigh === null ? data.effectiveCompute : maxCompute(state.computeHigh, data.effectiveCompute);
+  // One that is only recorded lives in the views; nothing about it can change any more.
+  if (data.deadlineAt === null) return { ...state, computeHigh };
+  const checkpoint: CheckpointState = {
+    checkpointId: data.checkpointId,
+    effectiveCompute: data.effectiveCompute,
+    modelUri: data.modelUri,
+    endpoint: data.endpoint,
+    due: data.due,
+    reportedAt: data.at,
+    deadlineAt: data.deadlineAt,
+    contentDigest: data.contentDigest,
+    evaluations: data.evaluations.map((each) => ({ ...each, attempts: [newAttempt(1, 'first', data.at)] })),
+    forecasts: [],
+    closed: null,
+  };
+  return { ...state, computeHigh, checkpoints: [...state.checkpoints, checkpoint] };
+}
+
+function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): RunState {
+  const { checkpointId, revision, verdict, scorecardDigest: digest, findings, scorecard, ceiling, at } = data;
+  const closed = { revision, verdict, scorecardDigest: digest, findings, at };
+  const next = withCheckpoint(state, checkpointId, (checkpoint) => ({ ...checkpoint, closed }));
+  const cleared =
+    verdict === 'proceed' &&
+    (state.lastCleared === null ||
+      compareCompute(scorecard.effectiveCompute, state.lastCleared.effectiveCompute) > 0);
+  return evicted({
+    ...next,
+    ceiling: ceiling ?? state.ceiling,
+    lastCleared: cleared
+      ? { checkpointId, effectiveCompute: scorecard.effectiveCompute, at }
+      : state.lastCleared,
+    series: withSeries(state.series, scorecard),
+    history: withHistory(state.history, scorecard),
+  });
+}
+
+function withSeries(series: RunState['series'], scorecard: Scorecard): RunState['series'] {
+  return seriesPoints(scorecard).reduce((all, { evaluation, variant, ...point }) => {
+    const before = all.find((each) => each.evaluation === evaluation && each.variant === variant);
+    const points = [
+      ...(before?.points ?? []).filter(({ checkpointId }) => checkpointId !== point.checkpointId),
+      point,
+    ];
+    points.sort((a, b) => compareCompute(a.effectiveCompute, b.effectiveCompute));
+    const kept = { evaluation, variant, points: points.slice(-SERIES_POINTS_KEPT) };
+    return before === undefined ? [...all, kept] : all.map((each) => (each === before ? kept : each));
+  }, series);
+}
+
+function withHistory(history: RunState['history'], scorecard: Scorecard): RunState['history'] {
+  const levels = scorecard.categories.flatMap(({ id: category, stages }) =>
+    (['pre-mitigation', 'post-mitigation'] as const).flatMap((stage) => {
+      const estimate = stages[stage]?.estimate ?? null;
+      return estimate === null ? [] : [{ category, stage, estimate }];
+    }),
+  );
+  const { checkpointId, effectiveCompute } = scorecard;
+  const others = history.filter((each) => each.checkpointId !== checkpointId);
+  const all = [...others, { checkpointId, effectiveCompute, levels }];
+  all.sort((a, b) => compareCompute(a.effectiveCompute, b.effectiveCompute));
+  return all.slice(-HISTORY_KEPT);
+}
+
+/** Open checkpoints stay; of the closed ones those that still hold or halt, and the newest few. */
+function evicted(state: RunState): RunState {
+  const closed = state.checkpoints.filter((checkpoint) => checkpoint.closed !== null);
+  const spare = closed.filter((checkpoint) => checkpoint.closed?.verdict === 'proceed');
+  const drop = new Set(spare.slice(0, Math.max(0, closed.length - CLOSED_CHECKPOINTS_KEPT)));
+  const kept = state.checkpoints.filter((checkpoint) => !drop.has(checkpoint));
+  return { ...state, checkpoints: kept };
+}
+
+export const checkpointEvolvers = {
+  CheckpointReported: reported,
+  ProgressNoted: (state: RunState, { effectiveCompute }: RunEventData<'ProgressNoted'>): RunState => ({
+    ...state,
+    computeHigh:
+      state.computeHigh === null ? effectiveCompute : maxCompute(state.computeHigh, effectiveCompute),
+  }),
+  ForecastSealed: (state: RunState, data: RunEventData<'ForecastSealed'>): RunState =>
+    withCheckpoint(state, data.checkpointId, (checkpoint) => ({
+      ...checkpoint,
+      forecasts: [...checkpoint.forecasts, data.forecast],
+    })),
+  CheckpointAssessed: assessed,
+};

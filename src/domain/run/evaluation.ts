@@ -1,0 +1,430 @@
+/**
+ * One evaluation of one checkpoint: its attempts, and what came of them.
+ *
+ * queued -> running -> (awaiting-callback) -> reported | failed | cancelled. The attempt's number is the
+ * fencing token: only one worker starts it, and a result counts once per attempt. All conclusive attempts
+ * count and the worst stands; a top-up attempt draws fresh samples and is pooled with the first.
+ */
+
+import { durationMs } from '../duration.ts';
+import { parseNativeResult, readResult } from '../native-result.ts';
+import type { Evaluation, Policy } from '../policy/schema.ts';
+import { type Context, type Decision, iso, isoAfter, reject } from './context.ts';
+import type { RunEvent, RunEventData, StoredReading } from './events.ts';
+import type { Attempt, CheckpointState, EvaluationState, RunState } from './state.ts';
+
+/** Latest end of a backed-off wait between attempts. */
+const BACKOFF_MAX_MS = 600_000;
+/** Beyond the executor's own timeout, before an attempt without any word counts as failed. */
+const ATTEMPT_GRACE_MS = 10_000;
+
+export interface StartEvaluation {
+  readonly type: 'StartEvaluation';
+  readonly evaluationId: string;
+  readonly attempt: number;
+  readonly instance: string;
+}
+export interface NoteDispatched {
+  readonly type: 'NoteDispatched';
+  readonly evaluationId: string;
+  readonly attempt: number;
+}
+export interface ReturnAttempt {
+  readonly type: 'ReturnAttempt';
+  readonly evaluationId: string;
+  readonly attempt: number;
+  readonly instance: string;
+  readonly reason: 'shutdown' | 'instance-lost';
+}
+/** `result` is untrusted: what the evaluator wrote, as parsed JSON. */
+export interface RecordResult {
+  readonly type: 'RecordResult';
+  readonly evaluationId: string;
+  readonly attempt: number;
+  readonly result: unknown;
+  readonly resultDigest: string;
+  readonly by: string;
+}
+export interface FailAttempt {
+  readonly type: 'FailAttempt';
+  readonly evaluationId: string;
+  readonly attempt: number;
+  readonly reason: string;
+  readonly detail: string | null;
+  /** A result found although the attempt failed: never a pass, yet a score at a threshold trips. */
+  readonly result: unknown;
+}
+export interface RetryEvaluation {
+  readonly type: 'RetryEvaluation';
+  readonly evaluationId: string;
+  readonly by: string;
+}
+
+export interface Located {
+  readonly checkpoint: CheckpointState;
+  readonly evaluation: EvaluationState;
+  readonly spec: Evaluation;
+}
+
+export function specOf(policy: Policy, id: string): Evaluation {
+  const spec = policy.evaluations.find((evaluation) => evaluation.id === id);
+  if (spec === undefined) throw new RangeError(`the pinned policy has no evaluation ${id}`);
+  return spec;
+}
+
+export function locate(state: RunState, evaluationId: string, policy: Policy): Located | null {
+  for (const checkpoint of state.checkpoints) {
+    const evaluation = checkpoint.evaluations.find((each) => each.evaluationId === evaluationId);
+    if (evaluation !== undefined) {
+      return { checkpoint, evaluation, spec: specOf(policy, evaluation.evaluation) };
+    }
+  }
+  return null;
+}
+
+export function currentAttempt({ attempts }: EvaluationState): Attempt {
+  const current = attempts.at(-1);
+  if (current === undefined) throw new RangeError('an evaluation has at least one attempt');
+  return current;
+}
+
+export type EvaluationStatus =
+  | 'queued'
+  | 'running'
+  | 'awaiting-callback'
+  | 'completed'
+  | 'inconclusive'
+  | 'cancelled';
+
+/** `completed` needs one conclusive reading; without one, an attempt still to come keeps it open. */
+export function statusOf(evaluation: EvaluationState): EvaluationStatus {
+  const { state } = currentAttempt(evaluation);
+  if (evaluation.attempts.some(({ reading }) => reading?.conclusive === true)) return 'completed';
+  if (state === 'queued' || state === 'running' || state === 'awaiting-callback') return state;
+  return state === 'cancelled' ? 'cancelled' : 'inconclusive';
+}
+
+export function isConcluded(evaluation: EvaluationState): boolean {
+  const status = statusOf(evaluation);
+  return status === 'completed' || status === 'inconclusive' || status === 'cancelled';
+}
+
+function attemptOf(located: Located | null, attempt: number): Attempt | null {
+  return located?.evaluation.attempts.find((each) => each.attempt === attempt) ?? null;
+}
+
+export function startEvaluation(state: RunState, command: StartEvaluation, context: Context): Decision {
+  const located = locate(state, command.evaluationId, context.policy);
+  const attempt = attemptOf(located, command.attempt);
+  if (located === null || attempt === null) return reject('not-found', 'no such attempt');
+  if (attempt.state !== 'queued' || attempt !== currentAttempt(located.evaluation)) {
+    return reject('stale', `attempt ${command.attempt} is ${attempt.state}`);
+  }
+  const deadlineMs = durationMs(located.spec.executor.timeout) + ATTEMPT_GRACE_MS;
+  return [
+    {
+      kind: 'EvaluationStarted',
+      data: {
+        evaluationId: command.evaluationId,
+        attempt: command.attempt,
+        instance: command.instance,
+        deadlineAt: isoAfter(context.now, deadlineMs),
+        at: iso(context.now),
+      },
+    },
+  ];
+}
+
+export function noteDispatched(state: RunState, command: NoteDispatched, context: Context): Decision {
+  const attempt = attemptOf(locate(state, command.evaluationId, context.policy), command.attempt);
+  if (attempt?.state !== 'running') return [];
+  const { evaluationId, attempt: number } = command;
+  return [{ kind: 'EvaluationDispatched', data: { evaluationId, attempt: number, at: iso(context.now) } }];
+}
+
+export function returnAttempt(state: RunState, command: ReturnAttempt, context: Context): Decision {
+  const attempt = attemptOf(locate(state, command.evaluationId, context.policy), command.attempt);
+  if (attempt?.state !== 'running' || attempt.instance !== command.instance) return [];
+  const { evaluationId, attempt: number, reason } = command;
+  return [
+    { kind: 'EvaluationReturned', data: { evaluationId, attempt: number, reason, at: iso(context.now) } },
+  ];
+}
+
+export function recordResult(state: RunState, command: RecordResult, context: Context): Decision {
+  const located = locate(state, command.evaluationId, context.policy);
+  const attempt = attemptOf(located, command.attempt);
+  if (located === null || attempt === null) {
+    return reject(
+      'not-found',
+      `evaluation ${command.evaluationId} has no attempt ${command.attempt}`,
+      'attempt',
+    );
+  }
+  if (attempt.resultDigest !== null) {
+    if (attempt.resultDigest === command.resultDigest) return [];
+    return reject('conflict', `attempt ${command.attempt} has already reported another result`, 'attempt');
+  }
+  if (attempt.state === 'queued') {
+    return reject('conflict', `attempt ${command.attempt} has not been started`, 'attempt');
+  }
+  const parsed = parseNativeResult(command.result);
+  if (!parsed.ok) {
+    const [{ path, message }] = parsed.problems;
+    return reject('invalid', message, path);
+  }
+  const reading = readingOf(parsed.result, located);
+  const current = attempt === currentAttempt(located.evaluation);
+  return [
+    {
+      kind: 'EvaluationReported',
+      data: {
+        evaluationId: command.evaluationId,
+        attempt: command.attempt,
+        reading,
+        resultDigest: command.resultDigest,
+        model: null,
+        transcriptUri: parsed.result.transcriptUri ?? null,
+        late: !current || located.checkpoint.closed !== null,
+        nextAttemptAt: current && !reading.conclusive ? nextAttemptAt(located, context) : null,
+        by: command.by,
+        at: iso(context.now),
+      },
+    },
+  ];
+}
+
+export function failAttempt(state: RunState, command: FailAttempt, context: Context): Decision {
+  const located = locate(state, command.evaluationId, context.policy);
+  const attempt = attemptOf(located, command.attempt);
+  if (located === null || attempt === null) return [];
+  if (attempt.state !== 'running' && attempt.state !== 'awaiting-callback') return [];
+  return [attemptFailed(located, attempt, command.reason, command.detail, command.result, context)];
+}
+
+/** An attempt past its deadline: the worker is gone, or the callback never came. */
+export function expireAttempts(state: RunState, context: Context): RunEvent[] {
+  for (const checkpoint of state.checkpoints) {
+    for (const evaluation of checkpoint.evaluations) {
+      const attempt = currentAttempt(evaluation);
+      const waiting = attempt.state === 'running' || attempt.state === 'awaiting-callback';
+      if (waiting && attempt.deadlineAt !== null && context.now.getTime() >= Date.parse(attempt.deadlineAt)) {
+        const located = { checkpoint, evaluation, spec: specOf(context.policy, evaluation.evaluation) };
+        return [attemptFailed(located, attempt, 'timed-out', null, undefined, context)];
+      }
+    }
+  }
+  return [];
+}
+
+export function retryEvaluation(state: RunState, command: RetryEvaluation, context: Context): Decision {
+  const located = locate(state, command.evaluationId, context.policy);
+  if (located === null) return reject('not-found', `no open evaluation ${command.evaluationId}`);
+  if (!isConcluded(located.evaluation)) {
+    return reject('conflict', `attempt ${currentAttempt(located.evaluation).attempt} is still to report`);
+  }
+  return [requeued(located.evaluation, 'retry', command.by, context)];
+}
+
+export function requeued(
+  evaluation: EvaluationState,
+  purpose: 'retry' | 'top-up' | 'resume',
+  by: string,
+  context: Context,
+): RunEvent {
+  return {
+    kind: 'EvaluationRequeued',
+    data: {
+      evaluationId: evaluation.evaluationId,
+      attempt: currentAttempt(evaluation).attempt + 1,
+      purpose,
+      by,
+      at: iso(context.now),
+    },
+  };
+}
+
+function attemptFailed(
+  located: Located,
+  attempt: Attempt,
+  reason: string,
+  detail: string | null,
+  result: unknown,
+  context: Context,
+): RunEvent {
+  return {
+    kind: 'EvaluationAttemptFailed',
+    data: {
+      evaluationId: located.evaluation.evaluationId,
+      attempt: attempt.attempt,
+      reason,
+      detail,
+      reading: salvagedReading(result, reason, located),
+      nextAttemptAt: attempt === currentAttempt(located.evaluation) ? nextAttemptAt(located, context) : null,
+      at: iso(context.now),
+    },
+  };
+}
+
+/** Automatic attempts count apart from those that people and top-ups asked for. */
+function nextAttemptAt({ evaluation, spec }: Located, context: Context): string | null {
+  const automatic = evaluation.attempts.filter(
+    ({ purpose }) => purpose === 'first' || purpose === 'automatic',
+  ).length;
+  if (automatic >= spec.executor.attempts) return null;
+  let waitMs = durationMs(spec.executor.backoff);
+  for (let i = 1; i < automatic && waitMs < BACKOFF_MAX_MS; i += 1) waitMs *= 2;
+  return isoAfter(context.now, Math.min(waitMs, BACKOFF_MAX_MS));
+}
+
+export function scoreRange({ score }: Evaluation): readonly [number, number] {
+  return score.range ?? [Math.min(score.chance, score.best), Math.max(score.chance, score.best)];
+}
+
+function scoreDefinition(spec: Evaluation): Parameters<typeof readResult>[1] {
+  const { metric, kind, minSamples } = spec.score;
+  // A proportion lives on [0, 1] whatever its chance level is.
+  const range = spec.score.range ?? (kind === 'proportion' ? ([0, 1] as const) : scoreRange(spec));
+  return { metric, kind, range, minSamples };
+}
+
+export function readingOf(
+  result: Parameters<typeof readResult>[0],
+  { checkpoint, spec }: { checkpoint: Pick<CheckpointState, 'reportedAt'> | null; spec: Evaluation },
+): StoredReading {
+  const read = readResult(result, scoreDefinition(spec), { checkpointReportedAt: checkpoint?.reportedAt });
+  const rising = spec.score.best >= spec.score.chance;
+  // Two numbers that disagree settle nothing, and the more dangerous of them may still trip.
+  const scores = [read.score, read.alsoFound].filter((score) => score !== null);
+  const score = scores.length === 0 ? null : rising ? Math.max(...scores) : Math.min(...scores);
+  return { conclusive: read.conclusive, score, stderr: read.stderr, n: read.n, reasons: [...read.reasons] };
+}
+
+function salvagedReading(result: unknown, reason: string, located: Located): StoredReading | null {
+  if (result === undefined || result === null) return null;
+  const parsed = parseNativeResult(result);
+  const found = parsed.ok ? parsed.result : parsed.salvage;
+  if (found === null) return null;
+  const reading = readingOf(found, located);
+  return { ...reading, conclusive: false, reasons: [reason, ...reading.reasons] };
+}
+
+// --- state ---------------------------------------------------------------------------------------------
+
+function withEvaluation(
+  state: RunState,
+  evaluationId: string,
+  change: (evaluation: EvaluationState) => EvaluationState,
+): RunState {
+  const checkpoints = state.checkpoints.map((checkpoint) =>
+    checkpoint.evaluations.some((each) => each.evaluationId === evaluationId)
+      ? {
+          ...checkpoint,
+          evaluations: checkpoint.evaluations.map((each) =>
+            each.evaluationId === evaluationId ? change(each) : each,
+          ),
+        }
+      : checkpoint,
+  );
+  return { ...state, checkpoints };
+}
+
+function withAttempt(
+  state: RunState,
+  { evaluationId, attempt: number }: { evaluationId: string; attempt: number },
+  change: Partial<Attempt>,
+): RunState {
+  return withEvaluation(state, evaluationId, (evaluation) => ({
+    ...evaluation,
+    attempts: evaluation.attempts.map((each) => (each.attempt === number ? { ...each, ...change } : each)),
+  }));
+}
+
+export function newAttempt(attempt: number, purpose: Attempt['purpose'], notBefore: string): Attempt {
+  return {
+    attempt,
+    purpose,
+    state: 'queued',
+    notBefore,
+    instance: null,
+    startedAt: null,
+    deadlineAt: null,
+    reading: null,
+    resultDigest: null,
+    reason: null,
+  };
+}
+
+function withNextAttempt(state: RunState, evaluationId: string, notBefore: string | null): RunState {
+  if (notBefore === null) return state;
+  return withEvaluation(state, evaluationId, (evaluation) => ({
+    ...evaluation,
+    attempts: [
+      ...evaluation.attempts,
+      newAttempt(currentAttempt(evaluation).attempt + 1, 'automatic', notBefore),
+    ],
+  }));
+}
+
+export const evaluationEvolvers = {
+  EvaluationStarted: (state: RunState, data: RunEventData<'EvaluationStarted'>): RunState =>
+    withAttempt(state, data, {
+      state: 'running',
+      instance: data.instance,
+      startedAt: data.at,
+      deadlineAt: data.deadlineAt,
+    }),
+  EvaluationDispatched: (state: RunState, data: RunEventData<'EvaluationDispatched'>): RunState =>
+    withAttempt(state, data, { state: 'awaiting-callback', instance: null }),
+  /** Handed back unfinished: the same attempt waits again, and costs none. */
+  EvaluationReturned: (state: RunState, data: RunEventData<'EvaluationReturned'>): RunState =>
+    withAttempt(state, data, {
+      state: 'queued',
+      instance: null,
+      startedAt: null,
+      deadlineAt: null,
+      notBefore: data.at,
+    }),
+  EvaluationReported: (state: RunState, data: RunEventData<'EvaluationReported'>): RunState =>
+    withNextAttempt(
+      withAttempt(state, data, {
+        state: 'reported',
+        instance: null,
+        reading: data.reading,
+        resultDigest: data.resultDigest,
+      }),
+      data.evaluationId,
+      data.nextAttemptAt,
+    ),
+  EvaluationAttemptFailed: (state: RunState, data: RunEventData<'EvaluationAttemptFailed'>): RunState =>
+    withNextAttempt(
+      withAttempt(state, data, {
+        state: 'failed',
+        instance: null,
+        reason: data.reason,
+        reading: data.reading,
+      }),
+      data.evaluationId,
+      data.nextAttemptAt,
+    ),
+  EvaluationRequeued: (state: RunState, data: RunEventData<'EvaluationRequeued'>): RunState =>
+    withEvaluation(state, data.evaluationId, (evaluation) => ({
+      ...evaluation,
+      attempts: [...evaluation.attempts, newAttempt(data.attempt, data.purpose, data.at)],
+    })),
+  EvaluationsCancelled: (state: RunState, data: RunEventData<'EvaluationsCancelled'>): RunState =>
+    data.evaluationIds.reduce(
+      (before, evaluationId) =>
+        withEvaluation(before, evaluationId, (evaluation) => ({
+          ...evaluation,
+          attempts: evaluation.attempts.map((each) =>
+            each === currentAttempt(evaluation) && each.resultDigest === null
+              ? { ...each, state: 'cancelled' as const, instance: null, reason: data.reason }
+              : each,
+          ),
+        })),
+      state,
+    ),
+  /** The checkpoint is no longer in the state; views hold it, and a halt it causes is an event of its own. */
+  ArchivedResultReported: (state: RunState, _data: RunEventData<'ArchivedResultReported'>): RunState => state,
+};

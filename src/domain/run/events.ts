@@ -1,0 +1,376 @@
+/**
+ * The events of a run's stream: facts in the past tense, the only way a run's state moves.
+ *
+ * `at` is the time of the command that caused the event (the ledger adds its own recordedAt from the
+ * database's clock). Compute is a decimal string. Changing the meaning of an event that is already
+ * in somebody's ledger is not possible: add a kind.
+ */
+import { z } from 'zod';
+import type { JsonObject } from '../canonical-json.ts';
+import { ComputeSchema } from '../compute.ts';
+import { ConsequenceSchema, StageSchema } from '../policy/schema.ts';
+
+const at = z.iso.datetime();
+const id = z.string();
+const int = z.int().min(0);
+const JsonObjectSchema = z.record(z.string(), z.json());
+
+export const FindingSchema = z
+  .object({
+    rule: z.string(),
+    kind: z.enum([
+      'level',
+      'forecast',
+      'jump',
+      'inconclusive',
+      'overdue',
+      'overrun',
+      'hold-deadline',
+      'waiver-expired',
+      'veto',
+    ]),
+    category: z.string().nullable(),
+    stage: StageSchema.nullable(),
+    evaluation: z.string().nullable(),
+    checkpointId: z.string().nullable(),
+    observed: z.union([z.number(), z.string()]).nullable(),
+    threshold: z.union([z.number(), z.string()]).nullable(),
+    basis: z.string().nullable(),
+    then: z.array(ConsequenceSchema),
+    explanation: z.string(),
+    waived: z.boolean(),
+  })
+  .meta({ id: 'Finding', description: 'One rule that fired, with the figures that made it fire' });
+export type Finding = z.infer<typeof FindingSchema>;
+
+export const VerdictSchema = z.enum(['proceed', 'hold', 'halt']);
+export type Verdict = z.infer<typeof VerdictSchema>;
+export const HaltActionSchema = z.enum(['halt', 'quarantine']);
+export type HaltAction = z.infer<typeof HaltActionSchema>;
+
+/** One rung of a target's ladder: when it is due after the order, and its waits between attempts. */
+export const LadderStepSchema = z.object({
+  step: z.string(),
+  afterMs: int,
+  retryMs: z.array(int).min(1),
+  resendMs: z.array(int),
+});
+export type LadderStep = z.infer<typeof LadderStepSchema>;
+
+export const RunTargetSchema = z.object({
+  targetId: id,
+  kind: z.string(),
+  config: JsonObjectSchema,
+  ladder: z.array(LadderStepSchema).min(1),
+  /** `observed`: the orchestrator's own state; `acknowledged`: the trainer's `stopped` and no progress since. */
+  confirmation: z.enum(['observed', 'acknowledged']),
+});
+export type RunTarget = z.infer<typeof RunTargetSchema>;
+
+export const HaltCauseSchema = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('rule'),
+    checkpointId: z.string().nullable(),
+    findings: z.array(FindingSchema).min(1),
+  }),
+  z.object({ kind: z.literal('person'), by: z.string(), group: z.string(), reason: z.string() }),
+]);
+export type HaltCause = z.infer<typeof HaltCauseSchema>;
+
+export const ReadingSchema = z.object({
+  conclusive: z.boolean(),
+  score: z.number().nullable(),
+  stderr: z.number().nullable(),
+  n: z.number().nullable(),
+  reasons: z.array(z.string()),
+});
+export type StoredReading = z.infer<typeof ReadingSchema>;
+
+export const EvidenceSchema = z
+  .object({
+    evaluationId: id,
+    evaluation: z.string(),
+    variant: z.string(),
+    required: z.boolean(),
+    status: z.enum(['queued', 'running', 'awaiting-callback', 'completed', 'inconclusive', 'cancelled']),
+    attempts: int,
+    score: z.number().nullable(),
+    stderr: z.number().nullable(),
+    n: z.number().nullable(),
+    estimate: z.number().nullable(),
+    upper: z.number().nullable(),
+    reasons: z.array(z.string()),
+  })
+  .meta({ id: 'Evidence' });
+export type Evidence = z.infer<typeof EvidenceSchema>;
+
+export const StageLevelsSchema = z.object({
+  estimate: z.number().nullable(),
+  upper: z.number().nullable(),
+  name: z.string(),
+  complete: z.boolean(),
+  evidence: z.array(EvidenceSchema),
+});
+
+export const ScorecardSchema = z
+  .object({
+    checkpointId: id,
+    effectiveCompute: ComputeSchema,
+    categories: z.array(
+      z.object({
+        id: z.string(),
+        title: z.string(),
+        stages: z.partialRecord(StageSchema, StageLevelsSchema),
+      }),
+    ),
+    overall: z.object({ estimate: z.number().nullable(), upper: z.number().nullable(), name: z.string() }),
+  })
+  .meta({ id: 'ScorecardLevels' });
+export type Scorecard = z.infer<typeof ScorecardSchema>;
+
+export const ForecastSchema = z
+  .object({
+    category: z.string(),
+    stage: StageSchema,
+    checkpoints: int,
+    horizonCompute: ComputeSchema,
+    method: z.string(),
+    basis: z.enum(['mostly-prior', 'mixed', 'data']),
+    points: int,
+    quantiles: z.array(z.object({ p: z.number(), level: z.number() })),
+    exceedance: z.array(z.object({ level: z.number(), p: z.number() })),
+    notes: z.array(z.string()),
+  })
+  .meta({
+    id: 'Forecast',
+    description: 'Predictive distribution of a category level at the horizon compute',
+  });
+export type SealedForecast = z.infer<typeof ForecastSchema>;
+
+export const TermsSchema = z
+  .object({
+    ceiling: ComputeSchema,
+    levels: z.record(z.string(), z.number()),
+    forecasts: z.record(z.string(), z.number()),
+    waives: z.array(z.string()),
+    expires: at,
+    scope: z.enum(['training']),
+  })
+  .meta({
+    id: 'ResumeTerms',
+    description: 'What a resume waives, and up to where; anything beyond trips again',
+  });
+export type Terms = z.infer<typeof TermsSchema>;
+
+const events = {
+  RunRegistered: z.object({
+    runId: id,
+    title: z.string().nullable(),
+    policy: z.string(),
+    policyName: z.string(),
+    by: z.string(),
+    initialCompute: ComputeSchema.nullable(),
+    parents: z.array(z.string()),
+    sources: z.array(z.string()).nullable(),
+    targets: z.array(RunTargetSchema),
+    labels: z.record(z.string(), z.string()),
+    ceiling: ComputeSchema,
+    contentDigest: z.string(),
+    at,
+  }),
+  CheckpointReported: z.object({
+    checkpointId: id,
+    effectiveCompute: ComputeSchema,
+    step: z.number().nullable(),
+    modelUri: z.string(),
+    endpoint: z.string().nullable(),
+    due: z.boolean(),
+    reason: z.enum(['first', 'ratio', 'interval', 'requested', 'not-due']),
+    evaluations: z.array(z.object({ evaluationId: id, evaluation: z.string(), variant: z.string() })),
+    deadlineAt: at.nullable(),
+    contentDigest: z.string(),
+    by: z.string(),
+    at,
+  }),
+  /** Compute seen above the highest known, where that crosses a due point or a ceiling, or by a halted run. */
+  ProgressNoted: z.object({
+    effectiveCompute: ComputeSchema,
+    source: z.enum(['heartbeat', 'checkpoint']),
+    at,
+  }),
+  EvaluationStarted: z.object({ evaluationId: id, attempt: int, instance: z.string(), deadlineAt: at, at }),
+  EvaluationDispatched: z.object({ evaluationId: id, attempt: int, at }),
+  EvaluationReturned: z.object({
+    evaluationId: id,
+    attempt: int,
+    reason: z.enum(['shutdown', 'instance-lost']),
+    at,
+  }),
+  EvaluationReported: z.object({
+    evaluationId: id,
+    attempt: int,
+    reading: ReadingSchema,
+    resultDigest: z.string(),
+    model: z.string().nullable(),
+    transcriptUri: z.string().nullable(),
+    late: z.boolean(),
+    nextAttemptAt: at.nullable(),
+    by: z.string(),
+    at,
+  }),
+  EvaluationAttemptFailed: z.object({
+    evaluationId: id,
+    attempt: int,
+    reason: z.string(),
+    detail: z.string().nullable(),
+    reading: ReadingSchema.nullable(),
+    nextAttemptAt: at.nullable(),
+    at,
+  }),
+  EvaluationRequeued: z.object({
+    evaluationId: id,
+    attempt: int,
+    purpose: z.enum(['retry', 'top-up', 'resume']),
+    by: z.string(),
+    at,
+  }),
+  EvaluationsCancelled: z.object({ evaluationIds: z.array(id).min(1), reason: z.string(), at }),
+  /** A result for a checkpoint that is no longer in the state: kept, and able to trip on its own. */
+  ArchivedResultReported: z.object({
+    checkpointId: id,
+    evaluationId: id,
+    evaluation: z.string(),
+    variant: z.string(),
+    attempt: int,
+    reading: ReadingSchema,
+    resultDigest: z.string(),
+    estimate: z.number().nullable(),
+    upper: z.number().nullable(),
+    by: z.string(),
+    at,
+  }),
+  ForecastSealed: z.object({ checkpointId: id, forecast: ForecastSchema, at }),
+  CheckpointAssessed: z.object({
+    checkpointId: id,
+    revision: int,
+    verdict: VerdictSchema,
+    findings: z.array(FindingSchema),
+    scorecard: ScorecardSchema,
+    scorecardDigest: z.string(),
+    ceiling: ComputeSchema.nullable(),
+    at,
+  }),
+  HoldPlaced: z.object({
+    holdId: id,
+    key: z.string(),
+    findings: z.array(FindingSchema).min(1),
+    deadlineAt: at,
+    at,
+  }),
+  HoldLifted: z.object({ holdId: id, reason: z.enum(['evidence', 'sign-off']), at }),
+  HaltOrdered: z.object({ haltId: id, action: HaltActionSchema, cause: HaltCauseSchema, epoch: int, at }),
+  HaltCauseAdded: z.object({ haltId: id, action: HaltActionSchema, cause: HaltCauseSchema, at }),
+  HaltStepTaken: z.object({
+    haltId: id,
+    targetId: id,
+    round: int,
+    step: z.string(),
+    attempt: int,
+    outcome: z.enum(['accepted', 'retry', 'rejected']),
+    detail: z.string(),
+    nextAt: at.nullable(),
+    at,
+  }),
+  HaltAcknowledged: z.object({
+    haltId: id,
+    state: z.enum(['received', 'stopped']),
+    by: z.string(),
+    claimedAt: z.string().nullable(),
+    at,
+  }),
+  TargetStopObserved: z.object({ haltId: id, targetId: id, detail: z.string(), at }),
+  HaltConfirmed: z.object({ haltId: id, effectiveCompute: ComputeSchema.nullable(), at }),
+  HaltEscalated: z.object({ haltId: id, count: int, nextAt: at, at }),
+  HaltReopened: z.object({
+    haltId: id,
+    round: int,
+    effectiveCompute: ComputeSchema.nullable(),
+    reason: z.enum(['progress', 'still-running', 'ordered-again']),
+    at,
+  }),
+  ProposalOpened: z.object({
+    proposalId: id,
+    digest: z.string(),
+    kind: z.enum(['resume']),
+    haltId: id.nullable(),
+    holdIds: z.array(id),
+    checkpointId: id.nullable(),
+    scorecardDigest: z.string().nullable(),
+    terms: TermsSchema,
+    rationale: z.string(),
+    by: z.string(),
+    at,
+  }),
+  ProposalVoided: z.object({
+    proposalId: id,
+    reason: z.enum(['scorecard-changed', 'superseded', 'halt-changed']),
+    at,
+  }),
+  SignOffRecorded: z.object({
+    proposalId: id,
+    digest: z.string(),
+    decision: z.enum(['approve', 'veto', 'dissent']),
+    group: z.string(),
+    by: z.string(),
+    justification: z.string(),
+    at,
+  }),
+  RunResumed: z.object({
+    proposalId: id,
+    haltId: id.nullable(),
+    holdIds: z.array(id),
+    terms: TermsSchema,
+    epoch: int,
+    at,
+  }),
+  RunFinished: z.object({ by: z.string(), at }),
+  AlertRaised: z.object({
+    alertId: id,
+    kind: z.enum(['halt-ordered', 'halt-unconfirmed', 'halt-confirmed', 'hold', 'inconclusive', 'notice']),
+    severity: z.enum(['critical', 'error', 'warning', 'info']),
+    dedupKey: z.string(),
+    summary: z.string(),
+    details: z.record(z.string(), z.string()),
+    channels: z.array(z.string()),
+    at,
+  }),
+  AlertAttempted: z.object({
+    alertId: id,
+    channel: z.string(),
+    attempt: int,
+    outcome: z.enum(['delivered', 'retry', 'rejected', 'abandoned']),
+    reason: z.string(),
+    nextAt: at.nullable(),
+    at,
+  }),
+} as const;
+
+export type RunEventKind = keyof typeof events;
+export type RunEventData<K extends RunEventKind> = z.infer<(typeof events)[K]>;
+export type RunEvent = {
+  [K in RunEventKind]: { readonly kind: K; readonly data: RunEventData<K> };
+}[RunEventKind];
+
+export const RUN_EVENT_KINDS: readonly string[] = Object.keys(events);
+
+function isRunEventKind(kind: string): kind is RunEventKind {
+  return Object.hasOwn(events, kind);
+}
+
+const RunEventSchema = z.custom<RunEvent>();
+
+/** Reads an event back from the ledger. Throws on a kind or shape that this version does not know. */
+export function parseRunEvent(kind: string, data: JsonObject): RunEvent {
+  if (!isRunEventKind(kind)) throw new RangeError(`unknown event kind ${kind}`);
+  return RunEventSchema.parse({ kind, data: events[kind].parse(data) });
+}

@@ -1,0 +1,50 @@
+/**
+ * Events to state: the one reducer, composed of a table per sub-machine.
+ *
+ * Only this moves a run's state. It never judges and never fails on a recorded event; a kind without an
+ * entry is a compile error here.
+ */
+import { alertEvolvers } from './alerts.ts';
+import { checkpointEvolvers } from './checkpoint.ts';
+import { evaluationEvolvers } from './evaluation.ts';
+import type { RunEvent, RunEventData, RunEventKind } from './events.ts';
+import { governanceEvolvers } from './governance.ts';
+import { haltEvolvers } from './halt.ts';
+import { holdEvolvers } from './holds.ts';
+import { registered, registrationEvolvers } from './registration.ts';
+import type { RunState } from './state.ts';
+
+type Evolvers = { readonly [K in RunEventKind]: (state: RunState, data: RunEventData<K>) => RunState };
+
+const evolvers: Evolvers = {
+  ...registrationEvolvers,
+  ...checkpointEvolvers,
+  ...evaluationEvolvers,
+  ...holdEvolvers,
+  ...haltEvolvers,
+  ...governanceEvolvers,
+  ...alertEvolvers,
+};
+
+function apply<K extends RunEventKind>(state: RunState, kind: K, data: RunEventData<K>): RunState {
+  return evolvers[kind](state, data);
+}
+
+function applyUnion<K extends RunEventKind>(
+  state: RunState,
+  event: { readonly kind: K; readonly data: RunEventData<K> },
+): RunState {
+  return apply(state, event.kind, event.data);
+}
+
+export function evolve(state: RunState | null, event: RunEvent): RunState {
+  if (event.kind === 'RunRegistered') return registered(event.data);
+  if (state === null) throw new RangeError(`${event.kind} before RunRegistered`);
+  return applyUnion(state, event);
+}
+
+export function evolveAll(state: RunState | null, events: readonly RunEvent[]): RunState {
+  const folded = events.reduce<RunState | null>(evolve, state);
+  if (folded === null) throw new RangeError('a run begins with RunRegistered');
+  return folded;
+}

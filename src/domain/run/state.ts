@@ -1,0 +1,213 @@
+/**
+ * The state of one run: the fold of its events, stored with the stream's head.
+ *
+ * Bounded: open checkpoints, the last few closed ones, a compact series per evaluation, pending alerts.
+ * Closed scorecards and delivered alerts live in views, which replay can rebuild.
+ */
+import { z } from 'zod';
+import { ComputeSchema } from '../compute.ts';
+import { StageSchema } from '../policy/schema.ts';
+import {
+  FindingSchema,
+  ForecastSchema,
+  HaltActionSchema,
+  HaltCauseSchema,
+  ReadingSchema,
+  RunTargetSchema,
+  TermsSchema,
+  VerdictSchema,
+} from './events.ts';
+
+const at = z.string();
+const id = z.string();
+const int = z.int();
+
+export const AttemptSchema = z.object({
+  attempt: int,
+  purpose: z.enum(['first', 'automatic', 'retry', 'top-up', 'resume']),
+  state: z.enum(['queued', 'running', 'awaiting-callback', 'reported', 'failed', 'cancelled']),
+  notBefore: at,
+  instance: z.string().nullable(),
+  startedAt: at.nullable(),
+  deadlineAt: at.nullable(),
+  reading: ReadingSchema.nullable(),
+  resultDigest: z.string().nullable(),
+  reason: z.string().nullable(),
+});
+export type Attempt = z.infer<typeof AttemptSchema>;
+
+export const EvaluationStateSchema = z.object({
+  evaluationId: id,
+  evaluation: z.string(),
+  variant: z.string(),
+  attempts: z.array(AttemptSchema).min(1),
+});
+export type EvaluationState = z.infer<typeof EvaluationStateSchema>;
+
+export const CheckpointStateSchema = z.object({
+  checkpointId: id,
+  effectiveCompute: ComputeSchema,
+  modelUri: z.string(),
+  endpoint: z.string().nullable(),
+  due: z.boolean(),
+  reportedAt: at,
+  deadlineAt: at,
+  contentDigest: z.string(),
+  evaluations: z.array(EvaluationStateSchema),
+  forecasts: z.array(ForecastSchema),
+  closed: z
+    .object({
+      revision: int,
+      verdict: VerdictSchema,
+      scorecardDigest: z.string(),
+      findings: z.array(FindingSchema),
+      at,
+    })
+    .nullable(),
+});
+export type CheckpointState = z.infer<typeof CheckpointStateSchema>;
+
+export const HoldSchema = z.object({
+  holdId: id,
+  key: z.string(),
+  findings: z.array(FindingSchema).min(1),
+  placedAt: at,
+  deadlineAt: at,
+});
+export type Hold = z.infer<typeof HoldSchema>;
+
+export const HaltTargetSchema = z.object({
+  targetId: id,
+  steps: z.array(
+    z.object({
+      step: z.string(),
+      attempts: int,
+      acceptances: int,
+      firstAt: at.nullable(),
+      acceptedAt: at.nullable(),
+      /** When the next attempt is due; null when this rung has nothing more to do. */
+      nextAt: at.nullable(),
+      lastDetail: z.string().nullable(),
+    }),
+  ),
+  stoppedAt: at.nullable(),
+  stopDetail: z.string().nullable(),
+});
+
+export const HaltSchema = z.object({
+  haltId: id,
+  action: HaltActionSchema,
+  epoch: int,
+  orderedAt: at,
+  causes: z.array(HaltCauseSchema).min(1),
+  round: int,
+  roundAt: at,
+  targets: z.array(HaltTargetSchema),
+  receivedAt: at.nullable(),
+  stoppedAckAt: at.nullable(),
+  /** Highest compute known when the trainer said it stopped, or the stop was confirmed. */
+  computeAtStop: ComputeSchema.nullable(),
+  confirmedAt: at.nullable(),
+  escalations: int,
+  escalateAt: at,
+});
+export type Halt = z.infer<typeof HaltSchema>;
+
+export const ProposalSchema = z.object({
+  proposalId: id,
+  digest: z.string(),
+  kind: z.enum(['resume']),
+  haltId: id.nullable(),
+  holdIds: z.array(id),
+  checkpointId: id.nullable(),
+  scorecardDigest: z.string().nullable(),
+  terms: TermsSchema,
+  rationale: z.string(),
+  by: z.string(),
+  openedAt: at,
+  status: z.enum(['open', 'vetoed', 'voided', 'executed']),
+  signOffs: z.array(
+    z.object({
+      decision: z.enum(['approve', 'veto', 'dissent']),
+      group: z.string(),
+      by: z.string(),
+      justification: z.string(),
+      at,
+    }),
+  ),
+});
+export type Proposal = z.infer<typeof ProposalSchema>;
+
+export const AlertStateSchema = z.object({
+  alertId: id,
+  kind: z.enum(['halt-ordered', 'halt-unconfirmed', 'halt-confirmed', 'hold', 'inconclusive', 'notice']),
+  severity: z.enum(['critical', 'error', 'warning', 'info']),
+  dedupKey: z.string(),
+  summary: z.string(),
+  details: z.record(z.string(), z.string()),
+  raisedAt: at,
+  channels: z.array(z.object({ channel: z.string(), attempts: int, nextAt: at.nullable() })),
+});
+export type AlertState = z.infer<typeof AlertStateSchema>;
+
+export const SeriesSchema = z.object({
+  evaluation: z.string(),
+  variant: z.string(),
+  points: z.array(
+    z.object({
+      checkpointId: id,
+      effectiveCompute: ComputeSchema,
+      score: z.number(),
+      stderr: z.number().nullable(),
+      n: z.number().nullable(),
+    }),
+  ),
+});
+export type Series = z.infer<typeof SeriesSchema>;
+
+export const RunStateSchema = z.object({
+  schema: z.literal(1),
+  runId: id,
+  title: z.string().nullable(),
+  policy: z.string(),
+  policyName: z.string(),
+  by: z.string(),
+  registeredAt: at,
+  contentDigest: z.string(),
+  labels: z.record(z.string(), z.string()),
+  parents: z.array(z.string()),
+  sources: z.array(z.string()).nullable(),
+  initialCompute: ComputeSchema.nullable(),
+  targets: z.array(RunTargetSchema),
+  epoch: int,
+  ceiling: ComputeSchema,
+  firstCeiling: ComputeSchema,
+  lastCleared: z.object({ checkpointId: id, effectiveCompute: ComputeSchema, at }).nullable(),
+  /** Highest compute in any event. The heartbeat high-water mark beside the ledger may be higher. */
+  computeHigh: ComputeSchema.nullable(),
+  checkpoints: z.array(CheckpointStateSchema),
+  series: z.array(SeriesSchema),
+  /** Category estimates at the last assessed checkpoints, oldest first: the reference for jumps. */
+  history: z.array(
+    z.object({
+      checkpointId: id,
+      effectiveCompute: ComputeSchema,
+      levels: z.array(z.object({ category: z.string(), stage: StageSchema, estimate: z.number() })),
+    }),
+  ),
+  holds: z.array(HoldSchema),
+  halt: HaltSchema.nullable(),
+  clearedHalts: z.array(id),
+  waiver: TermsSchema.nullable(),
+  proposals: z.array(ProposalSchema),
+  alerts: z.array(AlertStateSchema),
+  counters: z.object({ holds: int, proposals: int, alerts: int }),
+  finishedAt: at.nullable(),
+});
+export type RunState = z.infer<typeof RunStateSchema>;
+
+/** Closed checkpoints kept in full beyond the open ones. */
+export const CLOSED_CHECKPOINTS_KEPT = 4;
+export const SERIES_POINTS_KEPT = 24;
+export const HISTORY_KEPT = 4;
+export const PROPOSALS_KEPT = 6;
