@@ -20,7 +20,15 @@ import type { EvaluationRequest, Evaluator, EvaluatorOutcome, FailureReason } fr
 import { type Job, openJob } from './job-records.ts';
 import { resolveModelUri } from './model-uri.ts';
 import { OutputTail } from './output-tail.ts';
-import { type JobIdentity, killJob, MARKER_VARIABLE, signalGroup, signalJob } from './process-tree.ts';
+import {
+  findJobProcesses,
+  type JobIdentity,
+  killJob,
+  MARKER_VARIABLE,
+  type ProcessStat,
+  signalGroup,
+  signalJob,
+} from './process-tree.ts';
 import { lastJsonLine, type ResultText, readResultFile } from './result-text.ts';
 
 export interface CommandDeps {
@@ -284,18 +292,21 @@ async function runProgram({ program, args, env, cwd }: Program, supervision: Sup
   const ending = await Promise.race([exited, stopped]);
   stops.abort();
 
+  let known: ProcessStat[] = [];
   if (ending.how === 'stopped') {
     if (ending.why !== 'output-too-large') {
       // Asked first, and once, so that an evaluator may put its things in order; those outside the group too.
-      const asked = await signalJob(identity(), 'SIGTERM');
-      if (asked === 0 && !reaped && child.pid !== undefined) signalGroup(child.pid, 'SIGTERM');
+      known = await signalJob(identity(), 'SIGTERM');
+      if (known.length === 0 && !reaped && child.pid !== undefined) signalGroup(child.pid, 'SIGTERM');
       await within(limits.killGraceMs, exited);
     }
+    // Looked for before the kill, which ends the parents by which some are found.
+    known = await findJobProcesses(identity(), known);
     // Only while its own process is not reaped is the group's id surely ours.
     if (!reaped && child.pid !== undefined) signalGroup(child.pid, 'SIGKILL');
-    await within(limits.killGraceMs, exited);
   }
-  const left = ending.how === 'not-started' ? false : !(await killJob(identity()));
+  const left = ending.how === 'not-started' ? false : !(await killJob(identity(), known));
+  if (ending.how === 'stopped') await within(limits.killGraceMs, exited);
   if (ending.how !== 'not-started') await within(limits.drainMs, closed);
   child.stdout?.destroy();
   child.stderr?.destroy();

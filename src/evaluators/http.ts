@@ -11,27 +11,13 @@
 import { durationMs } from '../domain/duration.ts';
 import type { HttpExecutor } from '../domain/executor.ts';
 import { InterlockError } from '../errors.ts';
+import type { Outbound } from '../outbound/outbound.ts';
 import { signWebhook, type WebhookSecret } from '../signing/standard-webhooks.ts';
 import type { EvaluationRequest, Evaluator, EvaluatorOutcome, FailureReason } from './evaluator.ts';
 import { parseResult, RESULT_LIMIT_BYTES } from './result-text.ts';
 
-/** The part of the guarded client (src/outbound) that is used here. */
-export interface OutboundRequests {
-  request(
-    request: {
-      url: string;
-      method: 'POST';
-      headers: Record<string, string>;
-      body: Buffer;
-      timeoutMs: number;
-      maxResponseBytes: number;
-    },
-    signal: AbortSignal,
-  ): Promise<{ status: number; body: Buffer }>;
-}
-
 export interface HttpDeps {
-  outbound: OutboundRequests;
+  outbound: Pick<Outbound, 'request'>;
   /**
    * The secrets behind `env:NAME`, or the configuration's default for evaluators where the policy names none.
    * Empty where there is none.
@@ -127,6 +113,7 @@ const FAILURE_OF_CODE: Readonly<Record<string, FailureReason>> = {
   'outbound.unreachable': 'unreachable',
   'outbound.timeout': 'timed-out',
   'outbound.too-large': 'output-too-large',
+  'outbound.cancelled': 'cancelled', // the client was closed: a shutdown
 };
 
 function failureOf(error: unknown): EvaluatorOutcome {

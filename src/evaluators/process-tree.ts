@@ -49,10 +49,20 @@ function parseStat(pid: number, text: string): ProcessStat | null {
   return { pid, parentPid: Number(parentPid), groupId: Number(groupId), startTime };
 }
 
-/** Every live process that demonstrably belongs to the job. Empty where there is no /proc. */
-export async function findJobProcesses(job: JobIdentity): Promise<ProcessStat[]> {
+/**
+ * Every live process that demonstrably belongs to the job. Empty where there is no /proc. `known` are processes
+ * found before: a signal may have ended the parent by which they were found.
+ */
+export async function findJobProcesses(
+  job: JobIdentity,
+  known: readonly ProcessStat[] = [],
+): Promise<ProcessStat[]> {
   const all = await liveProcesses();
   const members = new Map<number, ProcessStat>();
+  const startTimes = new Map(known.map(({ pid, startTime }) => [pid, startTime]));
+  for (const process of all) {
+    if (startTimes.get(process.pid) === process.startTime) members.set(process.pid, process);
+  }
   const byMarker = await Promise.all(
     all.map(async (process) => ({ process, marked: await hasMarker(process.pid, job.marker) })),
   );
@@ -105,9 +115,13 @@ export function signalGroup(groupId: number, signal: NodeJS.Signals): boolean {
   }
 }
 
-/** One pass over everything found; returns how many were. A pid that changed hands in between is left alone. */
-export async function signalJob(job: JobIdentity, signal: NodeJS.Signals): Promise<number> {
-  const found = await findJobProcesses(job);
+/** One pass over everything found, which it returns. A pid that changed hands in between is left alone. */
+export async function signalJob(
+  job: JobIdentity,
+  signal: NodeJS.Signals,
+  known: readonly ProcessStat[] = [],
+): Promise<ProcessStat[]> {
+  const found = await findJobProcesses(job, known);
   for (const { pid, startTime } of found) {
     if (processStat(pid)?.startTime !== startTime) continue;
     try {
@@ -116,17 +130,20 @@ export async function signalJob(job: JobIdentity, signal: NodeJS.Signals): Promi
       // Gone between the look and the signal, which is what was wanted.
     }
   }
-  return found.length;
+  return found;
 }
+
+const KILL_ALLOWED_MS = 3_000;
 
 /**
  * Kills until none is found, so that what forks while it is being killed is killed too. True when none is left;
  * false after the time allowed, which is for processes that the kernel holds (a hung file system).
  */
-export async function killJob(job: JobIdentity, allowedMs = 3_000): Promise<boolean> {
-  const deadline = performance.now() + allowedMs;
-  for (;;) {
-    if ((await signalJob(job, 'SIGKILL')) === 0) return true;
+export async function killJob(job: JobIdentity, known: readonly ProcessStat[] = []): Promise<boolean> {
+  const deadline = performance.now() + KILL_ALLOWED_MS;
+  for (let found = known; ; ) {
+    found = await signalJob(job, 'SIGKILL', found);
+    if (found.length === 0) return true;
     if (performance.now() > deadline) return false;
     await delay(5);
   }

@@ -1,0 +1,115 @@
+/**
+ * A killed -9 Interlock leaves its jobs running; the next one ends them, and nothing else.
+ *
+ * The Interlock here is a real process of its own that runs one command evaluator.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { sweepOrphans } from '../../src/evaluators/job-records.ts';
+import { type CommandFixture, commandFixture, isAlive, pidIn } from './command-fixture.ts';
+import { exampleRequest } from './describe-evaluator.ts';
+
+const commandModule = fileURLToPath(new URL('../../src/evaluators/command.ts', import.meta.url));
+
+describe.skipIf(process.platform !== 'linux')('orphans of a killed Interlock (needs /proc)', () => {
+  let fixture: CommandFixture;
+  let interlock: ChildProcess | null = null;
+  beforeEach(async () => {
+    fixture = await commandFixture();
+  });
+  afterEach(async () => {
+    interlock?.kill('SIGKILL');
+    interlock = null;
+    await sweepOrphans(fixture.deps.jobsDirectory);
+    await fixture.close();
+  });
+
+  const jobs = () => fixture.deps.jobsDirectory;
+
+  /** Returns the pids of the job's program and of a child in a session of its own. */
+  async function interlockRunning(): Promise<{ program: number; escaped: number }> {
+    const write = (name: string) => `echo $$ > "${fixture.file(name)}"`;
+    await fixture.program(
+      'escaped.sh',
+      `#!/bin/sh\ntrap '' TERM HUP\n${write('escaped')}\nwhile :; do sleep 1; done\n`,
+    );
+    const script = `setsid "${fixture.file('escaped.sh')}" &\n${write('program')}\nwhile :; do sleep 1; done`;
+    const executor = fixture.executor(['/bin/sh', '-c', script], { timeout: '1h' });
+    const runner = await fixture.program(
+      'runner.mts',
+      `import { createCommandEvaluator } from ${JSON.stringify(commandModule)};
+       const deps = { ...${JSON.stringify(fixture.deps)}, environmentVariable: () => undefined };
+       await createCommandEvaluator(${JSON.stringify(executor)}, deps).run(${JSON.stringify(exampleRequest)}, new AbortController().signal);`,
+    );
+    interlock = spawn(process.execPath, ['--import', 'tsx', runner], {
+      stdio: 'ignore',
+      cwd: path.dirname(path.dirname(path.dirname(commandModule))),
+    });
+    return { program: await pidIn(fixture.file('program')), escaped: await pidIn(fixture.file('escaped')) };
+  }
+
+  async function killed(child: ChildProcess | null): Promise<void> {
+    if (child === null) throw new Error('not running');
+    const exit = once(child, 'exit');
+    child.kill('SIGKILL');
+    await exit;
+  }
+
+  test('are ended, with everything they started, and their directories removed', async () => {
+    const { program, escaped } = await interlockRunning();
+    await killed(interlock);
+    expect([await isAlive(program), await isAlive(escaped)]).toEqual([true, true]);
+
+    expect(await sweepOrphans(jobs())).toEqual({ orphans: 1, survived: 0 });
+    expect([await isAlive(program), await isAlive(escaped)]).toEqual([false, false]);
+    expect(await readdir(jobs())).toEqual([]);
+    expect(await sweepOrphans(jobs())).toEqual({ orphans: 0, survived: 0 });
+  });
+
+  test('are not those of an Interlock that is alive', async () => {
+    const { program } = await interlockRunning();
+    expect(await sweepOrphans(jobs())).toEqual({ orphans: 0, survived: 0 });
+    expect(await isAlive(program)).toBe(true);
+    expect((await readdir(jobs())).length).toBe(2);
+  });
+
+  test('a pid that now belongs to another process is left alone', async () => {
+    const stranger = spawn('sleep', ['1000'], { stdio: 'ignore', detached: true });
+    try {
+      const marker = '0123456789abcdef0123456789abcdef';
+      await mkdir(path.join(jobs(), marker), { recursive: true });
+      const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
+      const gone = { pid: stranger.pid, startTime: '1' };
+      await writeFile(
+        path.join(jobs(), `${marker}.json`),
+        JSON.stringify({ marker, bootId, owner: gone, leader: gone }),
+      );
+      expect(await sweepOrphans(jobs())).toEqual({ orphans: 1, survived: 0 });
+      expect(await isAlive(stranger.pid ?? 0)).toBe(true);
+      expect(await readdir(jobs())).toEqual([]);
+    } finally {
+      stranger.kill('SIGKILL');
+    }
+  });
+
+  test('are found by the marker alone where the record was damaged', async () => {
+    const { program, escaped } = await interlockRunning();
+    await killed(interlock);
+    const [record = ''] = (await readdir(jobs())).filter((name) => name.endsWith('.json'));
+    await writeFile(path.join(jobs(), record), '{');
+    expect(await sweepOrphans(jobs())).toEqual({ orphans: 1, survived: 0 });
+    expect([await isAlive(program), await isAlive(escaped)]).toEqual([false, false]);
+  });
+
+  test('other files in the directory are not touched, and no directory is no work', async () => {
+    expect(await sweepOrphans(path.join(jobs(), 'none'))).toEqual({ orphans: 0, survived: 0 });
+    await mkdir(jobs(), { recursive: true });
+    await writeFile(path.join(jobs(), 'notes.json'), '{}');
+    expect(await sweepOrphans(jobs())).toEqual({ orphans: 0, survived: 0 });
+    expect(await readdir(jobs())).toEqual(['notes.json']);
+  });
+});
