@@ -36,11 +36,13 @@ export interface OpenDatabaseOptions {
   readonly directUrl?: string | undefined;
   readonly logger: DatabaseLogger;
   readonly poolMax?: number | undefined;
+  /** How long a server may take to answer at first. */
+  readonly firstContactTimeoutMs?: number | undefined;
 }
 
 const defaultPoolMax = 10;
 /** Containers are started together, and the database is rarely the first to be ready. */
-const firstContactTimeoutMs = 10_000;
+const defaultFirstContactTimeoutMs = 10_000;
 const firstContactPauseMs = 500;
 /** A client that somebody forgot to release must not keep the process from stopping. */
 const poolEndTimeoutMs = 5_000;
@@ -77,6 +79,7 @@ async function openEmbedded(options: OpenDatabaseOptions): Promise<DatabaseHandl
 }
 
 async function openServer(options: OpenDatabaseOptions, url: string): Promise<DatabaseHandle> {
+  const patienceMs = options.firstContactTimeoutMs ?? defaultFirstContactTimeoutMs;
   let watch: ReturnType<typeof watchServer> | undefined;
   const make = (withServerTimeouts: boolean) =>
     createPool({
@@ -90,12 +93,12 @@ async function openServer(options: OpenDatabaseOptions, url: string): Promise<Da
   try {
     let settings: ServerSettings;
     try {
-      settings = await firstContact(pool);
+      settings = await firstContact(pool, patienceMs);
     } catch (error) {
       if (!refusesStartupSettings(error)) throw error;
       await pool.end();
       pool = make(false);
-      settings = await firstContact(pool);
+      settings = await firstContact(pool, patienceMs);
       if (settings.lockTimeout === '0') {
         options.logger.warn(
           {},
@@ -126,8 +129,8 @@ async function openServer(options: OpenDatabaseOptions, url: string): Promise<Da
   }
 }
 
-async function firstContact(pool: pg.Pool): Promise<ServerSettings> {
-  const deadlineMs = performance.now() + firstContactTimeoutMs;
+async function firstContact(pool: pg.Pool, patienceMs: number): Promise<ServerSettings> {
+  const deadlineMs = performance.now() + patienceMs;
   for (;;) {
     try {
       return await readServerSettings(pool);

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { migrate } from '../../src/database/migrate.ts';
+import { migrations } from '../../src/database/migrations/index.ts';
 import { startTestDatabase, type TestDatabase } from '../support/embedded-database.ts';
 
 describe('a migrated database', () => {
@@ -28,6 +29,36 @@ describe('a migrated database', () => {
     const before = await applied();
     await Promise.all([migrate(database.pool), migrate(database.pool), migrate(database.pool)]);
     expect((await applied()).rows).toEqual(before.rows);
+  });
+
+  it('is refused by a build that does not know its newest migration', async () => {
+    await expect(migrate(database.pool, [])).rejects.toMatchObject({ code: 'database.schema-newer' });
+  });
+
+  it('is refused by a build whose migrations read differently', async () => {
+    const changed = migrations.map((migration) => ({ ...migration, sql: `${migration.sql} ` }));
+    await expect(migrate(database.pool, changed)).rejects.toMatchObject({
+      code: 'database.migration-changed',
+    });
+  });
+
+  it('is refused by a build that puts a migration before one that was applied', async () => {
+    const early = [{ id: '0000-early', sql: 'CREATE TABLE early ()' }, ...migrations];
+    await expect(migrate(database.pool, early)).rejects.toMatchObject({
+      code: 'database.migration-out-of-order',
+    });
+  });
+
+  it('takes all of an upgrade or nothing of it', async () => {
+    const next = {
+      id: '0002-next',
+      sql: 'CREATE TABLE next_table (); INSERT INTO next_table DEFAULT VALUES',
+    };
+    const broken = { id: '0003-broken', sql: 'CREATE TABLE ledger_event ()' };
+    await expect(migrate(database.pool, [...migrations, next, broken])).rejects.toThrow('already exists');
+    const table = await database.pool.query(`SELECT to_regclass('next_table') AS name`);
+    expect(table.rows).toEqual([{ name: null }]);
+    await migrate(database.pool);
   });
 
   it('refuses to change or lose an event, even as a replication session', async () => {

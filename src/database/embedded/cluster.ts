@@ -17,7 +17,13 @@ import { fault, hasCode } from './faults.ts';
 import { type FileLock, lockFile } from './file-lock.ts';
 import { initialise, openLog } from './initdb.ts';
 import { chooseLauncher, type Launcher } from './launcher.ts';
-import { type Layout, prepareSocketDirectory, socketFile, socketPort } from './layout.ts';
+import {
+  type Layout,
+  prepareSocketDirectory,
+  removeSocketDirectory,
+  socketFile,
+  socketPort,
+} from './layout.ts';
 import { findPostgres, listPostgres, type PostgresProcess, signalProcess, startOf } from './processes.ts';
 import { type Deadlines, ready } from './readiness.ts';
 
@@ -95,8 +101,9 @@ export async function stopServer(layout: Layout): Promise<void> {
   ] as const;
   for (const [signal, waitMs] of steps) {
     await signalProcess(postmaster.process, signal);
-    if (await waitUntil(async () => (await startOf(postmaster.process.pid)) === null, waitMs)) return;
+    if (await waitUntil(async () => (await startOf(postmaster.process.pid)) === null, waitMs)) break;
   }
+  await removeSocketDirectory(layout, postmaster.socketDirectory);
 }
 
 async function adopt(layout: Layout, deadlines: Deadlines): Promise<Server | null> {

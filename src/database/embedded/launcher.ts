@@ -5,7 +5,9 @@
  * - `user-namespace`: root, where the kernel allows it: outside the server is still root's process, so it works
  *   below directories of mode 0700 and its files stay root's; inside it believes to be somebody else. Also the way
  *   for an ordinary user without an entry in /etc/passwd (some container platforms), whom initdb turns away.
- * - `unprivileged-user`: root, where namespaces are forbidden or the files already belong to an account.
+ * - `unprivileged-user`: root, where namespaces are forbidden or the files already belong to an account. Where that
+ *   account cannot get through to the data directory, the server keeps the one capability of root (CAP_DAC_OVERRIDE)
+ *   that lets it: it may then still read and write more than its own files, which as root's process it could too.
  *
  * A server runs as whoever owns its files; only for a new one there is a choice, and each way is tried with the
  * real program before it is taken.
@@ -33,8 +35,7 @@ const probeTimeoutMs = 10_000;
 
 export async function chooseLauncher(layout: Layout, binaries: Binaries): Promise<Launcher> {
   for (const way of await possibleWays(layout)) {
-    if (way.kind === 'unprivileged-user' && !(await canReach(way, layout.directory))) continue;
-    if (way.kind === 'user-namespace' && !(await canWrite(way, layout.directory))) continue;
+    if (!(await succeeds(way, '/bin/sh', ['-c', 'cd "$1"', 'sh', layout.directory]))) continue;
     const inPlace = await withLinks(binaries);
     if (inPlace !== null && (await runs(way, inPlace))) return launcher(way, inPlace);
     const copy = await privateCopy(binaries, layout.directory);
@@ -66,9 +67,15 @@ async function possibleWays(layout: Layout): Promise<Way[]> {
     }
     return names.has(me.uid) ? [direct(me)] : [...inNamespace(me, names), direct(me)];
   }
-  if (owner !== null) return owner.uid === 0 ? inNamespace(me, names) : [under(owner)];
-  const guest = layout.owner.uid !== 0 ? layout.owner : (names.get(names.uidOf('nobody') ?? -1) ?? null);
-  return [...inNamespace(me, names), ...(guest === null ? [] : [under(guest)])];
+  if (owner !== null) return owner.uid === 0 ? inNamespace(me, names) : under(owner);
+  // Somebody's own directory stays usable for them when root was first in it.
+  const host = layout.owner.uid === 0 ? null : (names.get(layout.owner.uid) ?? null);
+  const guest = names.get(names.uidOf('nobody') ?? -1) ?? null;
+  return [
+    ...(host === null ? [] : under(host)),
+    ...inNamespace(me, names),
+    ...(guest === null ? [] : under(guest)),
+  ];
 }
 
 function direct(account: Account): Way {
@@ -88,12 +95,18 @@ function inNamespace(account: Account, names: AccountNames): Way[] {
   ];
 }
 
-function under(account: Account): Way {
-  return {
-    kind: 'unprivileged-user',
-    account,
-    command: (file, args) => [file, args, { uid: account.uid, gid: account.gid }],
-  };
+function under(account: Account): Way[] {
+  const { uid, gid } = account;
+  const identity = [`--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'];
+  const capability = ['--inh-caps=-all,+dac_override', '--ambient-caps=-all,+dac_override'];
+  return [
+    { kind: 'unprivileged-user', account, command: (file, args) => [file, args, { uid, gid }] },
+    {
+      kind: 'unprivileged-user',
+      account,
+      command: (file, args) => ['setpriv', [...identity, ...capability, '--', file, ...args], {}],
+    },
+  ];
 }
 
 function launcher(way: Way, binaries: Binaries): Launcher {
@@ -114,15 +127,6 @@ async function runs(way: Way, binaries: Binaries): Promise<boolean> {
     succeeds(way, program(binaries, 'initdb'), ['--version']),
   ]);
   return postgres && initdb;
-}
-
-/** Names and search permission are enough: what the account writes to is made for it. */
-async function canReach(way: Way, directory: string): Promise<boolean> {
-  return succeeds(way, '/bin/sh', ['-c', 'cd "$1"', 'sh', directory]);
-}
-
-async function canWrite(way: Way, directory: string): Promise<boolean> {
-  return succeeds(way, '/bin/sh', ['-c', 'test -w "$1" && cd "$1"', 'sh', directory]);
 }
 
 async function succeeds(way: Way, file: string, args: readonly string[]): Promise<boolean> {

@@ -11,7 +11,18 @@
  *   postgres.log        what initdb and the server say
  */
 import { createHash } from 'node:crypto';
-import { chmod, chown, lstat, mkdir, mkdtemp, readFile, realpath, stat, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readFile,
+  realpath,
+  rmdir,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fault, hasCode } from './faults.ts';
@@ -46,7 +57,9 @@ export async function prepareLayout(dataDir: string): Promise<Layout> {
     const base = await realpath(dataDir);
     const { uid, gid } = await stat(base);
     const directory = join(base, 'postgres');
-    if ((await mkdir(directory, { recursive: true, mode: 0o700 })) !== undefined) {
+    // Made by root, another account may have to pass through to what is its own in here.
+    const mode = process.geteuid?.() === 0 ? 0o711 : 0o700;
+    if ((await mkdir(directory, { recursive: true, mode })) !== undefined) {
       await give(directory, { uid, gid });
     }
     const layout: Layout = {
@@ -102,6 +115,13 @@ export async function prepareSocketDirectory(layout: Layout, account: Account): 
   await writeFile(record, `${directory}\n`, { mode: 0o600 });
   await give(record, layout.owner);
   return directory;
+}
+
+/** Leaves nothing in /tmp when the server has stopped; the next start takes the same name if it is still free. */
+export async function removeSocketDirectory(layout: Layout, socketDirectory: string): Promise<void> {
+  if (socketDirectory === join(layout.directory, 'run')) return;
+  // Not empty, or gone already: neither is worth a word.
+  await rmdir(socketDirectory).catch(() => {});
 }
 
 function fitsSocket(directory: string): boolean {
