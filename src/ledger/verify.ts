@@ -1,0 +1,451 @@
+/**
+ * The offline verifier: no database, no network, one public key (behind `verifyHeadJws`) and, at best, one old
+ * head that was anchored where the operator cannot reach it.
+ *
+ * Input is an export: one line per event, exactly the bytes that were hashed, and lines `{"signedHead": JWS}` in
+ * rising order, each somewhere after the events it covers. The verifier names the first bad entry and tells a
+ * changed entry from a removed, moved or repeated one as far as the evidence goes: a chain alone shows that
+ * something is wrong between two entries, the versions of the streams and the signed heads show what.
+ *
+ * What it cannot see: events after the newest signed head may have been rewritten along with the chain
+ * (`unsignedEvents` counts them), and a tail cut together with every head that covers it looks like an older
+ * export; `trustedHead` closes that gap.
+ * Fails towards "not ok": what cannot be read or checked is a problem, and so is a ledger without a signed head.
+ * Memory grows with the number of streams, not of events.
+ */
+import {
+  type Envelope,
+  eventId,
+  GENESIS_HASH,
+  isJsonObject,
+  parseCanonical,
+  readEnvelope,
+} from './envelope.ts';
+import { LeafWindow, stateOf, type TreeState } from './leaf-window.ts';
+import { splitLines } from './lines.ts';
+import { CompactRange, leafHash } from './merkle.ts';
+
+export type ProblemCode =
+  | 'unreadable'
+  | 'not-canonical'
+  | 'unterminated'
+  | 'id-mismatch'
+  | 'entry-changed'
+  | 'entry-removed'
+  | 'entry-moved'
+  | 'entry-repeated'
+  | 'version-gap'
+  | 'version-repeated'
+  | 'time-backwards'
+  | 'entries-missing'
+  | 'head-unreadable'
+  | 'head-signature'
+  | 'head-order'
+  | 'head-mismatch'
+  | 'no-signed-head'
+  | 'trusted-head-unreadable'
+  | 'trusted-head-mismatch'
+  | 'column-mismatch'
+  | 'ledger-head-mismatch'
+  | 'stream-head-mismatch';
+
+export interface Problem {
+  code: ProblemCode;
+  /** The entry concerned, counted from 1, where there is one. */
+  seq: number | null;
+  /** The line of the file, counted from 1; null in a live database. */
+  line: number | null;
+  message: string;
+}
+
+export interface Verification {
+  ok: boolean;
+  events: number;
+  /** What was found, whether or not anything signed says the same. */
+  head: TreeState;
+  headsVerified: number;
+  /** Signed heads with a good signature that are too far back in a huge file to compare. */
+  headsUnchecked: number;
+  /** Events after the newest head that was verified. */
+  unsignedEvents: number;
+  /** In order of place, at most `PROBLEMS_MAX`. */
+  problems: Problem[];
+  problemsTotal: number;
+}
+
+/** Rejects where the signature, the type, the audience or a claim is not right. */
+export type VerifyHeadJws = (jws: string) => Promise<TreeState>;
+
+export interface VerifyOptions {
+  verifyHeadJws: VerifyHeadJws;
+  /** The compact JWS of an older head, kept outside: proves that this ledger is a continuation of that one. */
+  trustedHead?: string;
+  /** Default true: a ledger that nobody signed proves nothing. */
+  requireSignedHead?: boolean;
+}
+
+export const PROBLEMS_MAX = 100;
+
+/** `lines` without their line feeds. Use `verifyExport` for a file: it also sees an unfinished last line. */
+export async function verifyLedger(
+  lines: AsyncIterable<string | Uint8Array>,
+  options: VerifyOptions,
+): Promise<Verification> {
+  const verifier = await LedgerVerifier.create(options);
+  let line = 0;
+  for await (const content of lines) {
+    line += 1;
+    await verifier.line(content, line);
+  }
+  return verifier.finish();
+}
+
+export async function verifyExport(
+  chunks: AsyncIterable<Uint8Array>,
+  options: VerifyOptions,
+): Promise<Verification> {
+  const verifier = await LedgerVerifier.create(options);
+  let line = 0;
+  for await (const piece of splitLines(chunks)) {
+    line += 1;
+    if (piece.kind === 'too-long') {
+      verifier.report('unreadable', null, line, 'is too long to be an entry; nothing after it was read');
+      break;
+    }
+    await verifier.line(piece.bytes, line);
+    if (!piece.terminated) {
+      verifier.report('unterminated', null, line, 'ends without a line feed: the file was cut');
+    }
+  }
+  return verifier.finish();
+}
+
+/** A place where an entry does not name the entry before it. What it means shows later. */
+interface Break {
+  seq: number;
+  line: number | null;
+  wanted: string;
+  explanation: 'moved' | 'repeated' | 'removed' | null;
+}
+
+const BREAKS_MAX = 100;
+const RECENT_MAX = 4_096;
+
+export class LedgerVerifier {
+  readonly #verifyHeadJws: VerifyHeadJws;
+  readonly #requireSignedHead: boolean;
+  #trusted: TreeState | null = null;
+  #trustedMatches = false;
+
+  readonly #tree = new CompactRange();
+  readonly #window = new LeafWindow();
+  readonly #streams = new Map<string, { version: number; seq: number }>();
+  /** Hash to place, of the latest entries: tells a moved entry from a changed one. */
+  readonly #recent = new Map<string, number>([[GENESIS_HASH, 0]]);
+  readonly #breaks: Break[] = [];
+  #hash = GENESIS_HASH;
+  #previousUnread = false;
+  #recordedAt = '';
+
+  #headSize = -1;
+  #headsSeen = 0;
+  #headsVerified = 0;
+  #headsUnchecked = 0;
+  #signedSize = 0;
+  #mismatchTold = false;
+  #beyond: { size: number; line: number | null; what: string } | null = null;
+
+  readonly #problems: Problem[] = [];
+  #problemsTotal = 0;
+
+  private constructor({ verifyHeadJws, requireSignedHead = true }: VerifyOptions) {
+    this.#verifyHeadJws = verifyHeadJws;
+    this.#requireSignedHead = requireSignedHead;
+  }
+
+  static async create(options: VerifyOptions): Promise<LedgerVerifier> {
+    const verifier = new LedgerVerifier(options);
+    if (options.trustedHead !== undefined) await verifier.#trust(options.trustedHead);
+    return verifier;
+  }
+
+  get events(): number {
+    return this.#tree.size;
+  }
+
+  get streams(): ReadonlyMap<string, { version: number; seq: number }> {
+    return this.#streams;
+  }
+
+  get head(): TreeState {
+    return stateOf(this.#tree, this.#hash);
+  }
+
+  report(code: ProblemCode, seq: number | null, line: number | null, message: string): void {
+    this.#problemsTotal += 1;
+    if (this.#problems.length >= PROBLEMS_MAX) return;
+    const where = seq === null ? (line === null ? '' : `line ${line} `) : `entry ${seq} `;
+    this.#problems.push({ code, seq, line, message: `${where}${message}` });
+  }
+
+  async line(content: string | Uint8Array, line: number): Promise<void> {
+    const text = typeof content === 'string' ? content : decode(content);
+    if (text === null) return this.#unreadEvent(content, line, 'unreadable', 'is not UTF-8');
+    const parsed = parseCanonical(text);
+    if (!parsed.ok) {
+      // What was a head is told as a head, so that the count of entries stays right.
+      if (text.startsWith('{"signedHead"')) return this.report('head-unreadable', null, line, parsed.message);
+      return this.#unreadEvent(content, line, parsed.code, parsed.message);
+    }
+    const { value } = parsed;
+    if (isJsonObject(value) && Object.hasOwn(value, 'signedHead')) {
+      const jws = value['signedHead'];
+      if (Object.keys(value).length === 1 && typeof jws === 'string') return this.signedHead(jws, line);
+      return this.report('head-unreadable', null, line, 'is not a signed head and nothing else');
+    }
+    const read = readEnvelope(value);
+    if (!read.ok) return this.#unreadEvent(content, line, read.code, read.message);
+    this.#event(read.envelope, leafHash(content), line);
+  }
+
+  /** For a reader that knows an event when it sees one. Returns the envelope where it can be read. */
+  event(text: string): Envelope | null {
+    const parsed = parseCanonical(text);
+    const read = parsed.ok ? readEnvelope(parsed.value) : parsed;
+    if (!read.ok) {
+      this.#unreadEvent(text, null, read.code, read.message);
+      return null;
+    }
+    this.#event(read.envelope, leafHash(text), null);
+    return read.envelope;
+  }
+
+  #unreadEvent(
+    content: string | Uint8Array,
+    line: number | null,
+    code: 'unreadable' | 'not-canonical',
+    message: string,
+  ): void {
+    this.#add(leafHash(content));
+    this.report(code, this.events, line, message);
+    // The next entry cannot name these bytes. It is not at fault.
+    this.#previousUnread = true;
+  }
+
+  #event(envelope: Envelope, leaf: Buffer, line: number | null): void {
+    const seq = this.events + 1;
+    this.#checkLink(envelope, leaf.toString('hex'), seq, line);
+    this.#checkVersion(envelope, seq, line);
+    if (envelope.id !== eventId(envelope.stream, envelope.version)) {
+      this.report('id-mismatch', seq, line, 'has an id that is not that of its stream and version');
+    }
+    // Text compares as time does: one format, one zone.
+    if (envelope.recordedAt < this.#recordedAt) {
+      this.report('time-backwards', seq, line, `is recorded before the entry ahead of it`);
+    }
+    this.#recordedAt = envelope.recordedAt;
+    this.#add(leaf);
+  }
+
+  #checkLink({ prevHash }: Envelope, hash: string, seq: number, line: number | null): void {
+    const unread = this.#previousUnread;
+    this.#previousUnread = false;
+    if (prevHash === this.#hash || unread || this.#breaks.length >= BREAKS_MAX) return;
+    const explanation = this.#recent.has(hash) ? 'repeated' : this.#recent.has(prevHash) ? 'moved' : null;
+    this.#breaks.push({ seq, line, wanted: prevHash, explanation });
+  }
+
+  #checkVersion({ stream, version }: Envelope, seq: number, line: number | null): void {
+    const last = this.#streams.get(stream) ?? { version: 0, seq: 0 };
+    if (version > last.version + 1) {
+      const missing = version - last.version - 1;
+      this.report('version-gap', seq, line, `follows a gap: ${missing} earlier of its stream are missing`);
+      for (const gap of this.#breaks) {
+        if (gap.seq > last.seq && gap.seq <= seq) gap.explanation ??= 'removed';
+      }
+    } else if (version <= last.version) {
+      this.report('version-repeated', seq, line, `has version ${version}, which its stream has had`);
+    }
+    if (version > last.version) this.#streams.set(stream, { version, seq });
+  }
+
+  #add(leaf: Buffer): void {
+    this.#hash = leaf.toString('hex');
+    this.#tree.append(leaf);
+    this.#window.push(leaf);
+    for (const gap of this.#breaks) if (gap.wanted === this.#hash) gap.explanation ??= 'moved';
+    this.#recent.set(this.#hash, this.events);
+    if (this.#recent.size > RECENT_MAX) {
+      for (const oldest of this.#recent.keys()) {
+        this.#recent.delete(oldest);
+        break;
+      }
+    }
+    if (this.#trusted?.size === this.events) this.#checkTrusted(this.#trusted);
+  }
+
+  async signedHead(jws: string, line: number | null): Promise<void> {
+    this.#headsSeen += 1;
+    const claims = await this.#readHead(jws, line);
+    if (claims === null) return;
+    if (claims.size <= this.#headSize) {
+      this.report(
+        'head-order',
+        null,
+        line,
+        `is a signed head of ${claims.size} entries after one of ${this.#headSize}`,
+      );
+      return;
+    }
+    this.#headSize = claims.size;
+    if (claims.size > this.events) {
+      this.#beyond = { size: claims.size, line, what: 'a signed head' };
+      return;
+    }
+    const found = claims.size === this.events ? this.head : this.#window.stateAt(claims.size);
+    if (found === null) {
+      this.#headsUnchecked += 1;
+    } else if (found.root === claims.root && found.hash === claims.hash) {
+      this.#headsVerified += 1;
+      this.#signedSize = claims.size;
+    } else if (!this.#mismatchTold) {
+      this.#mismatchTold = true;
+      this.report('head-mismatch', claims.size === 0 ? null : claims.size, line, this.#mismatch(claims));
+    }
+  }
+
+  #mismatch({ size }: TreeState): string {
+    const since = this.#signedSize > 0 ? `after entry ${this.#signedSize}, where a signed head agrees, ` : '';
+    return `is where a signed head disagrees: ${since}up to entry ${size} the ledger is not the one that was signed`;
+  }
+
+  async #readHead(jws: string, line: number | null): Promise<TreeState | null> {
+    // A decoder that overlooks stray bits would let two different files pass as one.
+    const parts = jws.split('.');
+    if (
+      parts.length !== 3 ||
+      parts.some((part) => part === '' || Buffer.from(part, 'base64url').toString('base64url') !== part)
+    ) {
+      this.report('head-unreadable', null, line, 'holds no compact JWS');
+      return null;
+    }
+    try {
+      return await this.#verifyHeadJws(jws);
+    } catch {
+      this.report('head-signature', null, line, 'holds a head that none of the given keys has signed');
+      return null;
+    }
+  }
+
+  async #trust(jws: string): Promise<void> {
+    try {
+      this.#trusted = await this.#verifyHeadJws(jws);
+    } catch {
+      this.report('trusted-head-unreadable', null, null, 'the trusted head is not signed by a known key');
+      return;
+    }
+    if (this.#trusted.size === 0) this.#checkTrusted(this.#trusted);
+  }
+
+  #checkTrusted({ size, root, hash }: TreeState): void {
+    const found = this.head;
+    this.#trustedMatches = found.root === root && found.hash === hash;
+    if (this.#trustedMatches) {
+      this.#signedSize = Math.max(this.#signedSize, size);
+    } else {
+      this.report(
+        'trusted-head-mismatch',
+        size,
+        null,
+        'is where the trusted head disagrees: history before it was rewritten',
+      );
+    }
+  }
+
+  finish(): Verification {
+    if (this.#trusted !== null && this.#trusted.size > this.events) {
+      const { size } = this.#trusted;
+      if (size > (this.#beyond?.size ?? 0)) this.#beyond = { size, line: null, what: 'the trusted head' };
+    }
+    if (this.#beyond !== null) this.#reportMissing(this.#beyond);
+    for (const gap of this.#breaks) this.#reportBreak(gap);
+    if (this.#requireSignedHead && this.#headsVerified === 0 && !this.#trustedMatches) {
+      const why = this.#headsSeen === 0 ? 'there is none' : 'none of them could be verified';
+      this.report('no-signed-head', null, null, `no signed head covers this ledger: ${why}`);
+    }
+    return {
+      ok: this.#problemsTotal === 0,
+      events: this.events,
+      head: this.head,
+      headsVerified: this.#headsVerified,
+      headsUnchecked: this.#headsUnchecked,
+      unsignedEvents: this.events - this.#signedSize,
+      problems: this.#problems.toSorted((a, b) => place(a) - place(b)),
+      problemsTotal: this.#problemsTotal,
+    };
+  }
+
+  #reportMissing({ size, line, what }: { size: number; line: number | null; what: string }): void {
+    const missing = size - this.events;
+    if (missing <= 0) {
+      this.report('head-order', null, line, `is ${what} that stands before entries it covers`);
+      return;
+    }
+    this.report(
+      'entries-missing',
+      null,
+      line,
+      `${what} covers ${size} entries, of which ${missing} are not here`,
+    );
+    // Only as many holes as can hold what is missing; for the rest a change is the smaller claim.
+    let unexplained = missing;
+    for (const gap of this.#breaks) {
+      if (gap.explanation === null && unexplained > 0) {
+        gap.explanation = 'removed';
+        unexplained -= 1;
+      }
+    }
+  }
+
+  #reportBreak({ seq, line, explanation }: Break): void {
+    if (explanation === 'repeated') {
+      this.report('entry-repeated', seq, line, 'stands here a second time');
+    } else if (explanation === 'moved') {
+      this.report(
+        'entry-moved',
+        seq,
+        line,
+        'does not stand behind the entry it follows: entries changed places',
+      );
+    } else if (explanation === 'removed' || seq === 1) {
+      const before = seq === 1 ? 'at the beginning' : `between entries ${seq - 1} and ${seq}`;
+      this.report(
+        'entry-removed',
+        seq,
+        line,
+        `does not follow the one before it: entries ${before} were removed`,
+      );
+    } else {
+      const previousLine = line === null ? null : line - 1;
+      this.report(
+        'entry-changed',
+        seq - 1,
+        previousLine,
+        `is not what entry ${seq} follows: it was changed or replaced`,
+      );
+    }
+  }
+}
+
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function decode(bytes: Uint8Array): string | null {
+  try {
+    return strictUtf8.decode(bytes);
+  } catch {
+    return null;
+  }
+}
+
+/** What concerns the whole ledger comes last. */
+const place = ({ line, seq }: Problem): number => line ?? seq ?? Number.POSITIVE_INFINITY;
