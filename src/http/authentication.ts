@@ -7,27 +7,18 @@
  * a 401 names only the schemes. Why it failed goes to `onRefusal` for counters and the log.
  * Not here: whether the identity's role may use the route, and replay of a webhook id (the ledger).
  */
-import { createHash, type KeyObject, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHash, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { TOKEN } from '../config/credentials.ts';
 import type { Identity, IdentityRecord } from '../config/identities.ts';
 import { parseWebhookPublicKey, verifyWebhook, WebhookSecret } from '../signing/standard-webhooks.ts';
 import { malformed, unauthenticated } from './refusal.ts';
 import type { AuthMethod, WebhookDelivery } from './route.ts';
 
-const TOKEN = /^ilk_[A-Za-z0-9_-]{43}$/;
 const BEARER = /^bearer +(\S+)$/i;
 const WEBHOOK_HEADERS = ['webhook-id', 'webhook-timestamp', 'webhook-signature'];
 /** Query names that carry a credential elsewhere; URLs end up in logs, histories and referrers. */
 const CREDENTIAL_NAME = /^(access_?token|token|auth|authorization|bearer|api_?key|key|secret|signature)$/i;
 const CREDENTIAL_VALUE = /ilk_[A-Za-z0-9_-]{16}|whsec_|^eyJ[A-Za-z0-9_-]+\./;
-
-export function generateToken(): string {
-  return `ilk_${randomBytes(32).toString('base64url')}`;
-}
-
-/** As identities.yaml states it. */
-export function hashToken(token: string): string {
-  return `sha256:${createHash('sha256').update(token).digest('hex')}`;
-}
 
 export interface Authenticated {
   identity: Identity;

@@ -20,6 +20,8 @@ import Fastify, {
 import { z } from 'zod';
 import type { Identity, Role } from '../config/identities.ts';
 import type { JsonObject } from '../domain/canonical-json.ts';
+import { withCorrelation } from '../telemetry/correlation.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
 import { isStream, routesByPath } from './allowed-methods.ts';
 import { type Authenticated, type Authenticator, refuseCredentialsInQuery } from './authentication.ts';
 import { exactMediaType, JSON_MEDIA_TYPE } from './content-type.ts';
@@ -29,7 +31,7 @@ import { createLoadGauge, type LoadGauge } from './load.ts';
 import type { OpenApiInfo } from './openapi.ts';
 import { PROBLEM_MEDIA_TYPE, toProblem, toRefusal } from './problem.ts';
 import { forbidden, malformed, notFound, Refusal, unavailable, unsupportedMediaType } from './refusal.ts';
-import type { AnyAnswer, Route } from './route.ts';
+import type { AnyAnswer, RawCall, Route } from './route.ts';
 import { readLastEventId, StreamRegistry, type StreamSource, sse } from './sse.ts';
 import { parseStrictJson } from './strict-json.ts';
 
@@ -46,13 +48,6 @@ export interface RefusalReport {
   security: boolean;
 }
 
-export interface RequestReport {
-  method: string;
-  route: string;
-  status: number;
-  durationMs: number;
-}
-
 export interface ServerOptions {
   routes: readonly Route[];
   authenticator: Authenticator;
@@ -62,9 +57,9 @@ export interface ServerOptions {
   /** Checks each answer against its schema (500 where it does not fit). On except in production. */
   validateResponses?: boolean;
   load?: LoadGauge;
-  /** Must not throw or wait. */
+  metrics?: Metrics;
+  /** Where refusals with `security` go to the ledger's security stream. Must not throw or wait. */
   onRefusal?: (report: RefusalReport) => void;
-  onRequest?: (report: RequestReport) => void;
 }
 
 declare module 'fastify' {
@@ -95,6 +90,9 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   const routes = [...options.routes, ...documentationRoutes(options.routes, options.info)];
   const allowed = routesByPath(routes);
   let isClosing = false;
+  options.metrics?.collect('interlock_http_in_flight', load.inFlight);
+  options.metrics?.collect('interlock_http_streams', () => streams.size);
+  options.metrics?.collect('interlock_event_loop_delay_seconds', () => load.loopDelayMs() / 1000);
 
   const app: FastifyInstance = Fastify({
     loggerInstance: options.logger,
@@ -146,14 +144,20 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   });
   app.addHook('onResponse', async (request, reply) => {
     request.leave?.();
-    const report = {
-      method: request.method,
-      route: request.routeOptions.url ?? 'unknown',
-      status: reply.statusCode,
-      durationMs: Math.round(reply.elapsedTime * 10) / 10,
-    };
-    options.onRequest?.(report);
-    request.log.info({ ...report, identityId: request.authenticated?.identity.id }, 'answered');
+    const route = request.routeOptions.url ?? 'unknown';
+    const { method } = request;
+    const status = reply.statusCode;
+    options.metrics?.count('interlock_http_requests_total', { method, route, status });
+    options.metrics?.observe(
+      'interlock_http_request_duration_seconds',
+      { method, route },
+      reply.elapsedTime / 1000,
+    );
+    const durationMs = Math.round(reply.elapsedTime * 10) / 10;
+    request.log.info(
+      { method, route, status, durationMs, identityId: request.authenticated?.identity.id },
+      'answered',
+    );
   });
   app.addHook('preClose', async () => {
     isClosing = true;
@@ -234,9 +238,9 @@ export function buildServer(options: ServerOptions): FastifyInstance {
         const { rawBody } = request;
         const body: JsonObject | undefined =
           route.body === null ? undefined : parseStrictJson(rawBody ?? NO_BODY);
-        const answer = await route.handle({
+        const call: RawCall = {
           params: request.params,
-          query: { ...asRecord(request.query) },
+          query: asRecord(request.query),
           body,
           headers: request.headers,
           rawBody: rawBody ?? NO_BODY,
@@ -244,7 +248,8 @@ export function buildServer(options: ServerOptions): FastifyInstance {
           correlationId: request.id,
           webhook: request.authenticated?.webhook ?? null,
           signal: request.signal,
-        });
+        };
+        const answer = await withCorrelation(request.id, () => route.handle(call));
         if (answer instanceof Refusal) throw answer;
         return send(route, answer, request, reply);
       },
@@ -301,6 +306,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     reply: FastifyReply,
   ): FastifyReply {
     logRefusal(refusal, error, request);
+    options.metrics?.count('interlock_http_refusals_total', { code: refusal.code, status: refusal.status });
     options.onRefusal?.({
       code: refusal.code,
       status: refusal.status,

@@ -1,0 +1,99 @@
+/**
+ * interlock.yaml: what may stand in it, with the defaults. Unknown keys are refused everywhere.
+ *
+ * Secrets and addresses of stores come from the environment (`env:NAME`, or DATABASE_URL,
+ * DATABASE_DIRECT_URL and REDIS_URL themselves); what people argue about stands in the file.
+ * Not here: policies (domain/policy) and what each alert channel needs (alerts/).
+ */
+import { z } from 'zod';
+import { IDENTITY_ID } from './identities.ts';
+
+export const SERVICE_ROLES = ['api', 'worker', 'scheduler'] as const;
+export type ServiceRole = (typeof SERVICE_ROLES)[number];
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+
+const path = z.string().min(1).max(4096);
+const name = z.string().regex(IDENTITY_ID, 'must be letters, digits, ".", "_" or "-", at most 128');
+
+const publicUrl = z.string().refine((text) => {
+  if (!URL.canParse(text)) return false;
+  const url = new URL(text);
+  const isPlain = url.username === '' && url.password === '' && url.hash === '' && url.search === '';
+  return isPlain && (url.protocol === 'https:' || url.protocol === 'http:');
+}, 'must be an http or https URL without credentials, query or fragment');
+
+/** `env:NAME`, or the URL itself where it holds no password. */
+const storeUrl = (schemes: readonly string[]) =>
+  z
+    .string()
+    .refine(
+      (text) => text.startsWith('env:') || isStoreUrl(text, schemes),
+      `must be env:NAME or a URL that begins with ${schemes.map((s) => `${s}//`).join(' or ')}`,
+    )
+    .refine(
+      (text) => !URL.canParse(text) || new URL(text).password === '',
+      'has a password in the file; write env:NAME',
+    );
+
+export const DATABASE_SCHEMES = ['postgres:', 'postgresql:'] as const;
+export const REDIS_SCHEMES = ['redis:', 'rediss:'] as const;
+
+export function isStoreUrl(text: string, schemes: readonly string[]): boolean {
+  return URL.canParse(text) && schemes.includes(new URL(text).protocol);
+}
+
+export const ConfigurationFile = z.strictObject({
+  server: z
+    .strictObject({
+      host: z.string().min(1).max(255).default('127.0.0.1'),
+      port: z.int().min(0).max(65_535).default(8080),
+      publicUrl: publicUrl.optional(),
+    })
+    .prefault({}),
+  issuer: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._:/-]{0,255}$/, 'must be a plain name or URL')
+    .default('interlock'),
+  dataDir: path.default('data'),
+  database: z
+    .strictObject({
+      url: storeUrl(DATABASE_SCHEMES).optional(),
+      directUrl: storeUrl(DATABASE_SCHEMES).optional(),
+    })
+    .prefault({}),
+  redis: z.strictObject({ url: storeUrl(REDIS_SCHEMES).optional() }).prefault({}),
+  identities: path.default('identities.yaml'),
+  signingKey: path.default('signing-key.json'),
+  policies: z.strictObject({
+    directory: path.default('policies'),
+    default: name,
+    byLabel: z
+      .record(
+        z
+          .string()
+          .regex(
+            /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}=[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
+            'must be "label=value"',
+          ),
+        name,
+      )
+      .default({}),
+  }),
+  models: z.strictObject({ roots: z.array(path).default([]) }).prefault({}),
+  outbound: z.strictObject({ allow: z.array(z.string().min(1).max(255)).default([]) }).prefault({}),
+  orchestrators: z
+    .strictObject({
+      webhook: z.strictObject({ enabled: z.boolean().default(true) }).prefault({}),
+      process: z.strictObject({ enabled: z.boolean().default(false) }).prefault({}),
+    })
+    .prefault({}),
+  alerts: z.array(z.looseObject({ name, kind: z.string().min(1) })).default([]),
+  roles: z
+    .array(z.enum(SERVICE_ROLES))
+    .min(1)
+    .default([...SERVICE_ROLES]),
+  evaluators: z.strictObject({ concurrency: z.int().min(1).max(64).default(2) }).prefault({}),
+  logLevel: z.enum(LOG_LEVELS).default('info'),
+});
+export type ConfigurationFile = z.output<typeof ConfigurationFile>;
