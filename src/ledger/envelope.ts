@@ -10,6 +10,7 @@
  */
 import { createHash } from 'node:crypto';
 import { canonicalJson, type Json, type JsonObject } from '../domain/canonical-json.ts';
+import { idOf } from '../domain/run/ids.ts';
 import { leafHash } from './merkle.ts';
 
 /** Before the first event, and the hash of an empty ledger. */
@@ -27,24 +28,12 @@ export interface Envelope {
 }
 
 const MEMBERS = ['actor', 'data', 'id', 'kind', 'prevHash', 'recordedAt', 'stream', 'version'];
-const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
-const ID_CHARACTERS = 26;
+
+const sha256Hex = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 /** An event's id follows from its place, so that nobody can give one event two ids or two events one. */
-export function eventId(stream: string, version: number): string {
-  const digest = createHash('sha256').update(`${stream}:${version}`).digest();
-  let id = 'evt_';
-  let bits = 0;
-  let pending = 0;
-  for (const byte of digest) {
-    pending = ((pending << 8) | byte) & 0xffff;
-    for (bits += 8; bits >= 5; bits -= 5) {
-      id += BASE32[(pending >>> (bits - 5)) & 31];
-      if (id.length === 'evt_'.length + ID_CHARACTERS) return id;
-    }
-  }
-  return id;
-}
+export const eventId = (stream: string, version: number): string =>
+  idOf('evt', sha256Hex, `${stream}:${version}`);
 
 /** `dataJson` is the data already in canonical form: it was checked and written once, when it was accepted. */
 export function sealEnvelope(event: {

@@ -27,7 +27,9 @@ export async function* exportLines(pool: Pool, { timeoutMs = 30_000 } = {}): Asy
       [after, size, PAGE_ROWS],
     );
     if (page.length === 0) {
-      throw new InterlockError(`the ledger ends at event ${after}, before its head`, { code: 'ledger.damaged' });
+      throw new InterlockError(`the ledger ends at event ${after}, before its head`, {
+        code: 'ledger.damaged',
+      });
     }
     for (const row of page) {
       after = integer(row, 'seq');

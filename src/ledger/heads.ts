@@ -12,9 +12,8 @@ import type { Pool } from 'pg';
 import { InterlockError } from '../errors.ts';
 import { query } from './connection.ts';
 import { GENESIS_HASH } from './envelope.ts';
-import { inclusionProof, leafHash } from './merkle.ts';
+import { CompactRange, inclusionProof, leafHash } from './merkle.ts';
 import { hexList, integer, type Row, text, timestamp } from './rows.ts';
-import { CompactRange } from './merkle.ts';
 
 export interface HeadClaims {
   size: number;
@@ -40,7 +39,10 @@ export interface SignedHeads {
   heads(query: { after?: number; limit: number }): Promise<SignedHead[]>;
   latestHead(): Promise<SignedHead | null>;
   /** That event `seq` stands in the ledger of `size` events: with a signed head, one event can be proved alone. */
-  proveEvent(seq: number, size: number): Promise<{ leaf: string; index: number; size: number; proof: string[] }>;
+  proveEvent(
+    seq: number,
+    size: number,
+  ): Promise<{ leaf: string; index: number; size: number; proof: string[] }>;
 }
 
 const HEAD_COLUMNS =
@@ -98,7 +100,8 @@ export function createSignedHeads({
         throw new InterlockError('a signed head was not kept', { code: 'ledger.damaged' });
       }
       const kept = signedHead(row);
-      if (kept.root !== claims.root || kept.hash !== claims.hash) throw inconsistent('has another root', kept);
+      if (kept.root !== claims.root || kept.hash !== claims.hash)
+        throw inconsistent('has another root', kept);
       return kept;
     },
 

@@ -13,7 +13,7 @@ export type Read = (sql: string, values?: readonly unknown[]) => Promise<Row[]>;
 
 /** A ledger of millions of events is folded in minutes. */
 const SNAPSHOT_TIMEOUT_MS = 60 * 60_000;
-const STATEMENT_TIMEOUT_MS = 60_000;
+const STATEMENT_TIMEOUT_MS = 15_000;
 
 export async function inSnapshot<T>(
   pool: Pool,
