@@ -7,8 +7,8 @@
  * uncertainty below the configured floor is raised to it, and a limit is never inside the estimate.
  */
 
-import { wilson } from './statistics/binomial.ts';
 import { normalQuantile } from './statistics/normal.ts';
+import { wilson } from './statistics/wilson.ts';
 
 export const LEVEL_NAMES = ['low', 'medium', 'high', 'critical'] as const;
 export type LevelName = (typeof LEVEL_NAMES)[number];

@@ -48,8 +48,7 @@ export type Crossing =
 
 export function overrun(state: RunState, context: Context): Crossing | null {
   const high = highestCompute(state, context);
-  if (high === null || state.finishedAt !== null) return null;
-  if (compareCompute(high, state.ceiling) <= 0) return null;
+  if (high === null || compareCompute(high, state.ceiling) <= 0) return null;
   return { kind: 'overrun', observed: high, threshold: state.ceiling };
 }
 

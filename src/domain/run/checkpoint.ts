@@ -112,23 +112,29 @@ function horizon(effectiveCompute: Compute, checkpoints: number, policy: Policy)
   return timesCompute(effectiveCompute, ...Array.from({ length: checkpoints }, () => ratio), onePlus(grace));
 }
 
-/** Seals a category's forecasts once all its evaluations at a stage have concluded, or the deadline has passed. */
+/**
+ * Seals a category's forecasts once all its evaluations at a stage have concluded, or the deadline has passed;
+ * again when evidence of the newest checkpoint changes (a retry, a top-up) while it is not cleared.
+ */
 export function sealForecasts(state: RunState, context: Context): RunEvent[] {
   const { policy, now } = context;
   for (const checkpoint of state.checkpoints) {
-    if (checkpoint.closed !== null) continue;
+    if (checkpoint.closed?.verdict === 'proceed') continue;
+    const newest = checkpoint === state.checkpoints.at(-1);
     const late = reached(now, checkpoint.deadlineAt);
     for (const { stage, checkpoints, levels } of forecastsWanted(policy)) {
       for (const { id: category } of policy.categories) {
-        const sealed = checkpoint.forecasts.some(
+        const sealed = checkpoint.forecasts.find(
           (each) => each.category === category && each.stage === stage && each.checkpoints === checkpoints,
         );
+        if (sealed !== undefined && !(newest && sealed.method === localLinear.method)) continue;
         const specs = policy.evaluations.filter((spec) => spec.category === category && spec.stage === stage);
         const rows = checkpoint.evaluations.filter(({ evaluation }) =>
           specs.some(({ id }) => id === evaluation),
         );
-        if (sealed || rows.length === 0 || !(late || rows.every(isConcluded))) continue;
+        if (rows.length === 0 || !(late || rows.every(isConcluded))) continue;
         const forecast = forecastOf(state, checkpoint, { category, stage, checkpoints, levels }, policy);
+        if (sealed !== undefined && sameJson(sealed, forecast)) continue;
         return [
           {
             kind: 'ForecastSealed',
@@ -229,6 +235,10 @@ function toJson(value: object): JsonObject {
   return JSON.parse(JSON.stringify(value));
 }
 
+function sameJson(a: object, b: object): boolean {
+  return canonicalJson(toJson(a)) === canonicalJson(toJson(b));
+}
+
 export function scorecardDigest(scorecard: Scorecard, context: Pick<Context, 'digest'>): string {
   return context.digest(canonicalJson(toJson(scorecard)));
 }
@@ -265,7 +275,7 @@ function sameFindings(
   closed: NonNullable<CheckpointState['closed']>,
 ): boolean {
   if (verdict !== closed.verdict) return false;
-  return canonicalJson(toJson(findings)) === canonicalJson(toJson(closed.findings));
+  return sameJson(findings, closed.findings);
 }
 
 /** The ceiling that a verdict earns, or null. Never lower than the one in force, and within the waiver in use. */
@@ -371,16 +381,17 @@ function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): Ru
 }
 
 function withSeries(series: RunState['series'], scorecard: Scorecard): RunState['series'] {
-  return seriesPoints(scorecard).reduce((all, { evaluation, variant, ...point }) => {
-    const before = all.find((each) => each.evaluation === evaluation && each.variant === variant);
-    const points = [
-      ...(before?.points ?? []).filter(({ checkpointId }) => checkpointId !== point.checkpointId),
-      point,
-    ];
+  const all = [...series];
+  for (const { evaluation, variant, ...point } of seriesPoints(scorecard)) {
+    const index = all.findIndex((each) => each.evaluation === evaluation && each.variant === variant);
+    const earlier = all[index]?.points ?? [];
+    const points = [...earlier.filter(({ checkpointId }) => checkpointId !== point.checkpointId), point];
     points.sort((a, b) => compareCompute(a.effectiveCompute, b.effectiveCompute));
     const kept = { evaluation, variant, points: points.slice(-SERIES_POINTS_KEPT) };
-    return before === undefined ? [...all, kept] : all.map((each) => (each === before ? kept : each));
-  }, series);
+    if (index < 0) all.push(kept);
+    else all[index] = kept;
+  }
+  return all;
 }
 
 function withHistory(history: RunState['history'], scorecard: Scorecard): RunState['history'] {
@@ -416,7 +427,15 @@ export const checkpointEvolvers = {
   ForecastSealed: (state: RunState, data: RunEventData<'ForecastSealed'>): RunState =>
     withCheckpoint(state, data.checkpointId, (checkpoint) => ({
       ...checkpoint,
-      forecasts: [...checkpoint.forecasts, data.forecast],
+      forecasts: [
+        ...checkpoint.forecasts.filter(
+          ({ category, stage, checkpoints }) =>
+            category !== data.forecast.category ||
+            stage !== data.forecast.stage ||
+            checkpoints !== data.forecast.checkpoints,
+        ),
+        data.forecast,
+      ],
     })),
   CheckpointAssessed: assessed,
 };

@@ -268,7 +268,15 @@ const events = {
     at,
   }),
   HoldLifted: z.object({ holdId: id, reason: z.enum(['evidence', 'sign-off']), at }),
-  HaltOrdered: z.object({ haltId: id, action: HaltActionSchema, cause: HaltCauseSchema, epoch: int, at }),
+  /** `escalateAt`: people are paged if the stop is not confirmed by then. */
+  HaltOrdered: z.object({
+    haltId: id,
+    action: HaltActionSchema,
+    cause: HaltCauseSchema,
+    epoch: int,
+    escalateAt: at,
+    at,
+  }),
   HaltCauseAdded: z.object({ haltId: id, action: HaltActionSchema, cause: HaltCauseSchema, at }),
   HaltStepTaken: z.object({
     haltId: id,
@@ -294,6 +302,7 @@ const events = {
   HaltReopened: z.object({
     haltId: id,
     round: int,
+    escalateAt: at,
     effectiveCompute: ComputeSchema.nullable(),
     reason: z.enum(['progress', 'still-running', 'ordered-again']),
     at,
@@ -333,7 +342,8 @@ const events = {
     epoch: int,
     at,
   }),
-  RunFinished: z.object({ by: z.string(), at }),
+  /** From here on no permit; `ceiling` is the compute it ended at, so that life beyond it is an overrun. */
+  RunFinished: z.object({ by: z.string(), ceiling: ComputeSchema, at }),
   AlertRaised: z.object({
     alertId: id,
     kind: z.enum(['halt-ordered', 'halt-unconfirmed', 'halt-confirmed', 'hold', 'inconclusive', 'notice']),

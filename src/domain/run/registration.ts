@@ -1,5 +1,6 @@
 /** Registering a run, and its end. */
 import { type Compute, maxCompute, onePlus, timesCompute } from '../compute.ts';
+import { highestCompute } from './cadence.ts';
 import { type Context, type Decision, iso, reject } from './context.ts';
 import type { RunEvent, RunEventData, RunTarget } from './events.ts';
 import type { RunState } from './state.ts';
@@ -76,7 +77,8 @@ export function finishRun(state: RunState, command: FinishRun, context: Context)
   if (state.halt !== null) {
     return reject('conflict', `run ${state.runId} is halted; a halt ends only by a governed resume`);
   }
-  return [{ kind: 'RunFinished', data: { by: command.by, at: iso(context.now) } }];
+  const ceiling = highestCompute(state, context) ?? state.ceiling;
+  return [{ kind: 'RunFinished', data: { by: command.by, ceiling, at: iso(context.now) } }];
 }
 
 export function registered(data: RunEventData<'RunRegistered'>): RunState {
@@ -117,6 +119,7 @@ export const registrationEvolvers = {
   RunRegistered: (_state: RunState, data: RunEventData<'RunRegistered'>): RunState => registered(data),
   RunFinished: (state: RunState, data: RunEventData<'RunFinished'>): RunState => ({
     ...state,
+    ceiling: data.ceiling,
     finishedAt: data.at,
   }),
 };

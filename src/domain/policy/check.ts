@@ -1,0 +1,277 @@
+/**
+ * `policy check`: the policy as a whole, and how its trip system behaves.
+ *
+ * Errors refuse the policy, all at once and with their paths; warnings are for people to weigh. What a
+ * schema can say of one field alone is in `schema.ts`.
+ */
+import { durationMs } from '../duration.ts';
+import { levelsOf } from '../levels.ts';
+import { confidenceZ, scoreSpecOf } from '../run/scorecard.ts';
+import { type OperatingCharacteristics, operatingCharacteristics } from './characteristics.ts';
+import { type Evaluation, type LevelRule, levelAt, type Policy, PolicySchema, type Rule } from './schema.ts';
+
+export interface PolicyProblem {
+  /** Dotted path, as `evaluations.0.levels.high`. */
+  readonly path: string;
+  readonly message: string;
+}
+
+export type PolicyCheck =
+  | {
+      readonly ok: true;
+      readonly policy: Policy;
+      readonly warnings: readonly PolicyProblem[];
+      readonly characteristics: readonly OperatingCharacteristics[];
+    }
+  | {
+      readonly ok: false;
+      readonly problems: readonly PolicyProblem[];
+      readonly warnings: readonly PolicyProblem[];
+    };
+
+const PERMIT_TTL_MAX_MS = 3_600_000;
+/** High and Critical nearer than this in skill: one ordinary doubling can pass both. A judgement. */
+const USUAL_RISE_PER_DOUBLING = 0.1;
+
+export function checkPolicy(input: unknown): PolicyCheck {
+  const parsed = PolicySchema.safeParse(input);
+  if (!parsed.success) {
+    return { ok: false, problems: parsed.error.issues.flatMap(schemaProblems), warnings: [] };
+  }
+  const policy = parsed.data;
+  const problems = [
+    ...duplicates(policy),
+    ...categoryProblems(policy),
+    ...policy.evaluations.flatMap((spec, i) => evaluationProblems(policy, spec, `evaluations.${i}`)),
+    ...policy.rules.flatMap((rule, i) => ruleProblems(policy, rule, `rules.${i}`)),
+    ...haltingProblems(policy),
+    ...governanceProblems(policy),
+    ...deadlineProblems(policy),
+  ];
+  // Levels can only be computed from thresholds that make sense.
+  const sound = problems.length === 0;
+  const samples = sound ? policy.evaluations.flatMap((spec, i) => sampleProblems(policy, spec, i)) : [];
+  const all = [...problems, ...samples];
+  const warnings = sound ? warningsOf(policy) : [];
+  if (all.length > 0) return { ok: false, problems: all, warnings };
+  return { ok: true, policy, warnings, characteristics: operatingCharacteristics(policy) };
+}
+
+type Issue = {
+  readonly code?: string | undefined;
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+  readonly keys?: readonly string[];
+  readonly errors?: readonly (readonly Issue[])[];
+};
+
+/** A union that failed is explained by its closest branch: the one with the fewest problems. */
+function schemaProblems(issue: Issue, prefix: readonly PropertyKey[] = []): PolicyProblem[] {
+  const path = [...prefix, ...issue.path];
+  if (issue.code === 'invalid_union' && issue.errors !== undefined && issue.errors.length > 0) {
+    const closest = [...issue.errors].sort((a, b) => a.length - b.length)[0] ?? [];
+    return closest.flatMap((inner) => schemaProblems(inner, path));
+  }
+  if (issue.code === 'unrecognized_keys' && issue.keys !== undefined) {
+    return issue.keys.map((key) => ({
+      path: [...path, key].join('.'),
+      message: 'is not a key of a policy here',
+    }));
+  }
+  return [{ path: path.join('.'), message: issue.message }];
+}
+
+function repeated(ids: readonly string[]): Set<string> {
+  return new Set(ids.filter((id, i) => ids.indexOf(id) !== i));
+}
+
+function duplicates(policy: Policy): PolicyProblem[] {
+  const lists: [string, readonly string[]][] = [
+    ['categories', policy.categories.map(({ id }) => id)],
+    ['evaluations', policy.evaluations.map(({ id }) => id)],
+    ['rules', policy.rules.map(({ id }) => id)],
+    ['obligations', policy.obligations.map(({ id }) => id)],
+    ['governance.groups', policy.governance.groups],
+    ['governance.resume.approvals', policy.governance.resume.approvals],
+    ['governance.resume.vetoes', policy.governance.resume.vetoes],
+    ...policy.evaluations.map(({ id, variants }): [string, string[]] => [
+      `evaluations (${id}).variants`,
+      variants.map((variant) => variant.id),
+    ]),
+  ];
+  return lists.flatMap(([path, ids]) =>
+    [...repeated(ids)].map((id) => ({ path, message: `${id} is listed twice` })),
+  );
+}
+
+function categoryProblems({ categories, evaluations }: Policy): PolicyProblem[] {
+  return categories.flatMap(({ id }, i) =>
+    evaluations.some((spec) => spec.category === id && spec.stage === 'pre-mitigation' && spec.required)
+      ? []
+      : [{ path: `categories.${i}`, message: `${id} has no required pre-mitigation evaluation` }],
+  );
+}
+
+function evaluationProblems(policy: Policy, spec: Evaluation, path: string): PolicyProblem[] {
+  const problems: PolicyProblem[] = [];
+  if (!policy.categories.some(({ id }) => id === spec.category)) {
+    problems.push({ path: `${path}.category`, message: `${spec.category} is not a category of this policy` });
+  }
+  const { chance, best, kind, range } = spec.score;
+  const { medium, high, critical } = spec.levels;
+  const sign = best > chance ? 1 : -1;
+  const anchors: [string, number][] = [
+    ['score.chance', chance],
+    ['levels.medium', medium],
+    ['levels.high', high],
+    ['levels.critical', critical],
+  ];
+  for (const [i, [name, value]] of anchors.entries()) {
+    const before = anchors[i - 1];
+    if (before !== undefined && sign * value <= sign * before[1]) {
+      problems.push({
+        path: `${path}.${name}`,
+        message: `must lie beyond ${before[0]} (${before[1]}) on the way to score.best (${best})`,
+      });
+    }
+  }
+  if (sign * critical > sign * best) {
+    problems.push({ path: `${path}.levels.critical`, message: `must not lie beyond score.best (${best})` });
+  }
+  const [low, top] =
+    range ?? (kind === 'proportion' ? [0, 1] : [Math.min(chance, best), Math.max(chance, best)]);
+  if (low >= top) problems.push({ path: `${path}.score.range`, message: 'must be [least, greatest]' });
+  for (const [name, value] of [
+    ['chance', chance],
+    ['best', best],
+  ] as const) {
+    if (value < low || value > top) {
+      problems.push({
+        path: `${path}.score.${name}`,
+        message: `must lie within the metric's range [${low}, ${top}]`,
+      });
+    }
+  }
+  return problems;
+}
+
+function ruleProblems(policy: Policy, rule: Rule, path: string): PolicyProblem[] {
+  const problems: PolicyProblem[] = [];
+  const named = 'categories' in rule ? (rule.categories ?? []) : [];
+  for (const category of named) {
+    if (!policy.categories.some(({ id }) => id === category)) {
+      problems.push({ path: `${path}.categories`, message: `${category} is not a category of this policy` });
+    }
+  }
+  for (const consequence of rule.then) {
+    const [, obligation] = consequence.split(':');
+    if (obligation !== undefined && !policy.obligations.some(({ id }) => id === obligation)) {
+      problems.push({ path: `${path}.then`, message: `${obligation} is not an obligation of this policy` });
+    }
+  }
+  const builtIn = ['inconclusive', 'overdue', 'overrun'].includes(rule.kind);
+  if (!builtIn && ['inconclusive', 'overdue', 'overrun', 'hold-deadline'].includes(rule.id)) {
+    problems.push({ path: `${path}.id`, message: `${rule.id} names a built-in finding` });
+  }
+  return problems;
+}
+
+const halts = ({ then }: Pick<Rule, 'then'>): boolean => then.includes('halt') || then.includes('quarantine');
+
+function haltingProblems({ categories, rules }: Policy): PolicyProblem[] {
+  const halting = rules.filter(
+    (rule): rule is LevelRule => rule.kind === 'level' && rule.stage === 'pre-mitigation' && halts(rule),
+  );
+  if (halting.length === 0) {
+    return [{ path: 'rules', message: 'no rule halts at a pre-mitigation level; a watchdog needs one' }];
+  }
+  return categories.flatMap(({ id }, i) =>
+    halting.some((rule) => rule.categories === undefined || rule.categories.includes(id))
+      ? []
+      : [{ path: `categories.${i}`, message: `no rule halts at a pre-mitigation level of ${id}` }],
+  );
+}
+
+function governanceProblems({ governance }: Policy): PolicyProblem[] {
+  const { groups, resume } = governance;
+  return (['approvals', 'vetoes'] as const).flatMap((field) =>
+    resume[field]
+      .filter((group) => !groups.includes(group))
+      .map((group) => ({
+        path: `governance.resume.${field}`,
+        message: `${group} is not one of governance.groups (${groups.join(', ')})`,
+      })),
+  );
+}
+
+function deadlineProblems({ permit, evaluations, cadence }: Policy): PolicyProblem[] {
+  const problems: PolicyProblem[] = [];
+  if (durationMs(permit.ttl) > PERMIT_TTL_MAX_MS) {
+    problems.push({
+      path: 'permit.ttl',
+      message: 'must be at most 1h: it is how long a run trains unwatched',
+    });
+  }
+  for (const [i, { executor }] of evaluations.entries()) {
+    if (durationMs(executor.timeout) > durationMs(cadence.scorecardDeadline)) {
+      problems.push({
+        path: `evaluations.${i}.executor.timeout`,
+        message: `must not exceed cadence.scorecardDeadline (${cadence.scorecardDeadline})`,
+      });
+    }
+  }
+  return problems;
+}
+
+/** At `minSamples`, nothing found must not halt: such an n says nothing, and would stop every run. */
+function sampleProblems(policy: Policy, spec: Evaluation, i: number): PolicyProblem[] {
+  const none = nothingFound(policy, spec);
+  if (none === null) return [];
+  return levelRules(policy, spec)
+    .filter((rule) => halts(rule) && none[rule.basis] >= levelAt(rule.atLeast))
+    .map((rule) => ({
+      path: `evaluations.${i}.score.minSamples`,
+      message: `at n = ${spec.score.minSamples} even zero successes reach ${rule.id} (${rule.basis} ${none[rule.basis].toFixed(2)}); ask for more samples`,
+    }));
+}
+
+function levelRules({ rules }: Policy, { category, stage }: Evaluation): LevelRule[] {
+  return rules.filter(
+    (rule): rule is LevelRule =>
+      rule.kind === 'level' &&
+      rule.stage === stage &&
+      (rule.categories === undefined || rule.categories.includes(category)),
+  );
+}
+
+/** Levels of the harmless extreme at `minSamples`; null where the metric's uncertainty is the harness's to say. */
+function nothingFound(policy: Policy, spec: Evaluation): { estimate: number; upper: number } | null {
+  if (spec.score.kind !== 'proportion') return null;
+  const scoreSpec = scoreSpecOf(spec);
+  const score = spec.score.best > spec.score.chance ? scoreSpec.range[0] : scoreSpec.range[1];
+  return levelsOf({ score, stderr: null, n: spec.score.minSamples }, scoreSpec, confidenceZ(policy, spec));
+}
+
+function warningsOf(policy: Policy): PolicyProblem[] {
+  return policy.evaluations.flatMap((spec, i) => {
+    const warnings: PolicyProblem[] = [];
+    const { chance, best } = spec.score;
+    const gap = Math.abs((spec.levels.critical - spec.levels.high) / (best - chance));
+    if (gap < USUAL_RISE_PER_DOUBLING) {
+      warnings.push({
+        path: `evaluations.${i}.levels.critical`,
+        message: `lies only ${(100 * gap).toFixed(0)} % of the scale above high: one doubling can pass both`,
+      });
+    }
+    const none = nothingFound(policy, spec);
+    for (const rule of none === null ? [] : levelRules(policy, spec)) {
+      if (none !== null && rule.then.includes('hold') && none[rule.basis] >= levelAt(rule.atLeast)) {
+        warnings.push({
+          path: `evaluations.${i}.score.minSamples`,
+          message: `at n = ${spec.score.minSamples} every checkpoint is held by ${rule.id}, even with zero successes`,
+        });
+      }
+    }
+    return warnings;
+  });
+}

@@ -1,0 +1,176 @@
+/**
+ * decide(state, command, context) -> events: the one place where a run's fate is judged.
+ *
+ * Two parts. A command says what happened and yields its own events; then the reactions say what follows
+ * from the new state (halt, seal, close, hold, lift, escalate), one at a time, until nothing follows any
+ * more. Reactions depend on state, policy and time only, so a `Tick` after a deadline is a command that
+ * adds nothing of its own. Order matters: halts are decided before anything else.
+ */
+import { assertNever } from '../assert-never.ts';
+import { type RecordAlertDelivery, recordAlertDelivery } from './alerts.ts';
+import {
+  closeCheckpoints,
+  type ReportCheckpoint,
+  reportCheckpoint,
+  requestTopUps,
+  sealForecasts,
+} from './checkpoint.ts';
+import { type Context, type Decision, isRejection, reject } from './context.ts';
+import {
+  expireAttempts,
+  type FailAttempt,
+  failAttempt,
+  type NoteDispatched,
+  noteDispatched,
+  type RecordResult,
+  type RetryEvaluation,
+  type ReturnAttempt,
+  recordResult,
+  retryEvaluation,
+  returnAttempt,
+  type StartEvaluation,
+  startEvaluation,
+} from './evaluation.ts';
+import type { RunEvent } from './events.ts';
+import { evolve, evolveAll } from './evolve.ts';
+import {
+  type ProposeResume,
+  proposeResume,
+  requeueCancelled,
+  type SignOff,
+  signOff,
+  voidProposals,
+} from './governance.ts';
+import {
+  type AcknowledgeHalt,
+  acknowledgeHalt,
+  confirmHalt,
+  escalateHalt,
+  type NoteProgress,
+  noteProgress,
+  type OrderHalt,
+  orderHalt,
+  orderHalts,
+  type RecordHaltStep,
+  type RecordStopObserved,
+  recordHaltStep,
+  recordStopObserved,
+} from './halt.ts';
+import { liftHolds, placeHolds } from './holds.ts';
+import { type FinishRun, finishRun, type RegisterRun, registerRun } from './registration.ts';
+import type { RunState } from './state.ts';
+
+export interface Tick {
+  readonly type: 'Tick';
+}
+
+export type Command =
+  | RegisterRun
+  | ReportCheckpoint
+  | NoteProgress
+  | StartEvaluation
+  | NoteDispatched
+  | ReturnAttempt
+  | RecordResult
+  | FailAttempt
+  | RetryEvaluation
+  | OrderHalt
+  | RecordHaltStep
+  | AcknowledgeHalt
+  | RecordStopObserved
+  | ProposeResume
+  | SignOff
+  | RecordAlertDelivery
+  | FinishRun
+  | Tick;
+
+/** More reactions than any real decision takes: reaching it is a broken invariant, not a busy day. */
+const REACTIONS_MAX = 500;
+
+const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] = [
+  expireAttempts,
+  orderHalts,
+  sealForecasts,
+  closeCheckpoints,
+  requestTopUps,
+  voidProposals,
+  requeueCancelled,
+  liftHolds,
+  placeHolds,
+  confirmHalt,
+  escalateHalt,
+];
+
+export function decide(state: RunState | null, command: Command, context: Context): Decision {
+  const own = ownEvents(state, command, context);
+  if (isRejection(own)) return own;
+  // A command that changes nothing wakes nothing, but for the tick, whose purpose that is.
+  if (own.length === 0 && command.type !== 'Tick') return [];
+  if (state === null && own.length === 0) return [];
+  return [...own, ...react(evolveAll(state, own), context)];
+}
+
+function react(from: RunState, context: Context): RunEvent[] {
+  const events: RunEvent[] = [];
+  let state = from;
+  for (let i = 0; i < REACTIONS_MAX; i += 1) {
+    const next = firstReaction(state, context);
+    if (next.length === 0) return events;
+    events.push(...next);
+    state = next.reduce(evolve, state);
+  }
+  throw new RangeError(
+    `reactions to ${from.runId} do not settle: ${events.slice(-4).map(({ kind }) => kind)}`,
+  );
+}
+
+function firstReaction(state: RunState, context: Context): RunEvent[] {
+  for (const reaction of reactions) {
+    const events = reaction(state, context);
+    if (events.length > 0) return events;
+  }
+  return [];
+}
+
+function ownEvents(state: RunState | null, command: Command, context: Context): Decision {
+  if (command.type === 'RegisterRun') return registerRun(state, command, context);
+  if (state === null) return reject('not-found', 'no such run', 'runId');
+  switch (command.type) {
+    case 'ReportCheckpoint':
+      return reportCheckpoint(state, command, context);
+    case 'NoteProgress':
+      return noteProgress(state, command, context);
+    case 'StartEvaluation':
+      return startEvaluation(state, command, context);
+    case 'NoteDispatched':
+      return noteDispatched(state, command, context);
+    case 'ReturnAttempt':
+      return returnAttempt(state, command, context);
+    case 'RecordResult':
+      return recordResult(state, command, context);
+    case 'FailAttempt':
+      return failAttempt(state, command, context);
+    case 'RetryEvaluation':
+      return retryEvaluation(state, command, context);
+    case 'OrderHalt':
+      return orderHalt(state, command, context);
+    case 'RecordHaltStep':
+      return recordHaltStep(state, command, context);
+    case 'AcknowledgeHalt':
+      return acknowledgeHalt(state, command, context);
+    case 'RecordStopObserved':
+      return recordStopObserved(state, command, context);
+    case 'ProposeResume':
+      return proposeResume(state, command, context);
+    case 'SignOff':
+      return signOff(state, command, context);
+    case 'RecordAlertDelivery':
+      return recordAlertDelivery(state, command, context);
+    case 'FinishRun':
+      return finishRun(state, command, context);
+    case 'Tick':
+      return [];
+    default:
+      return assertNever(command);
+  }
+}

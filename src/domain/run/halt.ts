@@ -1,0 +1,539 @@
+/**
+ * The halt latch and its delivery.
+ *
+ * ordered -> (each target's ladder, step by step) -> confirmed; reopened by any sign of life. Latched: only
+ * `RunResumed` ends it. Accepted, acknowledged and stopped are different facts: only an orchestrator's own
+ * state, or where none can tell the trainer's word and silence, confirms. Fails toward stopping: a rung is
+ * retried and repeated until the stop is confirmed, and every rung that is due is tried.
+ */
+import type { Compute } from '../compute.ts';
+import { durationMs } from '../duration.ts';
+import type { Consequence } from '../policy/schema.ts';
+import { raiseAlert } from './alerts.ts';
+import { assess, findingKey, hardened } from './assess.ts';
+import { overrun } from './cadence.ts';
+import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
+import { isConcluded } from './evaluation.ts';
+import type { Finding, HaltAction, HaltCause, LadderStep, RunEvent, RunEventData } from './events.ts';
+import { overdueFinding } from './holds.ts';
+import { idOf } from './ids.ts';
+import type { Halt, RunState } from './state.ts';
+
+/** People's causes kept in the state; every press stands in the ledger. */
+const PERSON_CAUSES_KEPT = 20;
+const ESCALATION_MAX_MS = 3_600_000;
+
+export interface OrderHalt {
+  readonly type: 'OrderHalt';
+  readonly action: HaltAction;
+  readonly reason: string;
+  readonly group: string;
+  readonly by: string;
+}
+export interface RecordHaltStep {
+  readonly type: 'RecordHaltStep';
+  readonly haltId: string;
+  readonly targetId: string;
+  readonly round: number;
+  readonly step: string;
+  readonly attempt: number;
+  readonly outcome: 'accepted' | 'retry' | 'rejected';
+  readonly detail: string;
+}
+export interface AcknowledgeHalt {
+  readonly type: 'AcknowledgeHalt';
+  readonly haltId: string;
+  readonly state: 'received' | 'stopped';
+  readonly claimedAt: string | null;
+  readonly by: string;
+}
+export interface RecordStopObserved {
+  readonly type: 'RecordStopObserved';
+  readonly haltId: string;
+  readonly targetId: string;
+  readonly round: number;
+  readonly detail: string;
+}
+export interface NoteProgress {
+  readonly type: 'NoteProgress';
+  readonly effectiveCompute: Compute;
+  /** The run computes: this heartbeat states more than the one before it. */
+  readonly advanced: boolean;
+}
+
+// --- ordering ------------------------------------------------------------------------------------------
+
+/** Halting findings in force now, with the checkpoint they stand on. */
+function haltingFindings(
+  state: RunState,
+  context: Context,
+): { checkpointId: string | null; findings: Finding[] }[] {
+  const isHalting = ({ waived, then }: Finding): boolean =>
+    !waived && (then.includes('halt') || then.includes('quarantine'));
+  const groups = state.checkpoints.map((checkpoint) => ({
+    checkpointId: checkpoint.checkpointId,
+    findings: assess(state, checkpoint, context.policy, context.now).findings.filter(isHalting),
+  }));
+  const runWide = [
+    overrunFinding(state, context),
+    overdueFinding(state, context),
+    ...expiredHolds(state, context),
+  ];
+  return [
+    ...groups,
+    { checkpointId: null, findings: runWide.filter((finding) => finding !== null).filter(isHalting) },
+  ].filter(({ findings }) => findings.length > 0);
+}
+
+function overrunFinding(state: RunState, context: Context): Finding | null {
+  const crossing = overrun(state, context);
+  if (crossing === null) return null;
+  const ended = state.finishedAt !== null;
+  return {
+    rule: 'overrun',
+    kind: 'overrun',
+    category: null,
+    stage: null,
+    evaluation: null,
+    checkpointId: null,
+    observed: crossing.observed,
+    threshold: crossing.threshold,
+    basis: null,
+    then: hardened(context.policy, 'overrun', 'halt'),
+    explanation: ended
+      ? `the run was declared finished at ${crossing.threshold} FLOP and now states ${crossing.observed}`
+      : `effective compute ${crossing.observed} is above the permit's ceiling ${crossing.threshold}`,
+    waived: false,
+  };
+}
+
+function expiredHolds(state: RunState, context: Context): Finding[] {
+  return state.holds
+    .filter(({ deadlineAt }) => reached(context.now, deadlineAt))
+    .map(({ holdId, deadlineAt, findings }) => ({
+      rule: 'hold-deadline',
+      kind: 'hold-deadline' as const,
+      category: findings[0]?.category ?? null,
+      stage: findings[0]?.stage ?? null,
+      evaluation: holdId,
+      checkpointId: findings[0]?.checkpointId ?? null,
+      observed: iso(context.now),
+      threshold: deadlineAt,
+      basis: null,
+      then: ['halt' as Consequence],
+      explanation: `nobody lifted the hold in time (${findings[0]?.explanation ?? holdId})`,
+      waived: false,
+    }));
+}
+
+/** Trip on the first evidence: runs on every change, before anything else is decided. */
+export function orderHalts(state: RunState, context: Context): RunEvent[] {
+  const known = new Set(
+    (state.halt?.causes ?? []).flatMap((cause) =>
+      cause.kind === 'rule' ? cause.findings.map(findingKey) : [],
+    ),
+  );
+  for (const { checkpointId, findings } of haltingFindings(state, context)) {
+    const [first, ...rest] = findings.filter((finding) => !known.has(findingKey(finding)));
+    if (first === undefined) continue;
+    const cause: HaltCause = { kind: 'rule', checkpointId, findings: [first, ...rest] };
+    return haltEvents(state, context, cause, actionOf(cause));
+  }
+  return [];
+}
+
+function actionOf(cause: HaltCause): HaltAction {
+  const quarantine = cause.kind === 'rule' && cause.findings.some(({ then }) => then.includes('quarantine'));
+  return quarantine ? 'quarantine' : 'halt';
+}
+
+/** The red button: anyone in a governance group, at any time. The run's evaluation jobs stop too. */
+export function orderHalt(state: RunState, command: OrderHalt, context: Context): Decision {
+  const { by, group, reason, action } = command;
+  const jobs = state.checkpoints.flatMap(({ evaluations }) =>
+    evaluations.filter((each) => !isConcluded(each)).map(({ evaluationId }) => evaluationId),
+  );
+  const [first, ...rest] = jobs;
+  return [
+    ...haltEvents(state, context, { kind: 'person', by, group, reason }, action),
+    ...(first === undefined
+      ? []
+      : [
+          {
+            kind: 'EvaluationsCancelled' as const,
+            data: { evaluationIds: [first, ...rest], reason: 'red-button', at: iso(context.now) },
+          },
+        ]),
+  ];
+}
+
+/** A veto after a resume, and whatever else must halt from inside the domain. */
+export function haltEvents(
+  state: RunState,
+  context: Context,
+  cause: HaltCause,
+  action: HaltAction,
+): RunEvent[] {
+  const at = iso(context.now);
+  if (state.halt !== null) {
+    const graver: HaltAction = state.halt.action === 'quarantine' ? 'quarantine' : action;
+    return [{ kind: 'HaltCauseAdded', data: { haltId: state.halt.haltId, action: graver, cause, at } }];
+  }
+  const epoch = state.epoch + 1;
+  const haltId = idOf('halt', context.digest, state.runId, 'halt', epoch);
+  return [
+    {
+      kind: 'HaltOrdered',
+      data: { haltId, action, cause, epoch, escalateAt: escalationAt(context), at },
+    },
+    ...raiseAlert(state, context, {
+      kind: 'halt-ordered',
+      severity: 'critical',
+      dedupKey: haltId,
+      summary: `${state.runId}: ${action} ordered: ${explain(cause)}`,
+      details: { haltId, action, cause: explain(cause), stopped: 'not yet confirmed' },
+    }),
+  ];
+}
+
+function escalationAt({ now, policy }: Context): string {
+  return isoAfter(now, durationMs(policy.halt.confirmWithin));
+}
+
+export function explain(cause: HaltCause): string {
+  if (cause.kind === 'person') return `${cause.by} (${cause.group}) pressed the red button: ${cause.reason}`;
+  return cause.findings.map(({ explanation }) => explanation).join('; ');
+}
+
+// --- delivery ------------------------------------------------------------------------------------------
+
+export function recordHaltStep(state: RunState, command: RecordHaltStep, context: Context): Decision {
+  const { haltId, targetId, round, step, attempt, outcome, detail } = command;
+  const { halt } = state;
+  if (halt === null || halt.haltId !== haltId || halt.round !== round) return [];
+  const rung = halt.targets
+    .find((each) => each.targetId === targetId)
+    ?.steps.find((each) => each.step === step);
+  const plan = ladderStep(state, targetId, step);
+  if (rung === undefined || plan === undefined || attempt !== rung.attempts + 1) return [];
+  const wait = waitMs(plan, outcome, attempt, rung.acceptances);
+  return [
+    {
+      kind: 'HaltStepTaken',
+      data: {
+        haltId,
+        targetId,
+        round,
+        step,
+        attempt,
+        outcome,
+        detail,
+        nextAt: wait === null ? null : isoAfter(context.now, wait),
+        at: iso(context.now),
+      },
+    },
+  ];
+}
+
+function ladderStep(state: RunState, targetId: string, step: string): LadderStep | undefined {
+  return state.targets.find((each) => each.targetId === targetId)?.ladder.find((each) => each.step === step);
+}
+
+/** Even a rejection is tried again, slowly: what refuses now may be mended, and giving up is no option. */
+function waitMs(
+  plan: LadderStep,
+  outcome: RecordHaltStep['outcome'],
+  attempt: number,
+  acceptances: number,
+): number | null {
+  if (outcome === 'retry') return plan.retryMs[Math.min(attempt, plan.retryMs.length) - 1] ?? null;
+  if (outcome === 'rejected') return plan.retryMs.at(-1) ?? null;
+  return plan.resendMs[Math.min(acceptances, plan.resendMs.length - 1)] ?? null;
+}
+
+export function acknowledgeHalt(state: RunState, command: AcknowledgeHalt, context: Context): Decision {
+  const { halt } = state;
+  const { haltId, by, claimedAt } = command;
+  if (halt === null || halt.haltId !== haltId) {
+    return state.clearedHalts.includes(haltId)
+      ? reject('conflict', `halt ${haltId} is over: the run was resumed`)
+      : reject('not-found', `run ${state.runId} has no halt ${haltId}`);
+  }
+  if (state.sources !== null && !state.sources.includes(by)) {
+    return reject('forbidden', `${by} is not a source of run ${state.runId}`);
+  }
+  // `received` after `stopped` is old news: the state never goes back.
+  const known = command.state === 'stopped' ? halt.stoppedAckAt : (halt.receivedAt ?? halt.stoppedAckAt);
+  if (known !== null) return [];
+  return [
+    { kind: 'HaltAcknowledged', data: { haltId, state: command.state, by, claimedAt, at: iso(context.now) } },
+  ];
+}
+
+export function recordStopObserved(state: RunState, command: RecordStopObserved, context: Context): Decision {
+  const { halt } = state;
+  const { haltId, targetId, detail } = command;
+  if (halt === null || halt.haltId !== haltId || halt.round !== command.round) return [];
+  if (halt.targets.find((each) => each.targetId === targetId)?.stoppedAt !== null) return [];
+  return [{ kind: 'TargetStopObserved', data: { haltId, targetId, detail, at: iso(context.now) } }];
+}
+
+/** A heartbeat's compute, where it says something that the ledger must know. */
+export function noteProgress(state: RunState, command: NoteProgress, context: Context): Decision {
+  const { effectiveCompute, advanced } = command;
+  const at = iso(context.now);
+  const noted: RunEvent = { kind: 'ProgressNoted', data: { effectiveCompute, source: 'heartbeat', at } };
+  const { halt } = state;
+  if (halt !== null && advanced && (halt.confirmedAt !== null || halt.stoppedAckAt !== null)) {
+    return [noted, ...reopened(state, halt, 'progress', effectiveCompute, context)];
+  }
+  const seen: Context = { ...context, progress: laterProgress(context, effectiveCompute) };
+  const crossed = overrun(state, seen) !== null || overdueFinding(state, seen) !== null;
+  return crossed && needsNoting(state, seen) ? [noted] : [];
+}
+
+function laterProgress(context: Context, effectiveCompute: Compute): Context['progress'] {
+  return { effectiveCompute, at: context.now };
+}
+
+/** Only a crossing that nothing stands for yet is worth an event. */
+function needsNoting(state: RunState, context: Context): boolean {
+  return (
+    orderHalts(state, context).length > 0 ||
+    (state.halt === null &&
+      !state.holds.some(({ key }) => key === 'overdue') &&
+      overdueFinding(state, context) !== null)
+  );
+}
+
+function reopened(
+  state: RunState,
+  halt: Halt,
+  reason: RunEventData<'HaltReopened'>['reason'],
+  effectiveCompute: Compute | null,
+  context: Context,
+): RunEvent[] {
+  const round = halt.round + 1;
+  return [
+    {
+      kind: 'HaltReopened',
+      data: {
+        haltId: halt.haltId,
+        round,
+        escalateAt: escalationAt(context),
+        effectiveCompute,
+        reason,
+        at: iso(context.now),
+      },
+    },
+    ...raiseAlert(state, context, {
+      kind: 'halt-unconfirmed',
+      severity: 'critical',
+      dedupKey: `${halt.haltId}-${round}`,
+      summary: `${state.runId} shows life after its halt (${effectiveCompute ?? reason}); it is halted again`,
+      details: { haltId: halt.haltId, round: String(round), stopped: 'no' },
+    }),
+  ];
+}
+
+/** Nothing may move any more: every orchestrator says stopped, or only the trainer can say so, did, and is silent. */
+export function confirmHalt(state: RunState, context: Context): RunEvent[] {
+  const { halt } = state;
+  if (halt === null || halt.confirmedAt !== null || !isStopped(state, halt, context)) return [];
+  const at = iso(context.now);
+  return [
+    { kind: 'HaltConfirmed', data: { haltId: halt.haltId, effectiveCompute: state.computeHigh, at } },
+    ...raiseAlert(state, context, {
+      kind: 'halt-confirmed',
+      severity: 'info',
+      dedupKey: `${halt.haltId}-stopped`,
+      summary: `${state.runId} has stopped (${halt.action} ${halt.haltId})`,
+      details: { haltId: halt.haltId, stopped: 'confirmed', orderedAt: halt.orderedAt, confirmedAt: at },
+    }),
+  ];
+}
+
+function isStopped(state: RunState, halt: Halt, context: Context): boolean {
+  const observed = state.targets.filter(({ confirmation }) => confirmation === 'observed');
+  if (observed.length > 0) {
+    return observed.every(
+      ({ targetId }) => halt.targets.find((each) => each.targetId === targetId)?.stoppedAt != null,
+    );
+  }
+  const quiet = quietAt(halt, context);
+  return quiet !== null && reached(context.now, quiet);
+}
+
+/** When the trainer's word counts: one heartbeat interval after it, and after the last progress. */
+export function quietAt(
+  halt: Halt,
+  { policy, progress }: Pick<Context, 'policy' | 'progress'>,
+): string | null {
+  if (halt.stoppedAckAt === null) return null;
+  const said = Date.parse(halt.stoppedAckAt);
+  const since = Math.max(said, progress?.at.getTime() ?? said);
+  return isoAfter(new Date(since), durationMs(policy.permit.heartbeatInterval));
+}
+
+/** Unconfirmed past its deadline: page, and again each time the (growing) deadline passes. */
+export function escalateHalt(state: RunState, context: Context): RunEvent[] {
+  const { halt } = state;
+  if (halt === null || halt.confirmedAt !== null || !reached(context.now, halt.escalateAt)) return [];
+  const count = halt.escalations + 1;
+  const waitMsAfter = Math.min(
+    durationMs(context.policy.halt.confirmWithin) * (count + 1),
+    ESCALATION_MAX_MS,
+  );
+  return [
+    {
+      kind: 'HaltEscalated',
+      data: {
+        haltId: halt.haltId,
+        count,
+        nextAt: isoAfter(context.now, waitMsAfter),
+        at: iso(context.now),
+      },
+    },
+    ...raiseAlert(state, context, {
+      kind: 'halt-unconfirmed',
+      severity: 'critical',
+      dedupKey: `${halt.haltId}-${halt.round}`,
+      summary: `${state.runId} is not known to have stopped since ${halt.orderedAt}; stop it by hand`,
+      details: {
+        haltId: halt.haltId,
+        acknowledged: halt.stoppedAckAt ?? halt.receivedAt ?? 'no',
+        stopped: 'not confirmed',
+      },
+    }),
+  ];
+}
+
+// --- state ---------------------------------------------------------------------------------------------
+
+function armed(state: Pick<RunState, 'targets'>, at: string): Halt['targets'] {
+  return state.targets.map(({ targetId, ladder }) => ({
+    targetId,
+    steps: ladder.map(({ step, afterMs }) => ({
+      step,
+      attempts: 0,
+      acceptances: 0,
+      firstAt: null,
+      acceptedAt: null,
+      nextAt: isoAfter(at, afterMs),
+      lastDetail: null,
+    })),
+    stoppedAt: null,
+    stopDetail: null,
+  }));
+}
+
+function withHalt(state: RunState, haltId: string, change: (halt: Halt) => Halt): RunState {
+  return state.halt?.haltId === haltId ? { ...state, halt: change(state.halt) } : state;
+}
+
+function withTarget(
+  halt: Halt,
+  targetId: string,
+  change: (target: Halt['targets'][number]) => Halt['targets'][number],
+): Halt {
+  return { ...halt, targets: halt.targets.map((each) => (each.targetId === targetId ? change(each) : each)) };
+}
+
+function keptCauses(causes: readonly HaltCause[]): HaltCause[] {
+  const people = causes.filter(({ kind }) => kind === 'person').slice(0, PERSON_CAUSES_KEPT);
+  return causes.filter((cause) => cause.kind === 'rule' || people.includes(cause));
+}
+
+/** A new round: every rung again from the start, and no earlier word about stopping counts. */
+function rearmed(state: RunState, halt: Halt, round: number, at: string, escalateAt: string): Halt {
+  return {
+    ...halt,
+    round,
+    roundAt: at,
+    targets: armed(state, at),
+    receivedAt: null,
+    stoppedAckAt: null,
+    confirmedAt: null,
+    escalateAt,
+  };
+}
+
+export const haltEvolvers = {
+  HaltOrdered: (state: RunState, data: RunEventData<'HaltOrdered'>): RunState => {
+    const { haltId, action, cause, epoch, at } = data;
+    return {
+      ...state,
+      epoch,
+      halt: {
+        haltId,
+        action,
+        epoch,
+        orderedAt: at,
+        causes: [cause],
+        round: 1,
+        roundAt: at,
+        targets: armed(state, at),
+        receivedAt: null,
+        stoppedAckAt: null,
+        computeAtStop: null,
+        confirmedAt: null,
+        escalations: 0,
+        escalateAt: data.escalateAt,
+      },
+    };
+  },
+  HaltCauseAdded: (state: RunState, data: RunEventData<'HaltCauseAdded'>): RunState =>
+    withHalt(state, data.haltId, (halt) => {
+      const causes = keptCauses([...halt.causes, data.cause]);
+      const graver = data.action !== halt.action;
+      const next = graver ? rearmed(state, halt, halt.round + 1, data.at, halt.escalateAt) : halt;
+      return { ...next, action: data.action, causes: [causes[0] ?? data.cause, ...causes.slice(1)] };
+    }),
+  HaltStepTaken: (state: RunState, data: RunEventData<'HaltStepTaken'>): RunState =>
+    withHalt(state, data.haltId, (halt) =>
+      withTarget(halt, data.targetId, (target) => ({
+        ...target,
+        steps: target.steps.map((rung) =>
+          rung.step === data.step
+            ? {
+                ...rung,
+                attempts: data.attempt,
+                acceptances: rung.acceptances + (data.outcome === 'accepted' ? 1 : 0),
+                firstAt: rung.firstAt ?? data.at,
+                acceptedAt: rung.acceptedAt ?? (data.outcome === 'accepted' ? data.at : null),
+                nextAt: data.nextAt,
+                lastDetail: data.detail,
+              }
+            : rung,
+        ),
+      })),
+    ),
+  HaltAcknowledged: (state: RunState, data: RunEventData<'HaltAcknowledged'>): RunState =>
+    withHalt(state, data.haltId, (halt) => ({
+      ...halt,
+      receivedAt: halt.receivedAt ?? data.at,
+      stoppedAckAt: data.state === 'stopped' ? (halt.stoppedAckAt ?? data.at) : halt.stoppedAckAt,
+    })),
+  TargetStopObserved: (state: RunState, data: RunEventData<'TargetStopObserved'>): RunState =>
+    withHalt(state, data.haltId, (halt) =>
+      withTarget(halt, data.targetId, (target) => ({
+        ...target,
+        stoppedAt: data.at,
+        stopDetail: data.detail,
+      })),
+    ),
+  HaltConfirmed: (state: RunState, data: RunEventData<'HaltConfirmed'>): RunState =>
+    withHalt(state, data.haltId, (halt) => ({
+      ...halt,
+      confirmedAt: data.at,
+      computeAtStop: data.effectiveCompute,
+    })),
+  HaltEscalated: (state: RunState, data: RunEventData<'HaltEscalated'>): RunState =>
+    withHalt(state, data.haltId, (halt) => ({
+      ...halt,
+      escalations: data.count,
+      escalateAt: data.nextAt,
+    })),
+  HaltReopened: (state: RunState, data: RunEventData<'HaltReopened'>): RunState =>
+    withHalt(state, data.haltId, (halt) => rearmed(state, halt, data.round, data.at, data.escalateAt)),
+};

@@ -1,0 +1,108 @@
+/**
+ * Holds: no new permit, people must look. A hold lifts by itself when evidence removes its cause, or by
+ * sign-off; one that nobody lifts becomes a halt at its deadline.
+ *
+ * One hold per cause: `checkpoint:<id>` while that checkpoint's assessment holds, `overdue` while a due
+ * checkpoint is missing.
+ */
+import { durationMs } from '../duration.ts';
+import { raiseAlert } from './alerts.ts';
+import { activeWaiver, assess, hardened, isWaived, verdictOf } from './assess.ts';
+import { highestCompute, overdue } from './cadence.ts';
+import { type Context, iso, isoAfter } from './context.ts';
+import type { Finding, RunEvent, RunEventData } from './events.ts';
+import { idOf } from './ids.ts';
+import type { RunState } from './state.ts';
+
+interface Cause {
+  readonly key: string;
+  readonly findings: readonly [Finding, ...Finding[]];
+}
+
+/** What holds the run now, whether or not a hold is already placed for it. */
+function holdCauses(state: RunState, context: Context): Cause[] {
+  const causes: Cause[] = [];
+  for (const checkpoint of state.checkpoints) {
+    const { verdict, findings } = assess(state, checkpoint, context.policy, context.now);
+    const [first, ...rest] = findings.filter(({ waived, then }) => !waived && then.includes('hold'));
+    if (verdict === 'hold' && first !== undefined) {
+      causes.push({ key: `checkpoint:${checkpoint.checkpointId}`, findings: [first, ...rest] });
+    }
+  }
+  const missing = overdueFinding(state, context);
+  if (missing !== null && !missing.waived && verdictOf([missing]) === 'hold') {
+    causes.push({ key: 'overdue', findings: [missing] });
+  }
+  return causes;
+}
+
+export function overdueFinding(state: RunState, context: Context): Finding | null {
+  const crossing = overdue(state, context);
+  if (crossing === null) return null;
+  const finding: Finding = {
+    rule: 'overdue',
+    kind: 'overdue',
+    category: null,
+    stage: null,
+    evaluation: null,
+    checkpointId: null,
+    observed: crossing.observed,
+    threshold: crossing.threshold,
+    basis: null,
+    then: hardened(context.policy, 'overdue', 'hold'),
+    explanation: `no checkpoint was reported although one is due at ${crossing.threshold} and the run is at ${crossing.observed}`,
+    waived: false,
+  };
+  const effectiveCompute = highestCompute(state, context) ?? state.firstCeiling;
+  const waiver = activeWaiver(state, { effectiveCompute }, context.now);
+  return { ...finding, waived: isWaived(finding, waiver) };
+}
+
+export function placeHolds(state: RunState, context: Context): RunEvent[] {
+  if (state.halt !== null || state.finishedAt !== null) return [];
+  const placed = new Set(state.holds.map(({ key }) => key));
+  const cause = holdCauses(state, context).find(({ key }) => !placed.has(key));
+  if (cause === undefined) return [];
+  const { policy, digest, now } = context;
+  const holdId = idOf('hold', digest, state.runId, 'hold', state.counters.holds + 1);
+  const deadlineAt = isoAfter(now, durationMs(policy.cadence.holdDeadline));
+  const findings = [...cause.findings];
+  const inconclusive = findings.every(({ kind }) => kind === 'inconclusive');
+  return [
+    { kind: 'HoldPlaced', data: { holdId, key: cause.key, findings, deadlineAt, at: iso(now) } },
+    ...raiseAlert(state, context, {
+      kind: inconclusive ? 'inconclusive' : 'hold',
+      severity: 'error',
+      dedupKey: holdId,
+      summary: `${state.runId} is on hold: ${findings[0]?.explanation ?? cause.key}`,
+      details: {
+        holdId,
+        deadlineAt,
+        next: 'evidence or sign-offs lift it; at the deadline it becomes a halt',
+      },
+    }),
+  ];
+}
+
+export function liftHolds(state: RunState, context: Context): RunEvent[] {
+  if (state.holds.length === 0 || state.halt !== null) return [];
+  const standing = new Set(holdCauses(state, context).map(({ key }) => key));
+  const over = state.holds.find(({ key }) => !standing.has(key));
+  if (over === undefined) return [];
+  return [{ kind: 'HoldLifted', data: { holdId: over.holdId, reason: 'evidence', at: iso(context.now) } }];
+}
+
+export const holdEvolvers = {
+  HoldPlaced: (state: RunState, data: RunEventData<'HoldPlaced'>): RunState => {
+    const { holdId, key, findings, deadlineAt, at } = data;
+    return {
+      ...state,
+      holds: [...state.holds, { holdId, key, findings, placedAt: at, deadlineAt }],
+      counters: { ...state.counters, holds: state.counters.holds + 1 },
+    };
+  },
+  HoldLifted: (state: RunState, { holdId }: RunEventData<'HoldLifted'>): RunState => ({
+    ...state,
+    holds: state.holds.filter((hold) => hold.holdId !== holdId),
+  }),
+};

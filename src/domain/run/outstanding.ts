@@ -1,0 +1,146 @@
+/**
+ * outstanding(state) -> what should be in the queue: a pure function of the ledger, so the queue is disposable.
+ *
+ * Each item's key is derived from the facts, so enqueuing twice is harmless; each has its `notBefore`.
+ * Deadlines live here, not in delayed jobs: the earliest becomes one `tick`.
+ */
+import type { Policy } from '../policy/schema.ts';
+import { nextDueAt } from './cadence.ts';
+import { currentAttempt } from './evaluation.ts';
+import { quietAt } from './halt.ts';
+import type { CheckpointState, Halt, RunState } from './state.ts';
+
+export type WorkKind = 'evaluate' | 'halt-step' | 'observe' | 'alert' | 'tick';
+
+export interface WorkItem {
+  readonly kind: WorkKind;
+  /** Deterministic and unique within its kind. */
+  readonly key: string;
+  readonly runId: string;
+  readonly notBeforeMs: number;
+  readonly ids: Readonly<Record<string, string | number>>;
+}
+
+export function outstanding(state: RunState, policy: Policy): WorkItem[] {
+  const items = [...evaluations(state), ...halts(state), ...alerts(state)];
+  const deadline = nextDeadlineMs(state, policy);
+  if (deadline !== null) {
+    const { runId } = state;
+    items.push({ kind: 'tick', key: `${runId}/${deadline}`, runId, notBeforeMs: deadline, ids: {} });
+  }
+  return items;
+}
+
+/** When something is next to be done for this run, ms since the epoch; null when nothing ever is. */
+export function nextDueMs(items: readonly WorkItem[]): number | null {
+  return items.length === 0 ? null : Math.min(...items.map(({ notBeforeMs }) => notBeforeMs));
+}
+
+function evaluations({ runId, checkpoints, finishedAt }: RunState): WorkItem[] {
+  if (finishedAt !== null) return [];
+  return checkpoints.flatMap((checkpoint) =>
+    checkpoint.evaluations.flatMap((evaluation) => {
+      const { state, attempt, notBefore } = currentAttempt(evaluation);
+      if (state !== 'queued') return [];
+      const { evaluationId } = evaluation;
+      return [
+        {
+          kind: 'evaluate' as const,
+          key: `${evaluationId}/${attempt}`,
+          runId,
+          notBeforeMs: Date.parse(notBefore),
+          ids: { evaluationId, attempt },
+        },
+      ];
+    }),
+  );
+}
+
+function halts({ runId, halt, targets }: RunState): WorkItem[] {
+  if (halt === null || halt.confirmedAt !== null) return [];
+  return halt.targets
+    .filter(({ stoppedAt }) => stoppedAt === null)
+    .flatMap((target) => {
+      const { targetId } = target;
+      const observed = targets.some((each) => each.targetId === targetId && each.confirmation === 'observed');
+      return [...steps(runId, halt, target), ...(observed ? [observation(runId, halt, targetId)] : [])];
+    });
+}
+
+function steps(runId: string, halt: Halt, { targetId, steps: rungs }: Halt['targets'][number]): WorkItem[] {
+  const { haltId, round } = halt;
+  return rungs.flatMap(({ step, attempts, nextAt }) =>
+    nextAt === null
+      ? []
+      : [
+          {
+            kind: 'halt-step' as const,
+            key: `${haltId}/${targetId}/${round}/${step}/${attempts + 1}`,
+            runId,
+            notBeforeMs: Date.parse(nextAt),
+            ids: { haltId, targetId, round, step, attempt: attempts + 1 },
+          },
+        ],
+  );
+}
+
+function observation(runId: string, { haltId, round, roundAt }: Halt, targetId: string): WorkItem {
+  return {
+    kind: 'observe',
+    key: `${haltId}/${targetId}/${round}`,
+    runId,
+    notBeforeMs: Date.parse(roundAt),
+    ids: { haltId, targetId, round },
+  };
+}
+
+function alerts({ runId, alerts: pending }: RunState): WorkItem[] {
+  return pending.flatMap(({ alertId, channels }) =>
+    channels.flatMap(({ channel, attempts, nextAt }) =>
+      nextAt === null
+        ? []
+        : [
+            {
+              kind: 'alert' as const,
+              key: `${alertId}/${channel}/${attempts + 1}`,
+              runId,
+              notBeforeMs: Date.parse(nextAt),
+              ids: { alertId, channel, attempt: attempts + 1 },
+            },
+          ],
+    ),
+  );
+}
+
+/** The earliest instant at which a `Tick` may change something. */
+function nextDeadlineMs(state: RunState, policy: Policy): number | null {
+  const instants: number[] = [];
+  const add = (instant: string | null): void => {
+    if (instant !== null) instants.push(Date.parse(instant));
+  };
+  for (const { closed, deadlineAt, evaluations: all } of state.checkpoints) {
+    if (closed === null) add(deadlineAt);
+    for (const evaluation of all) {
+      const { state: attempt, deadlineAt: attemptDeadline } = currentAttempt(evaluation);
+      if (attempt === 'running' || attempt === 'awaiting-callback') add(attemptDeadline);
+    }
+  }
+  if (state.halt === null) {
+    for (const { deadlineAt } of state.holds) add(deadlineAt);
+    // A waiver that nothing rests on expires without consequence.
+    if (state.checkpoints.some(restsOnWaiver)) add(state.waiver?.expires ?? null);
+  } else if (state.halt.confirmedAt === null) {
+    add(state.halt.escalateAt);
+    // The side columns may show later progress: the tick then decides again, one interval later.
+    add(quietAt(state.halt, { policy, progress: null }));
+  }
+  const awaited = state.checkpoints.some(({ due, closed }) => due && closed === null);
+  if (state.finishedAt === null && state.halt === null && state.holds.length === 0 && !awaited) {
+    add(nextDueAt(state, { policy }));
+  }
+  return instants.length === 0 ? null : Math.min(...instants);
+}
+
+function restsOnWaiver({ closed }: CheckpointState): boolean {
+  return closed?.findings.some(({ waived }) => waived) ?? false;
+}
