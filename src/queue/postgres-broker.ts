@@ -82,6 +82,7 @@ export function createPostgresBroker({ url, workers, poolMax, logger }: Postgres
   };
   const pool = new pg.Pool({
     ...connection,
+    Client: SurvivingClient,
     max: Math.max(poolMax ?? 0, workers + POOL_SPARE),
     query_timeout: QUERY_TIMEOUT_MS,
     idle_in_transaction_session_timeout: QUERY_TIMEOUT_MS,
@@ -203,6 +204,26 @@ export function createPostgresBroker({ url, workers, poolMax, logger }: Postgres
     },
   };
 }
+
+/**
+ * A client whose late error cannot end the process. BullMQ strips every listener from the client it waits
+ * on before it lets go of it, and node throws an `error` event that nobody listens to: a server that died
+ * during a close would take us along.
+ */
+class SurvivingClient extends pg.Client {
+  constructor(config?: string | pg.ClientConfig) {
+    super(config);
+    this.on('error', ignoreLateError);
+  }
+
+  override removeAllListeners(event?: string | symbol): this {
+    super.removeAllListeners(event);
+    return this.on('error', ignoreLateError);
+  }
+}
+
+// Whoever uses the client has its own listener, and the pool reports what it loses.
+function ignoreLateError(): void {}
 
 const NO_NOTIFY =
   'a NOTIFY sent through the pool did not come back: the connection goes through a transaction-mode pooler; ' +

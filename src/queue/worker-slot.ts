@@ -7,8 +7,8 @@
 import type { Broker, Processor, WorkerPort } from './broker.ts';
 import { attempt, withDeadline } from './deadline.ts';
 import type { QueueLogger } from './log.ts';
-import { abortGraceMs, lockDurationMs, type QueueSpec, stalledIntervalMs } from './queues.ts';
-import type { AbortCause, HandlerRun } from './run-handler.ts';
+import { lockDurationMs, type QueueSpec, stalledIntervalMs } from './queues.ts';
+import type { HandlerRun } from './run-handler.ts';
 
 const READY_DEADLINE_MS = 10_000;
 const CLOSE_SPARE_MS = 3_000;
@@ -45,10 +45,6 @@ export function createWorkerSlot({
   let held = false;
   let closed = false;
 
-  function abortAll(cause: AbortCause): void {
-    for (const job of running.values()) job.abort(cause);
-  }
-
   async function open(): Promise<void> {
     const opened = broker.openWorker(spec.name, processor, {
       concurrency: spec.concurrency,
@@ -74,12 +70,11 @@ export function createWorkerSlot({
     worker = undefined;
     if (retired === undefined) return;
     await attempt(`pausing the worker of ${spec.name}`, retired.pause);
-    abortAll('queue.closing');
-    const failed = await attempt(
-      `closing the worker of ${spec.name}`,
-      retired.close,
-      abortGraceMs(spec.timeoutMs) + CLOSE_SPARE_MS,
-    );
+    const runs = [...running.values()];
+    for (const run of runs) run.abort('queue.closing');
+    // Bounded: a run that does not heed its signal gives up its slot after the grace.
+    await Promise.allSettled(runs.map(({ done }) => done));
+    const failed = await attempt(`closing the worker of ${spec.name}`, retired.close, CLOSE_SPARE_MS);
     if (failed !== undefined)
       logger.warn({ queue: spec.name }, 'a worker did not close in time and was left');
   }

@@ -1,0 +1,101 @@
+/**
+ * A proxy between the queue and its real store, to make the faults a network makes: refused, silent, cut,
+ * and, for PostgreSQL, a pooler's loss of notifications. Bytes pass unchanged otherwise.
+ */
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
+
+export interface FaultProxy {
+  readonly port: number;
+  /** Connections are reset and new ones refused, as by a dead server. */
+  cut(): Promise<void>;
+  /** Connections stay open and nothing passes any more, as with dropped packets. */
+  silence(): void;
+  mend(): Promise<void>;
+  /** Ends every open connection; new ones pass. */
+  dropConnections(): void;
+  close(): Promise<void>;
+}
+
+export type Upstream = { path: string } | { port: number; host: string };
+
+export async function startFaultProxy(
+  upstream: Upstream,
+  options: { dropNotifications?: boolean } = {},
+): Promise<FaultProxy> {
+  const open = new Set<Socket>();
+  let silent = false;
+  const handler = (client: Socket) => {
+    const server = connect(upstream);
+    for (const socket of [client, server]) {
+      open.add(socket);
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        open.delete(socket);
+        client.destroy();
+        server.destroy();
+      });
+    }
+    const toClient = options.dropNotifications ? withoutNotifications() : (chunk: Buffer) => chunk;
+    client.on('data', (chunk) => {
+      if (!silent) server.write(chunk);
+    });
+    server.on('data', (chunk) => {
+      if (silent) return;
+      const passed = toClient(chunk);
+      if (passed.length > 0) client.write(passed);
+    });
+  };
+  const listen = async (port: number) => {
+    const listener = createServer(handler);
+    listener.listen(port, '127.0.0.1');
+    await once(listener, 'listening');
+    return listener;
+  };
+  let listener = await listen(0);
+  const address = listener.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  const { port } = address;
+  const dropConnections = () => {
+    for (const socket of open) socket.destroy();
+  };
+  const shut = async () => {
+    if (!listener.listening) return;
+    const closed = once(listener, 'close');
+    listener.close();
+    dropConnections();
+    await closed;
+  };
+  return {
+    port,
+    cut: shut,
+    silence() {
+      silent = true;
+    },
+    async mend() {
+      silent = false;
+      if (!listener.listening) listener = await listen(port);
+      else dropConnections();
+    },
+    dropConnections,
+    close: shut,
+  };
+}
+
+const NOTIFICATION_RESPONSE = 'A'.charCodeAt(0);
+
+/** The server's half of the PostgreSQL protocol: one type byte, four bytes of length, the rest. */
+function withoutNotifications(): (chunk: Buffer) => Buffer {
+  let rest = Buffer.alloc(0);
+  return (chunk) => {
+    rest = Buffer.concat([rest, chunk]);
+    const kept: Buffer[] = [];
+    while (rest.length >= 5) {
+      const end = 1 + rest.readUInt32BE(1);
+      if (rest.length < end) break;
+      if (rest[0] !== NOTIFICATION_RESPONSE) kept.push(rest.subarray(0, end));
+      rest = rest.subarray(end);
+    }
+    return Buffer.concat(kept);
+  };
+}
