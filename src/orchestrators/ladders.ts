@@ -1,0 +1,51 @@
+/**
+ * The default ladder of each kind, as data: which step is due how long after the order, the waits between
+ * failed attempts (`retryMs`), and the waits after an accepted one while no stop is confirmed (`resendMs`).
+ * The last wait of a schedule repeats for as long as the halt is open.
+ *
+ * A halt is urgent where ordinary webhooks are not, hence first retries within a second instead of the
+ * five seconds and five minutes that Standard Webhooks suggests. SIGTERM is not sent again: a trainer that
+ * is writing its last checkpoint may take a second one for impatience, and SIGKILL comes anyway.
+ */
+
+import { assertNever } from '../domain/assert-never.ts';
+import type { LadderStep } from '../domain/run/events.ts';
+import type { Target } from './targets.ts';
+
+const FAST_RETRIES_MS = [500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000];
+
+export function defaultLadder(kind: Target['kind']): LadderStep[] {
+  switch (kind) {
+    case 'webhook':
+      return [
+        { step: 'webhook', afterMs: 0, retryMs: [...FAST_RETRIES_MS], resendMs: [15_000, 30_000, 60_000] },
+      ];
+    case 'process':
+      return [
+        { step: 'sigterm', afterMs: 0, retryMs: [...FAST_RETRIES_MS], resendMs: [] },
+        {
+          step: 'sigkill',
+          afterMs: 10_000,
+          retryMs: [...FAST_RETRIES_MS],
+          resendMs: [5_000, 10_000, 30_000],
+        },
+      ];
+    default:
+      return assertNever(kind);
+  }
+}
+
+/**
+ * What confirms a stop: `observed` where the adapter can see the run itself, `acknowledged` where only the
+ * trainer's word and its silence can.
+ */
+export function confirmationOf(kind: Target['kind']): 'observed' | 'acknowledged' {
+  switch (kind) {
+    case 'webhook':
+      return 'acknowledged';
+    case 'process':
+      return 'observed';
+    default:
+      return assertNever(kind);
+  }
+}

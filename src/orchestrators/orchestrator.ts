@@ -1,0 +1,36 @@
+/**
+ * What every orchestrator adapter looks like: it takes one step of a halt's ladder, and it says whether the
+ * run still runs. `accepted` means that the other side took the message or the signal, never that the run
+ * stopped: only an observation, or the trainer's own word with no progress after it, says that.
+ *
+ * Adapters translate. They do not decide, schedule or retry, and they do not throw for what the other side does.
+ */
+export interface HaltMessage {
+  runId: string;
+  haltId: string;
+  action: 'halt' | 'quarantine';
+  reason: string;
+  epoch: number;
+  /** The signed halt order (compact JWS). */
+  order: string;
+  attempt: number;
+}
+
+export type StepOutcome =
+  | { kind: 'accepted'; detail: string }
+  | { kind: 'retry'; detail: string }
+  /** Only where the identical attempt can never help. */
+  | { kind: 'rejected'; detail: string };
+
+export type Observation = { state: 'running' | 'stopped' | 'unknown'; detail: string };
+
+export interface Orchestrator {
+  kind: string;
+  steps: readonly string[];
+  take(step: string, message: HaltMessage, signal: AbortSignal): Promise<StepOutcome>;
+  observe(signal: AbortSignal): Promise<Observation>;
+}
+
+export function unknownStep(kind: string, steps: readonly string[]): StepOutcome {
+  return { kind: 'rejected', detail: `the ${kind} orchestrator has only the steps ${steps.join(', ')}` };
+}

@@ -1,0 +1,42 @@
+/**
+ * Where a run's halts go: the configuration of one target, as the API takes it and the ledger keeps it.
+ * Pure zod, so that the wire schemas and the adapters share one definition.
+ */
+import { z } from 'zod';
+
+const webhookUrl = z
+  .url({ protocol: /^https?$/ })
+  .max(2048)
+  .refine((text) => {
+    if (!URL.canParse(text)) return false;
+    const { username, password, hash } = new URL(text);
+    return username === '' && password === '' && hash === '';
+  }, 'must carry neither credentials nor a fragment');
+
+export const webhookTargetSchema = z
+  .strictObject({
+    kind: z.literal('webhook'),
+    url: webhookUrl,
+    secret: z
+      .string()
+      .regex(/^env:[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'must be "env:" and the name of an environment variable')
+      .optional(),
+  })
+  .meta({ id: 'WebhookTarget', description: 'A URL to which halts are posted, signed (Standard Webhooks)' });
+export type WebhookTarget = z.infer<typeof webhookTargetSchema>;
+
+export const processTargetSchema = z
+  .strictObject({
+    kind: z.literal('process'),
+    pid: z.int().min(2).max(4_194_304),
+    startTime: z
+      .string()
+      .regex(/^[A-Za-z0-9-]{1,64}:\d{1,20}$/)
+      .optional()
+      .meta({ description: 'Which process of that pid is meant; recorded by Interlock at registration' }),
+  })
+  .meta({ id: 'ProcessTarget', description: 'A local process that is signalled' });
+export type ProcessTarget = z.infer<typeof processTargetSchema>;
+
+export const targetSchema = z.discriminatedUnion('kind', [webhookTargetSchema, processTargetSchema]);
+export type Target = z.infer<typeof targetSchema>;
