@@ -1,0 +1,123 @@
+/**
+ * What a trainer must remember over a restart: halts it was ordered, which of them were cleared, and
+ * the highest epoch and sequence of any permit. One small file per run in a directory of its own.
+ *
+ * Written beside, fsynced and renamed, before anyone acts on it: a halt that was acknowledged is on
+ * disk. Which way it fails: a file that is there but cannot be read stops the start, because it may
+ * hold a halt; only a file that is not there means a fresh run.
+ */
+import { createHash } from 'node:crypto';
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { InterlockClientError } from './errors.ts';
+import { isRecord } from './tokens.ts';
+
+export interface ReceivedHalt {
+  haltId: string;
+  action: 'halt' | 'quarantine';
+  epoch: number;
+  via: 'heartbeat' | 'webhook';
+  receivedAt: string;
+  /** The signed order itself, for whoever asks later why the run stopped. */
+  order: string;
+}
+
+export interface GuardMemory {
+  runId: string;
+  epoch: number;
+  seq: number;
+  halts: readonly ReceivedHalt[];
+  clearedHalts: readonly string[];
+}
+
+export interface GuardStateFile {
+  readonly path: string;
+  load(): GuardMemory;
+  save(memory: GuardMemory): void;
+}
+
+export function guardStateFile(directory: string, runId: string): GuardStateFile {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  // The digest keeps two run ids apart on file systems that ignore case.
+  const suffix = createHash('sha256').update(runId).digest('hex').slice(0, 12);
+  const path = join(directory, `interlock-${runId.replaceAll(/[^A-Za-z0-9._-]/g, '_')}-${suffix}.json`);
+  return {
+    path,
+    load: () => read(path, runId),
+    save(memory) {
+      const partial = `${path}.${process.pid}.partial`;
+      const handle = openSync(partial, 'w', 0o600);
+      try {
+        writeFileSync(handle, `${JSON.stringify(memory)}\n`);
+        fsyncSync(handle);
+      } finally {
+        closeSync(handle);
+      }
+      renameSync(partial, path);
+      syncDirectory(directory);
+    },
+  };
+}
+
+function read(path: string, runId: string): GuardMemory {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    if (isRecord(cause) && cause['code'] === 'ENOENT') {
+      return { runId, epoch: 0, seq: 0, halts: [], clearedHalts: [] };
+    }
+    throw unreadable(path, cause);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+  if (!isMemory(value) || value.runId !== runId) throw unreadable(path, undefined);
+  return value;
+}
+
+function unreadable(path: string, cause: unknown): InterlockClientError {
+  return new InterlockClientError(
+    `${path} cannot be read and may hold a halt: see to it before this run trains again`,
+    { code: 'bad-configuration', retryable: false, cause },
+  );
+}
+
+function isMemory(value: unknown): value is GuardMemory {
+  return (
+    isRecord(value) &&
+    typeof value['runId'] === 'string' &&
+    Number.isSafeInteger(value['epoch']) &&
+    Number.isSafeInteger(value['seq']) &&
+    Array.isArray(value['halts']) &&
+    value['halts'].every(isReceivedHalt) &&
+    Array.isArray(value['clearedHalts']) &&
+    value['clearedHalts'].every((id) => typeof id === 'string')
+  );
+}
+
+function isReceivedHalt(value: unknown): value is ReceivedHalt {
+  return (
+    isRecord(value) &&
+    typeof value['haltId'] === 'string' &&
+    (value['action'] === 'halt' || value['action'] === 'quarantine') &&
+    (value['via'] === 'heartbeat' || value['via'] === 'webhook') &&
+    Number.isSafeInteger(value['epoch']) &&
+    typeof value['receivedAt'] === 'string' &&
+    typeof value['order'] === 'string'
+  );
+}
+
+/** Makes the rename durable, where the platform lets a directory be opened. */
+function syncDirectory(directory: string): void {
+  if (process.platform === 'win32') return;
+  const handle = openSync(directory, 'r');
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}

@@ -1,0 +1,339 @@
+/**
+ * The permit guard: the piece inside the trainer that decides, offline, whether the next step may run.
+ *
+ * A step may run only under a permit that is signed, is for this run, answers a nonce this process sent,
+ * is no older (epoch, then sequence) than any seen, has time left and covers the compute of the step.
+ * Time left is counted on the monotonic clock from the moment the nonce was sent; the wall clock is a
+ * second fence, so setting it back gains nothing and setting it forward stops early.
+ *
+ * A signed halt beats any permit, from whatever channel, and sticks: it is on disk before the run stops
+ * and before anyone is told that it was received. It ends only when a newer permit lists it as cleared.
+ *
+ * Which way it fails: silence lets the permit run out and training pauses; a blip shorter than the
+ * permit's remaining life changes nothing. A halt directive without a valid order pauses, as it cannot
+ * be told from a forgery; it does not stick. Nothing here throws into the training loop.
+ *
+ * Known gap: a machine that sleeps may stop its monotonic clock too; the wall clock then catches it.
+ */
+import { randomBytes } from 'node:crypto';
+import type { InterlockClient } from './client.ts';
+import { atMost, toDecimal } from './decimal.ts';
+import { InterlockClientError } from './errors.ts';
+import { type GuardMemory, guardStateFile, type ReceivedHalt } from './guard-state.ts';
+import { createTokenVerifier, type Permit, type TokenRefusal, type TokenVerifier } from './tokens.ts';
+
+export type GuardVerdict =
+  | { verdict: 'go' }
+  | { verdict: 'pause'; reason: string }
+  | { verdict: 'stop'; reason: string; halt: ReceivedHalt };
+
+export type GuardEvent =
+  | { kind: 'permit'; epoch: number; seq: number; ceiling: string; remainingMs: number }
+  | { kind: 'permit-refused'; reason: TokenRefusal | 'nonce' | 'older-epoch' | 'older-seq' | 'not-saved' }
+  | { kind: 'directive'; action: 'continue' | 'pause' | 'halt' | 'quarantine'; reason: string | null }
+  | { kind: 'heartbeat-failed'; code: string }
+  | { kind: 'halt-received'; halt: ReceivedHalt }
+  | { kind: 'halt-cleared'; haltId: string }
+  | { kind: 'order-refused'; reason: TokenRefusal; via: ReceivedHalt['via'] }
+  | { kind: 'halt-acknowledged'; haltId: string; state: 'received' | 'stopped' }
+  | { kind: 'halt-not-acknowledged'; haltId: string; state: 'received' | 'stopped'; code: string };
+
+export type OrderOutcome = 'halted' | 'known' | 'cleared' | 'refused';
+
+export interface PermitGuardOptions {
+  client: Pick<InterlockClient, 'heartbeat' | 'acknowledgeHalt' | 'jwks'>;
+  runId: string;
+  /** Where halts are remembered over a restart. */
+  stateDirectory: string;
+  /** Between heartbeats while training; never over a third of the permit's life. */
+  heartbeatIntervalMs?: number;
+  /** Between heartbeats while training waits, or after one that failed. */
+  impatientIntervalMs?: number;
+  /** The key set, where it was brought by hand; otherwise fetched once and pinned. */
+  jwks?: unknown;
+  issuer?: string;
+  onEvent?: (event: GuardEvent) => void;
+  monotonicMs?: () => number;
+  wallClock?: () => Date;
+}
+
+interface HeldPermit {
+  permit: Permit;
+  expiresAtMonotonicMs: number;
+}
+
+export class PermitGuard {
+  readonly #options: PermitGuardOptions;
+  readonly #verifier: TokenVerifier;
+  readonly #file: ReturnType<typeof guardStateFile>;
+  readonly #monotonicMs: () => number;
+  readonly #wallClock: () => Date;
+  readonly #closing = new AbortController();
+  readonly #waiters = new Set<() => void>();
+  readonly #acknowledgements = new Set<Promise<void>>();
+  #memory: GuardMemory;
+  #held: HeldPermit | null = null;
+  #pausedBecause: string | null = null;
+  #progress: { effectiveCompute: string; step?: number } = { effectiveCompute: '0' };
+  #lastBeatFailed = false;
+  #beating: Promise<void> | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #started = false;
+
+  private constructor(options: PermitGuardOptions, verifier: TokenVerifier) {
+    this.#options = options;
+    this.#verifier = verifier;
+    this.#file = guardStateFile(options.stateDirectory, options.runId);
+    this.#memory = this.#file.load();
+    this.#monotonicMs = options.monotonicMs ?? (() => performance.now());
+    this.#wallClock = options.wallClock ?? (() => new Date());
+  }
+
+  /** Reads the memory and pins the keys. Throws where either cannot be had: without them nothing may train. */
+  static async open(options: PermitGuardOptions): Promise<PermitGuard> {
+    const { runId, issuer } = options;
+    const jwks = options.jwks ?? (await options.client.jwks());
+    const verifier = await createTokenVerifier({ runId, jwks, ...(issuer === undefined ? {} : { issuer }) });
+    return new PermitGuard(options, verifier);
+  }
+
+  /** Starts the heartbeat loop; the first beat goes out at once. */
+  start(): void {
+    if (this.#started) return;
+    this.#started = true;
+    void this.beat();
+  }
+
+  /** What is known now, without asking anyone: may a step run that brings the run to `compute`? */
+  mayTrain(compute: number | bigint | string): GuardVerdict {
+    const [halt] = this.#memory.halts;
+    if (halt !== undefined) return { verdict: 'stop', reason: `${halt.action} ordered`, halt };
+    if (this.#pausedBecause !== null) return { verdict: 'pause', reason: this.#pausedBecause };
+    if (this.#held === null) return { verdict: 'pause', reason: 'no permit' };
+    if (!(this.#remainingMs(this.#held) > 0)) return { verdict: 'pause', reason: 'permit expired' };
+    if (!atMost(toDecimal(compute), this.#held.permit.ceiling)) {
+      return { verdict: 'pause', reason: 'ceiling reached' };
+    }
+    return { verdict: 'go' };
+  }
+
+  /**
+   * Waits until the step to `compute` may run, or a halt is in force. `onPause` hears each new reason
+   * for waiting. Throws only when the guard is closed or `signal` aborts.
+   */
+  async step(
+    compute: number | bigint | string,
+    options: { onPause?: (reason: string) => void; signal?: AbortSignal } = {},
+  ): Promise<Exclude<GuardVerdict, { verdict: 'pause' }>> {
+    let told: string | null = null;
+    for (;;) {
+      const verdict = this.mayTrain(compute);
+      if (verdict.verdict !== 'pause') return verdict;
+      if (verdict.reason !== told) {
+        told = verdict.reason;
+        options.onPause?.(verdict.reason);
+        this.#schedule(0); // a permit may be ready that we have not asked for
+      }
+      await this.#changed(options.signal);
+    }
+  }
+
+  /** The compute really spent, for the next heartbeat. Never ahead of what was trained. */
+  report(compute: number | bigint | string, step?: number): void {
+    this.#progress = { effectiveCompute: toDecimal(compute), ...(step === undefined ? {} : { step }) };
+  }
+
+  /** One heartbeat now; concurrent calls share it. Never rejects. */
+  beat(): Promise<void> {
+    this.#beating ??= this.#beat().finally(() => {
+      this.#beating = null;
+      this.#wake();
+      if (this.#started) this.#schedule(this.#intervalMs());
+    });
+    return this.#beating;
+  }
+
+  /** Takes a signed halt order from any channel; resolves after it is on disk. Never rejects. */
+  async receiveOrder(order: string, via: ReceivedHalt['via']): Promise<OrderOutcome> {
+    const verified = await this.#verifier.haltOrder(order);
+    if (!verified.ok) {
+      this.#emit({ kind: 'order-refused', reason: verified.reason, via });
+      return 'refused';
+    }
+    const { haltId, action, epoch } = verified.value;
+    // A replayed old order must not stop a run that was resumed: the permit that cleared it says so.
+    if (this.#memory.clearedHalts.includes(haltId)) return 'cleared';
+    if (this.#memory.halts.some((known) => known.haltId === haltId)) return 'known';
+    const halt = { haltId, action, epoch, via, receivedAt: this.#wallClock().toISOString(), order };
+    this.#memory = {
+      ...this.#memory,
+      epoch: Math.max(this.#memory.epoch, epoch),
+      halts: [...this.#memory.halts, halt],
+    };
+    try {
+      this.#file.save(this.#memory);
+    } catch {
+      // The halt stands in memory all the same: a full disk must not keep a run going.
+    }
+    this.#emit({ kind: 'halt-received', halt });
+    this.#wake();
+    this.#acknowledgeInBackground(haltId, 'received');
+    return 'halted';
+  }
+
+  /** Tells Interlock that training has stopped, for every halt in force. Bounded; never rejects. */
+  async acknowledgeStopped(): Promise<void> {
+    // First whatever was still being said: "stopped" before "received" would read oddly in the ledger.
+    await Promise.all(this.#acknowledgements);
+    for (const { haltId } of this.#memory.halts) this.#acknowledgeInBackground(haltId, 'stopped');
+    await Promise.all(this.#acknowledgements);
+  }
+
+  get halts(): readonly ReceivedHalt[] {
+    return this.#memory.halts;
+  }
+
+  /** Stops the loop and aborts what is under way; waiting steps reject. */
+  async close(): Promise<void> {
+    this.#started = false;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#closing.abort();
+    this.#wake();
+    await this.#beating;
+    await Promise.all(this.#acknowledgements);
+  }
+
+  async #beat(): Promise<void> {
+    const nonce = randomBytes(16).toString('base64url');
+    const sentAtMonotonicMs = this.#monotonicMs();
+    try {
+      const beat = { ...this.#progress, nonce };
+      const reply = await this.#options.client.heartbeat(this.#options.runId, beat, this.#closing.signal);
+      this.#lastBeatFailed = false;
+      const { action, reason, order } = reply.directive;
+      this.#emit({ kind: 'directive', action, reason });
+      if (action === 'halt' || action === 'quarantine') {
+        const outcome = order === null ? 'refused' : await this.receiveOrder(order, 'heartbeat');
+        if (outcome === 'refused' || outcome === 'cleared') {
+          this.#pausedBecause = `${action} directive without a valid order`;
+        }
+        return;
+      }
+      if (reply.permit !== null) await this.#acceptPermit(reply.permit, nonce, sentAtMonotonicMs);
+      this.#pausedBecause = action === 'pause' ? (reason ?? 'held') : null;
+    } catch (error) {
+      this.#lastBeatFailed = true;
+      if (this.#closing.signal.aborted) return;
+      this.#emit({
+        kind: 'heartbeat-failed',
+        code: error instanceof InterlockClientError ? error.code : 'unexpected',
+      });
+    }
+  }
+
+  async #acceptPermit(token: string, nonce: string, sentAtMonotonicMs: number): Promise<void> {
+    const verified = await this.#verifier.permit(token, this.#wallClock());
+    const reason = verified.ok ? this.#staleness(verified.value, nonce) : verified.reason;
+    if (!verified.ok || reason !== null) {
+      this.#emit({ kind: 'permit-refused', reason: reason ?? 'claims' });
+      return;
+    }
+    const permit = verified.value;
+    const { epoch, seq, ceiling, clearedHalts } = permit;
+    const cleared = this.#memory.halts.filter(({ haltId }) => clearedHalts.includes(haltId));
+    const memory = {
+      ...this.#memory,
+      epoch,
+      seq,
+      clearedHalts,
+      halts: this.#memory.halts.filter((halt) => !cleared.includes(halt)),
+    };
+    try {
+      this.#file.save(memory);
+    } catch {
+      this.#emit({ kind: 'permit-refused', reason: 'not-saved' });
+      return;
+    }
+    this.#memory = memory;
+    const lifetimeMs = (permit.expiresAtS - permit.issuedAtS) * 1000;
+    this.#held = { permit, expiresAtMonotonicMs: sentAtMonotonicMs + lifetimeMs };
+    for (const { haltId } of cleared) this.#emit({ kind: 'halt-cleared', haltId });
+    this.#emit({ kind: 'permit', epoch, seq, ceiling, remainingMs: this.#remainingMs(this.#held) });
+  }
+
+  /** Why a permit with a good signature is still not the newest word; null if it is. */
+  #staleness(permit: Permit, nonce: string): 'nonce' | 'older-epoch' | 'older-seq' | null {
+    if (permit.nonce !== nonce) return 'nonce';
+    if (permit.epoch < this.#memory.epoch) return 'older-epoch';
+    if (permit.epoch === this.#memory.epoch && permit.seq < this.#memory.seq) return 'older-seq';
+    return null;
+  }
+
+  #remainingMs({ permit, expiresAtMonotonicMs }: HeldPermit): number {
+    const byMonotonicMs = expiresAtMonotonicMs - this.#monotonicMs();
+    const byWallMs = permit.expiresAtS * 1000 - this.#wallClock().getTime();
+    return Math.min(byMonotonicMs, byWallMs);
+  }
+
+  #intervalMs(): number {
+    const { heartbeatIntervalMs = 30_000, impatientIntervalMs = 500 } = this.#options;
+    if (this.#held === null || this.#lastBeatFailed || this.#waiters.size > 0) {
+      return Math.min(heartbeatIntervalMs, impatientIntervalMs);
+    }
+    const { issuedAtS, expiresAtS } = this.#held.permit;
+    return Math.min(heartbeatIntervalMs, ((expiresAtS - issuedAtS) * 1000) / 3);
+  }
+
+  #schedule(ms: number): void {
+    if (!this.#started) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.beat(), ms);
+  }
+
+  /** Resolves at the next beat or halt; rejects on close or abort. */
+  #changed(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const settle = (): void => {
+        this.#waiters.delete(settle);
+        signal?.removeEventListener('abort', settle);
+        if (signal?.aborted === true || this.#closing.signal.aborted) {
+          reject(
+            new InterlockClientError('waiting for a permit was given up', {
+              code: 'gave-up',
+              retryable: false,
+            }),
+          );
+        } else resolve();
+      };
+      if (signal?.aborted === true || this.#closing.signal.aborted) return settle();
+      this.#waiters.add(settle);
+      signal?.addEventListener('abort', settle, { once: true });
+    });
+  }
+
+  #wake(): void {
+    for (const settle of [...this.#waiters]) settle();
+  }
+
+  #acknowledgeInBackground(haltId: string, state: 'received' | 'stopped'): void {
+    const told = this.#options.client
+      .acknowledgeHalt(haltId, state, this.#closing.signal)
+      .then(
+        () => this.#emit({ kind: 'halt-acknowledged', haltId, state }),
+        (error: unknown) => {
+          const code = error instanceof InterlockClientError ? error.code : 'unexpected';
+          this.#emit({ kind: 'halt-not-acknowledged', haltId, state, code });
+        },
+      )
+      .finally(() => this.#acknowledgements.delete(told));
+    this.#acknowledgements.add(told);
+  }
+
+  #emit(event: GuardEvent): void {
+    try {
+      this.#options.onEvent?.(event);
+    } catch {
+      // A listener that throws must neither stop a heartbeat nor hide a halt.
+    }
+  }
+}
