@@ -115,7 +115,8 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       connectionsCheckingInterval: limits.connectionsCheckIntervalMs,
       maxHeaderSize: limits.headerBytesMax,
       insecureHTTPParser: false,
-      requireHostHeader: true,
+      // Checked below: Node's own refusal is an empty one.
+      requireHostHeader: false,
     },
     routerOptions: { maxParamLength: limits.paramLengthMax },
     frameworkErrors: (error, request, reply) => {
@@ -141,6 +142,11 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(SECURITY_HEADERS);
     reply.header('x-correlation-id', request.id);
+    if (!hasOneHost(request)) throw malformed('malformed-http', 'a request names its Host once');
+  });
+  app.addHook('onSend', async (_request, reply) => {
+    // Answers that were under way when closing began would otherwise keep their connections alive.
+    if (isClosing) reply.header('connection', 'close');
   });
   app.addHook('onResponse', async (request, reply) => {
     request.leave?.();
@@ -319,7 +325,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     reply.code(refusal.status).headers(refusal.headers);
     if (refusal.retryAfterS !== undefined) reply.header('retry-after', String(refusal.retryAfterS));
     // The rest of a refused body is not waited for.
-    if (!request.raw.complete || isClosing) reply.header('connection', 'close');
+    if (!request.raw.complete) reply.header('connection', 'close');
     return reply
       .header('content-type', PROBLEM_MEDIA_TYPE)
       .serializer((payload: unknown) => JSON.stringify(payload))
@@ -344,6 +350,11 @@ function requireRole(roles: readonly Role[] | 'any', identity: Identity): void {
 /** A caller may join its own trace by a plain id; anything else is replaced, not repaired. */
 function correlationIdOf(header: string | string[] | undefined): string {
   return typeof header === 'string' && CORRELATION_ID.test(header) ? header : randomUUID();
+}
+
+function hasOneHost({ raw }: FastifyRequest): boolean {
+  const hosts = raw.rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host').length;
+  return hosts === 1 || (hosts === 0 && raw.httpVersion === '1.0');
 }
 
 function hasBody(request: FastifyRequest): boolean {

@@ -128,6 +128,8 @@ export async function sse(reply: FastifyReply, o: SseOptions): Promise<void> {
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-store',
     'x-accel-buffering': 'no',
+    // A stream that ends at shutdown must not leave an idle connection to wait for.
+    connection: 'close',
   });
   response.write('retry: 2000\n\n');
 
