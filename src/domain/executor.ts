@@ -119,22 +119,40 @@ export const CommandExecutorSchema = z.strictObject({
     .meta({ description: 'Where it runs, relative to the configuration; by default a fresh directory' }),
 });
 
-export const HttpExecutorSchema = z.strictObject({
-  kind: z.literal('http'),
-  url: z.url({ protocol: /^https?$/ }).superRefine((text, context) => {
-    // URL folds a look-alike host to punycode in silence: what people review must be what is called.
-    if (!/^[\x21-\x7e]+$/.test(text)) context.addIssue({ code: 'custom', message: 'must be plain ASCII' });
-    if (/^[a-z]+:\/\/[^/?]*@/i.test(text)) {
-      context.addIssue({ code: 'custom', message: 'must not hold credentials; name a secret instead' });
-    }
-    if (text.includes('#')) context.addIssue({ code: 'custom', message: 'must not have a fragment' });
-  }),
-  mode: z.enum(['sync', 'callback']),
-  secret: SecretReferenceSchema.optional(),
-  timeout,
-  attempts,
-  backoff,
+const EvaluatorUrlSchema = z.url({ protocol: /^https?$/ }).superRefine((text, context) => {
+  // URL folds a look-alike host to punycode in silence: what people review must be what is called.
+  if (!/^[\x21-\x7e]+$/.test(text)) context.addIssue({ code: 'custom', message: 'must be plain ASCII' });
+  if (/^[a-z]+:\/\/[^/?]*@/i.test(text)) {
+    context.addIssue({ code: 'custom', message: 'must not hold credentials; name a secret instead' });
+  }
+  if (text.includes('#')) context.addIssue({ code: 'custom', message: 'must not have a fragment' });
 });
+
+export const HttpExecutorSchema = z
+  .strictObject({
+    kind: z.literal('http'),
+    url: EvaluatorUrlSchema.optional().meta({
+      description:
+        'Left out with mode callback: nobody is called, the evaluator watches the run and posts its result',
+    }),
+    mode: z.enum(['sync', 'callback']),
+    secret: SecretReferenceSchema.optional(),
+    timeout,
+    attempts,
+    backoff,
+  })
+  .superRefine(({ url, mode, secret }, context) => {
+    if (url === undefined && mode === 'sync') {
+      context.addIssue({ code: 'custom', path: ['url'], message: 'is required with mode sync' });
+    }
+    if (url !== undefined && secret === undefined) {
+      context.addIssue({
+        code: 'custom',
+        path: ['secret'],
+        message: 'is required with url: requests are signed',
+      });
+    }
+  });
 
 export const ExecutorSchema = z.discriminatedUnion('kind', [CommandExecutorSchema, HttpExecutorSchema]);
 

@@ -60,6 +60,8 @@ export function createHttpEvaluator(executor: HttpExecutor, deps: HttpDeps): Eva
   return {
     async run(request, signal) {
       if (signal.aborted) return failed('cancelled');
+      const { url } = executor;
+      if (url === undefined) return { kind: 'dispatched' };
       const secrets = deps.secrets(executor.secret);
       if (secrets.length === 0) {
         return failed(
@@ -73,7 +75,7 @@ export function createHttpEvaluator(executor: HttpExecutor, deps: HttpDeps): Eva
       try {
         const answer = await deps.outbound.request(
           {
-            url: executor.url,
+            url,
             method: 'POST',
             headers: {
               'content-type': 'application/json',

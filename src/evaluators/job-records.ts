@@ -65,11 +65,13 @@ export interface Sweep {
 export async function sweepOrphans(jobsDirectory: string): Promise<Sweep> {
   const names = await readdir(jobsDirectory).catch(() => []);
   const sweep: Sweep = { orphans: 0, survived: 0 };
-  for (const name of names) {
-    const [, marker] = /^([0-9a-f]{32})\.json$/.exec(name) ?? [];
-    if (marker === undefined) continue;
-    const record = await readRecord(jobsDirectory, marker);
+  const markers = names.map((name) => /^([0-9a-f]{32})\.json(?:\.new)?$/.exec(name)?.[1]);
+  for (const marker of new Set(markers.filter((found) => found !== undefined))) {
+    const file = recordFile(jobsDirectory, marker);
+    // Only `.new`: its Interlock was killed before the first rename, hence before anything ran, or is about to rename.
+    const record = await readRecord(names.includes(path.basename(file)) ? file : newFile(file), marker);
     if (record !== null && isAlive(record.owner)) continue;
+    if (record === null && !names.includes(path.basename(file))) continue;
     sweep.orphans += 1;
     // Pids and start times are of one boot only; the marker is random and holds for ever.
     const leader = record !== null && record.bootId === bootId() ? record.leader : null;
@@ -78,7 +80,8 @@ export async function sweepOrphans(jobsDirectory: string): Promise<Sweep> {
       continue;
     }
     await removeTree(path.join(jobsDirectory, marker));
-    await rm(recordFile(jobsDirectory, marker), { force: true });
+    await rm(newFile(file), { force: true });
+    await rm(file, { force: true });
   }
   return sweep;
 }
@@ -95,16 +98,17 @@ function isAlive({ pid, startTime }: { pid: number; startTime: string | null }):
 }
 
 const recordFile = (jobsDirectory: string, marker: string) => path.join(jobsDirectory, `${marker}.json`);
+const newFile = (file: string) => `${file}.new`;
 
 async function writeRecord(jobsDirectory: string, record: JobRecord): Promise<void> {
   const file = recordFile(jobsDirectory, record.marker);
-  await writeFile(`${file}.new`, JSON.stringify(record), { mode: 0o600 });
-  await rename(`${file}.new`, file);
+  await writeFile(newFile(file), JSON.stringify(record), { mode: 0o600 });
+  await rename(newFile(file), file);
 }
 
-async function readRecord(jobsDirectory: string, marker: string): Promise<JobRecord | null> {
+async function readRecord(file: string, marker: string): Promise<JobRecord | null> {
   try {
-    const record = RecordSchema.parse(JSON.parse(await readFile(recordFile(jobsDirectory, marker), 'utf8')));
+    const record = RecordSchema.parse(JSON.parse(await readFile(file, 'utf8')));
     return record.marker === marker ? record : null;
   } catch {
     return null;

@@ -36,7 +36,11 @@ const USUAL_RISE_PER_DOUBLING = 0.1;
 export function checkPolicy(input: unknown): PolicyCheck {
   const parsed = PolicySchema.safeParse(input);
   if (!parsed.success) {
-    return { ok: false, problems: parsed.error.issues.flatMap(schemaProblems), warnings: [] };
+    return {
+      ok: false,
+      problems: parsed.error.issues.flatMap((issue) => schemaProblems(issue)),
+      warnings: [],
+    };
   }
   const policy = parsed.data;
   const problems = [

@@ -165,9 +165,6 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
     if (attempt.resultDigest === command.resultDigest) return [];
     return reject('conflict', `attempt ${command.attempt} has already reported another result`, 'attempt');
   }
-  if (attempt.state === 'queued') {
-    return reject('conflict', `attempt ${command.attempt} has not been started`, 'attempt');
-  }
   const parsed = parseNativeResult(command.result);
   if (!parsed.ok) {
     const [{ path, message }] = parsed.problems;
