@@ -15,6 +15,8 @@ import type { Attempt, CheckpointState, EvaluationState, RunState } from './stat
 
 /** Latest end of a backed-off wait between attempts. */
 const BACKOFF_MAX_MS = 600_000;
+/** Attempts lost with their process cost none, up to here: an evaluation that kills its worker must end inconclusive. */
+const RETURNS_FORGIVEN = 5;
 /** Beyond the executor's own timeout, before an attempt without any word counts as failed. */
 const ATTEMPT_GRACE_MS = 10_000;
 
@@ -265,9 +267,9 @@ function attemptFailed(
 
 /** Automatic attempts count apart from those that people and top-ups asked for. */
 function nextAttemptAt({ evaluation, spec }: Located, context: Context): string | null {
-  const automatic = evaluation.attempts.filter(
-    ({ purpose }) => purpose === 'first' || purpose === 'automatic',
-  ).length;
+  const own = evaluation.attempts.filter(({ purpose }) => purpose === 'first' || purpose === 'automatic');
+  const returned = own.filter(({ reason }) => reason === 'shutdown' || reason === 'instance-lost').length;
+  const automatic = own.length - Math.min(returned, RETURNS_FORGIVEN);
   if (automatic >= spec.executor.attempts) return null;
   let waitMs = durationMs(spec.executor.backoff);
   for (let i = 1; i < automatic && waitMs < BACKOFF_MAX_MS; i += 1) waitMs *= 2;
@@ -373,15 +375,13 @@ export const evaluationEvolvers = {
     }),
   EvaluationDispatched: (state: RunState, data: RunEventData<'EvaluationDispatched'>): RunState =>
     withAttempt(state, data, { state: 'awaiting-callback', instance: null }),
-  /** Handed back unfinished: the same attempt waits again, and costs none. */
+  /** Handed back unfinished: another attempt at once, under a number of its own, so that a late word of this one fits. */
   EvaluationReturned: (state: RunState, data: RunEventData<'EvaluationReturned'>): RunState =>
-    withAttempt(state, data, {
-      state: 'queued',
-      instance: null,
-      startedAt: null,
-      deadlineAt: null,
-      notBefore: data.at,
-    }),
+    withNextAttempt(
+      withAttempt(state, data, { state: 'failed', instance: null, reason: data.reason }),
+      data.evaluationId,
+      data.at,
+    ),
   EvaluationReported: (state: RunState, data: RunEventData<'EvaluationReported'>): RunState =>
     withNextAttempt(
       withAttempt(state, data, {
