@@ -3,6 +3,7 @@
  *
  * `sync`: the answer is the result. `callback`: a 2xx says that the service took it; the result comes by POST to
  * the callback URL, and until it does the evaluation is open, with its deadline in the domain.
+ * Without a URL nobody is called: such an evaluator watches the run and posts by itself.
  * Guarantees: the webhook id is the same for the same attempt, so a repeated dispatch can be recognised; the
  * answer's body goes nowhere but into the result.
  * Fails toward inconclusive: redirects, HTML, errors, silence and oversize are failures with a fixed code.
@@ -18,10 +19,7 @@ import { parseResult, RESULT_LIMIT_BYTES } from './result-text.ts';
 
 export interface HttpDeps {
   outbound: Pick<Outbound, 'request'>;
-  /**
-   * The secrets behind `env:NAME`, or the configuration's default for evaluators where the policy names none.
-   * Empty where there is none.
-   */
+  /** The secrets behind `env:NAME`, several during a rotation; empty where it is not set. */
   secrets: (reference: string | undefined) => readonly WebhookSecret[];
   now: () => Date;
 }

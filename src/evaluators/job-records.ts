@@ -63,7 +63,7 @@ export interface Sweep {
 }
 
 export async function sweepOrphans(jobsDirectory: string): Promise<Sweep> {
-  const names = await readdir(jobsDirectory).catch(() => []);
+  const names = await readdir(jobsDirectory).catch((): string[] => []);
   const sweep: Sweep = { orphans: 0, survived: 0 };
   const markers = names.map((name) => /^([0-9a-f]{32})\.json(?:\.new)?$/.exec(name)?.[1]);
   for (const marker of new Set(markers.filter((found) => found !== undefined))) {

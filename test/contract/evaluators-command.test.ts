@@ -217,7 +217,11 @@ describe('the result', () => {
     ['NaN in output', 'echo \'{"score":NaN}\'', 'unreadable-result'],
     ['an empty file', ': > "$INTERLOCK_RESULT_FILE"; echo "{}"', 'unreadable-result'],
     ['bytes that are not UTF-8', 'printf \'{"a":"\\377"}\' > "$INTERLOCK_RESULT_FILE"', 'unreadable-result'],
-    ['a link to another file', 'ln -s /etc/hostname "$INTERLOCK_RESULT_FILE"', 'unreadable-result'],
+    [
+      'a link to another file',
+      'echo "{}" > other; ln -s other "$INTERLOCK_RESULT_FILE"',
+      'unreadable-result',
+    ],
     ['a pipe that nobody feeds', 'mkfifo "$INTERLOCK_RESULT_FILE"', 'unreadable-result'],
     ['a directory', 'mkdir "$INTERLOCK_RESULT_FILE"', 'unreadable-result'],
     ['a file beyond the cap', 'head -c 1048577 /dev/zero > "$INTERLOCK_RESULT_FILE"', 'output-too-large'],
@@ -284,7 +288,7 @@ describe('output is counted, not kept', () => {
 
 describe('a program that cannot be started', () => {
   test.each([
-    ['not there', 'no-such-program', 'ENOENT'],
+    ['not there', './no-such-program', 'ENOENT'],
     ['not executable', './plain.txt', 'EACCES'],
     ['a directory', './models', 'EACCES'],
   ])('%s', async (_, program, detail) => {

@@ -105,6 +105,20 @@ describe.skipIf(process.platform !== 'linux')('orphans of a killed Interlock (ne
     expect([await isAlive(program), await isAlive(escaped)]).toEqual([false, false]);
   });
 
+  test('leave nothing behind where the kill came in the middle of writing a record', async () => {
+    await mkdir(jobs(), { recursive: true });
+    const gone = { pid: 2 ** 30, startTime: '1' };
+    for (const [marker, names] of [
+      ['a'.repeat(32), ['.json', '.json.new']],
+      ['b'.repeat(32), ['.json.new']],
+    ] as const) {
+      const record = JSON.stringify({ marker, bootId: null, owner: gone, leader: null });
+      for (const name of names) await writeFile(path.join(jobs(), marker + name), record);
+    }
+    expect(await sweepOrphans(jobs())).toEqual({ orphans: 2, survived: 0 });
+    expect(await readdir(jobs())).toEqual([]);
+  });
+
   test('other files in the directory are not touched, and no directory is no work', async () => {
     expect(await sweepOrphans(path.join(jobs(), 'none'))).toEqual({ orphans: 0, survived: 0 });
     await mkdir(jobs(), { recursive: true });

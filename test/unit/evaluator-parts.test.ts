@@ -31,6 +31,8 @@ describe('an executor is refused by the policy check where', () => {
     ],
     ['a key is unknown', { ...command, shell: true }, ''],
     ['a secret is written out', { ...http, secret: 'whsec_AAAA' }, 'secret'],
+    ['a request would go out unsigned', { ...http, secret: undefined }, 'secret'],
+    ['there is nobody to ask for an answer', { ...http, url: undefined }, 'url'],
     ['a URL holds credentials', { ...http, url: 'https://me:secret@evals.example/' }, 'url'],
     ['a URL has a fragment', { ...http, url: 'https://evals.example/#x' }, 'url'],
     ['a host only looks like another', { ...http, url: 'https://\u0435vals.example/' }, 'url'],
