@@ -71,10 +71,12 @@ export function parseEnvelope(text: string): ParsedEnvelope {
   return parsed.ok ? readEnvelope(parsed.value) : parsed;
 }
 
-/** Strict JSON: duplicate members, other spellings of a number and white space all end in other bytes. */
+/** Strict JSON (`value` is what a lax reader would have seen): duplicate members, other spellings of a number and white space all end in other bytes. */
 export function parseCanonical(
   text: string,
-): { ok: true; value: Json } | { ok: false; code: 'unreadable' | 'not-canonical'; message: string } {
+):
+  | { ok: true; value: Json }
+  | { ok: false; code: 'unreadable' | 'not-canonical'; message: string; value?: Json } {
   let value: Json;
   try {
     value = parseJson(text);
@@ -85,12 +87,14 @@ export function parseCanonical(
   try {
     canonical = canonicalJson(value);
   } catch {
-    return { ok: false, code: 'not-canonical', message: 'holds a value that canonical JSON cannot carry' };
+    const message = 'holds a value that canonical JSON cannot carry';
+    return { ok: false, code: 'not-canonical', value, message };
   }
   if (canonical === text) return { ok: true, value };
   return {
     ok: false,
     code: 'not-canonical',
+    value,
     message: `is not in canonical form: it differs at character ${firstDifference(canonical, text) + 1}`,
   };
 }

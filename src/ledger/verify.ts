@@ -13,6 +13,7 @@
  * Fails towards "not ok": what cannot be read or checked is a problem, and so is a ledger without a signed head.
  * Memory grows with the number of streams, not of events.
  */
+import type { Json } from '../domain/canonical-json.ts';
 import {
   type Envelope,
   eventId,
@@ -128,6 +129,12 @@ interface Break {
   explanation: 'moved' | 'repeated' | 'removed' | null;
 }
 
+interface Unread {
+  code: 'unreadable' | 'not-canonical';
+  message: string;
+  value?: Json;
+}
+
 const BREAKS_MAX = 100;
 const RECENT_MAX = 4_096;
 
@@ -190,12 +197,14 @@ export class LedgerVerifier {
 
   async line(content: string | Uint8Array, line: number): Promise<void> {
     const text = typeof content === 'string' ? content : decode(content);
-    if (text === null) return this.#unreadEvent(content, line, 'unreadable', 'is not UTF-8');
+    if (text === null) {
+      return this.#unreadEvent(content, line, { code: 'unreadable', message: 'is not UTF-8' });
+    }
     const parsed = parseCanonical(text);
     if (!parsed.ok) {
       // What was a head is told as a head, so that the count of entries stays right.
       if (text.startsWith('{"signedHead"')) return this.report('head-unreadable', null, line, parsed.message);
-      return this.#unreadEvent(content, line, parsed.code, parsed.message);
+      return this.#unreadEvent(content, line, parsed);
     }
     const { value } = parsed;
     if (isJsonObject(value) && Object.hasOwn(value, 'signedHead')) {
@@ -204,7 +213,7 @@ export class LedgerVerifier {
       return this.report('head-unreadable', null, line, 'is not a signed head and nothing else');
     }
     const read = readEnvelope(value);
-    if (!read.ok) return this.#unreadEvent(content, line, read.code, read.message);
+    if (!read.ok) return this.#unreadEvent(content, line, read);
     this.#event(read.envelope, leafHash(content), line);
   }
 
@@ -213,21 +222,20 @@ export class LedgerVerifier {
     const parsed = parseCanonical(text);
     const read = parsed.ok ? readEnvelope(parsed.value) : parsed;
     if (!read.ok) {
-      this.#unreadEvent(text, null, read.code, read.message);
+      this.#unreadEvent(text, null, parsed.ok ? read : parsed);
       return null;
     }
     this.#event(read.envelope, leafHash(text), null);
     return read.envelope;
   }
 
-  #unreadEvent(
-    content: string | Uint8Array,
-    line: number | null,
-    code: 'unreadable' | 'not-canonical',
-    message: string,
-  ): void {
-    this.#add(leafHash(content));
-    this.report(code, this.events, line, message);
+  #unreadEvent(content: string | Uint8Array, line: number | null, { code, message, value }: Unread): void {
+    const seq = this.events + 1;
+    this.report(code, seq, line, message);
+    // What can be understood although it is not written as it must be still has its place in its stream.
+    const read = value === undefined ? null : readEnvelope(value);
+    if (read?.ok) this.#event(read.envelope, leafHash(content), line);
+    else this.#add(leafHash(content));
     // The next entry cannot name these bytes. It is not at fault.
     this.#previousUnread = true;
   }
@@ -369,7 +377,9 @@ export class LedgerVerifier {
     }
     if (this.#beyond !== null) this.#reportMissing(this.#beyond);
     for (const gap of this.#breaks) this.#reportBreak(gap);
-    if (this.#requireSignedHead && this.#headsVerified === 0 && !this.#trustedMatches) {
+    const signed = this.#headsVerified > 0 || this.#trustedMatches;
+    // A head that disagrees has been told already, and is worse.
+    if (this.#requireSignedHead && !signed && !this.#mismatchTold) {
       const why = this.#headsSeen === 0 ? 'there is none' : 'none of them could be verified';
       this.report('no-signed-head', null, null, `no signed head covers this ledger: ${why}`);
     }
