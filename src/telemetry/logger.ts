@@ -7,7 +7,7 @@
  * text shaped like one, are masked. Third: characters that could forge or reverse a line are escaped.
  * `error` means someone should get up.
  */
-import { type DestinationStream, type Logger, pino } from 'pino';
+import { type ChildLoggerOptions, type DestinationStream, type Logger, pino } from 'pino';
 import { InterlockError } from '../errors.ts';
 import { currentCorrelation } from './correlation.ts';
 
@@ -26,7 +26,7 @@ export function createLogger({ level, destination }: LoggerOptions): Logger {
     level,
     base: null,
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
-    formatters: { level: (label: string) => ({ level: label }), log: allowListed, bindings: allowListed },
+    formatters: { level: (label: string) => ({ level: label }), log: allowListed },
     serializers: { req: describeRequest, res: describeResponse, err: describeError, error: describeError },
     mixin: () => {
       const correlationId = currentCorrelation();
@@ -34,7 +34,15 @@ export function createLogger({ level, destination }: LoggerOptions): Logger {
     },
     hooks: { streamWrite: (line: string) => escapeLine(maskSecrets(line)) },
   };
-  return destination === undefined ? pino(options) : pino(options, destination);
+  const logger = destination === undefined ? pino(options) : pino(options, destination);
+  // pino formats the fields of a line but not those of a child; children inherit this through their prototype.
+  const { child } = logger;
+  Object.defineProperty(logger, 'child', {
+    value(this: Logger, fields: Record<string, unknown>, childOptions?: ChildLoggerOptions) {
+      return Reflect.apply(child, this, [allowListed(fields), childOptions]);
+    },
+  });
+  return logger;
 }
 
 const SERIALISED = new Set(['req', 'res', 'err', 'error']);
