@@ -242,7 +242,7 @@ describe('the result', () => {
 
   test('of a run that then hung, too', async () => {
     const outcome = await sh('echo \'{"score":0.9}\' > "$INTERLOCK_RESULT_FILE"; sleep 1000', {
-      executor: { timeout: '300ms' },
+      executor: { timeout: '1500ms' },
     });
     expectFailed(outcome, 'timed-out');
     expect(outcome).toMatchObject({ result: { score: 0.9 } });
@@ -317,7 +317,7 @@ describe('everything a program started is ended', () => {
       ['a child in a session of its own', 'setsid STAY'],
       ['a child in a session of its own without environment', 'env -i setsid STAY'],
     ])('%s, at the timeout', async (_, launch) => {
-      const outcome = await sh(await tree(launch, 'sleep 1000'), { executor: { timeout: '1500ms' } });
+      const outcome = await sh(await tree(launch, 'sleep 1000'), { executor: { timeout: '2500ms' } });
       expectFailed(outcome, 'timed-out');
       await expectGone();
     });
