@@ -59,6 +59,8 @@ export async function describeProcess(
   const proc = openProc(deps.procRoot);
   const why = untouchable(pid);
   if (why !== null) return { ok: false, reason: why };
+  // Better refused at registration than found out when the halt cannot be carried out.
+  if (probe(pid) === 'forbidden') return { ok: false, reason: `Interlock may not signal process ${pid}` };
   if (!proc.available()) {
     return probe(pid) === 'absent'
       ? { ok: false, reason: `there is no process ${pid}` }
