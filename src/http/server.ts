@@ -9,6 +9,7 @@
  * Not here: what the routes do, and business rules of any kind.
  */
 import { randomUUID } from 'node:crypto';
+import { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import Fastify, {
   type FastifyBaseLogger,
@@ -380,7 +381,10 @@ function isSubscribe(value: unknown): value is StreamSource['subscribe'] {
 
 /** What Node could not even parse as HTTP; there is no request, so the answer is written by hand. */
 function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
+  // In the middle of an answer there is no room for another; Node's own handler looks at the same field.
+  const answering: unknown = Reflect.get(socket, '_httpMessage');
+  const isMidAnswer = answering instanceof ServerResponse && answering.headersSent;
+  if (error.code === 'ECONNRESET' || !socket.writable || isMidAnswer) {
     socket.destroy();
     return;
   }

@@ -118,6 +118,8 @@ export async function sse(reply: FastifyReply, o: SseOptions): Promise<void> {
 
   reply.hijack();
   response.once('close', abort);
+  // The reader may have left before this point; then no close event is to come.
+  if (response.destroyed) abort();
   response.on('error', abort);
   // The idle time-out of ordinary requests must not end a quiet stream; heartbeats find a dead peer.
   response.socket?.setTimeout(0);

@@ -221,6 +221,13 @@ describe('the HTTP server', () => {
       null,
     ],
     [
+      'a signature list over the cap',
+      () => post({ ...json, ...signed(body), 'webhook-signature': Array(9).fill('v1,AAAA').join(' ') }),
+      401,
+      'unauthenticated',
+      null,
+    ],
+    [
       'an old signature',
       () => post({ ...json, ...signed(body, { at: new Date(Date.now() - 302_000) }) }),
       401,
@@ -799,6 +806,19 @@ describe('on a real socket', () => {
     expect(await slow).toMatch(/^HTTP\/1\.1 408 /);
   });
 
+  it('does not answer garbage in the middle of an answer with another one', async () => {
+    const socket = connect(port, '127.0.0.1');
+    let answer = '';
+    socket.setEncoding('latin1').on('data', (chunk) => {
+      answer += chunk;
+    });
+    socket.write(`GET /v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${tokens.board}\r\n\r\n`);
+    await expect.poll(() => answer).toContain('id: 5');
+    socket.write('\0\0 garbage\r\n\r\n');
+    await once(socket, 'close');
+    expect(answer.match(/HTTP\/1\.1 /g)).toHaveLength(1);
+  });
+
   const stream = (lastEventId: string | null, signal: AbortSignal) =>
     fetch(`http://127.0.0.1:${port}/v1/stream`, {
       headers: { ...bearer(tokens.auditor), ...(lastEventId !== null && { 'last-event-id': lastEventId }) },
@@ -843,6 +863,44 @@ describe('on a real socket', () => {
         return status;
       })
       .toBe(200);
+  });
+
+  it('asks no more of its source than a reader takes, and cuts off one that takes nothing', async () => {
+    const taken = { events: 0, isEnded: false };
+    const text = 'x'.repeat(65_536);
+    const flood = route({
+      method: 'GET',
+      path: '/flood',
+      summary: 'Endless',
+      auth: 'none',
+      responses: { 200: streamResponse('Endless') },
+      handler: async () => ({
+        status: 200,
+        body: {
+          async *subscribe({ signal }: { signal: AbortSignal }): AsyncGenerator<StreamEvent> {
+            try {
+              while (!signal.aborted) yield { id: String(++taken.events), data: text };
+            } finally {
+              taken.isEnded = true;
+            }
+          },
+        },
+      }),
+    });
+    const app = server({
+      routes: [flood],
+      limits: { streams: { ...HTTP_LIMITS.streams, stalledAfterMs: 100 } },
+    });
+    await app.listen({ host: '127.0.0.1', port: 0 });
+    const socket = connect(Number(new URL(app.listeningOrigin).port), '127.0.0.1');
+    socket.on('error', () => {});
+    socket.pause();
+    socket.write('GET /flood HTTP/1.1\r\nHost: x\r\n\r\n');
+    await expect.poll(() => taken.isEnded, { timeout: 10_000 }).toBe(true);
+    expect(taken.events).toBeGreaterThan(1);
+    expect(taken.events).toBeLessThan(2_000); // what fits the kernel's buffers, not an endless heap
+    socket.destroy();
+    await app.close();
   });
 
   it('ends streams when it closes, refuses new work meanwhile, and still takes a halt', async () => {
