@@ -22,7 +22,8 @@ describe.skipIf(process.platform !== 'linux')('orphans of a killed Interlock (ne
     fixture = await commandFixture();
   });
   afterEach(async () => {
-    interlock?.kill('SIGKILL');
+    if (interlock !== null && interlock.exitCode === null && interlock.signalCode === null)
+      await killed(interlock);
     interlock = null;
     await sweepOrphans(fixture.deps.jobsDirectory);
     await fixture.close();
