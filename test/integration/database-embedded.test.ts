@@ -1,6 +1,9 @@
+import { spawn } from 'node:child_process';
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { lockFile } from '../../src/database/embedded/file-lock.ts';
+import { startEmbedded } from '../../src/database/embedded/supervisor.ts';
 import { type DatabaseHandle, openDatabase } from '../../src/database/open-database.ts';
 import {
   type DataDirectories,
@@ -295,13 +298,30 @@ describe('the data directory of an embedded PostgreSQL', () => {
       '\n',
     );
     await handle.close();
-    const text = [String(process.pid), ...stale.slice(1)].join('\n');
+    // Not our own pid: PostgreSQL itself takes its parent's for a leftover.
+    const somebody = spawn('sleep', ['600'], { stdio: 'ignore' });
+    onTestFinished(() => {
+      somebody.kill('SIGKILL');
+    });
+    const text = [String(somebody.pid), ...stale.slice(1)].join('\n');
     await writeFile(join(dataDir, 'postgres', 'cluster', 'postmaster.pid'), text, { mode: 0o600 });
     const socketLock = join(dataDir, 'postgres', 'run', '.s.PGSQL.5432.lock');
     await writeFile(socketLock, text, { mode: 0o600 });
 
     expect(await answer(await open())).toEqual({ answer: 42 });
-    expect(await postmasterPid(dataDir)).not.toBe(process.pid);
+    expect(await postmasterPid(dataDir)).not.toBe(somebody.pid);
+    expect(somebody.exitCode).toBeNull();
+    expect(somebody.signalCode).toBeNull();
+  });
+
+  it('is not started on while a server that cannot be seen may be writing to it', async () => {
+    await (await open()).close();
+    // What a server in another container looks like: nothing but its lock.
+    const unseen = await lockFile(join(dataDir, 'postgres', 'cluster.lock'), 'exclusive', 0);
+    const start = startEmbedded({ dataDir, logger: silentLogger, startTimeoutMs: 300 });
+    await expect(start).rejects.toMatchObject({ code: 'database.in-use-elsewhere', retryable: true });
+    await unseen?.release();
+    expect(await answer(await open())).toEqual({ answer: 42 });
   });
 
   it('may have a path too long, or too strange, for a Unix socket', async () => {

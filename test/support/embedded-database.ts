@@ -6,6 +6,7 @@
  * restart PostgreSQL must open their own data directory with `openDatabase`.
  */
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,18 +27,22 @@ interface Cluster {
   readonly handle: DatabaseHandle;
   readonly dataDir: string;
   readonly template: string;
+}
+
+interface Shared {
+  readonly opening: Promise<Cluster>;
   users: number;
 }
 
 export const silentLogger = { info: () => {}, warn: () => {}, error: () => {} };
 
-let shared: Promise<Cluster> | null = null;
+let current: Shared | null = null;
 
 export async function startTestDatabase(): Promise<TestDatabase> {
-  shared ??= startCluster();
-  const opening = shared;
-  const cluster = await opening;
-  cluster.users += 1;
+  current ??= { opening: startCluster(), users: 0 };
+  const shared = current;
+  shared.users += 1;
+  const cluster = await shared.opening;
   const name = `test_${randomBytes(6).toString('hex')}`;
   await cluster.handle.pool.query(`CREATE DATABASE ${name} TEMPLATE ${cluster.template}`);
   const url = withDatabase(cluster.handle.url, name);
@@ -52,9 +57,9 @@ export async function startTestDatabase(): Promise<TestDatabase> {
   const close = async () => {
     await pool.end();
     await cluster.handle.pool.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
-    cluster.users -= 1;
-    if (cluster.users > 0) return;
-    if (shared === opening) shared = null;
+    shared.users -= 1;
+    if (shared.users > 0) return;
+    if (current === shared) current = null;
     await stopCluster(cluster);
   };
   return {
@@ -68,7 +73,6 @@ export async function startTestDatabase(): Promise<TestDatabase> {
   };
 }
 
-/** Drops what a caller's suite left, so that the cluster's own connections can be closed. */
 async function stopCluster(cluster: Cluster): Promise<void> {
   await cluster.handle.pool.query(`DROP DATABASE IF EXISTS ${cluster.template} WITH (FORCE)`);
   await cluster.handle.close();
@@ -88,7 +92,20 @@ async function startCluster(): Promise<Cluster> {
   const pool = new pg.Pool({ connectionString: withDatabase(handle.url, template), max: 1 });
   await migrate(pool);
   await pool.end();
-  return { handle, dataDir, template, users: 0 };
+  endWithProcess(dataDir);
+  return { handle, dataDir, template };
+}
+
+/** A suite that failed to close must not leave a server on the machine. */
+function endWithProcess(dataDir: string): void {
+  process.once('exit', () => {
+    try {
+      const text = readFileSync(join(dataDir, 'postgres', 'cluster', 'postmaster.pid'), 'utf8');
+      process.kill(Number.parseInt(text, 10), 'SIGQUIT');
+    } catch {
+      // Closed as it should be.
+    }
+  });
 }
 
 function withDatabase(url: string, name: string): string {

@@ -9,11 +9,11 @@
  * except a stale postmaster.pid.
  */
 import { once } from 'node:events';
-import { access, readFile, rm } from 'node:fs/promises';
+import { access, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { locateBinaries } from './binaries.ts';
-import { fault, hasCode } from './faults.ts';
+import { fault } from './faults.ts';
 import { type FileLock, lockFile } from './file-lock.ts';
 import { initialise, openLog } from './initdb.ts';
 import { chooseLauncher, type Launcher } from './launcher.ts';
@@ -24,6 +24,7 @@ import {
   socketFile,
   socketPort,
 } from './layout.ts';
+import { readPidFile } from './pid-file.ts';
 import { findPostgres, listPostgres, type PostgresProcess, signalProcess, startOf } from './processes.ts';
 import { type Deadlines, ready } from './readiness.ts';
 
@@ -36,8 +37,11 @@ export interface Server {
 }
 
 const pollMs = 25;
+/** A server may be killed while it starts as well as later; one that stops by itself stops every time. */
+const startAttempts = 3;
 /** How long orphaned backends may take to notice that their postmaster died, before they are killed. */
 const orphanGraceMs = 1_000;
+const takeoverPollMs = 100;
 const takeoverTimeoutMs = 15_000;
 const fastStopMs = 20_000;
 const immediateStopMs = 5_000;
@@ -68,8 +72,16 @@ const settings: readonly string[] = [
 
 /** The server of this directory, ready for connections: the one that runs, or a new one. */
 export async function ensureServer(layout: Layout, deadlines: Deadlines): Promise<Server> {
-  const found = await adopt(layout, deadlines);
-  if (found !== null) return found;
+  for (let attempt = 1; ; attempt += 1) {
+    const server = (await adopt(layout, deadlines)) ?? (await startAnew(layout, deadlines));
+    if (server !== null) return server;
+    if (attempt === startAttempts) {
+      throw fault('start-failed', `the embedded PostgreSQL stops while starting, ${layout.log} says why`);
+    }
+  }
+}
+
+async function startAnew(layout: Layout, deadlines: Deadlines): Promise<Server | null> {
   const lock = await takeOver(layout, deadlines);
   if (!('fd' in lock)) return lock;
   try {
@@ -126,17 +138,10 @@ interface Postmaster {
 
 /** What postmaster.pid says, believed only if that process really is the server of this directory. */
 async function runningPostmaster(layout: Layout): Promise<Postmaster | null> {
-  const text = await readFile(join(layout.cluster, 'postmaster.pid'), 'utf8').catch((error: unknown) => {
-    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return '';
-    throw fault('data-directory-unusable', `the data directory ${layout.cluster} cannot be read`, error);
-  });
-  const lines = text.split('\n');
-  const pid = Number.parseInt(lines[0] ?? '', 10);
-  const socketDirectory = lines[4] ?? '';
-  // A postmaster writes the rest of the file a moment after its pid.
-  if (!Number.isSafeInteger(pid) || pid <= 0 || socketDirectory === '') return null;
-  const found = await findPostgres(pid, layout.cluster, layout.clusterName);
-  return found === null ? null : { process: found, socketDirectory };
+  const says = await readPidFile(layout);
+  if (says === null) return null;
+  const found = await findPostgres(says.pid, layout.cluster, layout.clusterName);
+  return found === null ? null : { process: found, socketDirectory: says.socketDirectory };
 }
 
 /**
@@ -147,7 +152,7 @@ async function takeOver(layout: Layout, deadlines: Deadlines): Promise<FileLock 
   const startedMs = performance.now();
   for (;;) {
     deadlines.signal.throwIfAborted();
-    const lock = await lockFile(layout.clusterLock, 'exclusive', 0);
+    const lock = await lockFile(layout.clusterLock, 'exclusive', takeoverPollMs);
     const left = await listPostgres(layout.cluster, layout.clusterName);
     if (lock !== null && left.length === 0) return lock;
     await lock?.release();
@@ -159,24 +164,26 @@ async function takeOver(layout: Layout, deadlines: Deadlines): Promise<FileLock 
       // Their postmaster is dead, so their shared memory is of no use to anyone; what they committed is in the WAL.
       for (const orphan of left) await signalProcess(orphan, 'SIGKILL');
     }
-    if (waitedMs > takeoverTimeoutMs) {
+    if (waitedMs > Math.min(takeoverTimeoutMs, deadlines.startTimeoutMs)) {
       throw fault(
         'in-use-elsewhere',
         `the data directory ${layout.cluster} is in use by a PostgreSQL that this process cannot see or reach, ` +
           'perhaps in another container',
       );
     }
-    await delay(pollMs);
+    // A lock that is free while processes are left would make this a busy loop.
+    if (lock !== null) await delay(pollMs);
   }
 }
 
+/** Null when the new server is gone before it was ready. */
 async function start(
   layout: Layout,
   launcher: Launcher,
   lock: FileLock,
   origin: Server['origin'],
   deadlines: Deadlines,
-): Promise<Server> {
+): Promise<Server | null> {
   const socketDirectory = await prepareSocketDirectory(layout, launcher.account);
   // Nothing of an earlier server lives, so its socket and the pid beside it (reused, perhaps) mean nothing.
   await rm(join(socketDirectory, socketFile), { force: true });
@@ -201,7 +208,7 @@ async function start(
     const outcome = startedAt === null ? 'gone' : await ready(layout, server, deadlines);
     if (outcome === 'ready') return server;
     if (outcome === 'timeout') throw startTimeout(layout);
-    throw fault('start-failed', `the embedded PostgreSQL stopped while starting, ${layout.log} says why`);
+    return null;
   } finally {
     await log.close();
   }

@@ -98,7 +98,13 @@ function inNamespace(account: Account, names: AccountNames): Way[] {
 function under(account: Account): Way[] {
   const { uid, gid } = account;
   const identity = [`--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'];
-  const capability = ['--inh-caps=-all,+dac_override', '--ambient-caps=-all,+dac_override'];
+  const capability = [
+    '--no-new-privs',
+    '--inh-caps=-all,+dac_override',
+    '--ambient-caps=-all,+dac_override',
+    // Without it access(2), by which initdb examines its own program, does not count capabilities.
+    '--securebits=+no_setuid_fixup',
+  ];
   return [
     { kind: 'unprivileged-user', account, command: (file, args) => [file, args, { uid, gid }] },
     {

@@ -1,10 +1,9 @@
 /** When a server may be talked to, and how. */
-import { access, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { hasCode } from './faults.ts';
-import { type Layout, socketFile, socketPort } from './layout.ts';
+import { type Layout, socketPort } from './layout.ts';
+import { readPidFile } from './pid-file.ts';
 import { startOf } from './processes.ts';
 
 export interface Listening {
@@ -27,6 +26,7 @@ export function connectionUrl(socketDirectory: string): string {
   return `postgresql://interlock@localhost:${socketPort}/postgres?${query}`;
 }
 
+/** `unreachable`: it runs, but its socket was cleaned away, and PostgreSQL never makes a new one. */
 export type Readiness = 'ready' | 'gone' | 'unreachable' | 'timeout';
 
 export async function ready(
@@ -37,16 +37,19 @@ export async function ready(
   const deadlineMs = performance.now() + startTimeoutMs;
   for (;;) {
     signal.throwIfAborted();
-    const answer = await knock(server.socketDirectory);
     if ((await startOf(server.pid)) !== server.startedAt) return 'gone';
-    if (answer === 'ready') return 'ready';
-    if (answer === 'no-socket' && (await hasLostItsSocket(layout, server))) return 'unreachable';
+    const says = await readPidFile(layout);
+    // Not asked before it says so: every refused connection is a line in its log.
+    if (says?.pid === server.pid && says.status === 'ready') {
+      const answer = await knock(server.socketDirectory);
+      if (answer !== 'not-yet') return answer;
+    }
     if (performance.now() > deadlineMs) return 'timeout';
     await delay(pollMs);
   }
 }
 
-async function knock(socketDirectory: string): Promise<'ready' | 'not-yet' | 'no-socket'> {
+async function knock(socketDirectory: string): Promise<'ready' | 'not-yet' | 'unreachable'> {
   const client = new pg.Client({
     connectionString: connectionUrl(socketDirectory),
     connectionTimeoutMillis: 5_000,
@@ -61,18 +64,8 @@ async function knock(socketDirectory: string): Promise<'ready' | 'not-yet' | 'no
   } catch (error) {
     // "Too many clients" is the answer of a server that is up.
     if (hasCode(error, '53300')) return 'ready';
-    return hasCode(error, 'ENOENT') ? 'no-socket' : 'not-yet';
+    return hasCode(error, 'ENOENT') ? 'unreachable' : 'not-yet';
   } finally {
     await client.end().catch(() => {});
   }
-}
-
-/** The socket's directory was cleaned away under a server that had announced itself: it never makes a new one. */
-async function hasLostItsSocket(layout: Layout, server: Listening): Promise<boolean> {
-  const pidFile = await readFile(join(layout.cluster, 'postmaster.pid'), 'utf8').catch(() => '');
-  if (pidFile.split('\n')[7]?.trim() !== 'ready') return false;
-  return access(join(server.socketDirectory, socketFile)).then(
-    () => false,
-    () => true,
-  );
 }

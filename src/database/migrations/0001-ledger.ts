@@ -89,6 +89,7 @@ CREATE TABLE signed_head (
 CREATE TABLE run_progress (
   run_id text COLLATE "C" PRIMARY KEY,
   compute_high text,
+  compute_last text,
   step bigint,
   heartbeat_at timestamptz,
   progress_at timestamptz,
