@@ -1,0 +1,298 @@
+/**
+ * Projections: what lists and lookups show, one row per thing, derived from events alone.
+ *
+ * Nothing here decides anything; every row can be thrown away and rebuilt by replay. Open scorecards are
+ * computed on reading, closed ones are kept as the verdict's event recorded them.
+ */
+import type { Json } from '../canonical-json.ts';
+import { LEVEL_TITLES, levelName } from '../levels.ts';
+import { currentAttempt, statusOf } from './evaluation.ts';
+import type { RunEvent } from './events.ts';
+import { permitTerms } from './permit.ts';
+import type { CheckpointState, Halt, Proposal, RunState } from './state.ts';
+
+export interface View {
+  readonly kind: 'run' | 'checkpoint' | 'scorecard' | 'evaluation' | 'archived-result' | 'halt' | 'proposal';
+  readonly id: string;
+  readonly runId: string;
+  readonly ordinal: number;
+  readonly doc: Json;
+}
+
+/** Views are keyed across runs; a run's own ids are made unique by it. */
+export const checkpointKey = (runId: string, checkpointId: string): string => `${runId}/${checkpointId}`;
+export const archivedKey = (evaluationId: string, attempt: number): string => `${evaluationId}/${attempt}`;
+
+/** Documents are stored as text and read by schema: what JSON cannot say is left out here. */
+const json = (value: object): Json => JSON.parse(JSON.stringify(value));
+
+export function project(before: RunState | null, event: RunEvent, after: RunState): View[] {
+  return [runView(after), ...ownViews(before, event, after)];
+}
+
+export type RunStatus = 'training' | 'on-hold' | 'halted' | 'finished';
+
+export function statusOfRun(state: RunState): RunStatus {
+  if (state.halt !== null) return 'halted';
+  if (state.finishedAt !== null) return 'finished';
+  return state.holds.length > 0 ? 'on-hold' : 'training';
+}
+
+function runView(state: RunState): View {
+  const { runId } = state;
+  const newest = state.history.at(-1);
+  const estimates = (newest?.levels ?? [])
+    .filter(({ stage }) => stage === 'pre-mitigation')
+    .map(({ estimate }) => estimate);
+  const level = estimates.length === 0 ? null : Math.max(...estimates);
+  const terms = permitTerms(state);
+  return {
+    kind: 'run',
+    id: runId,
+    runId,
+    ordinal: Date.parse(state.registeredAt),
+    doc: json({
+      runId,
+      title: state.title,
+      status: statusOfRun(state),
+      policy: { name: state.policyName, digest: state.policy },
+      level: level === null ? null : { estimate: level, name: LEVEL_TITLES[levelName(level)] },
+      effectiveCompute: state.computeHigh,
+      ceiling: terms.granted ? terms.ceiling : null,
+      lastCleared: state.lastCleared,
+      halt:
+        state.halt === null
+          ? null
+          : {
+              haltId: state.halt.haltId,
+              action: state.halt.action,
+              orderedAt: state.halt.orderedAt,
+              stopped: state.halt.confirmedAt !== null,
+            },
+      holds: state.holds.map(({ holdId, key, deadlineAt }) => ({ holdId, key, deadlineAt })),
+      registeredAt: state.registeredAt,
+      finishedAt: state.finishedAt,
+    }),
+  };
+}
+
+function ownViews(before: RunState | null, event: RunEvent, after: RunState): View[] {
+  switch (event.kind) {
+    case 'CheckpointReported':
+      return [
+        recordedCheckpoint(event.data, after),
+        ...event.data.evaluations.map((each) => ({
+          kind: 'evaluation' as const,
+          id: each.evaluationId,
+          runId: after.runId,
+          ordinal: Date.parse(event.data.at),
+          doc: json({ ...each, runId: after.runId, checkpointId: event.data.checkpointId }),
+        })),
+      ];
+    case 'EvaluationStarted':
+    case 'EvaluationDispatched':
+    case 'EvaluationReturned':
+    case 'EvaluationReported':
+    case 'EvaluationAttemptFailed':
+    case 'EvaluationRequeued':
+      return checkpointsWith(after, [event.data.evaluationId]);
+    case 'EvaluationsCancelled':
+      return checkpointsWith(after, event.data.evaluationIds);
+    case 'ArchivedResultReported':
+      return [
+        {
+          kind: 'archived-result',
+          id: archivedKey(event.data.evaluationId, event.data.attempt),
+          runId: after.runId,
+          ordinal: Date.parse(event.data.at),
+          doc: json({ resultDigest: event.data.resultDigest, estimate: event.data.estimate }),
+        },
+      ];
+    case 'CheckpointAssessed': {
+      const { checkpointId, scorecard, at, ...assessed } = event.data;
+      const checkpoint = before?.checkpoints.find((each) => each.checkpointId === checkpointId);
+      if (checkpoint === undefined) return [];
+      const closed = {
+        revision: assessed.revision,
+        verdict: assessed.verdict,
+        scorecardDigest: assessed.scorecardDigest,
+        findings: assessed.findings,
+        at,
+      };
+      return [
+        checkpointView({ ...checkpoint, closed }, after.runId),
+        {
+          kind: 'scorecard',
+          id: checkpointKey(after.runId, checkpointId),
+          runId: after.runId,
+          ordinal: Date.parse(checkpoint.reportedAt),
+          doc: json({
+            runId: after.runId,
+            checkpointId,
+            effectiveCompute: scorecard.effectiveCompute,
+            state: 'closed',
+            revision: assessed.revision,
+            verdict: assessed.verdict,
+            findings: assessed.findings,
+            categories: scorecard.categories,
+            overall: scorecard.overall,
+            forecasts: checkpoint.forecasts,
+            digest: assessed.scorecardDigest,
+            reportedAt: checkpoint.reportedAt,
+            assessedAt: at,
+          }),
+        },
+      ];
+    }
+    case 'HaltOrdered':
+    case 'HaltCauseAdded':
+    case 'HaltStepTaken':
+    case 'HaltAcknowledged':
+    case 'TargetStopObserved':
+    case 'HaltConfirmed':
+    case 'HaltEscalated':
+    case 'HaltReopened':
+      return after.halt === null ? [] : [haltView(after.halt, after, null)];
+    case 'ProposalOpened':
+    case 'ProposalVoided':
+    case 'SignOffRecorded':
+      return proposalViews(after, event.data.proposalId);
+    case 'RunResumed':
+      return [
+        ...(before === null || before.halt === null ? [] : [haltView(before.halt, after, event.data.at)]),
+        ...proposalViews(after, event.data.proposalId),
+      ];
+    case 'RunRegistered':
+    case 'ProgressNoted':
+    case 'ForecastSealed':
+    case 'HoldPlaced':
+    case 'HoldLifted':
+    case 'RunFinished':
+    case 'AlertRaised':
+    case 'AlertAttempted':
+      return [];
+    default:
+      return event satisfies never;
+  }
+}
+
+function recordedCheckpoint(
+  data: Extract<RunEvent, { kind: 'CheckpointReported' }>['data'],
+  after: RunState,
+): View {
+  const open = after.checkpoints.find(({ checkpointId }) => checkpointId === data.checkpointId);
+  if (open !== undefined) return checkpointView(open, after.runId);
+  return {
+    kind: 'checkpoint',
+    id: checkpointKey(after.runId, data.checkpointId),
+    runId: after.runId,
+    ordinal: Date.parse(data.at),
+    doc: json({
+      runId: after.runId,
+      checkpointId: data.checkpointId,
+      effectiveCompute: data.effectiveCompute,
+      disposition: 'recorded',
+      due: false,
+      modelUri: data.modelUri,
+      reportedAt: data.at,
+      deadlineAt: null,
+      verdict: null,
+      evaluations: [],
+      contentDigest: data.contentDigest,
+    }),
+  };
+}
+
+export function checkpointView(checkpoint: CheckpointState, runId: string): View {
+  return {
+    kind: 'checkpoint',
+    id: checkpointKey(runId, checkpoint.checkpointId),
+    runId,
+    ordinal: Date.parse(checkpoint.reportedAt),
+    doc: json({
+      runId,
+      checkpointId: checkpoint.checkpointId,
+      effectiveCompute: checkpoint.effectiveCompute,
+      disposition: 'evaluate',
+      due: checkpoint.due,
+      modelUri: checkpoint.modelUri,
+      reportedAt: checkpoint.reportedAt,
+      deadlineAt: checkpoint.deadlineAt,
+      verdict: checkpoint.closed?.verdict ?? null,
+      evaluations: checkpoint.evaluations.map((evaluation) => ({
+        evaluationId: evaluation.evaluationId,
+        name: evaluationName(evaluation),
+        status: statusOf(evaluation),
+        attempt: currentAttempt(evaluation).attempt,
+      })),
+      contentDigest: checkpoint.contentDigest,
+    }),
+  };
+}
+
+/** `ctf` or, where there are several variants, `ctf/tools`. */
+export function evaluationName({ evaluation, variant }: { evaluation: string; variant: string }): string {
+  return variant === 'default' ? evaluation : `${evaluation}/${variant}`;
+}
+
+function checkpointsWith(state: RunState, evaluationIds: readonly string[]): View[] {
+  return state.checkpoints
+    .filter(({ evaluations }) => evaluations.some((each) => evaluationIds.includes(each.evaluationId)))
+    .map((checkpoint) => checkpointView(checkpoint, state.runId));
+}
+
+export function haltView(halt: Halt, state: RunState, clearedAt: string | null): View {
+  return {
+    kind: 'halt',
+    id: halt.haltId,
+    runId: state.runId,
+    ordinal: Date.parse(halt.orderedAt),
+    doc: json(haltDoc(halt, state, clearedAt)),
+  };
+}
+
+/** What people read of a halt: why, what was sent where, and whether the run has really stopped. */
+export function haltDoc(halt: Halt, { runId, targets }: RunState, clearedAt: string | null): object {
+  return {
+    haltId: halt.haltId,
+    runId,
+    action: halt.action,
+    epoch: halt.epoch,
+    orderedAt: halt.orderedAt,
+    causes: halt.causes,
+    state: clearedAt !== null ? 'cleared' : halt.confirmedAt !== null ? 'stopped' : 'open',
+    acknowledged: { receivedAt: halt.receivedAt, stoppedAt: halt.stoppedAckAt },
+    confirmedAt: halt.confirmedAt,
+    clearedAt,
+    round: halt.round,
+    escalations: halt.escalations,
+    deliveries: halt.targets.map((target) => ({
+      targetId: target.targetId,
+      kind: targets.find(({ targetId }) => targetId === target.targetId)?.kind ?? 'unknown',
+      stoppedAt: target.stoppedAt,
+      stopDetail: target.stopDetail,
+      steps: target.steps.map(({ step, attempts, acceptedAt, nextAt, lastDetail }) => ({
+        step,
+        attempts,
+        acceptedAt,
+        nextAt,
+        detail: lastDetail,
+      })),
+    })),
+  };
+}
+
+function proposalViews(state: RunState, proposalId: string): View[] {
+  const proposal = state.proposals.find((each) => each.proposalId === proposalId);
+  return proposal === undefined ? [] : [proposalView(proposal, state.runId)];
+}
+
+function proposalView(proposal: Proposal, runId: string): View {
+  return {
+    kind: 'proposal',
+    id: proposal.proposalId,
+    runId,
+    ordinal: Date.parse(proposal.openedAt),
+    doc: json({ ...proposal, runId }),
+  };
+}

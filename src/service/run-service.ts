@@ -1,0 +1,226 @@
+/**
+ * Every command on a run, in four visible steps: gather, decide, record, act.
+ *
+ * Guarantee: when `execute` answers `recorded`, the events are committed. After that nothing may fail the
+ * caller: acting (queue, first halt steps, cancelling jobs) is done by listeners whose faults are logged, and
+ * the reconciler makes good. A version conflict means that somebody else moved the run: gather and decide again.
+ */
+import type { Json, JsonObject } from '../domain/canonical-json.ts';
+import type { Policy } from '../domain/policy/schema.ts';
+import { type Context, isRejection, type Rejection } from '../domain/run/context.ts';
+import { type Command, decide } from '../domain/run/decide.ts';
+import { parseRunEvent, type RunEvent } from '../domain/run/events.ts';
+import { evolve } from '../domain/run/evolve.ts';
+import { nextDueMs, outstanding, type WorkItem } from '../domain/run/outstanding.ts';
+import { type RunState, RunStateSchema } from '../domain/run/state.ts';
+import { project, type View } from '../domain/run/views.ts';
+import { InterlockError } from '../errors.ts';
+import type { Append, Ledger, RecordedEvent } from '../ledger/ledger.ts';
+import type { ProgressStore } from '../ledger/progress.ts';
+import { sha256 } from './digest.ts';
+import type { PolicyBook } from './policies.ts';
+
+export const runStream = (runId: string): string => `run-${runId}`;
+
+export interface LoadedRun {
+  readonly version: number;
+  readonly state: RunState;
+  readonly policy: Policy;
+}
+
+/** A signed message's identity: unique for ever per source, bound to its body. */
+export interface Receipt {
+  readonly source: string;
+  readonly webhookId: string;
+  readonly bodyDigest: string;
+}
+
+export interface Commit {
+  readonly runId: string;
+  readonly before: RunState | null;
+  readonly after: RunState;
+  readonly policy: Policy;
+  readonly events: readonly RecordedEvent[];
+  /** Everything outstanding now. */
+  readonly items: readonly WorkItem[];
+}
+
+export type Executed =
+  | {
+      readonly outcome: 'recorded';
+      readonly state: RunState;
+      readonly policy: Policy;
+      readonly events: readonly RunEvent[];
+    }
+  /** The command was a repetition: nothing new is recorded. */
+  | { readonly outcome: 'unchanged'; readonly state: RunState; readonly policy: Policy }
+  | { readonly outcome: 'rejected'; readonly rejection: Rejection['rejected'] }
+  /** The same signed message came before: its answer then, or null where it was another body. */
+  | { readonly outcome: 'replayed'; readonly response: Json }
+  | { readonly outcome: 'reused-id' };
+
+export interface ExecuteOptions {
+  readonly actor: string;
+  readonly receipt?: Receipt | undefined;
+  /** What the sender is answered, kept with the receipt so that a repetition gets the same. */
+  readonly response?: (state: RunState, policy: Policy, events: readonly RunEvent[]) => Json;
+  /** Needed for a run that does not exist yet. */
+  readonly policy?: Policy;
+}
+
+export type BuildCommand = (loaded: LoadedRun | null) => Command | Promise<Command>;
+
+export interface RunService {
+  load(runId: string): Promise<LoadedRun | null>;
+  execute(runId: string, command: Command | BuildCommand, options: ExecuteOptions): Promise<Executed>;
+  /** Called after each commit of this process, in the order of commits; must not throw. */
+  onCommit(listener: (commit: Commit) => void): void;
+}
+
+export interface RunServiceDeps {
+  readonly ledger: Ledger;
+  readonly progress: ProgressStore;
+  readonly policies: PolicyBook;
+  readonly clock: () => Date;
+  readonly logger: { error(fields: object, message: string): void };
+}
+
+/** Each conflict means that another command on this run was recorded: progress, if not ours. */
+const CONFLICTS_MAX = 50;
+
+export function createRunService(deps: RunServiceDeps): RunService {
+  const { ledger, progress, policies, clock, logger } = deps;
+  const listeners: ((commit: Commit) => void)[] = [];
+
+  async function load(runId: string): Promise<LoadedRun | null> {
+    const stream = await ledger.load(runStream(runId));
+    if (stream === null) return null;
+    const state = RunStateSchema.parse(stream.state);
+    return { version: stream.version, state, policy: await policies.byDigest(state.policy) };
+  }
+
+  async function gather(
+    runId: string,
+    options: ExecuteOptions,
+  ): Promise<{ loaded: LoadedRun | null; context: Context | null }> {
+    const loaded = await load(runId);
+    const policy = loaded?.policy ?? options.policy;
+    if (policy === undefined) return { loaded, context: null };
+    const { computeHigh, progressAt, heartbeatAt } = await progress.read(runId);
+    const at = progressAt ?? heartbeatAt;
+    const seen = computeHigh === null || at === null ? null : { effectiveCompute: computeHigh, at };
+    return { loaded, context: { now: clock(), policy, digest: sha256, progress: seen } };
+  }
+
+  async function replayedReceipt(receipt: Receipt): Promise<Executed | null> {
+    const known = await ledger.receipt(receipt.source, receipt.webhookId);
+    if (known === null) return null;
+    return known.bodyDigest === receipt.bodyDigest
+      ? { outcome: 'replayed', response: known.response }
+      : { outcome: 'reused-id' };
+  }
+
+  async function attempt(
+    runId: string,
+    command: Command | BuildCommand,
+    options: ExecuteOptions,
+  ): Promise<Executed | 'conflict'> {
+    const { loaded, context } = await gather(runId, options);
+    if (context === null) return rejected('not-found', `there is no run ${runId}`);
+    const { policy } = context;
+    const before = loaded?.state ?? null;
+    const decision = decide(before, typeof command === 'function' ? await command(loaded) : command, context);
+    if (isRejection(decision)) return { outcome: 'rejected', rejection: decision.rejected };
+    const { after, views } = folded(before, decision);
+    if (after === null) return rejected('not-found', `there is no run ${runId}`);
+    const { receipt } = options;
+    if (decision.length === 0 && receipt === undefined) return { outcome: 'unchanged', state: after, policy };
+    const items = outstanding(after, policy);
+    const due = nextDueMs(items);
+    const append: Append = {
+      stream: runStream(runId),
+      expectedVersion: loaded?.version ?? 0,
+      events: decision.map((event) => ({ kind: event.kind, data: plain(event.data) })),
+      actor: options.actor,
+      snapshot:
+        decision.length === 0 ? null : { state: plain(after), dueAt: due === null ? null : new Date(due) },
+      views: views.map((view) => ({ ...view })),
+      ...(receipt === undefined
+        ? {}
+        : { receipt: { ...receipt, response: options.response?.(after, policy, decision) ?? null } }),
+    };
+    const result = await ledger.append(append);
+    switch (result.outcome) {
+      case 'version-conflict':
+        return 'conflict';
+      case 'receipt-conflict':
+        return receipt?.bodyDigest === result.receipt.bodyDigest
+          ? { outcome: 'replayed', response: result.receipt.response }
+          : { outcome: 'reused-id' };
+      case 'appended':
+        if (decision.length === 0) return { outcome: 'unchanged', state: after, policy };
+        announce({ runId, before, after, policy, events: result.events, items });
+        return { outcome: 'recorded', state: after, policy, events: decision };
+      default:
+        return result satisfies never;
+    }
+  }
+
+  function announce(commit: Commit): void {
+    for (const listener of listeners) {
+      try {
+        listener(commit);
+      } catch (error) {
+        logger.error(
+          { err: error, runId: commit.runId },
+          'acting after a commit failed; the reconciler makes good',
+        );
+      }
+    }
+  }
+
+  return {
+    load,
+    onCommit: (listener) => void listeners.push(listener),
+    async execute(runId, command, options) {
+      if (options.receipt !== undefined) {
+        const known = await replayedReceipt(options.receipt);
+        if (known !== null) return known;
+      }
+      for (let i = 0; i < CONFLICTS_MAX; i += 1) {
+        const executed = await attempt(runId, command, options);
+        if (executed !== 'conflict') return executed;
+      }
+      throw new InterlockError(`run ${runId} is being changed by too many at once`, {
+        code: 'run.contended',
+        retryable: true,
+      });
+    },
+  };
+}
+
+function rejected(code: Rejection['rejected']['code'], message: string): Executed {
+  return { outcome: 'rejected', rejection: { code, message } };
+}
+
+/** Folds one event at a time, so that each row shows the state after its own event; the last one per row stands. */
+function folded(
+  before: RunState | null,
+  events: readonly RunEvent[],
+): { after: RunState | null; views: View[] } {
+  const views = new Map<string, View>();
+  let state = before;
+  for (const event of events) {
+    // As the ledger will hold it: what replay folds and what is folded here must be the same value.
+    const recorded = parseRunEvent(event.kind, plain(event.data));
+    const next = evolve(state, recorded);
+    for (const view of project(state, recorded, next)) views.set(`${view.kind} ${view.id}`, view);
+    state = next;
+  }
+  return { after: state, views: [...views.values()] };
+}
+
+/** Plain JSON: what has no JSON form (undefined members) is left out before it is hashed. */
+function plain(value: object): JsonObject {
+  return JSON.parse(JSON.stringify(value));
+}
