@@ -20,6 +20,8 @@ export interface HttpLimits {
   requestsPerSocketMax: number;
   connectionsMax: number;
   headerBytesMax: number;
+  /** What is still being answered this long after closing began is cut off. */
+  closeGraceMs: number;
   paramLengthMax: number;
   load: LoadLimits;
   streams: StreamLimits;
@@ -36,6 +38,7 @@ export const HTTP_LIMITS: HttpLimits = {
   requestsPerSocketMax: 1_000,
   connectionsMax: 2_000,
   headerBytesMax: 8 * 1024,
+  closeGraceMs: 12_000,
   paramLengthMax: 128,
   load: LOAD_LIMITS,
   streams: STREAM_LIMITS,

@@ -29,6 +29,7 @@ import { exactMediaType, JSON_MEDIA_TYPE } from './content-type.ts';
 import { documentationRoutes } from './documentation.ts';
 import { HTTP_LIMITS, type HttpLimits } from './limits.ts';
 import { createLoadGauge, type LoadGauge } from './load.ts';
+import { createNodeServer, type NodeServer } from './node-server.ts';
 import type { OpenApiInfo } from './openapi.ts';
 import { PROBLEM_MEDIA_TYPE, toProblem, toRefusal } from './problem.ts';
 import { forbidden, malformed, notFound, Refusal, unavailable, unsupportedMediaType } from './refusal.ts';
@@ -91,6 +92,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   const routes = [...options.routes, ...documentationRoutes(options.routes, options.info)];
   const allowed = routesByPath(routes);
   let isClosing = false;
+  let node: NodeServer | null = null;
   options.metrics?.collect('interlock_http_in_flight', load.inFlight);
   options.metrics?.collect('interlock_http_streams', () => streams.size);
   options.metrics?.collect('interlock_event_loop_delay_seconds', () => load.loopDelayMs() / 1000);
@@ -99,25 +101,16 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     loggerInstance: options.logger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'correlationId' }),
     bodyLimit: limits.bodyLimitBytes,
-    requestTimeout: limits.requestTimeoutMs,
-    connectionTimeout: limits.connectionTimeoutMs,
     handlerTimeout: limits.handlerTimeoutMs,
-    keepAliveTimeout: limits.keepAliveTimeoutMs,
-    maxRequestsPerSocket: limits.requestsPerSocketMax,
     forceCloseConnections: 'idle',
     // Refused below instead, as a problem document, and not for halts.
     return503OnClosing: false,
     exposeHeadRoutes: false,
     trustProxy: false,
     genReqId: (request) => correlationIdOf(request.headers['x-correlation-id']),
-    http: {
-      headersTimeout: limits.headersTimeoutMs,
-      requestTimeout: limits.requestTimeoutMs,
-      connectionsCheckingInterval: limits.connectionsCheckIntervalMs,
-      maxHeaderSize: limits.headerBytesMax,
-      insecureHTTPParser: false,
-      // Checked below: Node's own refusal is an empty one.
-      requireHostHeader: false,
+    serverFactory: (handler) => {
+      node = createNodeServer(handler, limits);
+      return node.server;
     },
     routerOptions: { maxParamLength: limits.paramLengthMax },
     frameworkErrors: (error, request, reply) => {
@@ -126,7 +119,6 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     },
     clientErrorHandler: answerBrokenRequest,
   });
-  app.server.maxConnections = limits.connectionsMax;
   app.decorateRequest('rawBody', null);
   app.decorateRequest('authenticated', null);
   app.decorateRequest('leave', null);
@@ -168,6 +160,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   });
   app.addHook('preClose', async () => {
     isClosing = true;
+    node?.beginClosing();
     streams.close();
   });
   app.addHook('onClose', async () => load.close());

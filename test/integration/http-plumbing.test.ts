@@ -903,6 +903,24 @@ describe('on a real socket', () => {
     await app.close();
   });
 
+  it.each([
+    ['nothing', '', 'connection', 1_500],
+    ['half a request', 'POST /v1/halt HTTP/1.1\r\nHost: x\r\n', 'connection', 1_500],
+    ['a request whose handler does not end', 'GET /fail/slow HTTP/1.1\r\nHost: x\r\n\r\n', 'request', 2_500],
+  ])('is not held up in closing by a peer that sent %s', async (_, bytes, event, limitMs) => {
+    const app = server({ limits: { closeGraceMs: 500 } });
+    await app.listen({ host: '127.0.0.1', port: 0 });
+    const socket = connect(Number(new URL(app.listeningOrigin).port), '127.0.0.1');
+    socket.on('error', () => {});
+    const arrived = once(app.server, event);
+    socket.write(bytes);
+    await arrived;
+    const start = performance.now();
+    await app.close();
+    expect(performance.now() - start).toBeLessThan(limitMs);
+    socket.destroy();
+  });
+
   it('ends streams when it closes, refuses new work meanwhile, and still takes a halt', async () => {
     const closing = server({ limits: { streams: { ...HTTP_LIMITS.streams, heartbeatMs: 50 } } });
     let release = (): void => {};
