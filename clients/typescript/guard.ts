@@ -16,7 +16,7 @@
  * Known gap: a machine that sleeps may stop its monotonic clock too; the wall clock then catches it.
  */
 import { randomBytes } from 'node:crypto';
-import type { InterlockClient } from './client.ts';
+import type { HeartbeatReply, InterlockClient } from './client.ts';
 import { atMost, toDecimal } from './decimal.ts';
 import { InterlockClientError } from './errors.ts';
 import { type GuardMemory, guardStateFile, type ReceivedHalt } from './guard-state.ts';
@@ -27,10 +27,12 @@ export type GuardVerdict =
   | { verdict: 'pause'; reason: string }
   | { verdict: 'stop'; reason: string; halt: ReceivedHalt };
 
+type GuardDirective = HeartbeatReply['directive']['action'];
+
 export type GuardEvent =
   | { kind: 'permit'; epoch: number; seq: number; ceiling: string; remainingMs: number }
   | { kind: 'permit-refused'; reason: TokenRefusal | 'nonce' | 'older-epoch' | 'older-seq' | 'not-saved' }
-  | { kind: 'directive'; action: 'continue' | 'pause' | 'halt' | 'quarantine'; reason: string | null }
+  | { kind: 'directive'; action: GuardDirective; reason: string | null }
   | { kind: 'heartbeat-failed'; code: string }
   | { kind: 'halt-received'; halt: ReceivedHalt }
   | { kind: 'halt-cleared'; haltId: string }
@@ -74,8 +76,10 @@ export class PermitGuard {
   #memory: GuardMemory;
   #held: HeldPermit | null = null;
   #pausedBecause: string | null = null;
-  #progress: { effectiveCompute: string; step?: number } = { effectiveCompute: '0' };
+  // The contract takes no zero: a run that has not begun states the least that it could have spent.
+  #progress: { effectiveCompute: string; step?: number } = { effectiveCompute: '1' };
   #lastBeatFailed = false;
+  #lastAction: GuardDirective | null = null;
   #beating: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
   #started = false;
@@ -211,7 +215,8 @@ export class PermitGuard {
       const reply = await this.#options.client.heartbeat(this.#options.runId, beat, this.#closing.signal);
       this.#lastBeatFailed = false;
       const { action, reason, order } = reply.directive;
-      this.#emit({ kind: 'directive', action, reason });
+      if (action !== this.#lastAction) this.#emit({ kind: 'directive', action, reason });
+      this.#lastAction = action;
       if (action === 'halt' || action === 'quarantine') {
         const outcome = order === null ? 'refused' : await this.receiveOrder(order, 'heartbeat');
         if (outcome === 'refused' || outcome === 'cleared') {
