@@ -10,6 +10,7 @@
  * held is lost here and offered again by the reconciler.
  */
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { Socket } from 'node:net';
 import {
   assertSchemaCompatibility,
@@ -200,7 +201,9 @@ export function createPostgresBroker({ url, workers, poolMax, logger }: Postgres
     async close() {
       closing.abort();
       await attempt('closing the queue pool', () => pool.end());
+      const ends = [...sockets].map((socket) => once(socket, 'close'));
       for (const socket of sockets) socket.destroy();
+      await attempt('the end of the connections to PostgreSQL', () => Promise.all(ends));
     },
   };
 }
@@ -218,7 +221,8 @@ class SurvivingClient extends pg.Client {
 
   override removeAllListeners(event?: string | symbol): this {
     super.removeAllListeners(event);
-    return this.on('error', ignoreLateError);
+    if (!this.listeners('error').includes(ignoreLateError)) this.on('error', ignoreLateError);
+    return this;
   }
 }
 
@@ -278,7 +282,6 @@ async function hearsOwnNotify(pool: pg.Pool): Promise<boolean> {
       client.on('notification', (message) => {
         if (message.channel === channel && message.payload === nonce) resolve(true);
       });
-      client.once('error', () => resolve(false));
     });
     await pool.query('select pg_notify($1, $2)', [channel, nonce]);
     return await withDeadline('the NOTIFY self-test', () => heard, NOTIFY_TIMEOUT_MS).catch(() => false);

@@ -6,6 +6,7 @@
  *
  * Fails toward "not queued": while Redis is away every add is refused at once.
  */
+import { once } from 'node:events';
 import { createRedisBackend, type Job, Queue, Worker } from 'bullmq';
 import { Redis, type RedisOptions } from 'ioredis';
 import { InterlockError } from '../errors.ts';
@@ -20,11 +21,13 @@ import {
   type WorkerPort,
   type WorkerSettings,
 } from './broker.ts';
-import { CALL_DEADLINE_MS, withDeadline } from './deadline.ts';
+import { attempt, CALL_DEADLINE_MS, withDeadline } from './deadline.ts';
 import { createFaultLog, type QueueLogger } from './log.ts';
 
 const VERSION_MIN = 7;
 const RECONNECT_MAX_MS = 1_000;
+/** After a polite end; ioredis keeps this timer even where the socket is long gone. */
+const DISCONNECT_MS = 500;
 
 export interface RedisBrokerOptions {
   url: string;
@@ -50,6 +53,7 @@ export function createRedisBroker({ url, logger }: RedisBrokerOptions): Broker {
   const common = {
     lazyConnect: true,
     connectTimeout: CALL_DEADLINE_MS,
+    disconnectTimeout: DISCONNECT_MS,
     retryStrategy: (times: number) => Math.min(times * 50, RECONNECT_MAX_MS),
   };
   const producer = new FamilyRedis(url, {
@@ -156,7 +160,11 @@ export function createRedisBroker({ url, logger }: RedisBrokerOptions): Broker {
     },
     async close() {
       closing.abort();
-      for (const client of [...producer.copies, producer, ...consumer.copies, consumer]) client.disconnect();
+      const clients = [...producer.copies, producer, ...consumer.copies, consumer];
+      const ends = clients.filter(({ status }) => status !== 'end').map((client) => once(client, 'end'));
+      for (const client of clients) client.disconnect();
+      // One that was waiting to reconnect never says so; it holds nothing either.
+      await attempt('the end of the connections to Redis', () => Promise.all(ends), DISCONNECT_MS);
     },
   };
 }

@@ -12,19 +12,19 @@ export interface FaultProxy {
   /** Connections stay open and nothing passes any more, as with dropped packets. */
   silence(): void;
   mend(): Promise<void>;
+  /** For PostgreSQL: LISTEN seems to work and nothing is ever heard, as behind a transaction-mode pooler. */
+  loseNotifications(lose: boolean): void;
   /** Ends every open connection; new ones pass. */
   dropConnections(): void;
   close(): Promise<void>;
 }
 
-export type Upstream = { path: string } | { port: number; host: string };
+export type Upstream = ({ path: string } | { port: number; host: string }) & { speaks?: 'postgres' };
 
-export async function startFaultProxy(
-  upstream: Upstream,
-  options: { dropNotifications?: boolean } = {},
-): Promise<FaultProxy> {
+export async function startFaultProxy(upstream: Upstream): Promise<FaultProxy> {
   const open = new Set<Socket>();
   let silent = false;
+  let deaf = false;
   const handler = (client: Socket) => {
     const server = connect(upstream);
     for (const socket of [client, server]) {
@@ -36,7 +36,8 @@ export async function startFaultProxy(
         server.destroy();
       });
     }
-    const toClient = options.dropNotifications ? withoutNotifications() : (chunk: Buffer) => chunk;
+    const toClient =
+      upstream.speaks === 'postgres' ? withoutNotifications(() => deaf) : (chunk: Buffer) => chunk;
     client.on('data', (chunk) => {
       if (!silent) server.write(chunk);
     });
@@ -72,8 +73,12 @@ export async function startFaultProxy(
     silence() {
       silent = true;
     },
+    loseNotifications(lose) {
+      deaf = lose;
+    },
     async mend() {
       silent = false;
+      deaf = false;
       if (!listener.listening) listener = await listen(port);
       else dropConnections();
     },
@@ -85,7 +90,7 @@ export async function startFaultProxy(
 const NOTIFICATION_RESPONSE = 'A'.charCodeAt(0);
 
 /** The server's half of the PostgreSQL protocol: one type byte, four bytes of length, the rest. */
-function withoutNotifications(): (chunk: Buffer) => Buffer {
+function withoutNotifications(deaf: () => boolean): (chunk: Buffer) => Buffer {
   let rest = Buffer.alloc(0);
   return (chunk) => {
     rest = Buffer.concat([rest, chunk]);
@@ -93,7 +98,7 @@ function withoutNotifications(): (chunk: Buffer) => Buffer {
     while (rest.length >= 5) {
       const end = 1 + rest.readUInt32BE(1);
       if (rest.length < end) break;
-      if (rest[0] !== NOTIFICATION_RESPONSE) kept.push(rest.subarray(0, end));
+      if (!(deaf() && rest[0] === NOTIFICATION_RESPONSE)) kept.push(rest.subarray(0, end));
       rest = rest.subarray(end);
     }
     return Buffer.concat(kept);

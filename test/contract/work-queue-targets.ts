@@ -34,11 +34,8 @@ export interface PostgresTarget extends StoreTarget {
   readonly database: TestDatabase;
 }
 
-export async function postgresTarget(
-  database: TestDatabase,
-  options: { dropNotifications?: boolean } = {},
-): Promise<PostgresTarget> {
-  const proxy = await startFaultProxy(socketOf(database.url), options);
+export async function postgresTarget(database: TestDatabase): Promise<PostgresTarget> {
+  const proxy = await startFaultProxy({ ...socketOf(database.url), speaks: 'postgres' });
   const backend = { kind: 'postgres', url: throughProxy(database.url, proxy.port) } as const;
   return {
     database,
