@@ -46,7 +46,9 @@ export function createPool(options: PoolOptions): pg.Pool {
     client.on('error', () => options.onConnectionLost());
   });
   pool.on('error', (error) => {
-    options.logger.warn({ err: error }, 'a database connection was lost');
+    // Not the error itself: the driver hangs the client on it, and with that the password.
+    const code = 'code' in error ? error.code : error.name;
+    options.logger.warn({ code }, 'a database connection was lost');
     options.onConnectionLost();
   });
   return pool;

@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { inspect } from 'node:util';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type DatabaseHandle, openDatabase } from '../../src/database/open-database.ts';
-import { silentLogger, startTestDatabase, type TestDatabase } from '../support/embedded-database.ts';
+import { startTestDatabase, type TestDatabase } from '../support/embedded-database.ts';
 
 describe('a database server named by its address', () => {
   let database: TestDatabase;
@@ -24,12 +25,14 @@ describe('a database server named by its address', () => {
   });
 
   const name = () => new URL(database.url).pathname.slice(1);
+  const logged: unknown[] = [];
+  const log = (fields: object, message: string) => logged.push([fields, message]);
   const open = async (databaseUrl: string, directUrl?: string) => {
     const handle = await openDatabase({
       dataDir: '/nowhere',
       databaseUrl,
       directUrl,
-      logger: silentLogger,
+      logger: { info: log, warn: log, error: log },
       firstContactTimeoutMs: 2_000,
     });
     handles.push(handle);
@@ -87,10 +90,13 @@ describe('a database server named by its address', () => {
   });
 
   it('that goes away is told, and told again when it is back; no lost connection ends the process', async () => {
-    const handle = await open(gateway.url);
+    const url = new URL(gateway.url);
+    url.password = 'hunter2';
+    const handle = await open(url.href);
     const told: string[] = [];
     handle.onDown(() => told.push('down'));
     handle.onUp(() => told.push('up'));
+    await Promise.all([handle.pool.query('SELECT pg_sleep(0.1)'), handle.pool.query('SELECT 1')]);
     const client = await handle.pool.connect();
     await gateway.cut();
     await vi.waitUntil(() => told.length === 1, { timeout: 10_000 });
@@ -99,6 +105,8 @@ describe('a database server named by its address', () => {
     gateway.mend();
     await vi.waitUntil(() => told.length === 2, { timeout: 10_000 });
     expect(told).toEqual(['down', 'up']);
+    expect(inspect(logged)).toContain('a database connection was lost');
+    expect(inspect(logged, { depth: 10, showHidden: true })).not.toContain('hunter2');
     expect((await handle.pool.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
   });
 
