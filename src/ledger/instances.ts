@@ -1,0 +1,57 @@
+/**
+ * Who is alive: one row per running Interlock, kept fresh by the database's own clock.
+ *
+ * An attempt belongs to the instance that started it. An instance not seen for `lostAfterMs` is gone as far
+ * as its work goes: what it ran is handed back. It may be only slow; then its late word still counts, as that
+ * of an earlier attempt.
+ */
+import type { Pool } from 'pg';
+import { query } from './connection.ts';
+import { text } from './rows.ts';
+
+export interface Instances {
+  beat(instance: string, detail: string): Promise<void>;
+  /** Instances not seen for `lostAfterMs`, by the database's clock. */
+  lost(lostAfterMs: number): Promise<string[]>;
+  /** Streams whose state names the instance. A scan, made only when one is lost. */
+  streamsNaming(instance: string): Promise<string[]>;
+  forget(instance: string): Promise<void>;
+}
+
+const TIMEOUT_MS = 5_000;
+
+export function createInstances(pool: Pool): Instances {
+  return {
+    async beat(instance, detail) {
+      await query(
+        pool,
+        TIMEOUT_MS,
+        `INSERT INTO instance (id, started_at, seen_at, detail)
+         VALUES ($1, clock_timestamp(), clock_timestamp(), $2)
+         ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp()`,
+        [instance, detail],
+      );
+    },
+    async lost(lostAfterMs) {
+      const rows = await query(
+        pool,
+        TIMEOUT_MS,
+        `SELECT id FROM instance WHERE seen_at < clock_timestamp() - $1 * interval '1 millisecond' ORDER BY id`,
+        [lostAfterMs],
+      );
+      return rows.map((row) => text(row, 'id'));
+    },
+    async streamsNaming(instance) {
+      const rows = await query(
+        pool,
+        TIMEOUT_MS,
+        'SELECT stream FROM stream_head WHERE position($1 in state) > 0 ORDER BY stream',
+        [instance],
+      );
+      return rows.map((row) => text(row, 'stream'));
+    },
+    async forget(instance) {
+      await query(pool, TIMEOUT_MS, 'DELETE FROM instance WHERE id = $1', [instance]);
+    },
+  };
+}

@@ -1,0 +1,44 @@
+/**
+ * Evaluation jobs that run in this process, so that a halt can stop them.
+ *
+ * The commit that cancels an evaluation aborts it here at once where it runs here; where it runs in another
+ * process, that process notices at its next look.
+ */
+export interface RunningJob {
+  readonly signal: AbortSignal;
+  end(): void;
+}
+
+export interface RunningEvaluations {
+  begin(runId: string, evaluationId: string, attempt: number, signal: AbortSignal): RunningJob;
+  cancel(evaluationIds: readonly string[]): void;
+  /** What runs here now. */
+  list(): readonly { runId: string; evaluationId: string; attempt: number }[];
+}
+
+interface Entry {
+  readonly runId: string;
+  readonly evaluationId: string;
+  readonly attempt: number;
+  readonly controller: AbortController;
+}
+
+export function createRunningEvaluations(): RunningEvaluations {
+  const entries = new Set<Entry>();
+  return {
+    begin(runId, evaluationId, attempt, signal) {
+      const entry: Entry = { runId, evaluationId, attempt, controller: new AbortController() };
+      entries.add(entry);
+      return {
+        signal: AbortSignal.any([signal, entry.controller.signal]),
+        end: () => void entries.delete(entry),
+      };
+    },
+    cancel(evaluationIds) {
+      for (const { evaluationId, controller } of entries) {
+        if (evaluationIds.includes(evaluationId)) controller.abort();
+      }
+    },
+    list: () => [...entries].map(({ runId, evaluationId, attempt }) => ({ runId, evaluationId, attempt })),
+  };
+}

@@ -1,0 +1,300 @@
+/**
+ * The handlers of the work items: do one thing outside, report it by one command.
+ *
+ * Every handler asks the ledger first whether its item still stands, so late, repeated and orphaned jobs do
+ * nothing. None retries by itself: a report makes the domain say when to try again.
+ */
+import { z } from 'zod';
+import type { Alert, AlertChannel } from '../alerts/alert-channel.ts';
+import { assertNever } from '../domain/assert-never.ts';
+import { locate } from '../domain/run/evaluation.ts';
+import { explain } from '../domain/run/halt.ts';
+import type { EvaluatorOutcome } from '../evaluators/evaluator.ts';
+import type { Evaluators } from '../evaluators/registry.ts';
+import type { Orchestrator } from '../orchestrators/orchestrator.ts';
+import type { WorkHandlers, WorkItem } from '../queue/work-queue.ts';
+import type { TokenSigner } from '../signing/tokens.ts';
+import { digestOf, sha256 } from './digest.ts';
+import { signOrder } from './orders.ts';
+import type { LoadedRun, RunService } from './run-service.ts';
+import type { RunningEvaluations } from './running-evaluations.ts';
+
+export interface WorkDeps {
+  readonly runs: RunService;
+  readonly evaluators: Evaluators;
+  readonly running: RunningEvaluations;
+  /** The adapter for one target of a run. */
+  readonly orchestratorOf: (loaded: LoadedRun, targetId: string) => Orchestrator | null;
+  readonly channels: ReadonlyMap<string, AlertChannel>;
+  readonly signer: TokenSigner;
+  readonly instance: string;
+  readonly callbackUrl: (evaluationId: string, attempt: number) => string;
+  readonly statusUrl: (runId: string) => string;
+  readonly logger: {
+    info(fields: object, message: string): void;
+    warn(fields: object, message: string): void;
+  };
+}
+
+const ACTOR = 'interlock';
+const STEP_TIMEOUT_MS = 10_000;
+const OBSERVE_FOR_MS = 20_000;
+const OBSERVE_FAST_MS = 50;
+const OBSERVE_SLOW_MS = 500;
+
+const EvaluateIds = z.object({ evaluationId: z.string(), attempt: z.int() });
+const StepIds = z.object({
+  haltId: z.string(),
+  targetId: z.string(),
+  round: z.int(),
+  step: z.string(),
+  attempt: z.int(),
+});
+const ObserveIds = z.object({ haltId: z.string(), targetId: z.string(), round: z.int() });
+const AlertIds = z.object({ alertId: z.string(), channel: z.string(), attempt: z.int() });
+
+export function createWorkHandlers(deps: WorkDeps): WorkHandlers {
+  const { runs } = deps;
+  return {
+    evaluate: (item, signal) => evaluate(item, signal, deps),
+    'halt-step': (item, signal) => haltStep(item, signal, deps),
+    observe: (item, signal) => observe(item, signal, deps),
+    alert: (item, signal) => alert(item, signal, deps),
+    tick: async ({ runId }) => {
+      await runs.execute(runId, { type: 'Tick' }, { actor: ACTOR });
+    },
+  };
+}
+
+// --- evaluations ---------------------------------------------------------------------------------------
+
+async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: WorkDeps): Promise<void> {
+  const { runs, evaluators, running, instance, logger } = deps;
+  const { evaluationId, attempt } = EvaluateIds.parse(ids);
+  const started = await runs.execute(
+    runId,
+    { type: 'StartEvaluation', evaluationId, attempt, instance },
+    { actor: ACTOR },
+  );
+  if (started.outcome !== 'recorded') return;
+  const located = locate(started.state, evaluationId, started.policy);
+  if (located === null) return;
+  const { checkpoint, evaluation, spec } = located;
+  const variant = spec.variants.find(({ id }) => id === evaluation.variant);
+  const topUp = evaluation.attempts.filter(({ purpose }) => purpose === 'top-up').length;
+  const job = running.begin(runId, evaluationId, attempt, signal);
+  let outcome: EvaluatorOutcome;
+  try {
+    outcome = await evaluators.run(
+      spec.executor,
+      {
+        evaluationId,
+        attempt,
+        runId,
+        checkpointId: checkpoint.checkpointId,
+        evaluation: evaluation.evaluation,
+        variant: evaluation.variant,
+        modelUri: checkpoint.modelUri,
+        ...(checkpoint.endpoint === null ? {} : { endpoint: checkpoint.endpoint }),
+        effectiveCompute: checkpoint.effectiveCompute,
+        variantEnv: variant?.env ?? {},
+        ...(topUp === 0 ? {} : { topUp }),
+        callbackUrl: deps.callbackUrl(evaluationId, attempt),
+      },
+      job.signal,
+    );
+  } catch (error) {
+    logger.warn({ err: error, runId, evaluationId, attempt }, 'the evaluator broke');
+    outcome = { kind: 'failed', reason: 'spawn-failed', detail: 'internal error' };
+  } finally {
+    job.end();
+  }
+  await report(runId, evaluationId, attempt, outcome, signal, deps);
+}
+
+async function report(
+  runId: string,
+  evaluationId: string,
+  attempt: number,
+  outcome: EvaluatorOutcome,
+  signal: AbortSignal,
+  { runs, instance }: WorkDeps,
+): Promise<void> {
+  const options = { actor: ACTOR };
+  switch (outcome.kind) {
+    case 'reported': {
+      const { result } = outcome;
+      const recorded = await runs.execute(
+        runId,
+        {
+          type: 'RecordResult',
+          evaluationId,
+          attempt,
+          result,
+          resultDigest: resultDigest(result),
+          by: ACTOR,
+        },
+        options,
+      );
+      if (recorded.outcome !== 'rejected') return;
+      // Not the shape of a result: the numbers in it may still trip.
+      const reason = 'unreadable-result';
+      const detail = recorded.rejection.path ?? null;
+      await runs.execute(
+        runId,
+        { type: 'FailAttempt', evaluationId, attempt, reason, detail, result },
+        options,
+      );
+      return;
+    }
+    case 'dispatched':
+      await runs.execute(runId, { type: 'NoteDispatched', evaluationId, attempt }, options);
+      return;
+    case 'failed': {
+      const { reason, detail = null, result } = outcome;
+      if (reason === 'cancelled' && signal.aborted) {
+        const handBack = {
+          type: 'ReturnAttempt',
+          evaluationId,
+          attempt,
+          instance,
+          reason: 'shutdown',
+        } as const;
+        await runs.execute(runId, handBack, options);
+        return;
+      }
+      await runs.execute(
+        runId,
+        { type: 'FailAttempt', evaluationId, attempt, reason, detail, result },
+        options,
+      );
+      return;
+    }
+    default:
+      assertNever(outcome);
+  }
+}
+
+/** The same result has the same digest, whoever sends it and however it was spaced. */
+export function resultDigest(result: unknown): string {
+  const json = z.json().safeParse(result);
+  if (!json.success) return sha256(String(result));
+  try {
+    return digestOf(json.data);
+  } catch {
+    return sha256(JSON.stringify(json.data));
+  }
+}
+
+// --- halts ---------------------------------------------------------------------------------------------
+
+async function haltStep({ runId, ids }: WorkItem, signal: AbortSignal, deps: WorkDeps): Promise<void> {
+  const { haltId, targetId, round, step, attempt } = StepIds.parse(ids);
+  const loaded = await deps.runs.load(runId);
+  const halt = loaded?.state.halt;
+  if (loaded == null || halt == null || halt.haltId !== haltId || halt.round !== round) return;
+  const rung = halt.targets
+    .find((each) => each.targetId === targetId)
+    ?.steps.find((each) => each.step === step);
+  if (rung === undefined || rung.attempts + 1 !== attempt || halt.confirmedAt !== null) return;
+  const orchestrator = deps.orchestratorOf(loaded, targetId);
+  const order = await signOrder(deps.signer, runId, halt);
+  const [cause] = halt.causes;
+  const outcome =
+    orchestrator === null
+      ? { kind: 'rejected' as const, detail: 'this kind of target is not enabled here' }
+      : await orchestrator.take(
+          step,
+          {
+            runId,
+            haltId,
+            action: halt.action,
+            reason: cause === undefined ? 'halted' : explain(cause),
+            epoch: halt.epoch,
+            order,
+            attempt,
+          },
+          AbortSignal.any([signal, AbortSignal.timeout(STEP_TIMEOUT_MS)]),
+        );
+  if (outcome.kind !== 'accepted') {
+    deps.logger.warn(
+      { runId, haltId, targetId, step, attempt, detail: outcome.detail },
+      'a halt step did not take',
+    );
+  }
+  const { kind, detail } = outcome;
+  await deps.runs.execute(
+    runId,
+    { type: 'RecordHaltStep', haltId, targetId, round, step, attempt, outcome: kind, detail },
+    { actor: ACTOR },
+  );
+}
+
+/** Looks until it has stopped or time is up; the item stays outstanding and comes again. */
+async function observe({ runId, ids }: WorkItem, signal: AbortSignal, deps: WorkDeps): Promise<void> {
+  const { haltId, targetId, round } = ObserveIds.parse(ids);
+  const loaded = await deps.runs.load(runId);
+  const orchestrator = loaded === null ? null : deps.orchestratorOf(loaded, targetId);
+  if (orchestrator === null) return;
+  const startedMs = performance.now();
+  while (!signal.aborted) {
+    const { state, detail } = await orchestrator.observe(signal);
+    if (state === 'stopped') {
+      await deps.runs.execute(
+        runId,
+        { type: 'RecordStopObserved', haltId, targetId, round, detail },
+        { actor: ACTOR },
+      );
+      return;
+    }
+    const spentMs = performance.now() - startedMs;
+    if (spentMs > OBSERVE_FOR_MS) return;
+    await pause(spentMs < 3_000 ? OBSERVE_FAST_MS : OBSERVE_SLOW_MS, signal);
+  }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', done, { once: true });
+  });
+}
+
+// --- alerts --------------------------------------------------------------------------------------------
+
+async function alert({ runId, ids }: WorkItem, signal: AbortSignal, deps: WorkDeps): Promise<void> {
+  const { alertId, channel: name, attempt } = AlertIds.parse(ids);
+  const loaded = await deps.runs.load(runId);
+  const raised = loaded?.state.alerts.find((each) => each.alertId === alertId);
+  const standing = raised?.channels.find((each) => each.channel === name);
+  if (raised === undefined || standing === undefined || standing.attempts + 1 !== attempt) return;
+  const channel = deps.channels.get(name);
+  const message: Alert = {
+    alertId,
+    kind: raised.kind,
+    severity: raised.severity,
+    dedupKey: raised.dedupKey,
+    runId,
+    summary: raised.summary,
+    details: raised.details,
+    at: raised.raisedAt,
+    statusUrl: deps.statusUrl(runId),
+  };
+  const delivery =
+    channel === undefined
+      ? { outcome: 'retry' as const, reason: `no channel ${name} is configured` }
+      : await channel.send(message, signal);
+  // Called off by a shutdown: nothing happened, and nothing is counted.
+  if (signal.aborted && delivery.outcome === 'retry') return;
+  const { outcome, reason } = delivery;
+  await deps.runs.execute(
+    runId,
+    { type: 'RecordAlertDelivery', alertId, channel: name, attempt, outcome, reason },
+    { actor: ACTOR },
+  );
+}

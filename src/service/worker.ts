@@ -1,0 +1,211 @@
+/**
+ * The acting half: what is outstanding gets done.
+ *
+ * Three roads, one set of handlers, never the same item twice at a time in this process:
+ * - the fast path: what a commit made due at once for a halt runs here immediately, all targets in parallel;
+ * - the queue: everything else, offered after each commit;
+ * - the reconciler: whatever the ledger still calls outstanding, at start and every interval, whether the
+ *   queue lives or not. It also hands back the work of instances that are gone.
+ */
+
+import type { WorkItem as DueItem } from '../domain/run/outstanding.ts';
+import { outstanding } from '../domain/run/outstanding.ts';
+import type { Instances } from '../ledger/instances.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import { exclusive } from '../queue/exclusive.ts';
+import type { QueueLogger } from '../queue/log.ts';
+import { createReconciler, type Reconciler } from '../queue/reconciler.ts';
+import type { WorkHandlers, WorkItem, WorkQueue } from '../queue/work-queue.ts';
+import type { Commit, RunService } from './run-service.ts';
+import type { RunningEvaluations } from './running-evaluations.ts';
+
+export interface WorkerOptions {
+  readonly runs: RunService;
+  readonly ledger: Ledger;
+  readonly instances: Instances;
+  readonly instance: string;
+  readonly running: RunningEvaluations;
+  readonly handlers: WorkHandlers;
+  readonly queue: WorkQueue;
+  /** False on a process that only serves the API: it still takes the first steps of the halts it orders. */
+  readonly isWorker: boolean;
+  readonly isScheduler: boolean;
+  readonly clock: () => Date;
+  readonly logger: QueueLogger;
+  readonly reconcileIntervalMs?: number;
+  readonly lostAfterMs?: number;
+}
+
+export interface Worker {
+  start(): Promise<void>;
+  /** Stops taking work, hands back what is unfinished; bounded. */
+  stop(): Promise<void>;
+  readonly reconciler: Reconciler;
+}
+
+const RECONCILE_INTERVAL_MS = 2_000;
+const LOST_AFTER_MS = 10_000;
+const DUE_STREAMS_MAX = 500;
+/** Steps of a halt that fall due this soon are kept on a timer here, so that they need no queue. */
+const TIMER_HORIZON_MS = 60_000;
+const STOP_GRACE_MS = 5_000;
+
+const RUN_PREFIX = 'run-';
+
+export function createWorker(options: WorkerOptions): Worker {
+  const { runs, ledger, instances, instance, running, queue, clock, logger } = options;
+  const handlers = exclusive(options.handlers);
+  const timers = new Map<string, NodeJS.Timeout>();
+  const direct = new Set<Promise<void>>();
+  const stopping = new AbortController();
+
+  function runNow(item: WorkItem): void {
+    if (stopping.signal.aborted) return;
+    const work = handlers[item.kind](item, stopping.signal)
+      .catch((error: unknown) => {
+        logger.warn(
+          { err: error, kind: item.kind, runId: item.runId },
+          'a halt step could not be done here; it comes again',
+        );
+      })
+      .finally(() => direct.delete(work));
+    direct.add(work);
+  }
+
+  function runAt(item: WorkItem, delayMs: number): void {
+    const key = `${item.kind}/${item.key}`;
+    if (timers.has(key)) return;
+    const timer = setTimeout(() => {
+      timers.delete(key);
+      runNow(item);
+    }, delayMs);
+    timer.unref();
+    timers.set(key, timer);
+  }
+
+  /** Halts never wait for a queue. */
+  function act({ before, items, after, policy, events }: Commit): void {
+    const nowMs = clock().getTime();
+    for (const event of events) {
+      if (event.kind === 'EvaluationsCancelled') cancelJobs(event.data);
+    }
+    const known = new Set(
+      before === null ? [] : outstanding(before, policy).map(({ kind, key }) => `${kind}/${key}`),
+    );
+    const fresh = items.filter(({ kind, key }) => !known.has(`${kind}/${key}`)).map(mutable);
+    for (const item of fresh) {
+      const delayMs = item.notBeforeMs - nowMs;
+      const urgent = item.kind === 'halt-step' || item.kind === 'observe';
+      if (urgent && delayMs <= 0) runNow(item);
+      else if ((urgent || (item.kind === 'tick' && after.halt !== null)) && delayMs <= TIMER_HORIZON_MS) {
+        runAt(item, Math.max(0, delayMs));
+      }
+    }
+    const rest = fresh.filter(({ kind }) => kind !== 'halt-step' && kind !== 'observe');
+    if (rest.length > 0) void reconciler.kick(rest);
+  }
+
+  function cancelJobs(data: Readonly<Record<string, unknown>>): void {
+    const ids = data['evaluationIds'];
+    if (Array.isArray(ids)) running.cancel(ids.filter((id) => typeof id === 'string'));
+  }
+
+  async function dueItems(): Promise<WorkItem[]> {
+    const now = clock();
+    const streams = await ledger.dueStreams(now, DUE_STREAMS_MAX);
+    const items: WorkItem[] = [];
+    for (const stream of streams) {
+      if (!stream.startsWith(RUN_PREFIX)) continue;
+      const loaded = await runs.load(stream.slice(RUN_PREFIX.length));
+      if (loaded === null) continue;
+      const due = outstanding(loaded.state, loaded.policy).filter(
+        ({ notBeforeMs }) => notBeforeMs <= now.getTime(),
+      );
+      items.push(...due.map(mutable));
+    }
+    return items;
+  }
+
+  /** Work of instances that are gone, and jobs here that have been cancelled elsewhere. */
+  async function tidy(): Promise<void> {
+    await instances.beat(instance, `pid ${process.pid}`);
+    for (const gone of await instances.lost(options.lostAfterMs ?? LOST_AFTER_MS)) {
+      if (gone === instance) continue;
+      for (const stream of await instances.streamsNaming(gone)) {
+        if (stream.startsWith(RUN_PREFIX)) await handBack(stream.slice(RUN_PREFIX.length), gone);
+      }
+      await instances.forget(gone);
+      logger.warn({ instance: gone }, 'an instance is gone; its unfinished evaluations start again');
+    }
+    for (const { runId, evaluationId, attempt } of running.list()) {
+      const state = (await runs.load(runId))?.state;
+      const standing = state?.checkpoints
+        .flatMap(({ evaluations }) => evaluations)
+        .find((each) => each.evaluationId === evaluationId)
+        ?.attempts.find((each) => each.attempt === attempt);
+      if (state !== undefined && standing?.state !== 'running') running.cancel([evaluationId]);
+    }
+  }
+
+  async function handBack(runId: string, gone: string): Promise<void> {
+    const loaded = await runs.load(runId);
+    const lost = (loaded?.state.checkpoints ?? [])
+      .flatMap(({ evaluations }) => evaluations)
+      .flatMap(({ evaluationId, attempts }) =>
+        attempts
+          .filter(({ state, instance: owner }) => state === 'running' && owner === gone)
+          .map(({ attempt }) => ({ evaluationId, attempt })),
+      );
+    for (const { evaluationId, attempt } of lost) {
+      await runs.execute(
+        runId,
+        { type: 'ReturnAttempt', evaluationId, attempt, instance: gone, reason: 'instance-lost' },
+        { actor: 'interlock' },
+      );
+    }
+  }
+
+  const reconciler = createReconciler({
+    intervalMs: options.reconcileIntervalMs ?? RECONCILE_INTERVAL_MS,
+    sweep: async () => {
+      await tidy();
+      return dueItems();
+    },
+    queue,
+    runDirect: handlers,
+    logger,
+  });
+
+  return {
+    reconciler,
+    async start() {
+      runs.onCommit(act);
+      await instances.beat(instance, `pid ${process.pid}`);
+      if (options.isWorker) await queue.start(handlers);
+      if (options.isScheduler) reconciler.start();
+    },
+    async stop() {
+      for (const timer of timers.values()) clearTimeout(timer);
+      timers.clear();
+      await reconciler.stop();
+      await queue.close();
+      stopping.abort();
+      await bounded(Promise.allSettled([...direct]), STOP_GRACE_MS);
+      await instances.forget(instance).catch(() => undefined);
+    },
+  };
+}
+
+/** The domain's items are read-only; the queue's are plain records. */
+function mutable({ kind, key, runId, notBeforeMs, ids }: DueItem): WorkItem {
+  return { kind, key, runId, notBeforeMs, ids: { ...ids } };
+}
+
+async function bounded(work: Promise<unknown>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, limit]);
+  clearTimeout(timer);
+}
