@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -190,6 +190,21 @@ describe('configuration', () => {
     const text =
       'server: { host: 7, port: canary-1 }\nissuer: "canary 2"\npolicies: canary-3\nlogLevel: canary-4\n';
     expect(JSON.stringify(await problems(text))).not.toContain('canary');
+  });
+
+  it.each([
+    [0o600, true],
+    [0o640, false],
+    [0o604, false],
+  ])('takes a secret that stands in an identities file of mode %o: %s', async (mode, isTaken) => {
+    const secret = `whsec_${Buffer.alloc(32).toString('base64')}`;
+    await rm(join(dir, 'identities.yaml'));
+    const text = `identities: [{ id: t, name: T, webhookSecrets: ["${secret}"] }]\n`;
+    await writeFile(join(dir, 'identities.yaml'), text);
+    await chmod(join(dir, 'identities.yaml'), mode);
+    const found = await problems(MINIMAL);
+    expect(found.map(([, path]) => path)).toEqual(isTaken ? [] : ['identities[0].webhookSecrets[0]']);
+    expect(JSON.stringify(found)).not.toContain(secret);
   });
 
   it('says how to begin where there is no file', async () => {
