@@ -84,6 +84,27 @@ describe('a permit', () => {
     expect(guard.mayTrain('1')).toEqual({ verdict: 'pause', reason: 'permit expired' });
   });
 
+  it('loses the time that its own answer took: a reply that was held back is not fresh', async () => {
+    const { clocks, options } = handClocks();
+    const { url, webhookSecret } = interlock;
+    const client = createInterlockClient({ url, token, webhookSecret });
+    const { guard } = await newGuard({
+      ...options,
+      client: {
+        ...client,
+        heartbeat: async (...beat) => {
+          const reply = await client.heartbeat(...beat);
+          clocks.monotonicMs += 59_000;
+          return reply;
+        },
+      },
+    });
+    await guard.beat();
+    expect(guard.mayTrain('1').verdict).toBe('go');
+    clocks.monotonicMs += 1_000;
+    expect(guard.mayTrain('1').verdict).toBe('pause');
+  });
+
   it('runs out early when the wall clock is set forward', async () => {
     const { clocks, options } = handClocks();
     const { guard } = await newGuard(options);
