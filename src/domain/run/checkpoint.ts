@@ -279,7 +279,7 @@ function sameFindings(
 }
 
 /** The ceiling that a verdict earns, or null. Never lower than the one in force, and within the waiver in use. */
-function earnedCeiling(
+export function earnedCeiling(
   state: RunState,
   checkpoint: CheckpointState,
   { verdict, findings }: Assessment,

@@ -64,7 +64,7 @@ export interface NoteProgress {
 // --- ordering ------------------------------------------------------------------------------------------
 
 /** Halting findings in force now, with the checkpoint they stand on. */
-function haltingFindings(
+export function haltingFindings(
   state: RunState,
   context: Context,
 ): { checkpointId: string | null; findings: Finding[] }[] {

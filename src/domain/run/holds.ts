@@ -20,7 +20,7 @@ interface Cause {
 }
 
 /** What holds the run now, whether or not a hold is already placed for it. */
-function holdCauses(state: RunState, context: Context): Cause[] {
+export function holdCauses(state: RunState, context: Context): Cause[] {
   const causes: Cause[] = [];
   for (const checkpoint of state.checkpoints) {
     const { verdict, findings } = assess(state, checkpoint, context.policy, context.now);

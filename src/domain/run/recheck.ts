@@ -1,0 +1,98 @@
+/**
+ * Does a recorded judgement follow from what was known when it was made? The check behind `interlock replay`.
+ *
+ * Recomputes, from the state before the event and the event's own `at`: every assessment (scorecard, findings,
+ * verdict, earned ceiling), every halt that a rule ordered and every hold. Forecasts are not recomputed: they are
+ * sealed, and verdicts read the sealed figures. Nothing here reads the heartbeat side columns, which are not in
+ * the ledger: a judgement that rested on them has its `ProgressNoted` before it.
+ */
+import { canonicalJson, type Json } from '../canonical-json.ts';
+import { compareCompute } from '../compute.ts';
+import type { Policy } from '../policy/schema.ts';
+import { assess } from './assess.ts';
+import { earnedCeiling, scorecardDigest } from './checkpoint.ts';
+import type { Context } from './context.ts';
+import type { HaltCause, RunEvent, RunEventData } from './events.ts';
+import { haltingFindings } from './halt.ts';
+import { holdCauses } from './holds.ts';
+import type { Digest } from './ids.ts';
+import type { RunState } from './state.ts';
+
+/** null where the event agrees or claims nothing that can be recomputed; else a sentence naming the difference. */
+export function recheck(
+  before: RunState | null,
+  event: RunEvent,
+  policy: Policy,
+  digest: Digest,
+): string | null {
+  if (before === null) return null;
+  const context: Context = { now: new Date(event.data.at), policy, digest, progress: null };
+  switch (event.kind) {
+    case 'CheckpointAssessed':
+      return assessmentDiffers(before, event.data, context);
+    case 'HaltOrdered':
+    case 'HaltCauseAdded':
+      return causeDiffers(before, event.data.cause, context);
+    case 'HoldPlaced':
+      return holdDiffers(before, event.data, context);
+    default:
+      return null;
+  }
+}
+
+function assessmentDiffers(
+  before: RunState,
+  data: RunEventData<'CheckpointAssessed'>,
+  context: Context,
+): string | null {
+  const checkpoint = before.checkpoints.find(({ checkpointId }) => checkpointId === data.checkpointId);
+  const named = `checkpoint ${data.checkpointId}, revision ${data.revision}`;
+  if (checkpoint === undefined) return `${named}: no such checkpoint was open`;
+  const assessment = assess(before, checkpoint, context.policy, context.now);
+  if (assessment.verdict !== data.verdict) {
+    return `${named}: the recorded verdict is ${data.verdict}, the rules give ${assessment.verdict}`;
+  }
+  if (!same(assessment.findings, data.findings)) return `${named}: the rules give other findings`;
+  if (!same(assessment.scorecard, data.scorecard)) return `${named}: the evidence gives another scorecard`;
+  if (scorecardDigest(assessment.scorecard, context) !== data.scorecardDigest) {
+    return `${named}: the digest is not that of the scorecard`;
+  }
+  const ceiling = earnedCeiling(before, checkpoint, assessment, context);
+  const agrees =
+    ceiling === null || data.ceiling === null
+      ? ceiling === data.ceiling
+      : compareCompute(ceiling, data.ceiling) === 0;
+  return agrees ? null : `${named}: the recorded ceiling is ${data.ceiling}, the rules give ${ceiling}`;
+}
+
+function causeDiffers(before: RunState, cause: HaltCause, context: Context): string | null {
+  if (cause.kind === 'person') return null;
+  const groups = haltingFindings(before, context).filter(
+    ({ checkpointId }) => checkpointId === cause.checkpointId,
+  );
+  const standing = new Set(groups.flatMap(({ findings }) => findings.map(text)));
+  const unfounded = cause.findings.find((finding) => !standing.has(text(finding)));
+  return unfounded === undefined
+    ? null
+    : `the halt's cause ${unfounded.rule} (${unfounded.explanation}) does not follow from what was known`;
+}
+
+function holdDiffers(
+  before: RunState,
+  { key, findings }: RunEventData<'HoldPlaced'>,
+  context: Context,
+): string | null {
+  const cause = holdCauses(before, context).find((each) => each.key === key);
+  if (cause === undefined) return `the hold ${key} does not follow from what was known`;
+  return same(cause.findings, findings) ? null : `the hold ${key}: the rules give other findings`;
+}
+
+function same(a: object, b: object): boolean {
+  return text(a) === text(b);
+}
+
+/** Through JSON, because the recorded side has been through it. */
+function text(value: object): string {
+  const json: Json = JSON.parse(JSON.stringify(value));
+  return canonicalJson(json);
+}
