@@ -187,7 +187,10 @@ export class PermitGuard {
 
   /** Tells Interlock that training has stopped, for every halt in force. Bounded; never rejects. */
   async acknowledgeStopped(): Promise<void> {
-    // First whatever was still being said: "stopped" before "received" would read oddly in the ledger.
+    // First everything that was trained: compute that Interlock hears of after "stopped" reads as a run
+    // that moves again, and reopens the halt. A beat under way may carry an older figure, hence the second.
+    await this.#beating;
+    await this.beat();
     await Promise.all(this.#acknowledgements);
     for (const { haltId } of this.#memory.halts) this.#acknowledgeInBackground(haltId, 'stopped');
     await Promise.all(this.#acknowledgements);

@@ -304,6 +304,21 @@ describe('a halt', () => {
     expect(kinds(events)).toContain('halt-received');
   });
 
+  it('hears the last compute before the word that training stopped, never after it', async () => {
+    const { guard } = await newGuard({ heartbeatIntervalMs: 60_000 });
+    await guard.beat();
+    await guard.receiveOrder(await interlock.signer.halt(), 'webhook');
+    guard.report('777', 7);
+    await guard.acknowledgeStopped();
+
+    const paths = interlock.seen.attempts.map(({ path }) => path);
+    expect(interlock.seen.beats.at(-1)).toMatchObject({ effectiveCompute: '777' });
+    expect(interlock.seen.acks.at(-1)).toEqual({ haltId: 'halt_a', state: 'stopped' });
+    expect(paths.lastIndexOf('/v1/runs/run-1/heartbeat')).toBeLessThan(
+      paths.lastIndexOf('/v1/halts/halt_a/ack'),
+    );
+  });
+
   it('is obeyed even when its epoch is older than the permit in hand', async () => {
     interlock.script.permit = { epoch: 9 };
     const { guard } = await newGuard();
