@@ -417,6 +417,12 @@ export class LedgerVerifier {
     }
   }
 
+  /** In a live database the entry itself may have shown it. */
+  #reportOnce(code: ProblemCode, seq: number, line: number | null, message: string): void {
+    const told = this.#problems.some((problem) => problem.code === code && problem.seq === seq);
+    if (!told) this.report(code, seq, line, message);
+  }
+
   #reportBreak({ seq, line, explanation }: Break): void {
     if (explanation === 'repeated') {
       this.report('entry-repeated', seq, line, 'stands here a second time');
@@ -429,7 +435,7 @@ export class LedgerVerifier {
       );
     } else if (explanation === 'removed' || seq === 1) {
       const before = seq === 1 ? 'at the beginning' : `between entries ${seq - 1} and ${seq}`;
-      this.report(
+      this.#reportOnce(
         'entry-removed',
         seq,
         line,
@@ -437,7 +443,7 @@ export class LedgerVerifier {
       );
     } else {
       const previousLine = line === null ? null : line - 1;
-      this.report(
+      this.#reportOnce(
         'entry-changed',
         seq - 1,
         previousLine,
