@@ -245,6 +245,15 @@ function connectionConfig(url: string): { connectionString: string; options: str
   return { connectionString, options: theirs + ours };
 }
 
+/**
+ * A process whose clock was ahead wrote "last looked for stalled jobs" in the future, and until then nobody
+ * looks again: jobs of dead workers would stay locked. Such a mark is only ever wrong.
+ */
+const FORGET_FUTURE_STALL_CHECKS = `
+  DELETE FROM ${QUEUE_SCHEMA}.meta
+   WHERE field = 'stalled-check'
+     AND value::numeric > extract(epoch from clock_timestamp()) * 1000 + 60000`;
+
 async function migrate(
   connection: pg.ClientConfig,
   faults: ReturnType<typeof createFaultLog>,
@@ -256,6 +265,7 @@ async function migrate(
     await client.connect();
     // Looking first lets a role without CREATE work on a schema that someone else has migrated.
     if ((await schemaVersion(client)) < LATEST_SCHEMA_VERSION) await runMigrations(client, QUEUE_SCHEMA);
+    await client.query(FORGET_FUTURE_STALL_CHECKS);
   } finally {
     await attempt('closing the migration connection', () => client.end());
   }

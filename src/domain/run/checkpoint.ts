@@ -38,6 +38,7 @@ export interface ReportCheckpoint {
   readonly contentDigest: string;
   /** Content digest of a checkpoint of this id that was reported before, from the views. */
   readonly priorDigest: string | null;
+  readonly correlationId: string;
   readonly by: string;
 }
 
@@ -79,6 +80,7 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
         evaluations,
         deadlineAt: evaluate ? isoAfter(now, durationMs(policy.cadence.scorecardDeadline)) : null,
         contentDigest: command.contentDigest,
+        correlationId: command.correlationId,
         by: command.by,
         at: iso(now),
       },
@@ -354,6 +356,7 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
     reportedAt: data.at,
     deadlineAt: data.deadlineAt,
     contentDigest: data.contentDigest,
+    correlationId: data.correlationId,
     evaluations: data.evaluations.map((each) => ({ ...each, attempts: [newAttempt(1, 'first', data.at)] })),
     forecasts: [],
     closed: null,

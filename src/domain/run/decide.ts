@@ -8,6 +8,7 @@
  */
 import { assertNever } from '../assert-never.ts';
 import { type RecordAlertDelivery, recordAlertDelivery } from './alerts.ts';
+import { type RecordArchivedResult, recordArchivedResult } from './archived.ts';
 import {
   closeCheckpoints,
   type ReportCheckpoint,
@@ -72,6 +73,7 @@ export type Command =
   | NoteDispatched
   | ReturnAttempt
   | RecordResult
+  | RecordArchivedResult
   | FailAttempt
   | RetryEvaluation
   | OrderHalt
@@ -148,6 +150,8 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return returnAttempt(state, command, context);
     case 'RecordResult':
       return recordResult(state, command, context);
+    case 'RecordArchivedResult':
+      return recordArchivedResult(state, command, context);
     case 'FailAttempt':
       return failAttempt(state, command, context);
     case 'RetryEvaluation':

@@ -189,6 +189,8 @@ const events = {
     evaluations: z.array(z.object({ evaluationId: id, evaluation: z.string(), variant: z.string() })),
     deadlineAt: at.nullable(),
     contentDigest: z.string(),
+    /** Follows one checkpoint through logs from its webhook to its halt. */
+    correlationId: z.string(),
     by: z.string(),
     at,
   }),

@@ -53,6 +53,7 @@ export const CheckpointStateSchema = z.object({
   reportedAt: at,
   deadlineAt: at,
   contentDigest: z.string(),
+  correlationId: z.string(),
   evaluations: z.array(EvaluationStateSchema),
   forecasts: z.array(ForecastSchema),
   closed: z

@@ -1,0 +1,275 @@
+/**
+ * What machines send: registrations, checkpoints, results. Translates them into commands and answers.
+ *
+ * Digests of what was sent decide what a repetition is: the same again changes nothing and is answered the
+ * same; the same id with other content is a conflict. Nothing here judges a run.
+ */
+
+import { z } from 'zod';
+import type { Identity } from '../config/identities.ts';
+import type { Json } from '../domain/canonical-json.ts';
+import type { Compute } from '../domain/compute.ts';
+import { archivedResult } from '../domain/run/archived.ts';
+import type { RunTarget } from '../domain/run/events.ts';
+import type { RunState } from '../domain/run/state.ts';
+import { archivedKey, checkpointKey, evaluationName } from '../domain/run/views.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import { confirmationOf, defaultLadder } from '../orchestrators/ladders.ts';
+import { describeProcess } from '../orchestrators/process.ts';
+import type { Target } from '../orchestrators/targets.ts';
+import { currentCorrelation } from '../telemetry/correlation.ts';
+import { digestOf } from './digest.ts';
+import type { PinnedPolicy, PolicyBook } from './policies.ts';
+import type { Executed, Receipt, RunService } from './run-service.ts';
+import { resultDigest } from './work.ts';
+
+export interface Registration {
+  readonly runId: string;
+  readonly title: string | null;
+  readonly policy: string | null;
+  readonly initialCompute: Compute | null;
+  readonly parents: readonly string[];
+  readonly sources: readonly string[] | null;
+  readonly targets: readonly Target[];
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export interface CheckpointReport {
+  readonly runId: string;
+  readonly checkpointId: string;
+  readonly effectiveCompute: Compute;
+  readonly step: number | null;
+  readonly modelUri: string;
+  readonly endpoint: string | null;
+  readonly metadata: Json;
+  readonly evaluate: boolean;
+}
+
+export interface CheckpointAnswer {
+  readonly runId: string;
+  readonly checkpointId: string;
+  readonly disposition: 'evaluate' | 'recorded';
+  readonly evaluations: { evaluationId: string; name: string }[];
+  readonly statusUrl: string;
+}
+
+export type Refused = {
+  readonly outcome: 'rejected';
+  readonly rejection: {
+    readonly code: 'conflict' | 'forbidden' | 'invalid' | 'not-found' | 'stale';
+    readonly message: string;
+    readonly path?: string;
+  };
+};
+
+export interface IntakeDeps {
+  readonly runs: RunService;
+  readonly ledger: Ledger;
+  readonly policies: PolicyBook;
+  readonly defaultPolicy: string;
+  readonly policyByLabel: Readonly<Record<string, string>>;
+  readonly enabledTargets: ReadonlySet<Target['kind']>;
+  readonly knownAlerts: ReadonlySet<string>;
+  /** A refusal of a target's URL by the outbound guard, or null. */
+  readonly outboundRefusal: (url: string) => string | null;
+  readonly statusUrl: (runId: string, checkpointId: string) => string;
+}
+
+export interface Intake {
+  register(registration: Registration, identity: Identity, receipt?: Receipt): Promise<Executed | Refused>;
+  reportCheckpoint(report: CheckpointReport, identity: Identity, receipt?: Receipt): Promise<Executed>;
+  checkpointAnswer(state: RunState, checkpointId: string): CheckpointAnswer;
+  recordResult(
+    evaluationId: string,
+    attempt: number,
+    result: unknown,
+    identity: Identity,
+    receipt?: Receipt,
+  ): Promise<Executed | Refused>;
+}
+
+const EvaluationDoc = z.object({
+  runId: z.string(),
+  checkpointId: z.string(),
+  evaluation: z.string(),
+  variant: z.string(),
+});
+
+const refused = (code: Refused['rejection']['code'], message: string, path?: string): Refused => ({
+  outcome: 'rejected',
+  rejection: path === undefined ? { code, message } : { code, message, path },
+});
+
+export function createIntake(deps: IntakeDeps): Intake {
+  const { runs, ledger, policies } = deps;
+
+  function choosePolicy({ policy, labels }: Registration, identity: Identity): PinnedPolicy | Refused {
+    if (policy !== null && !identity.roles.includes('operator')) {
+      return refused(
+        'forbidden',
+        'only an operator chooses the policy; it is assigned by label or default',
+        'policy',
+      );
+    }
+    const byLabel = Object.entries(labels)
+      .map(([key, value]) => deps.policyByLabel[`${key}=${value}`])
+      .find((name) => name !== undefined);
+    const name = policy ?? byLabel ?? deps.defaultPolicy;
+    const pinned = policies.byName(name);
+    if (pinned === null) {
+      return refused(
+        'invalid',
+        `there is no policy ${name}; there are ${policies.names.join(', ')}`,
+        'policy',
+      );
+    }
+    const missing = pinned.policy.alerts.find((channel) => !deps.knownAlerts.has(channel));
+    if (missing !== undefined) {
+      return refused(
+        'invalid',
+        `policy ${name} names the alert channel ${missing}, which is not configured`,
+        'policy',
+      );
+    }
+    return pinned;
+  }
+
+  async function resolveTarget(target: Target, i: number): Promise<RunTarget | Refused> {
+    const path = `targets[${i}]`;
+    if (!deps.enabledTargets.has(target.kind)) {
+      return refused(
+        'invalid',
+        `targets of kind ${target.kind} are not enabled in interlock.yaml`,
+        `${path}.kind`,
+      );
+    }
+    let config: Target = target;
+    if (target.kind === 'process') {
+      const described = await describeProcess(target.pid);
+      if (!described.ok) return refused('invalid', described.reason, `${path}.pid`);
+      // What a caller states of a start time is not believed: a false one would count as stopped.
+      config = described.target;
+    } else {
+      const problem = deps.outboundRefusal(target.url);
+      if (problem !== null) return refused('invalid', problem, `${path}.url`);
+    }
+    const { kind, ...rest } = config;
+    return {
+      targetId: `t${i + 1}`,
+      kind,
+      config: JSON.parse(JSON.stringify(rest)),
+      ladder: defaultLadder(kind),
+      confirmation: confirmationOf(kind),
+    };
+  }
+
+  return {
+    async register(registration, identity, receipt) {
+      const { runId } = registration;
+      // As sent: a process's start time and the assigned policy are ours, and not part of what repeats.
+      const contentDigest = digestOf(JSON.parse(JSON.stringify(registration)));
+      const existing = await runs.load(runId);
+      const chosen =
+        existing === null
+          ? choosePolicy(registration, identity)
+          : { policy: existing.policy, digest: existing.state.policy };
+      if ('outcome' in chosen) return chosen;
+      const targets: RunTarget[] = [];
+      if (existing === null) {
+        for (const [i, target] of registration.targets.entries()) {
+          const resolved = await resolveTarget(target, i);
+          if ('outcome' in resolved) return resolved;
+          targets.push(resolved);
+        }
+        await policies.record(chosen, identity.id);
+      }
+      return runs.execute(
+        runId,
+        {
+          type: 'RegisterRun',
+          runId,
+          title: registration.title,
+          policyDigest: chosen.digest,
+          initialCompute: registration.initialCompute,
+          parents: registration.parents,
+          sources: registration.sources,
+          targets,
+          labels: registration.labels,
+          contentDigest,
+          by: identity.id,
+          operator: identity.roles.includes('operator'),
+        },
+        { actor: identity.id, receipt, policy: chosen.policy },
+      );
+    },
+
+    async reportCheckpoint(report, identity, receipt) {
+      const { runId, checkpointId, effectiveCompute, step, modelUri, endpoint, evaluate } = report;
+      const contentDigest = digestOf(JSON.parse(JSON.stringify(report)));
+      return runs.execute(
+        runId,
+        async () => {
+          const known = await ledger.view('checkpoint', checkpointKey(runId, checkpointId));
+          const prior = z.object({ contentDigest: z.string() }).safeParse(known?.doc);
+          return {
+            type: 'ReportCheckpoint',
+            checkpointId,
+            effectiveCompute,
+            step,
+            modelUri,
+            endpoint,
+            evaluate,
+            contentDigest,
+            priorDigest: prior.success ? prior.data.contentDigest : null,
+            correlationId: currentCorrelation() ?? '',
+            by: identity.id,
+          };
+        },
+        { actor: identity.id, receipt },
+      );
+    },
+
+    checkpointAnswer({ runId, checkpoints }, checkpointId) {
+      const evaluations = checkpoints.find((each) => each.checkpointId === checkpointId)?.evaluations ?? [];
+      return {
+        runId,
+        checkpointId,
+        disposition: evaluations.length > 0 ? 'evaluate' : 'recorded',
+        evaluations: evaluations.map((each) => ({
+          evaluationId: each.evaluationId,
+          name: evaluationName(each),
+        })),
+        statusUrl: deps.statusUrl(runId, checkpointId),
+      };
+    },
+
+    async recordResult(evaluationId, attempt, result, identity, receipt) {
+      const view = await ledger.view('evaluation', evaluationId);
+      if (view === null) return refused('not-found', `there is no evaluation ${evaluationId}`);
+      const known = EvaluationDoc.parse(view.doc);
+      const digest = resultDigest(result);
+      const by = identity.id;
+      return runs.execute(
+        known.runId,
+        async (loaded) => {
+          const open = loaded?.state.checkpoints.some((each) => each.checkpointId === known.checkpointId);
+          if (loaded === null || open) {
+            return { type: 'RecordResult', evaluationId, attempt, result, resultDigest: digest, by };
+          }
+          const prior = await ledger.view('archived-result', archivedKey(evaluationId, attempt));
+          const recorded = z.object({ resultDigest: z.string() }).safeParse(prior?.doc);
+          return archivedResult({
+            ...known,
+            evaluationId,
+            attempt,
+            result,
+            resultDigest: digest,
+            priorDigest: recorded.success ? recorded.data.resultDigest : null,
+            by,
+          });
+        },
+        { actor: by, receipt },
+      );
+    },
+  };
+}
