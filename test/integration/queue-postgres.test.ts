@@ -4,8 +4,12 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openDatabase } from '../../src/database/open-database.ts';
 import { createWorkQueue } from '../../src/queue/create-work-queue.ts';
-import { QUEUE_SCHEMA } from '../../src/queue/postgres-broker.ts';
-import type { WorkQueue } from '../../src/queue/work-queue.ts';
+import { createPostgresBroker, QUEUE_SCHEMA } from '../../src/queue/postgres-broker.ts';
+import { QUEUES } from '../../src/queue/queues.ts';
+import type { HandlerRun } from '../../src/queue/run-handler.ts';
+import { createJobRunner } from '../../src/queue/run-job.ts';
+import type { WorkHandler, WorkQueue } from '../../src/queue/work-queue.ts';
+import { createWorkerSlot } from '../../src/queue/worker-slot.ts';
 import { item, recorder, silentLogger, untilAborted } from '../contract/work-queue-contract.ts';
 import { type PostgresTarget, postgresTarget } from '../contract/work-queue-targets.ts';
 import { startTestDatabase, type TestDatabase } from '../support/embedded-database.ts';
@@ -231,6 +235,53 @@ describe('the queue on PostgreSQL under faults', () => {
     await first.close();
     await silentOne.close();
   }, 60_000);
+
+  it('replaces a worker: its work goes back and the new one takes it', async () => {
+    await open().checks(); // the schema
+    const broker = createPostgresBroker({ url: database.url, workers: 2, logger: silentLogger });
+    const running = new Map<string, HandlerRun>();
+    const spec = QUEUES.evaluate;
+    const ran: AbortSignal[] = [];
+    const handler: WorkHandler = (work, signal) => {
+      ran.push(signal);
+      return ran.length === 1 ? untilAborted(work, signal) : Promise.resolve();
+    };
+    const now = () => Date.now();
+    const processor = createJobRunner({
+      kind: 'evaluate',
+      spec,
+      handler,
+      logger: silentLogger,
+      now,
+      running,
+    });
+    const slot = createWorkerSlot({ broker, spec, processor, running, logger: silentLogger });
+    try {
+      await slot.open();
+      await open().enqueue([item('evaluate')]);
+      await vi.waitFor(() => expect(ran.length).toBe(1), WITHIN);
+      await slot.recreate();
+      await vi.waitFor(() => expect(ran.length).toBe(2), WITHIN);
+      expect(ran[0]?.reason).toMatchObject({ code: 'queue.closing' });
+      await vi.waitFor(() => expect(running.size).toBe(0), WITHIN);
+    } finally {
+      await slot.close();
+      await broker.close();
+    }
+  });
+
+  it('forgets a stall check that a fast clock wrote into the future', async () => {
+    await open().checks();
+    const mark = `INSERT INTO ${QUEUE_SCHEMA}.meta (queue, field, value) VALUES ($1, 'stalled-check', $2)
+      ON CONFLICT (queue, field) DO UPDATE SET value = EXCLUDED.value`;
+    await database.pool.query(mark, [QUEUES.observe.name, String(Date.now() + 3_600_000)]);
+    await open().start(recorder().handlers);
+    const { rows } = await database.pool.query(
+      `SELECT value::float8 AS ms FROM ${QUEUE_SCHEMA}.meta WHERE queue = $1 AND field = 'stalled-check'`,
+      [QUEUES.observe.name],
+    );
+    expect(rows[0].ms).toBeLessThan(Date.now() + 1_000);
+  });
 
   it('aborts a handler whose lock is lost', async () => {
     const reasons: unknown[] = [];
