@@ -99,3 +99,9 @@ export function databaseFault(error: unknown): InterlockError {
 
 export const unavailable = (message: string, cause?: unknown): InterlockError =>
   new InterlockError(message, { code: 'ledger.unavailable', retryable: true, cause });
+
+/** For a log: PostgreSQL's own error object quotes the row it refused. */
+export function faultFields(error: unknown): { code: string; reason: string } {
+  const code = error instanceof InterlockError ? error.code : (sqlState(error) ?? 'none');
+  return { code, reason: error instanceof Error ? error.message : 'unknown' };
+}

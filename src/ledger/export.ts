@@ -14,7 +14,7 @@ import { query } from './connection.ts';
 import { integer, text } from './rows.ts';
 
 /** Rows of up to 4 MB: small enough for the worst, one round trip per page for the usual. */
-const PAGE_ROWS = 500;
+const PAGE_ROWS = 200;
 
 /** Lines without their line feeds; `exportBytes` adds them. */
 export async function* exportLines(pool: Pool, { timeoutMs = 30_000 } = {}): AsyncGenerator<string> {

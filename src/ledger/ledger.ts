@@ -78,6 +78,7 @@ export interface Ledger {
    */
   append(append: Append): Promise<AppendResult>;
   load(stream: string): Promise<{ version: number; state: Json; dueAt: Date | null } | null>;
+  /** Beyond `after`, in order; at most 1,000, as in every list here. */
   read(query: { after: number; stream?: string; limit: number }): Promise<RecordedEvent[]>;
   /** Streams whose due time has come, the longest overdue first. */
   dueStreams(before: Date, limit: number): Promise<string[]>;

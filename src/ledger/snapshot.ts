@@ -45,7 +45,7 @@ export async function inSnapshot<T>(
   }
 }
 
-const PAGE_ROWS = 1_000;
+const PAGE_ROWS = 500;
 
 /** Keyset pages: `sql` takes the last key and the page's size, and orders by that key. */
 export async function* pages(

@@ -13,7 +13,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Pool } from 'pg';
 import { InterlockError } from '../errors.ts';
 import type { PreparedAppend } from './append.ts';
-import { databaseFault, unavailable } from './connection.ts';
+import { databaseFault, faultFields, unavailable } from './connection.ts';
 import type { AppendResult, LedgerLimits, LedgerLogger, RecordedEvent } from './ledger.ts';
 import type { Plan } from './plan.ts';
 import { attempt, settle } from './transaction.ts';
@@ -120,12 +120,18 @@ export class GroupCommitWriter {
     } catch (error) {
       if (batch.length > 1 && error instanceof InterlockError && error.code === 'ledger.failed') {
         // One of them is at fault and nothing was written: alone, it fails alone.
-        this.#logger.error({ appends: batch.length, error }, 'a ledger batch was refused; trying one by one');
+        this.#logger.error(
+          { appends: batch.length, ...faultFields(error.cause) },
+          'a ledger batch was refused; trying one by one',
+        );
         for (const one of batch) await this.#commit([one]);
         return;
       }
       const fault = databaseFault(error);
-      this.#logger.warn({ appends: batch.length, error: fault }, 'a ledger batch was not recorded');
+      this.#logger.warn(
+        { appends: batch.length, ...faultFields(fault.cause ?? fault) },
+        'a ledger batch was not recorded',
+      );
       for (const { reject } of batch) reject(fault);
     }
   }
@@ -138,7 +144,7 @@ export class GroupCommitWriter {
       const tried = await attempt(this.#pool, appends, statementTimeoutMs, tag);
       if (tried.fate === 'done') return tried.plan;
       if (tried.fate === 'unknown') {
-        this.#logger.warn({ error: tried.error }, 'the answer to a ledger commit was lost; looking for it');
+        this.#logger.warn(faultFields(tried.error), 'the answer to a ledger commit was lost; looking for it');
         if ((await this.#settle(tried.plan)) === 'landed') return tried.plan;
       }
       if (tried.fate === 'undone' && tried.ownFault) throw databaseFault(tried.error);
@@ -169,7 +175,7 @@ export class GroupCommitWriter {
       try {
         listener(events);
       } catch (error) {
-        this.#logger.error({ error }, 'a listener to the ledger failed; the events are recorded');
+        this.#logger.error({ err: error }, 'a listener to the ledger failed; the events are recorded');
       }
     }
   }

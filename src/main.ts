@@ -1,0 +1,339 @@
+/**
+ * The composition root: reads the configuration's result, builds everything, serves, and stops in reverse order.
+ *
+ * Start order: database, ledger, adapters, queue and reconciler, HTTP last, so that whoever is answered is
+ * answered by a whole service. A failing stop step never skips the rest.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { Logger } from 'pino';
+import { type AlertChannelConfig, createAlertChannel } from './alerts/registry.ts';
+import type { Environment } from './config/environment.ts';
+import type { Configuration } from './config/load.ts';
+import { migrate } from './database/migrate.ts';
+import { type DatabaseHandle, openDatabase } from './database/open-database.ts';
+import { sweepOrphans } from './evaluators/job-records.ts';
+import { createEvaluators } from './evaluators/registry.ts';
+import { createAuthenticator } from './http/authentication.ts';
+import { routesOf } from './http/routes/index.ts';
+import { buildServer } from './http/server.ts';
+import { createSignedHeads, type SignedHeads } from './ledger/heads.ts';
+import { createInstances } from './ledger/instances.ts';
+import { createLedger, type Ledger } from './ledger/ledger.ts';
+import { createProgressStore } from './ledger/progress.ts';
+import { createOrchestrator } from './orchestrators/registry.ts';
+import { targetSchema } from './orchestrators/targets.ts';
+import { createOutbound } from './outbound/outbound.ts';
+import { createWorkQueue } from './queue/create-work-queue.ts';
+import { createHeadSchedule } from './service/heads-schedule.ts';
+import { createHeartbeats } from './service/heartbeats.ts';
+import { createIntake } from './service/intake.ts';
+import { createPolicyBook, loadPolicies } from './service/policies.ts';
+import { readiness } from './service/readiness.ts';
+import { createRunService, type LoadedRun } from './service/run-service.ts';
+import { createRunningEvaluations } from './service/running-evaluations.ts';
+import { createSecurityLog } from './service/security.ts';
+import { observeCommits } from './service/telemetry.ts';
+import { createWorkHandlers } from './service/work.ts';
+import { createWorker } from './service/worker.ts';
+import { type Keyring, loadKeyring } from './signing/keyring.ts';
+import { WebhookSecret } from './signing/standard-webhooks.ts';
+import { createTokenSigner } from './signing/tokens.ts';
+import { createMetrics } from './telemetry/metrics.ts';
+import { VERSION } from './version.ts';
+
+export type InterlockConfiguration = Configuration<AlertChannelConfig>;
+
+export interface StartOptions {
+  readonly env: Environment;
+  readonly logger: Logger;
+  /** Overrides the configured port; 0 takes a free one. */
+  readonly port?: number | undefined;
+  readonly clock?: () => Date;
+}
+
+export interface Interlock {
+  readonly url: string;
+  readonly port: number;
+  readonly ledger: Ledger;
+  close(): Promise<void>;
+}
+
+/** Secrets of Interlock itself, which no evaluator's environment may ask for. */
+const OWN_SECRETS = new Set(['DATABASE_URL', 'DATABASE_DIRECT_URL', 'REDIS_URL']);
+
+/** The database and the ledger alone: what the command line needs to verify, export and replay. */
+export interface Store {
+  readonly database: DatabaseHandle;
+  readonly ledger: Ledger;
+  readonly heads: SignedHeads;
+  close(): Promise<void>;
+}
+
+export async function openStore(config: InterlockConfiguration, logger: Logger): Promise<Store> {
+  const database = await openDatabase({
+    dataDir: config.dataDir,
+    databaseUrl: config.database.url?.reveal(),
+    directUrl: config.database.directUrl?.reveal(),
+    logger,
+    poolMax: 16,
+  });
+  try {
+    await migrate(database.pool);
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+  const ledger = createLedger({ pool: database.pool, logger });
+  return {
+    database,
+    ledger,
+    heads: createSignedHeads({ pool: database.pool }),
+    close: () =>
+      inOrder(logger, [
+        ['ledger', () => ledger.close()],
+        ['database', () => database.close()],
+      ]),
+  };
+}
+
+export async function startInterlock(
+  config: InterlockConfiguration,
+  options: StartOptions,
+): Promise<Interlock> {
+  const { logger } = options;
+  const keyring = await loadKeyring(config.signingKey);
+  const configured = await loadPolicies(config.policies.directory);
+  const store = await openStore(config, logger);
+  const stops: Step[] = [['store', () => store.close()]];
+  try {
+    return await serve(config, options, keyring, configured, store, stops);
+  } catch (error) {
+    await inOrder(logger, [...stops].reverse());
+    throw error;
+  }
+}
+
+async function serve(
+  config: InterlockConfiguration,
+  options: StartOptions,
+  keyring: Keyring,
+  configured: Awaited<ReturnType<typeof loadPolicies>>,
+  { database, ledger, heads }: Store,
+  stops: Step[],
+): Promise<Interlock> {
+  const { env, logger, clock = () => new Date() } = options;
+  const metrics = createMetrics();
+  metrics.set('interlock_build_info', { version: VERSION }, 1);
+  const instance = `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`;
+  const signer = createTokenSigner({ keyring, issuer: config.issuer });
+  const outbound = createOutbound({ allow: config.outbound.allow });
+  stops.push(['outbound', () => outbound.close()]);
+
+  const policies = createPolicyBook(ledger, configured);
+  const progress = createProgressStore(database.pool);
+  const runs = createRunService({ ledger, progress, policies, clock, logger });
+  const running = createRunningEvaluations();
+  observeCommits(runs, { logger, metrics });
+
+  const port = { value: options.port ?? config.server.port };
+  const baseUrl = (): string =>
+    config.server.publicUrl ?? `http://${hostInUrl(config.server.host)}:${port.value}`;
+  const secretsOf = webhookSecrets(config);
+
+  const jobsDirectory = join(config.dataDir, 'jobs');
+  await mkdir(jobsDirectory, { recursive: true, mode: 0o700 });
+  const swept = await sweepOrphans(jobsDirectory);
+  if (swept.orphans > 0)
+    logger.warn({ orphans: swept.orphans }, 'stopped evaluations left by an earlier process');
+
+  const channels = new Map(
+    config.alerts.map((channel) => [
+      channel.name,
+      createAlertChannel(channel, { outbound, resolve: (reference) => variable(env, reference) }),
+    ]),
+  );
+  const handlers = createWorkHandlers({
+    runs,
+    running,
+    signer,
+    instance,
+    channels,
+    logger,
+    evaluators: createEvaluators({
+      command: {
+        modelRoots: config.models.roots,
+        baseEnvironment: { PATH: env['PATH'], HOME: env['HOME'], LANG: env['LANG'] },
+        environmentVariable: (name) => (OWN_SECRETS.has(name) ? undefined : env[name]),
+        jobsDirectory,
+        baseDirectory: dirname(config.file),
+      },
+      http: {
+        outbound,
+        now: clock,
+        secrets: (reference) => (reference === undefined ? [] : secretsNamed(env, reference)),
+      },
+    }),
+    orchestratorOf: (loaded, targetId) => orchestratorOf(loaded, targetId),
+    callbackUrl: (evaluationId, attempt) =>
+      `${baseUrl()}/v1/evaluations/${encodeURIComponent(evaluationId)}/result?attempt=${attempt}`,
+    statusUrl: (runId) => `${baseUrl()}/v1/runs/${encodeURIComponent(runId)}`,
+  });
+
+  function orchestratorOf(
+    { state }: LoadedRun,
+    targetId: string,
+  ): ReturnType<typeof createOrchestrator> | null {
+    const target = state.targets.find((each) => each.targetId === targetId);
+    const parsed = targetSchema.safeParse({ kind: target?.kind, ...target?.config });
+    if (!parsed.success || !config.orchestrators[parsed.data.kind].enabled) return null;
+    return createOrchestrator(parsed.data, {
+      webhook: {
+        outbound,
+        now: clock,
+        secretsFor: ({ secret }) => (secret === undefined ? secretsOf(state.by) : secretsNamed(env, secret)),
+      },
+    });
+  }
+
+  const queue = createWorkQueue({
+    backend:
+      config.redis.url === null
+        ? { kind: 'postgres', url: database.directUrl }
+        : { kind: 'redis', url: config.redis.url.reveal() },
+    logger,
+    concurrency: { evaluate: config.evaluators.concurrency },
+  });
+  const worker = createWorker({
+    runs,
+    ledger,
+    instances: createInstances(database.pool),
+    instance,
+    running,
+    handlers,
+    queue,
+    isWorker: config.roles.includes('worker'),
+    isScheduler: config.roles.includes('scheduler'),
+    clock,
+    logger,
+  });
+  stops.push(['worker', () => worker.stop()]);
+  await worker.start();
+
+  const headSchedule = createHeadSchedule({ heads, signer, runs, logger });
+  headSchedule.start();
+  stops.push(['head schedule', () => headSchedule.stop()]);
+  const security = createSecurityLog(ledger, clock, logger);
+  stops.push(['security log', () => security.settled()]);
+
+  const isServing = config.roles.includes('api');
+  const app = buildServer({
+    routes: routesOf({
+      runs,
+      ledger,
+      heads,
+      progress,
+      signer,
+      clock,
+      metrics,
+      jwks: () => keyring.jwks(),
+      heartbeats: createHeartbeats({ runs, progress, signer, clock }),
+      intake: createIntake({
+        runs,
+        ledger,
+        policies,
+        defaultPolicy: config.policies.default,
+        policyByLabel: config.policies.byLabel,
+        enabledTargets: new Set(
+          (['webhook', 'process'] as const).filter((kind) => config.orchestrators[kind].enabled),
+        ),
+        knownAlerts: new Set(channels.keys()),
+        outboundRefusal: (url) => outbound.refusal(url),
+        statusUrl: (runId, checkpointId) =>
+          `${baseUrl()}/v1/runs/${encodeURIComponent(runId)}/scorecards/${encodeURIComponent(checkpointId)}`,
+      }),
+      ready: () =>
+        readiness({
+          database: async () => void (await database.pool.query('SELECT 1')),
+          queue: () => queue.checks(),
+          lastSweepAt: () => (config.roles.includes('scheduler') ? worker.reconciler.lastSweepAt : clock()),
+          clock,
+          durability: database.durability,
+        }),
+    }),
+    authenticator: createAuthenticator({
+      identities: config.identities,
+      now: clock,
+      onFailure: (method, reason) =>
+        metrics.count('interlock_authentication_failures_total', { method, reason }),
+    }),
+    logger,
+    metrics,
+    info: {
+      title: 'Interlock',
+      version: VERSION,
+      description:
+        'A watchdog for frontier AI training runs: no evidence, no permit; High or forecast Critical, halt.',
+    },
+    onRefusal: ({ security: matters, ...report }) => {
+      if (matters) security.report(report);
+    },
+  });
+  stops.push(['http', async () => void (await app.close())]);
+  const address = await app.listen({ host: isServing ? config.server.host : '127.0.0.1', port: port.value });
+  port.value = Number(new URL(address).port);
+  logger.info(
+    { instance, grade: database.grade, durability: database.durability, port: port.value },
+    'serving',
+  );
+
+  return {
+    url: `http://${hostInUrl(config.server.host)}:${port.value}`,
+    port: port.value,
+    ledger,
+    close: () => inOrder(logger, [...stops].reverse()),
+  };
+}
+
+type Step = readonly [name: string, stop: () => Promise<void>];
+
+/** Named steps, each on its own: one that fails is logged and the next one runs. */
+async function inOrder(logger: Logger, steps: readonly Step[]): Promise<void> {
+  for (const [name, stop] of steps) {
+    try {
+      await stop();
+    } catch (error) {
+      logger.error({ err: error, step: name }, 'a stop step failed; going on with the next');
+    }
+  }
+}
+
+const hostInUrl = (host: string): string =>
+  host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host;
+
+function variable(env: Environment, reference: string): string | undefined {
+  const name = reference.startsWith('env:') ? reference.slice('env:'.length) : reference;
+  return env[name];
+}
+
+/** A named secret that is not set or no secret at all yields none; who needs it says so. */
+function secretsNamed(env: Environment, reference: string): readonly WebhookSecret[] {
+  const value = variable(env, reference);
+  return value === undefined || value === '' ? [] : [WebhookSecret.parse(value)];
+}
+
+/** Webhook targets without a secret of their own: the registering identity's, or for an operator the trainer's. */
+function webhookSecrets(config: InterlockConfiguration): (by: string) => readonly WebhookSecret[] {
+  const secrets = new Map(
+    config.identities.map(({ id, webhookSecrets: own }) => [
+      id,
+      own.map((each) => WebhookSecret.parse(each.reveal())),
+    ]),
+  );
+  return (by) => {
+    const own = secrets.get(by) ?? [];
+    return own.length > 0 ? own : (secrets.get('trainer') ?? []);
+  };
+}
