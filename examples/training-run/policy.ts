@@ -12,7 +12,7 @@ import { chanceOf, type SkillName } from './skills.ts';
 export const runPolicyName = 'demo';
 
 export interface DemoPolicyOptions {
-  /** What runs the evaluator, e.g. `[process.execPath, '--import', 'tsx', '/absolute/evaluate.ts']`. */
+  /** What runs the evaluator from any directory; `evaluateCommand()` of commands.ts gives it. */
   evaluateCommand: readonly string[];
   /** Names of alert channels in interlock.yaml. */
   alerts?: readonly string[];

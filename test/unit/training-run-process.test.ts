@@ -11,12 +11,10 @@ import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { signWebhook, WebhookSecret } from '../../clients/typescript/index.ts';
+import { evaluateCommand, trainCommand } from '../../examples/training-run/commands.ts';
 import { computeAt } from '../../examples/training-run/learner.ts';
 import { type Checkpoint, runId, startInterlock, temporaryDirectory, token } from './client-support.ts';
 
-const example = (name: string) =>
-  fileURLToPath(new URL(`../../examples/training-run/${name}`, import.meta.url));
-const tsx = import.meta.resolve('tsx');
 const run = promisify(execFile);
 
 const lineSchema = z.looseObject({ event: z.string(), at: z.iso.datetime() });
@@ -47,7 +45,8 @@ afterEach(async () => {
 function startTrainer(extra: string[] = []) {
   const folders = ['--state', join(directory.path, 'state'), '--models', join(directory.path, 'models')];
   const place = ['--url', interlock.url, '--run', runId, '--heartbeat-ms', '200', ...folders];
-  const child = spawn(process.execPath, ['--import', tsx, example('train.ts'), ...place, ...extra], {
+  const [program = '', ...first] = trainCommand();
+  const child = spawn(program, [...first, ...place, ...extra], {
     cwd: directory.path,
     env: {
       PATH: process.env['PATH'],
@@ -79,8 +78,9 @@ async function evaluate(
   { checkpointId, modelUri }: Pick<Checkpoint, 'checkpointId' | 'modelUri'>,
 ) {
   const out = join(directory.path, `${checkpointId}-${task}.json`);
-  const args = ['--import', tsx, example('evaluate.ts'), '--task', task, '--model', modelUri, '--out', out];
-  const finished = await run(process.execPath, args, { cwd: directory.path, env: {} }).then(
+  const [program = '', ...first] = evaluateCommand();
+  const args = [...first, '--task', task, '--model', modelUri, '--out', out];
+  const finished = await run(program, args, { cwd: directory.path, env: {} }).then(
     () => 0,
     (error: unknown) => z.object({ code: z.number() }).parse(error).code,
   );

@@ -2,6 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { evaluateCommand } from '../../examples/training-run/commands.ts';
 import {
   computeAt,
   createLearner,
@@ -32,7 +33,7 @@ import {
   windowLength,
 } from '../../examples/training-run/skills.ts';
 import { BrokenCheckpoint, loadCheckpoint, saveCheckpoint } from '../../examples/training-run/weights.ts';
-import { PolicySchema } from '../../src/domain/policy/schema.ts';
+import { checkPolicy } from '../../src/domain/policy/check.ts';
 
 function trained(seed: number, steps: number): Learner {
   const learner = createLearner(seed);
@@ -186,12 +187,13 @@ describe('checkpoint files', () => {
 });
 
 describe('the demo policy', () => {
-  it('is accepted by the policy schema, with one required evaluation for each of the four categories', () => {
-    const policy = PolicySchema.parse(demoPolicy({ evaluateCommand: ['node', '/x/evaluate.ts'] }));
-    expect(policy.categories.map(({ id }) => id)).toEqual(proxies.map(({ category }) => category));
-    expect(policy.evaluations.every(({ required, stage }) => required && stage === 'pre-mitigation')).toBe(
-      true,
-    );
+  it('passes the policy check without a warning, with one required evaluation for each of the four categories', () => {
+    const check = checkPolicy(demoPolicy({ evaluateCommand: evaluateCommand() }));
+    if (!check.ok) throw new Error(JSON.stringify(check.problems));
+    const { categories, evaluations } = check.policy;
+    expect(check.warnings).toEqual([]);
+    expect(categories.map(({ id }) => id)).toEqual(proxies.map(({ category }) => category));
+    expect(evaluations.every(({ required, stage }) => required && stage === 'pre-mitigation')).toBe(true);
   });
 
   it('lets the first checkpoint be reached under the first permit', () => {
