@@ -8,14 +8,17 @@
  */
 import { canonicalJson, type Json } from '../canonical-json.ts';
 import { compareCompute } from '../compute.ts';
-import type { Policy } from '../policy/schema.ts';
+import { levelsOf } from '../levels.ts';
+import { levelAt, type Policy } from '../policy/schema.ts';
 import { assess } from './assess.ts';
 import { earnedCeiling, scorecardDigest } from './checkpoint.ts';
 import type { Context } from './context.ts';
-import type { HaltCause, RunEvent, RunEventData } from './events.ts';
+import { specOf } from './evaluation.ts';
+import type { Finding, HaltCause, RunEvent, RunEventData } from './events.ts';
 import { haltingFindings } from './halt.ts';
 import { holdCauses } from './holds.ts';
 import type { Digest } from './ids.ts';
+import { confidenceZ, scoreSpecOf } from './scorecard.ts';
 import type { RunState } from './state.ts';
 
 /** null where the event agrees or claims nothing that can be recomputed; else a sentence naming the difference. */
@@ -35,6 +38,8 @@ export function recheck(
       return causeDiffers(before, event.data.cause, context);
     case 'HoldPlaced':
       return holdDiffers(before, event.data, context);
+    case 'ArchivedResultReported':
+      return archivedDiffers(event.data, policy);
     default:
       return null;
   }
@@ -67,6 +72,9 @@ function assessmentDiffers(
 
 function causeDiffers(before: RunState, cause: HaltCause, context: Context): string | null {
   if (cause.kind === 'person') return null;
+  const { checkpointId: id } = cause;
+  const known = id === null || before.checkpoints.some(({ checkpointId }) => checkpointId === id);
+  if (!known) return archivedCauseDiffers(cause.findings, context.policy);
   const groups = haltingFindings(before, context).filter(
     ({ checkpointId }) => checkpointId === cause.checkpointId,
   );
@@ -75,6 +83,36 @@ function causeDiffers(before: RunState, cause: HaltCause, context: Context): str
   return unfounded === undefined
     ? null
     : `the halt's cause ${unfounded.rule} (${unfounded.explanation}) does not follow from what was known`;
+}
+
+/** The checkpoint is gone from the state: the finding's own arithmetic is what can be checked. */
+function archivedCauseDiffers(findings: readonly Finding[], policy: Policy): string | null {
+  const unfounded = findings.find(({ rule: id, stage, observed, threshold, basis, then }) => {
+    const rule = policy.rules.find((each) => each.id === id);
+    const follows =
+      rule?.kind === 'level' &&
+      rule.stage === stage &&
+      rule.basis === basis &&
+      threshold === levelAt(rule.atLeast) &&
+      typeof observed === 'number' &&
+      observed >= threshold &&
+      same(rule.then, then);
+    return !follows;
+  });
+  return unfounded === undefined
+    ? null
+    : `the halt's cause ${unfounded.rule} (${unfounded.explanation}) does not follow from the policy`;
+}
+
+function archivedDiffers(data: RunEventData<'ArchivedResultReported'>, policy: Policy): string | null {
+  const { score, stderr, n } = data.reading;
+  const spec = specOf(policy, data.evaluation);
+  const levels =
+    score === null
+      ? { estimate: null, upper: null }
+      : levelsOf({ score, stderr, n }, scoreSpecOf(spec), confidenceZ(policy, spec));
+  if (levels.estimate === data.estimate && levels.upper === data.upper) return null;
+  return `the late result ${data.evaluationId}/${data.attempt}: its score gives other levels`;
 }
 
 function holdDiffers(
