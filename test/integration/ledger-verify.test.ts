@@ -107,6 +107,18 @@ describe('a recorded ledger', () => {
     expect(await verifyLedger(all, keys)).toMatchObject({ ok: true, events: 7, head: before });
   });
 
+  it('holds together over many pages', async () => {
+    const events = Array.from({ length: 1_200 }, (_, index) => ({ kind: 'K', data: { n: index + 1 } }));
+    const snapshot = { state: { sum: (1_200 * 1_201) / 2 }, dueAt: null };
+    await ledger.append(appendTo('run:long', 0, { events, snapshot }));
+    await heads.recordHead(keys.sign);
+    const head = await ledger.head();
+    expect(await live()).toMatchObject({ ok: true, events: 1_207, head, headsVerified: 3 });
+    expect(await offline()).toMatchObject({ ok: true, events: 1_207, head, headsVerified: 3 });
+    expect(await replayLive(database.pool, foldFor)).toMatchObject({ ok: true, events: 1_207 });
+    expect(await rebuildViews(database.pool, foldFor)).toEqual({ events: 1_207, rows: 3 });
+  });
+
   it('shows one changed byte in an export', async () => {
     const lines = await exported();
     const changed = lines.map((line, index) => (index === 2 ? line.replace('"n":2', '"n":3') : line));
