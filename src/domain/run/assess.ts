@@ -18,7 +18,7 @@ import {
   type Rule,
 } from '../policy/schema.ts';
 import { reached } from './context.ts';
-import { isConcluded } from './evaluation.ts';
+import { currentAttempt, isConcluded } from './evaluation.ts';
 import type { Finding, Scorecard, Terms, Verdict } from './events.ts';
 import { scorecardOf } from './scorecard.ts';
 import type { CheckpointState, RunState } from './state.ts';
@@ -36,7 +36,7 @@ export function assess(state: RunState, checkpoint: CheckpointState, policy: Pol
   const late = reached(now, checkpoint.deadlineAt);
   const found = [
     ...policy.rules.flatMap((rule) => ruleFindings(rule, { state, checkpoint, policy, scorecard })),
-    ...inconclusiveFindings(scorecard, policy, late),
+    ...inconclusiveFindings(scorecard, checkpoint, policy, late),
   ].map((finding) => ({ ...finding, checkpointId: checkpoint.checkpointId }));
   const waiver = activeWaiver(state, checkpoint, now);
   const findings = found.map((finding) => ({ ...finding, waived: isWaived(finding, waiver) }));
@@ -220,15 +220,28 @@ function jumpFindings(rule: JumpRule, { state, checkpoint, scorecard }: Basis): 
   });
 }
 
-function inconclusiveFindings(scorecard: Scorecard, policy: Policy, late: boolean): Finding[] {
+/** Asking again is no evidence: what was inconclusive once stays so until a conclusive result is in. */
+function inconclusiveFindings(
+  scorecard: Scorecard,
+  { closed, evaluations }: CheckpointState,
+  policy: Policy,
+  late: boolean,
+): Finding[] {
+  const askedAgain = new Set(
+    evaluations
+      .filter((each) => ['retry', 'resume'].includes(currentAttempt(each).purpose))
+      .map(({ evaluationId }) => evaluationId),
+  );
   return scorecard.categories.flatMap(({ id, title, stages }) =>
     Object.entries(stages).flatMap(([, levels]) =>
       (levels?.evidence ?? []).flatMap((row) => {
         const open =
           row.status !== 'completed' && row.status !== 'inconclusive' && row.status !== 'cancelled';
-        if (row.status === 'completed' || (open && !late)) return [];
+        const awaited = !late && closed === null && !askedAgain.has(row.evaluationId);
+        if (row.status === 'completed' || (open && awaited)) return [];
         const stage = policy.evaluations.find((spec) => spec.id === row.evaluation)?.stage ?? null;
-        const state = open ? 'not in by the deadline' : row.status;
+        const missing = late ? 'not in by the deadline' : 'asked for again and not in yet';
+        const state = open ? missing : row.status;
         return [
           {
             rule: 'inconclusive',
