@@ -46,8 +46,11 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
   if (state.sources !== null && !state.sources.includes(command.by)) {
     return reject('forbidden', `${command.by} is not a source of run ${state.runId}`);
   }
-  if (command.priorDigest !== null) {
-    if (command.priorDigest === command.contentDigest) return [];
+  // The state knows what was committed after the views were read.
+  const open = state.checkpoints.find(({ checkpointId }) => checkpointId === command.checkpointId);
+  const prior = command.priorDigest ?? open?.contentDigest ?? null;
+  if (prior !== null) {
+    if (prior === command.contentDigest) return [];
     return reject(
       'conflict',
       `checkpoint ${command.checkpointId} was reported with other content`,
