@@ -1,23 +1,35 @@
+/**
+ * How the tests run: one vitest project per folder of test/, one after the other, at most two files at a time.
+ *
+ * Files of integration and e2e run one by one: they start databases and services, kill them, and measure time.
+ * Nothing is written below the checkout (and npm's scripts load this file with `--configLoader runner` for the same
+ * reason), so that an ordinary user can test a copy that belongs to somebody else.
+ */
 import { defineConfig } from 'vitest/config';
 
-const project = (name: string, testTimeout: number, fileParallelism: boolean) => ({
+const project = (name: string, groupOrder: number, testTimeout: number, fileParallelism: boolean) => ({
   test: {
     name,
     include: [`test/${name}/**/*.test.ts`],
+    pool: 'forks' as const,
+    fileParallelism,
+    ...(fileParallelism ? { maxWorkers: 2 } : {}),
     testTimeout,
     hookTimeout: 120_000,
-    fileParallelism,
+    sequence: { groupOrder },
   },
 });
 
 export default defineConfig({
   test: {
+    cache: false,
+    reporters: ['default', './test/support/summary-reporter.ts'],
     projects: [
-      project('unit', 20_000, true),
-      project('contract', 60_000, true),
-      project('integration', 120_000, false),
-      project('simulation', 180_000, true),
-      project('e2e', 600_000, false),
+      project('unit', 0, 20_000, true),
+      project('contract', 1, 60_000, true),
+      project('integration', 2, 120_000, false),
+      project('simulation', 3, 180_000, true),
+      project('e2e', 4, 600_000, false),
     ],
   },
 });
