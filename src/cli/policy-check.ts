@@ -1,0 +1,95 @@
+/**
+ * `interlock policy check`: is the policy usable as a whole, and how does its trip system behave?
+ *
+ * The table answers the question that a threshold alone does not: how often would a run that is still below High
+ * be held or halted by noise, and how small a rise can be seen at all?
+ */
+
+import { type OperatingCharacteristics, TRUE_LEVELS } from '../domain/policy/characteristics.ts';
+import type { PolicyProblem } from '../domain/policy/check.ts';
+import { checkPolicyFile, pin } from '../service/policies.ts';
+import { EXIT, type ExitCode } from './exit.ts';
+import { json, plural, printable, type Style, table } from './output.ts';
+import type { Terminal } from './terminal.ts';
+
+export async function policyCheck(
+  file: string,
+  options: { json?: true },
+  terminal: Terminal,
+): Promise<ExitCode> {
+  const { check } = await checkPolicyFile(file);
+  if (!check.ok) {
+    const { problems, warnings } = check;
+    if (options.json) {
+      const nothing = { policy: null, digest: null, characteristics: null };
+      terminal.print(json({ ok: false, ...nothing, problems, warnings }));
+    } else {
+      terminal.print(`${file}: refused, ${plural(problems.length, 'problem')}`);
+      terminal.print(listed(problems));
+    }
+    return EXIT.negative;
+  }
+  const { policy, warnings, characteristics } = check;
+  const { digest } = pin(policy);
+  if (options.json) {
+    terminal.print(
+      json({ ok: true, policy: policy.policy, digest, problems: [], warnings, characteristics }),
+    );
+    return EXIT.ok;
+  }
+  const { style } = terminal;
+  terminal.print(
+    `${file}: usable, ${plural(policy.rules.length, 'rule')}, ${plural(warnings.length, 'warning')}`,
+  );
+  terminal.print(`policy  ${style.bold(policy.policy)}\ndigest  ${digest}`);
+  if (warnings.length > 0) terminal.print(`\n${style.yellow('warnings')}\n${listed(warnings)}`);
+  terminal.print(`\n${characteristicsTable(characteristics, style)}`);
+  return EXIT.ok;
+}
+
+function listed(problems: readonly PolicyProblem[]): string {
+  return problems
+    .map(({ path, message }) => `  ${printable(path || 'policy')}: ${printable(message)}`)
+    .join('\n');
+}
+
+export function characteristicsTable(all: readonly OperatingCharacteristics[], style: Style): string {
+  const columns = [
+    { title: 'evaluation' },
+    { title: 'stage' },
+    { title: 'n', align: 'right' as const },
+    ...TRUE_LEVELS.flatMap((level) =>
+      (['hold', 'halt'] as const).map((what) => ({
+        title: `${what}@${level.toFixed(1)}`,
+        align: 'right' as const,
+      })),
+    ),
+    { title: 'smallest rise', align: 'right' as const },
+  ];
+  const rows = all.map(({ evaluation, stage, n, falseTrips, smallestVisibleRise }) => [
+    evaluation,
+    stage.replace('-mitigation', ''),
+    String(n),
+    ...TRUE_LEVELS.flatMap((level) => {
+      const trip = falseTrips?.find(({ trueLevel }) => trueLevel === level);
+      return trip === undefined ? ['?', '?'] : [chance(trip.hold), chance(trip.halt)];
+    }),
+    smallestVisibleRise === null ? '?' : smallestVisibleRise.toFixed(2),
+  ]);
+  return [
+    'Chance that one measurement at n samples holds or halts a run whose true level is still below High,',
+    'and the smallest rise above level 2 (in levels) that a second one tells from noise with 80 % power:',
+    table(columns, rows, style),
+    ...(all.some(({ falseTrips }) => falseTrips === null)
+      ? ["?: a mean; its uncertainty is the harness's to say, and nothing is claimed beforehand"]
+      : []),
+  ].join('\n');
+}
+
+/** Enough digits to tell rare from never. */
+export function chance(probability: number): string {
+  if (probability === 0) return '0';
+  if (probability < 0.0001) return '<0.01%';
+  const percent = 100 * probability;
+  return `${percent < 1 ? percent.toFixed(2) : percent.toFixed(1)}%`;
+}

@@ -1,0 +1,139 @@
+/**
+ * Every command: its options, its help, and which file does it. The command line's contract on one page.
+ *
+ * A command's file is loaded when the command runs, so that help costs nothing and `halt` does not wait for a
+ * database driver. Each `run…` gets parsed options and the terminal, and answers with an exit code.
+ */
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { VERSION } from '../version.ts';
+import { EXIT, type ExitCode, explainError } from './exit.ts';
+import { addLedgerCommands } from './program-ledger.ts';
+import { CONFIG_OPTION, describe, JSON_OPTION, type Register } from './program-parts.ts';
+import { addRunCommands } from './program-runs.ts';
+import type { Terminal } from './terminal.ts';
+
+export async function run(argv: readonly string[], terminal: Terminal): Promise<number> {
+  let code: ExitCode = EXIT.ok;
+  const program = createProgram(terminal, async (work) => {
+    code = await work(terminal);
+  });
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return code;
+  } catch (error) {
+    // Commander has said on standard error what it did not understand.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.failed;
+    const isDebugging = (terminal.env['INTERLOCK_DEBUG'] ?? '') !== '';
+    terminal.complain(`interlock: ${explainError(error, isDebugging)}`);
+    return EXIT.failed;
+  }
+}
+
+export function createProgram(terminal: Terminal, perform: Register): Command {
+  const program = new Command('interlock')
+    .description('A watchdog for AI training runs: no evidence, no permit; High or forecast Critical, halt.')
+    .version(VERSION, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'explain a command')
+    .helpCommand(false)
+    .showHelpAfterError('(add --help to see what is possible)')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => terminal.print(text.trimEnd()),
+      writeErr: (text) => terminal.complain(text.trimEnd()),
+      getOutHelpWidth: () => Math.min(terminal.width, 120),
+      getErrHelpWidth: () => Math.min(terminal.width, 120),
+    })
+    .addHelpText(
+      'after',
+      `
+Where things come from:
+  configuration   --config FILE, else INTERLOCK_CONFIG, else ./config/interlock.yaml
+  the service     --url URL, else INTERLOCK_URL, else server.publicUrl or host and port of the configuration
+  who is asking   --token-file FILE, else INTERLOCK_TOKEN (never an argument: those show in process lists)
+
+Exit codes, everywhere: 0 done or yes; 1 the answer is no; 2 usage, configuration or a system out of reach.
+Colours only on a terminal and without NO_COLOR. INTERLOCK_DEBUG=1 shows stacks.
+
+Begin with:
+  interlock init --dir ./interlock-data
+  interlock serve --config ./interlock-data/interlock.yaml`,
+    );
+
+  describe(program.command('serve'), {
+    summary: 'run the service until SIGTERM or SIGINT',
+    details:
+      'Prints one line, "listening on http://HOST:PORT", when it answers; logs are JSON on standard error. The first signal stops in order within 30 s, a second one at once; neither loses what was acknowledged.',
+    example: 'interlock serve --config ./interlock-data/interlock.yaml --port 8099',
+    exits: '0 stopped by a signal; 2 it could not start, with every problem named',
+  })
+    .addOption(CONFIG_OPTION())
+    .option('--port <n>', 'port to listen on, 0 for a free one (default: server.port)', port)
+    .action((options: { config?: string; port?: number }) =>
+      perform(async (t) => (await import('./serve.ts')).serve(options, t)),
+    );
+
+  describe(program.command('init'), {
+    summary: 'write a directory from which the service starts as it is',
+    details:
+      'Writes interlock.yaml, identities.yaml, a signing key and the shipped policies. Overwrites nothing. Identities: trainer, evaluator, operator, oncall, auditor and one per governance group. Their tokens are printed once; only hashes are kept.',
+    example: 'interlock init --dir ./interlock-data',
+    exits: '0 written; 2 something is there already, or cannot be written',
+  })
+    .requiredOption('--dir <dir>', 'directory to write, made if it is not there')
+    .option(...JSON_OPTION('{configFile, tokens: {identity: token}, webhookSecrets: {trainer}}'))
+    .action((options: { dir: string; json?: true }) =>
+      perform(async (t) => (await import('./init.ts')).init(options, t)),
+    );
+
+  describe(program.command('demo'), {
+    summary: 'train a small real model and watch Interlock stop it',
+    details:
+      'Starts its own service in a temporary directory, trains, evaluates at each doubling of compute, trips High, and halts the run. Needs nothing but Node; takes under two minutes.',
+    example: 'interlock demo --exit',
+    exits: '0 the run was stopped by Interlock, the ledger verifies and the replay agrees; 1 otherwise',
+  })
+    .option('--exit', 'end when the story has been told, instead of leaving the service up for a look', false)
+    .action((options: { exit: boolean }) =>
+      perform(async () =>
+        (await (await import('./demo.ts')).runDemo(options)) === 0 ? EXIT.ok : EXIT.negative,
+      ),
+    );
+
+  const policy = program.command('policy').description('check policies');
+  describe(policy.command('check'), {
+    summary: 'check a policy as a whole, and show how its trip system behaves',
+    details:
+      'Names every problem with its path, or prints the digest that runs pin, warnings, and per evaluation the chance of a false hold or halt at true levels below High and the smallest rise it can see.',
+    example: 'interlock policy check config/policies/preparedness-beta.yaml',
+    exits: '0 usable (warnings may be there); 1 refused; 2 the file cannot be read',
+  })
+    .argument('<file>', 'the policy, YAML')
+    .option(...JSON_OPTION('{ok, policy, digest, problems, warnings, characteristics}'))
+    .action((file: string, options: { json?: true }) =>
+      perform(async (t) => (await import('./policy-check.ts')).policyCheck(file, options, t)),
+    );
+
+  const results = program.command('results').description('read evaluation results');
+  describe(results.command('parse'), {
+    summary: "show what Interlock takes from an evaluation harness's result",
+    details: 'Numbers and status only; text that a model may have written is never printed.',
+    example: 'interlock results parse --format native result.json --json',
+    exits: '0 read; 1 not a result of that format; 2 the file or the format cannot be used',
+  })
+    .argument('<file>', 'the result, JSON')
+    .requiredOption('--format <format>', 'native (inspect, lm-eval and promptfoo come later)')
+    .option(...JSON_OPTION('{format, status, task, model, created, metrics, samples, error}'))
+    .action((file: string, options: { format: string; json?: true }) =>
+      perform(async (t) => (await import('./results-parse.ts')).resultsParse(file, options, t)),
+    );
+
+  addRunCommands(program, perform);
+  addLedgerCommands(program, perform);
+  return program;
+}
+
+function port(text: string): number {
+  const value = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value <= 65_535)) throw new InvalidArgumentError('A port is a whole number from 0 to 65535.');
+  return value;
+}

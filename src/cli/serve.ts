@@ -1,0 +1,90 @@
+/**
+ * `interlock serve`: the service in the foreground, until a signal.
+ *
+ * Standard output has one line, `listening on URL`, once requests are answered; logs are JSON on standard error.
+ * The first SIGTERM or SIGINT stops in order and within STOP_TIMEOUT_MS; unfinished work is handed back and the
+ * ledger has everything anyway, so a second signal exits at once and loses nothing that was acknowledged.
+ * What is wrong with configuration, key or policies is told all at once, before anything is opened.
+ */
+import { pino } from 'pino';
+import { InterlockError } from '../errors.ts';
+import { type InterlockConfiguration, startInterlock } from '../main.ts';
+import { loadPolicies } from '../service/policies.ts';
+import { loadKeyring } from '../signing/keyring.ts';
+import { createLogger } from '../telemetry/logger.ts';
+import { loadConfig } from './configuration.ts';
+import { EXIT, type ExitCode, explainError } from './exit.ts';
+import type { Terminal } from './terminal.ts';
+
+const STOP_TIMEOUT_MS = 30_000;
+const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
+
+export async function serve(
+  options: { config?: string; port?: number },
+  terminal: Terminal,
+): Promise<ExitCode> {
+  const config = await loadConfig(options.config, terminal);
+  await assertUsable(config);
+  const logger = createLogger({
+    level: config.logLevel,
+    destination: pino.destination({ dest: 2, sync: true }),
+  });
+  // A fault that nobody caught leaves the process in a state that nobody knows: the supervisor starts a new one.
+  process.on('uncaughtException', (error) => {
+    logger.fatal({ err: error }, 'an uncaught fault; exiting');
+    process.exit(EXIT.negative);
+  });
+
+  const stop = stopSignal((signal) => logger.info({ signal }, 'stopping'));
+  const interlock = await startInterlock(config, { env: terminal.env, logger, port: options.port });
+  terminal.print(`listening on ${interlock.url}`);
+  await stop.requested;
+  await interlock.close();
+  stop.done();
+  logger.info('stopped');
+  return EXIT.ok;
+}
+
+/** Heard from the beginning, so that a start that hangs can be ended too. */
+function stopSignal(onFirst: (signal: string) => void): { requested: Promise<void>; done(): void } {
+  let resolve = (): void => undefined;
+  const requested = new Promise<void>((fulfil) => {
+    resolve = fulfil;
+  });
+  let deadline: NodeJS.Timeout | undefined;
+  const listeners = Object.entries(SIGNALS).map(([signal, code]) => {
+    const listener = (): void => {
+      if (deadline !== undefined) process.exit(code);
+      deadline = setTimeout(() => process.exit(code), STOP_TIMEOUT_MS);
+      onFirst(signal);
+      resolve();
+    };
+    process.on(signal, listener);
+    return () => process.off(signal, listener);
+  });
+  return {
+    requested,
+    done() {
+      clearTimeout(deadline);
+      for (const remove of listeners) remove();
+    },
+  };
+}
+
+async function assertUsable(config: InterlockConfiguration): Promise<void> {
+  const { directory, default: first, byLabel } = config.policies;
+  const isDebugging = false;
+  const problems: string[] = [];
+  await loadKeyring(config.signingKey).catch((error) => problems.push(explainError(error, isDebugging)));
+  try {
+    const names = new Set((await loadPolicies(directory)).map(({ policy }) => policy.policy));
+    for (const [path, name] of [['policies.default', first], ...Object.entries(byLabel)]) {
+      if (name !== undefined && !names.has(name)) {
+        problems.push(`${config.file}: ${path} names the policy ${name}, which is not in ${directory}`);
+      }
+    }
+  } catch (error) {
+    problems.push(explainError(error, isDebugging));
+  }
+  if (problems.length > 0) throw new InterlockError(problems.join('\n'), { code: 'cli.not-servable' });
+}
