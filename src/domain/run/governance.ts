@@ -84,7 +84,10 @@ function termsFrom(
     levels: { ...levels, ...command.terms.levels },
     forecasts: { ...forecasts, ...command.terms.forecasts },
     waives: findings.filter(({ kind }) => kind !== 'level' && kind !== 'forecast').map(findingKey),
-    expires: command.terms.expires ?? isoAfter(context.now, durationMs(maxInterval)),
+    expires: isoAfter(
+      command.terms.expires ?? context.now,
+      command.terms.expires === undefined ? durationMs(maxInterval) : 0,
+    ),
     scope: 'training',
   };
 }
@@ -100,6 +103,10 @@ export function proposeResume(state: RunState, command: ProposeResume, context: 
     return reject('conflict', `run ${state.runId} is neither halted nor on hold; there is nothing to resume`);
   }
   const findings = standing(state, context);
+  const { expires } = command.terms;
+  if (expires !== undefined && Number.isNaN(Date.parse(expires))) {
+    return reject('invalid', 'must be an instant with a zone, RFC 3339', 'terms.expires');
+  }
   const terms = termsFrom(state, command, findings, context);
   const problem = termsProblem(state, terms, findings, context);
   if (problem !== null) return reject('invalid', problem.message, problem.path);
@@ -199,10 +206,12 @@ export function signOff(state: RunState, command: SignOff, context: Context): De
   if (proposal === undefined) {
     return reject('not-found', `run ${state.runId} has no proposal ${command.proposalId}`, 'proposalId');
   }
+  const mine = proposal.signOffs.findLast(({ by }) => by === command.by);
+  const repeated = mine?.decision === command.decision && mine.group === command.group;
+  // Also once the proposal is executed or vetoed: whoever lost the answer asks again and is no conflict.
+  if (repeated && command.digest === proposal.digest) return [];
   const refusal = signOffRefusal(proposal, command, context);
   if (refusal !== null) return refusal;
-  const mine = proposal.signOffs.findLast(({ by }) => by === command.by);
-  if (mine !== undefined && mine.decision === command.decision && mine.group === command.group) return [];
   const { proposalId, digest, decision, group, by, justification } = command;
   const at = iso(context.now);
   const recorded: RunEvent = {
