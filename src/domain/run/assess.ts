@@ -57,8 +57,10 @@ export function verdictOf(findings: readonly Finding[]): Verdict {
   return consequences.has('hold') ? 'hold' : 'proceed';
 }
 
+type NamedFinding = Pick<Finding, 'rule' | 'category' | 'stage' | 'evaluation' | 'checkpointId'>;
+
 /** Names a finding for a waiver and for "is it already a cause": what fired, where; not by how much. */
-export function findingKey({ rule, category, stage, evaluation, checkpointId }: Finding): string {
+export function findingKey({ rule, category, stage, evaluation, checkpointId }: NamedFinding): string {
   return [rule, category ?? '', stage ?? '', evaluation ?? '', checkpointId ?? ''].join('/');
 }
 

@@ -12,11 +12,12 @@ import { durationMs } from '../duration.ts';
 import { forecastCategory } from '../forecast/category-forecast.ts';
 import { localLinear } from '../forecast/local-linear.ts';
 import { type ForecastRule, levelAt, type Policy, type Stage } from '../policy/schema.ts';
-import { type Assessment, activeWaiver, assess } from './assess.ts';
+import { raiseAlert } from './alerts.ts';
+import { type Assessment, activeWaiver, assess, findingKey } from './assess.ts';
 import { whyDue } from './cadence.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
 import { isConcluded, newAttempt, statusOf } from './evaluation.ts';
-import type { RunEvent, RunEventData, Scorecard, SealedForecast } from './events.ts';
+import type { Finding, RunEvent, RunEventData, Scorecard, SealedForecast } from './events.ts';
 import { idOf } from './ids.ts';
 import { scorecardOf, scoreSpecOf } from './scorecard.ts';
 import {
@@ -58,6 +59,10 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
     );
   }
   const { policy, digest, now } = context;
+  // One that shows the finished run alive is no mistake to be sent back: it is recorded, and is an overrun.
+  if (state.finishedAt !== null && compareCompute(command.effectiveCompute, state.ceiling) <= 0) {
+    return reject('conflict', `run ${state.runId} was declared finished at ${state.finishedAt}`, 'runId');
+  }
   const why = whyDue(state, command.effectiveCompute, context);
   const evaluate = why !== null || command.evaluate;
   const evaluations = evaluate
@@ -256,12 +261,13 @@ export function closeCheckpoints(state: RunState, context: Context): RunEvent[] 
     if (closed === null && !assessment.complete) continue;
     const digest = scorecardDigest(assessment.scorecard, context);
     if (closed !== null && closed.scorecardDigest === digest && sameFindings(assessment, closed)) continue;
+    const revision = (closed?.revision ?? 0) + 1;
     return [
       {
         kind: 'CheckpointAssessed',
         data: {
           checkpointId: checkpoint.checkpointId,
-          revision: (closed?.revision ?? 0) + 1,
+          revision,
           verdict: assessment.verdict,
           findings: [...assessment.findings],
           scorecard: assessment.scorecard,
@@ -270,9 +276,32 @@ export function closeCheckpoints(state: RunState, context: Context): RunEvent[] 
           at: iso(context.now),
         },
       },
+      ...noticeOf(state, checkpoint, assessment.findings, revision, context),
     ];
   }
   return [];
+}
+
+/** People are told once of each finding that asks for it, whatever the verdict is. */
+function noticeOf(
+  state: RunState,
+  { checkpointId, closed }: CheckpointState,
+  findings: readonly Finding[],
+  revision: number,
+  context: Context,
+): RunEvent[] {
+  const told = new Set((closed?.findings ?? []).map(findingKey));
+  const news = findings.filter(
+    (finding) => !finding.waived && finding.then.includes('alert') && !told.has(findingKey(finding)),
+  );
+  if (news.length === 0) return [];
+  return raiseAlert(state, context, {
+    kind: 'notice',
+    severity: 'warning',
+    dedupKey: idOf('alert', context.digest, state.runId, 'notice', checkpointId, revision),
+    summary: `${state.runId} at ${checkpointId}: ${news.map(({ explanation }) => explanation).join('; ')}`,
+    details: { checkpointId, rules: news.map(({ rule }) => rule).join(', ') },
+  });
 }
 
 function sameFindings(
