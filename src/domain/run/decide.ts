@@ -48,6 +48,7 @@ import {
   confirmHalt,
   escalateHalt,
   type NoteProgress,
+  noteHighWater,
   noteProgress,
   type OrderHalt,
   orderHalt,
@@ -90,6 +91,7 @@ export type Command =
 const REACTIONS_MAX = 500;
 
 const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] = [
+  noteHighWater,
   expireAttempts,
   orderHalts,
   sealForecasts,

@@ -111,6 +111,12 @@ export function isConcluded(evaluation: EvaluationState): boolean {
   return status === 'completed' || status === 'inconclusive' || status === 'cancelled';
 }
 
+/** An attempt is still to report, be it a first, a retry or a top-up. */
+export function isPending(evaluation: EvaluationState): boolean {
+  const { state } = currentAttempt(evaluation);
+  return state === 'queued' || state === 'running' || state === 'awaiting-callback';
+}
+
 function attemptOf(located: Located | null, attempt: number): Attempt | null {
   return located?.evaluation.attempts.find((each) => each.attempt === attempt) ?? null;
 }

@@ -6,14 +6,14 @@
  * state, or where none can tell the trainer's word and silence, confirms. Fails toward stopping: a rung is
  * retried and repeated until the stop is confirmed, and every rung that is due is tried.
  */
-import type { Compute } from '../compute.ts';
+import { type Compute, compareCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
 import type { Consequence } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { assess, findingKey, hardened } from './assess.ts';
 import { overrun } from './cadence.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
-import { isConcluded } from './evaluation.ts';
+import { isPending } from './evaluation.ts';
 import type { Finding, HaltAction, HaltCause, LadderStep, RunEvent, RunEventData } from './events.ts';
 import { overdueFinding } from './holds.ts';
 import { idOf } from './ids.ts';
@@ -151,7 +151,7 @@ function actionOf(cause: HaltCause): HaltAction {
 export function orderHalt(state: RunState, command: OrderHalt, context: Context): Decision {
   const { by, group, reason, action } = command;
   const jobs = state.checkpoints.flatMap(({ evaluations }) =>
-    evaluations.filter((each) => !isConcluded(each)).map(({ evaluationId }) => evaluationId),
+    evaluations.filter(isPending).map(({ evaluationId }) => evaluationId),
   );
   const [first, ...rest] = jobs;
   return [
@@ -304,6 +304,20 @@ function needsNoting(state: RunState, context: Context): boolean {
       !state.holds.some(({ key }) => key === 'overdue') &&
       overdueFinding(state, context) !== null)
   );
+}
+
+/**
+ * Heartbeats are not events, but what is decided from one must be in the ledger: where the side columns cross a
+ * due point or a ceiling that an earlier heartbeat had not, they are noted first.
+ */
+export function noteHighWater(state: RunState, context: Context): RunEvent[] {
+  const { progress } = context;
+  if (progress === null) return [];
+  const { effectiveCompute } = progress;
+  if (state.computeHigh !== null && compareCompute(effectiveCompute, state.computeHigh) <= 0) return [];
+  const crossed = overrun(state, context) !== null || overdueFinding(state, context) !== null;
+  if (!crossed || !needsNoting(state, context)) return [];
+  return [{ kind: 'ProgressNoted', data: { effectiveCompute, source: 'heartbeat', at: iso(context.now) } }];
 }
 
 function reopened(

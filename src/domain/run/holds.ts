@@ -7,7 +7,7 @@
  */
 import { durationMs } from '../duration.ts';
 import { raiseAlert } from './alerts.ts';
-import { activeWaiver, assess, hardened, isWaived, verdictOf } from './assess.ts';
+import { activeWaiver, assess, findingKey, hardened, isWaived, verdictOf } from './assess.ts';
 import { highestCompute, overdue } from './cadence.ts';
 import { type Context, iso, isoAfter } from './context.ts';
 import type { Finding, RunEvent, RunEventData } from './events.ts';
@@ -35,6 +35,15 @@ export function holdCauses(state: RunState, context: Context): Cause[] {
   }
   return causes;
 }
+
+/** How a waiver names the overdue finding, which stands on no checkpoint. */
+export const OVERDUE_KEY = findingKey({
+  rule: 'overdue',
+  category: null,
+  stage: null,
+  evaluation: null,
+  checkpointId: null,
+});
 
 export function overdueFinding(state: RunState, context: Context): Finding | null {
   const crossing = overdue(state, context);

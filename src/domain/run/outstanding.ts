@@ -4,10 +4,12 @@
  * Each item's key is derived from the facts, so enqueuing twice is harmless; each has its `notBefore`.
  * Deadlines live here, not in delayed jobs: the earliest becomes one `tick`.
  */
+import { compareCompute } from '../compute.ts';
 import type { Policy } from '../policy/schema.ts';
 import { nextDueAt } from './cadence.ts';
 import { currentAttempt } from './evaluation.ts';
 import { quietAt } from './halt.ts';
+import { OVERDUE_KEY } from './holds.ts';
 import type { CheckpointState, Halt, RunState } from './state.ts';
 
 export type WorkKind = 'evaluate' | 'halt-step' | 'observe' | 'alert' | 'tick';
@@ -36,8 +38,8 @@ export function nextDueMs(items: readonly WorkItem[]): number | null {
   return items.length === 0 ? null : Math.min(...items.map(({ notBeforeMs }) => notBeforeMs));
 }
 
-function evaluations({ runId, checkpoints, finishedAt }: RunState): WorkItem[] {
-  if (finishedAt !== null) return [];
+/** Of a finished run too: what its last checkpoint can do is still to be known. */
+function evaluations({ runId, checkpoints }: RunState): WorkItem[] {
   return checkpoints.flatMap((checkpoint) =>
     checkpoint.evaluations.flatMap((evaluation) => {
       const { state, attempt, notBefore } = currentAttempt(evaluation);
@@ -132,13 +134,23 @@ function nextDeadlineMs(state: RunState, policy: Policy): number | null {
   } else if (state.halt.confirmedAt === null) {
     add(state.halt.escalateAt);
     // The side columns may show later progress: the tick then decides again, one interval later.
-    add(quietAt(state.halt, { policy, progress: null }));
+    const observable = state.targets.some(({ confirmation }) => confirmation === 'observed');
+    if (!observable) add(quietAt(state.halt, { policy, progress: null }));
   }
   const awaited = state.checkpoints.some(({ due, closed }) => due && closed === null);
   if (state.finishedAt === null && state.halt === null && state.holds.length === 0 && !awaited) {
-    add(nextDueAt(state, { policy }));
+    add(overdueAt(state, policy));
   }
   return instants.length === 0 ? null : Math.min(...instants);
+}
+
+/** When the calendar makes the run overdue: not before the terms that excuse it have expired. */
+function overdueAt(state: RunState, policy: Policy): string {
+  const dueAt = nextDueAt(state, { policy });
+  const { waiver, ceiling } = state;
+  const excused =
+    waiver?.waives.includes(OVERDUE_KEY) === true && compareCompute(ceiling, waiver.ceiling) <= 0;
+  return excused && Date.parse(waiver.expires) > Date.parse(dueAt) ? waiver.expires : dueAt;
 }
 
 function restsOnWaiver({ closed }: CheckpointState): boolean {
