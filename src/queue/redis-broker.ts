@@ -25,6 +25,7 @@ import { attempt, CALL_DEADLINE_MS, withDeadline } from './deadline.ts';
 import { createFaultLog, type QueueLogger } from './log.ts';
 
 const VERSION_MIN = 7;
+const LISTENERS_MAX = 200;
 const RECONNECT_MAX_MS = 1_000;
 /** After a polite end; ioredis keeps this timer even where the socket is long gone. */
 const DISCONNECT_MS = 500;
@@ -71,12 +72,18 @@ export function createRedisBroker({ url, logger }: RedisBrokerOptions): Broker {
   });
   producer.on('error', (error) => faults.warn('redis', error, 'queue connection lost'));
   consumer.on('error', (error) => faults.warn('redis', error, 'worker connection lost'));
-  producer.setMaxListeners(0);
-  consumer.setMaxListeners(0);
+  // BullMQ raises and lowers the limit around its own listeners, so "none" (0) would become three.
+  producer.setMaxListeners(LISTENERS_MAX);
+  consumer.setMaxListeners(LISTENERS_MAX);
+
+  let connecting: Promise<void> | undefined;
 
   async function prepare(): Promise<void> {
     if (producer.status === 'ready') return;
-    await withDeadline('the connection to Redis', () => connected(producer));
+    connecting ??= withDeadline('the connection to Redis', () => connected(producer)).finally(() => {
+      connecting = undefined;
+    });
+    await connecting;
   }
 
   function openQueue(name: string): QueuePort {

@@ -49,15 +49,19 @@ export function createJobRunner({ kind, spec, handler, logger, now, running }: J
       const cause = run.cause();
       const facts = { kind, key: item.key, runId: item.runId };
       if (cause === 'queue.closing') {
-        const handedBack = (await attempt('handing work back', () => job.moveToWait(token))) === undefined;
-        logger.info({ ...facts, handedBack }, 'work was interrupted by close');
-        if (handedBack) throw new WaitingError();
-      } else {
-        logger.warn({ ...facts, cause, ...errorFacts(error) }, 'work failed; the domain decides on a retry');
+        logger.info(facts, 'work was interrupted by close and goes back to the queue');
+        return await giveBack(job, token);
       }
+      logger.warn({ ...facts, cause, ...errorFacts(error) }, 'work failed; the domain decides on a retry');
       throw new JobFault(cause ?? 'queue.handler-failed');
     } finally {
       if (running.get(jobId) === run) running.delete(jobId);
     }
   };
+}
+
+/** Back to waiting, for another worker; where that fails the job ends, and the reconciler offers it again. */
+export async function giveBack(job: Job, token: string | undefined): Promise<never> {
+  const failure = await attempt('handing work back', () => job.moveToWait(token));
+  throw failure === undefined ? new WaitingError() : new JobFault('queue.closing');
 }

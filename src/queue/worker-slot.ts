@@ -9,6 +9,7 @@ import { attempt, withDeadline } from './deadline.ts';
 import type { QueueLogger } from './log.ts';
 import { lockDurationMs, type QueueSpec, stalledIntervalMs } from './queues.ts';
 import type { HandlerRun } from './run-handler.ts';
+import { giveBack } from './run-job.ts';
 
 const READY_DEADLINE_MS = 10_000;
 const CLOSE_SPARE_MS = 3_000;
@@ -34,6 +35,12 @@ export interface WorkerSlotOptions {
   logger: QueueLogger;
 }
 
+interface OpenWorker {
+  port: WorkerPort;
+  /** From the moment it is to go: it may still fetch, and must not run what it fetches. */
+  retired: boolean;
+}
+
 export function createWorkerSlot({
   broker,
   spec,
@@ -41,40 +48,55 @@ export function createWorkerSlot({
   running,
   logger,
 }: WorkerSlotOptions): WorkerSlot {
-  let worker: WorkerPort | undefined;
+  let worker: OpenWorker | undefined;
   let held = false;
   let closed = false;
 
   async function open(): Promise<void> {
-    const opened = broker.openWorker(spec.name, processor, {
-      concurrency: spec.concurrency,
-      lockDurationMs: lockDurationMs(spec.timeoutMs),
-      stalledIntervalMs: stalledIntervalMs(spec.timeoutMs),
-      onLockLost: (jobIds) => {
-        for (const jobId of jobIds) running.get(jobId)?.abort('queue.lock-lost');
-      },
-    });
+    const opened: OpenWorker = { port: openPort(() => opened.retired), retired: false };
     worker = opened;
     try {
-      await withDeadline(`the worker of ${spec.name}`, opened.ready, READY_DEADLINE_MS);
+      await withDeadline(`the worker of ${spec.name}`, opened.port.ready, READY_DEADLINE_MS);
     } catch (error) {
+      opened.retired = true;
       if (worker === opened) worker = undefined;
-      await attempt(`closing the worker of ${spec.name}`, opened.close);
+      await attempt(`closing the worker of ${spec.name}`, opened.port.close);
       throw error;
     }
   }
 
+  function openPort(isRetired: () => boolean): WorkerPort {
+    return broker.openWorker(
+      spec.name,
+      async (job, token, signal) => {
+        // BullMQ lets a fetch that was under way through its pause: work just given back would come
+        // straight back to us, and nobody would abort it.
+        if (isRetired() || held) return giveBack(job, token);
+        return processor(job, token, signal);
+      },
+      {
+        concurrency: spec.concurrency,
+        lockDurationMs: lockDurationMs(spec.timeoutMs),
+        stalledIntervalMs: stalledIntervalMs(spec.timeoutMs),
+        onLockLost: (jobIds) => {
+          for (const jobId of jobIds) running.get(jobId)?.abort('queue.lock-lost');
+        },
+      },
+    );
+  }
+
   /** Stop fetching first, then abort: a freed slot must not take the next job. */
   async function retire(): Promise<void> {
-    const retired = worker;
+    const retiring = worker;
     worker = undefined;
-    if (retired === undefined) return;
-    await attempt(`pausing the worker of ${spec.name}`, retired.pause);
+    if (retiring === undefined) return;
+    retiring.retired = true;
+    await attempt(`pausing the worker of ${spec.name}`, retiring.port.pause);
     const runs = [...running.values()];
     for (const run of runs) run.abort('queue.closing');
     // Bounded: a run that does not heed its signal gives up its slot after the grace.
     await Promise.allSettled(runs.map(({ done }) => done));
-    const failed = await attempt(`closing the worker of ${spec.name}`, retired.close, CLOSE_SPARE_MS);
+    const failed = await attempt(`closing the worker of ${spec.name}`, retiring.port.close, CLOSE_SPARE_MS);
     if (failed !== undefined)
       logger.warn({ queue: spec.name }, 'a worker did not close in time and was left');
   }
@@ -87,15 +109,15 @@ export function createWorkerSlot({
       await retire();
       if (closed) return;
       await attempt(`opening the worker of ${spec.name}`, open, READY_DEADLINE_MS + CLOSE_SPARE_MS);
-      if (held && worker !== undefined) await attempt(`holding ${spec.name}`, worker.pause);
+      if (held && worker !== undefined) await attempt(`holding ${spec.name}`, worker.port.pause);
     },
     async hold() {
       held = true;
-      if (worker !== undefined) await attempt(`holding ${spec.name}`, worker.pause);
+      if (worker !== undefined) await attempt(`holding ${spec.name}`, worker.port.pause);
     },
     async release() {
       held = false;
-      if (worker !== undefined) await attempt(`releasing ${spec.name}`, worker.resume);
+      if (worker !== undefined) await attempt(`releasing ${spec.name}`, worker.port.resume);
     },
     busy: () => running.size >= spec.concurrency,
     async close() {

@@ -318,9 +318,8 @@ describe('the queue on PostgreSQL under faults', () => {
     await vi.waitFor(() => expect(errors).toContainEqual(told), WITHIN);
     const work = Array.from({ length: 5 }, () => item('alert'));
     await vi.waitUntil(async () => (await queue.enqueue(work)).failed.length === 0, WITHIN);
-    // BullMQ lets the one fetch that was under way through.
-    const more = vi.waitUntil(() => ran.length > 1, { timeout: 1_500, interval: 50 });
-    await expect(more).rejects.toThrow();
+    const anyRun = vi.waitUntil(() => ran.length > 0, { timeout: 1_500, interval: 50 });
+    await expect(anyRun).rejects.toThrow();
     offsetMs = 0;
     await vi.waitFor(() => expect(ran.length).toBe(5), WITHIN);
     await vi.waitUntil(async () => (await queue.checks()).every(({ ok }) => ok), WITHIN);
