@@ -11,12 +11,14 @@ import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { type AlertChannelConfig, createAlertChannel } from './alerts/registry.ts';
 import type { Environment } from './config/environment.ts';
+import type { Identity } from './config/identities.ts';
 import type { Configuration } from './config/load.ts';
 import { migrate } from './database/migrate.ts';
 import { type DatabaseHandle, openDatabase } from './database/open-database.ts';
 import { sweepOrphans } from './evaluators/job-records.ts';
 import { createEvaluators } from './evaluators/registry.ts';
-import { createAuthenticator } from './http/authentication.ts';
+import { type Authenticator, createAuthenticator } from './http/authentication.ts';
+import { Refusal } from './http/refusal.ts';
 import { routesOf } from './http/routes/index.ts';
 import { buildServer } from './http/server.ts';
 import { createSignedHeads, type SignedHeads } from './ledger/heads.ts';
@@ -228,6 +230,12 @@ async function serve(
   const security = createSecurityLog(ledger, clock, logger);
   stops.push(['security log', () => security.settled()]);
 
+  const authenticator = createAuthenticator({
+    identities: config.identities,
+    now: clock,
+    onFailure: (method, reason) =>
+      metrics.count('interlock_authentication_failures_total', { method, reason }),
+  });
   const isServing = config.roles.includes('api');
   const app = buildServer({
     routes: routesOf({
@@ -239,6 +247,8 @@ async function serve(
       clock,
       metrics,
       jwks: () => keyring.jwks(),
+      modelRoots: config.models.roots,
+      pageSignIn: isLoopback(config.server.host) ? null : (token) => signedIn(authenticator, token),
       heartbeats: createHeartbeats({ runs, progress, signer, clock }),
       intake: createIntake({
         runs,
@@ -263,11 +273,7 @@ async function serve(
           durability: database.durability,
         }),
     }),
-    authenticator: createAuthenticator({
-      identities: config.identities,
-      now: clock,
-      onFailure: (method, reason) =>
-        metrics.count('interlock_authentication_failures_total', { method, reason }),
+    authenticator,
     }),
     logger,
     metrics,
@@ -312,6 +318,17 @@ async function inOrder(logger: Logger, steps: readonly Step[]): Promise<void> {
 
 const hostInUrl = (host: string): string =>
   host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host;
+
+const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || host.startsWith('127.');
+
+function signedIn(authenticator: Authenticator, token: string): Identity | null {
+  try {
+    return authenticator.bearer(token, ['bearer']).identity;
+  } catch (error) {
+    if (error instanceof Refusal) return null;
+    throw error;
+  }
+}
 
 function variable(env: Environment, reference: string): string | undefined {
   const name = reference.startsWith('env:') ? reference.slice('env:'.length) : reference;

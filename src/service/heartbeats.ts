@@ -49,7 +49,11 @@ export interface HeartbeatDeps {
   readonly clock: () => Date;
 }
 
-export type Heartbeats = (heartbeat: Heartbeat) => Promise<HeartbeatOutcome>;
+export interface Heartbeats {
+  beat(heartbeat: Heartbeat): Promise<HeartbeatOutcome>;
+  /** A permit of the run as it stands, or null. */
+  issuePermit(loaded: LoadedRun, nonce: string | null): Promise<string | null>;
+}
 
 export function createHeartbeats({ runs, progress, signer, clock }: HeartbeatDeps): Heartbeats {
   async function note(loaded: LoadedRun, beat: Heartbeat, advanced: boolean): Promise<LoadedRun> {
@@ -60,7 +64,9 @@ export function createHeartbeats({ runs, progress, signer, clock }: HeartbeatDep
     return (await runs.load(runId)) ?? loaded;
   }
 
-  return async (beat) => {
+  return { issuePermit, beat: take };
+
+  async function take(beat: Heartbeat): Promise<HeartbeatOutcome> {
     const { runId, by } = beat;
     const found = await runs.load(runId);
     if (found === null) return { ok: false, code: 'not-found', message: `there is no run ${runId}` };
@@ -69,7 +75,7 @@ export function createHeartbeats({ runs, progress, signer, clock }: HeartbeatDep
     }
     const { advanced } = await progress.beat(runId, beat.effectiveCompute, beat.step);
     const loaded = await note(found, beat, advanced);
-    const permit = await issuePermit(loaded, beat);
+    const permit = await issuePermit(loaded, beat.nonce);
     // The latch may have closed between the two reads: what is said must fit what was (not) issued.
     const current = permit === null ? ((await runs.load(runId)) ?? loaded) : loaded;
     const { state } = current;
@@ -84,9 +90,12 @@ export function createHeartbeats({ runs, progress, signer, clock }: HeartbeatDep
           .map(({ checkpointId }) => checkpointId),
       },
     };
-  };
+  }
 
-  async function issuePermit({ policy }: LoadedRun, { runId, nonce }: Heartbeat): Promise<string | null> {
+  async function issuePermit(
+    { policy, state: { runId } }: LoadedRun,
+    nonce: string | null,
+  ): Promise<string | null> {
     const reserved = await progress.reserveSequence(runId, runStream(runId), (state) => {
       const terms = permitTerms(RunStateSchema.parse(state));
       return terms.granted ? terms : null;

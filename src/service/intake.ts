@@ -11,8 +11,7 @@ import type { Json } from '../domain/canonical-json.ts';
 import type { Compute } from '../domain/compute.ts';
 import { archivedResult } from '../domain/run/archived.ts';
 import type { RunTarget } from '../domain/run/events.ts';
-import type { RunState } from '../domain/run/state.ts';
-import { archivedKey, checkpointKey, evaluationName } from '../domain/run/views.ts';
+import { archivedKey, checkpointKey } from '../domain/run/views.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { confirmationOf, defaultLadder } from '../orchestrators/ladders.ts';
 import { describeProcess } from '../orchestrators/process.ts';
@@ -78,7 +77,9 @@ export interface IntakeDeps {
 export interface Intake {
   register(registration: Registration, identity: Identity, receipt?: Receipt): Promise<Executed | Refused>;
   reportCheckpoint(report: CheckpointReport, identity: Identity, receipt?: Receipt): Promise<Executed>;
-  checkpointAnswer(state: RunState, checkpointId: string): CheckpointAnswer;
+  /** What the sender of a checkpoint is told, from what is recorded: the same every time. */
+  checkpointAnswer(runId: string, checkpointId: string): Promise<CheckpointAnswer>;
+  retry(evaluationId: string, identity: Identity, receipt?: Receipt): Promise<Executed | Refused>;
   recordResult(
     evaluationId: string,
     attempt: number,
@@ -93,6 +94,11 @@ const EvaluationDoc = z.object({
   checkpointId: z.string(),
   evaluation: z.string(),
   variant: z.string(),
+});
+
+const CheckpointDoc = z.object({
+  disposition: z.enum(['evaluate', 'recorded']),
+  evaluations: z.array(z.object({ evaluationId: z.string(), name: z.string() })),
 });
 
 const refused = (code: Refused['rejection']['code'], message: string, path?: string): Refused => ({
@@ -229,18 +235,23 @@ export function createIntake(deps: IntakeDeps): Intake {
       );
     },
 
-    checkpointAnswer({ runId, checkpoints }, checkpointId) {
-      const evaluations = checkpoints.find((each) => each.checkpointId === checkpointId)?.evaluations ?? [];
+    async checkpointAnswer(runId, checkpointId) {
+      const row = await ledger.view('checkpoint', checkpointKey(runId, checkpointId));
+      const { disposition, evaluations } = CheckpointDoc.parse(row?.doc);
       return {
         runId,
         checkpointId,
-        disposition: evaluations.length > 0 ? 'evaluate' : 'recorded',
-        evaluations: evaluations.map((each) => ({
-          evaluationId: each.evaluationId,
-          name: evaluationName(each),
-        })),
+        disposition,
+        evaluations: evaluations.map(({ evaluationId, name }) => ({ evaluationId, name })),
         statusUrl: deps.statusUrl(runId, checkpointId),
       };
+    },
+
+    async retry(evaluationId, identity, receipt) {
+      const view = await ledger.view('evaluation', evaluationId);
+      if (view === null) return refused('not-found', `there is no evaluation ${evaluationId}`);
+      const command = { type: 'RetryEvaluation', evaluationId, by: identity.id } as const;
+      return runs.execute(view.runId, command, { actor: identity.id, receipt });
     },
 
     async recordResult(evaluationId, attempt, result, identity, receipt) {

@@ -1,0 +1,302 @@
+/**
+ * The documents people and machines read: designed once, and the same wherever they appear.
+ *
+ * Built from the run's state (what is open) and from views (what is closed). Nothing here judges.
+ */
+import { z } from 'zod';
+import { maxCompute } from '../../domain/compute.ts';
+import { assess } from '../../domain/run/assess.ts';
+import { nextDueAt, nextDueCompute } from '../../domain/run/cadence.ts';
+import {
+  EvidenceSchema,
+  FindingSchema,
+  ForecastSchema,
+  HaltActionSchema,
+  HaltCauseSchema,
+  ScorecardSchema,
+  TermsSchema,
+  VerdictSchema,
+} from '../../domain/run/events.ts';
+import { approvalsNeeded } from '../../domain/run/governance.ts';
+import { permitTerms } from '../../domain/run/permit.ts';
+import type { Halt, Proposal, RunState } from '../../domain/run/state.ts';
+import { haltDoc, statusOfRun } from '../../domain/run/views.ts';
+import type { Progress } from '../../ledger/progress.ts';
+import type { LoadedRun } from '../../service/run-service.ts';
+import { ComputeOut } from './common.ts';
+
+export { EvidenceSchema };
+
+export const RunSummary = z
+  .object({
+    runId: z.string(),
+    title: z.string().nullable(),
+    status: z.enum(['training', 'on-hold', 'halted', 'finished']),
+    policy: z.object({ name: z.string(), digest: z.string() }),
+    level: z.object({ estimate: z.number(), name: z.string() }).nullable(),
+    effectiveCompute: ComputeOut.nullable(),
+    ceiling: ComputeOut.nullable(),
+    lastCleared: z
+      .object({ checkpointId: z.string(), effectiveCompute: ComputeOut, at: z.string() })
+      .nullable(),
+    halt: z
+      .object({ haltId: z.string(), action: HaltActionSchema, orderedAt: z.string(), stopped: z.boolean() })
+      .nullable(),
+    holds: z.array(z.object({ holdId: z.string(), key: z.string(), deadlineAt: z.string() })),
+    registeredAt: z.string(),
+    finishedAt: z.string().nullable(),
+  })
+  .meta({ id: 'RunSummary' });
+
+export const HaltDocument = z
+  .object({
+    haltId: z.string(),
+    runId: z.string(),
+    action: HaltActionSchema,
+    epoch: z.number(),
+    orderedAt: z.string(),
+    causes: z.array(HaltCauseSchema),
+    state: z.enum(['open', 'stopped', 'cleared']),
+    acknowledged: z.object({ receivedAt: z.string().nullable(), stoppedAt: z.string().nullable() }),
+    confirmedAt: z.string().nullable(),
+    clearedAt: z.string().nullable(),
+    round: z.number(),
+    escalations: z.number(),
+    deliveries: z.array(
+      z.object({
+        targetId: z.string(),
+        kind: z.string(),
+        stoppedAt: z.string().nullable(),
+        stopDetail: z.string().nullable(),
+        steps: z.array(
+          z.object({
+            step: z.string(),
+            attempts: z.number(),
+            acceptedAt: z.string().nullable(),
+            nextAt: z.string().nullable(),
+            detail: z.string().nullable(),
+          }),
+        ),
+      }),
+    ),
+  })
+  .meta({
+    id: 'Halt',
+    description: 'Open until the stop is confirmed; accepted, acknowledged and stopped differ',
+  });
+
+export const ProposalDocument = z
+  .object({
+    proposalId: z.string(),
+    runId: z.string(),
+    kind: z.enum(['resume']),
+    digest: z.string().meta({ description: 'What a sign-off binds to' }),
+    status: z.enum(['open', 'vetoed', 'voided', 'executed']),
+    haltId: z.string().nullable(),
+    holdIds: z.array(z.string()),
+    checkpointId: z.string().nullable(),
+    scorecardDigest: z.string().nullable(),
+    terms: TermsSchema,
+    approvalsNeeded: z.array(z.string()),
+    signOffs: z.array(
+      z.object({
+        decision: z.enum(['approve', 'veto', 'dissent']),
+        group: z.string(),
+        by: z.string(),
+        justification: z.string(),
+        at: z.string(),
+      }),
+    ),
+    rationale: z.string(),
+    by: z.string(),
+    openedAt: z.string(),
+  })
+  .meta({ id: 'Proposal' });
+
+export function haltDocument(halt: Halt, state: RunState): z.input<typeof HaltDocument> {
+  return HaltDocument.parse(haltDoc(halt, state, null));
+}
+
+export function proposalDocument(
+  proposal: Proposal,
+  { state, policy }: LoadedRun,
+): z.input<typeof ProposalDocument> {
+  return {
+    ...proposal,
+    runId: state.runId,
+    approvalsNeeded: proposal.status === 'open' ? approvalsNeeded(proposal, policy) : [],
+  };
+}
+
+const Gate = z.object({
+  blocked: z.boolean(),
+  reasons: z.array(z.string()),
+  findings: z.array(FindingSchema),
+});
+export const GatesDocument = z
+  .object({ runId: z.string(), checkpointId: z.string().nullable(), development: Gate, deployment: Gate })
+  .meta({ id: 'Gates', description: 'Blocked unless evidence says otherwise' });
+
+export const RunDocument = RunSummary.extend({
+  registeredBy: z.string(),
+  labels: z.record(z.string(), z.string()),
+  epoch: z.number(),
+  permit: z.object({ granted: z.boolean(), reason: z.string().nullable() }),
+  nextCheckpointAt: ComputeOut,
+  nextCheckpointBy: z.string(),
+  heartbeatAt: z.string().nullable(),
+  targets: z.array(
+    z.object({ targetId: z.string(), kind: z.string(), confirmation: z.enum(['observed', 'acknowledged']) }),
+  ),
+  openHolds: z.array(
+    z.object({
+      holdId: z.string(),
+      key: z.string(),
+      placedAt: z.string(),
+      deadlineAt: z.string(),
+      findings: z.array(FindingSchema),
+    }),
+  ),
+  openHalt: HaltDocument.nullable(),
+  proposals: z.array(ProposalDocument),
+  waiver: TermsSchema.nullable(),
+  gates: GatesDocument,
+}).meta({ id: 'Run' });
+
+export function runDocument(loaded: LoadedRun, progress: Progress): z.input<typeof RunDocument> {
+  const { state, policy } = loaded;
+  const terms = permitTerms(state);
+  const high = progress.computeHigh;
+  const estimates = (state.history.at(-1)?.levels ?? [])
+    .filter(({ stage }) => stage === 'pre-mitigation')
+    .map(({ estimate }) => estimate);
+  const level = estimates.length === 0 ? null : Math.max(...estimates);
+  return {
+    runId: state.runId,
+    title: state.title,
+    status: statusOfRun(state),
+    policy: { name: state.policyName, digest: state.policy },
+    level: level === null ? null : { estimate: level, name: titleOf(level) },
+    effectiveCompute:
+      high === null || state.computeHigh === null
+        ? (high ?? state.computeHigh)
+        : maxCompute(high, state.computeHigh),
+    ceiling: terms.granted ? terms.ceiling : null,
+    lastCleared: state.lastCleared,
+    halt:
+      state.halt === null
+        ? null
+        : {
+            haltId: state.halt.haltId,
+            action: state.halt.action,
+            orderedAt: state.halt.orderedAt,
+            stopped: state.halt.confirmedAt !== null,
+          },
+    holds: state.holds.map(({ holdId, key, deadlineAt }) => ({ holdId, key, deadlineAt })),
+    registeredAt: state.registeredAt,
+    finishedAt: state.finishedAt,
+    registeredBy: state.by,
+    labels: state.labels,
+    epoch: state.epoch,
+    permit: { granted: terms.granted, reason: terms.granted ? null : terms.reason },
+    nextCheckpointAt: nextDueCompute(state, { policy }),
+    nextCheckpointBy: nextDueAt(state, { policy }),
+    heartbeatAt: progress.heartbeatAt?.toISOString() ?? null,
+    targets: state.targets.map(({ targetId, kind, confirmation }) => ({ targetId, kind, confirmation })),
+    openHolds: state.holds,
+    openHalt: state.halt === null ? null : haltDocument(state.halt, state),
+    proposals: state.proposals
+      .filter(({ status }) => status === 'open')
+      .map((each) => proposalDocument(each, loaded)),
+    waiver: state.waiver,
+    gates: gatesDocument(state),
+  };
+}
+
+function titleOf(level: number): string {
+  return level >= 4 ? 'Critical' : level >= 3 ? 'High' : level >= 2 ? 'Medium' : 'Low';
+}
+
+/** Absence is not a pass: no closed scorecard, or an incomplete one, blocks. */
+export function gatesDocument(state: RunState): z.input<typeof GatesDocument> {
+  const newest = state.checkpoints.findLast(({ closed }) => closed !== null);
+  const findings = newest?.closed?.findings ?? [];
+  const gate = (consequence: 'block-development' | 'block-deployment', others: string[]) => {
+    const blocking = findings.filter(({ then, waived }) => !waived && then.includes(consequence));
+    const reasons = [...others, ...blocking.map(({ explanation }) => explanation)];
+    return { blocked: reasons.length > 0, reasons, findings: blocking };
+  };
+  const none = newest === undefined ? ['no scorecard is closed yet: not enough information'] : [];
+  const missing = findings
+    .filter(({ kind }) => kind === 'inconclusive')
+    .map(({ explanation }) => explanation);
+  const halted = state.halt === null ? [] : [`the run is halted (${state.halt.haltId})`];
+  return {
+    runId: state.runId,
+    checkpointId: newest?.checkpointId ?? null,
+    development: gate('block-development', [...none, ...halted]),
+    deployment: gate('block-deployment', [...none, ...missing, ...halted]),
+  };
+}
+
+export const ScorecardDocument = z
+  .object({
+    runId: z.string(),
+    checkpointId: z.string(),
+    effectiveCompute: ComputeOut,
+    state: z.enum(['open', 'closed']),
+    verdict: VerdictSchema.nullable().meta({
+      description: 'While open: hold or halt as soon as it is certain, else null',
+    }),
+    findings: z.array(FindingSchema),
+    categories: ScorecardSchema.shape.categories,
+    overall: ScorecardSchema.shape.overall,
+    forecasts: z.array(ForecastSchema),
+    digest: z.string().nullable(),
+    reportedAt: z.string(),
+    assessedAt: z.string().nullable(),
+  })
+  .meta({ id: 'Scorecard' });
+
+/** The scorecard of a checkpoint that the state still holds, as it stands now. */
+export function openScorecard(
+  { state, policy }: LoadedRun,
+  checkpointId: string,
+  now: Date,
+): z.input<typeof ScorecardDocument> | null {
+  const checkpoint = state.checkpoints.find((each) => each.checkpointId === checkpointId);
+  if (checkpoint === undefined) return null;
+  const { scorecard, findings, verdict } = assess(state, checkpoint, policy, now);
+  const { closed } = checkpoint;
+  return {
+    runId: state.runId,
+    checkpointId,
+    effectiveCompute: checkpoint.effectiveCompute,
+    state: closed === null ? 'open' : 'closed',
+    verdict: closed?.verdict ?? (verdict === 'proceed' ? null : verdict),
+    findings: closed?.findings ?? [...findings],
+    categories: scorecard.categories,
+    overall: scorecard.overall,
+    forecasts: checkpoint.forecasts,
+    digest: closed?.scorecardDigest ?? null,
+    reportedAt: checkpoint.reportedAt,
+    assessedAt: closed?.at ?? null,
+  };
+}
+
+export const CheckpointDocument = z
+  .object({
+    runId: z.string(),
+    checkpointId: z.string(),
+    effectiveCompute: ComputeOut,
+    disposition: z.enum(['evaluate', 'recorded']),
+    due: z.boolean(),
+    modelUri: z.string(),
+    reportedAt: z.string(),
+    deadlineAt: z.string().nullable(),
+    verdict: VerdictSchema.nullable(),
+    evaluations: z.array(
+      z.object({ evaluationId: z.string(), name: z.string(), status: z.string(), attempt: z.number() }),
+    ),
+  })
+  .meta({ id: 'Checkpoint' });

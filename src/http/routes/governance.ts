@@ -1,0 +1,182 @@
+/** Proposals and sign-offs: how a halt or a hold ends by people's decision. */
+import { z } from 'zod';
+import type { RunState } from '../../domain/run/state.ts';
+import type { Executed, LoadedRun } from '../../service/run-service.ts';
+import { notFound } from '../refusal.ts';
+import { type Route, route } from '../route.ts';
+import {
+  after,
+  ComputeSchema,
+  IdSchema,
+  Instant,
+  isFailed,
+  isRefusal,
+  listOf,
+  loadRun,
+  PageQuery,
+  pageOf,
+  RunParams,
+  receiptOf,
+  refusalOf,
+  text,
+} from './common.ts';
+import { ProposalDocument, proposalDocument } from './documents.ts';
+import type { Services } from './services.ts';
+
+const ProposalBody = z
+  .strictObject({
+    kind: z.literal('resume'),
+    haltId: IdSchema.optional().meta({ description: 'Default: the open halt, or the holds in force' }),
+    terms: z
+      .strictObject({
+        ceiling: ComputeSchema.optional(),
+        levels: z.record(z.string(), z.number().min(1).max(5)).optional(),
+        forecasts: z.record(z.string(), z.number().min(0).max(1)).optional(),
+        expires: Instant.optional(),
+        scope: z.literal('training').optional(),
+      })
+      .default({})
+      .meta({ description: 'What is left out is filled in from the evidence' }),
+    rationale: text(4000),
+  })
+  .meta({ id: 'ProposalRequest' });
+
+const SignOffBody = z
+  .strictObject({
+    proposalId: IdSchema,
+    digest: z.string().regex(/^[0-9a-f]{64}$/, "must be the proposal's digest"),
+    decision: z.enum(['approve', 'veto', 'dissent']),
+    group: IdSchema,
+    justification: text(4000),
+  })
+  .meta({ id: 'SignOff' });
+
+const SignedProposal = z.object({ proposal: ProposalDocument }).meta({ id: 'SignedProposal' });
+
+export const governanceRoutes = ({ runs, ledger }: Services): Route[] => {
+  const documentOf = (loaded: Pick<LoadedRun, 'state' | 'policy'>, proposalId: string) => {
+    const proposal = loaded.state.proposals.find((each) => each.proposalId === proposalId);
+    return proposal === undefined ? null : proposalDocument(proposal, { ...loaded, version: 0 });
+  };
+
+  /** A repetition is answered from the state as it is now. */
+  async function current(
+    executed: Executed,
+    runId: string,
+  ): Promise<Pick<LoadedRun, 'state' | 'policy'> | null> {
+    return 'state' in executed ? executed : runs.load(runId);
+  }
+  const newest = (state: RunState): string => state.proposals.at(-1)?.proposalId ?? '';
+
+  return [
+    route({
+      method: 'POST',
+      path: '/v1/runs/:run/proposals',
+      summary: 'Propose to resume a halted or held run',
+      description:
+        'A waiver with terms. Approvals bind to its digest; another scorecard or proposal voids it.',
+      tags: ['governance'],
+      roles: ['operator', 'governance'],
+      params: RunParams,
+      body: ProposalBody,
+      responses: { 201: ProposalDocument, 200: ProposalDocument },
+      handler: async (call) => {
+        const { params, body, identity } = call;
+        const executed = await runs.execute(
+          params.run,
+          {
+            type: 'ProposeResume',
+            haltId: body.haltId ?? null,
+            terms: {
+              ...body.terms,
+              ...(body.terms.expires === undefined
+                ? {}
+                : { expires: new Date(body.terms.expires).toISOString() }),
+            },
+            rationale: body.rationale,
+            by: identity.id,
+          },
+          { actor: identity.id, receipt: receiptOf(call) },
+        );
+        if (isFailed(executed)) return refusalOf(executed);
+        const loaded = await current(executed, params.run);
+        const document = loaded === null ? null : documentOf(loaded, newest(loaded.state));
+        if (document === null) return notFound('the proposal is no longer held');
+        return { status: executed.outcome === 'recorded' ? 201 : 200, body: document };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/:run/proposals',
+      summary: 'Proposals of a run, the newest first',
+      tags: ['governance'],
+      params: RunParams,
+      query: PageQuery,
+      responses: { 200: listOf(ProposalDocument) },
+      handler: async ({ params, query }) => {
+        const loaded = await loadRun(runs, params.run);
+        if (isRefusal(loaded)) return loaded;
+        const rows = await ledger.views({
+          kind: 'proposal',
+          runId: params.run,
+          limit: query.limit,
+          order: 'desc',
+          ...after(query.cursor),
+        });
+        const item = (doc: unknown) => {
+          const held = z.object({ proposalId: z.string() }).parse(doc);
+          return (
+            documentOf(loaded, held.proposalId) ??
+            ProposalDocument.parse({ ...held, ...asObject(doc), approvalsNeeded: [] })
+          );
+        };
+        return { status: 200, body: pageOf(rows, query.limit, item) };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/:run/proposals/:proposal',
+      summary: 'One proposal: terms, digest, who has signed, who is still needed',
+      tags: ['governance'],
+      params: z.strictObject({ run: IdSchema, proposal: IdSchema }),
+      responses: { 200: ProposalDocument },
+      handler: async ({ params }) => {
+        const loaded = await loadRun(runs, params.run);
+        if (isRefusal(loaded)) return loaded;
+        const document = documentOf(loaded, params.proposal);
+        if (document !== null) return { status: 200, body: document };
+        const row = await ledger.view('proposal', params.proposal);
+        if (row === null || row.runId !== params.run) {
+          return notFound(`run ${params.run} has no proposal ${params.proposal}`);
+        }
+        return { status: 200, body: ProposalDocument.parse({ ...asObject(row.doc), approvalsNeeded: [] }) };
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/runs/:run/sign-offs',
+      summary: 'Approve, veto or dissent, for a group you belong to',
+      description: 'The approval that completes the set resumes the run; a veto afterwards halts it again.',
+      tags: ['governance'],
+      roles: ['governance'],
+      params: RunParams,
+      body: SignOffBody,
+      responses: { 200: SignedProposal },
+      handler: async (call) => {
+        const { params, body, identity } = call;
+        const executed = await runs.execute(
+          params.run,
+          { type: 'SignOff', ...body, by: identity.id, groups: identity.groups },
+          { actor: identity.id, receipt: receiptOf(call) },
+        );
+        if (isFailed(executed)) return refusalOf(executed);
+        const loaded = await current(executed, params.run);
+        const document = loaded === null ? null : documentOf(loaded, body.proposalId);
+        if (document === null) return notFound(`run ${params.run} has no proposal ${body.proposalId}`);
+        return { status: 200, body: { proposal: document } };
+      },
+    }),
+  ];
+};
+
+const asObject = (doc: unknown): Record<string, unknown> => z.record(z.string(), z.unknown()).parse(doc);

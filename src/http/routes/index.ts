@@ -1,0 +1,24 @@
+/** All resources of the service. */
+import type { Route } from '../route.ts';
+import { checkpointRoutes } from './checkpoints.ts';
+import { evaluationRoutes } from './evaluations.ts';
+import { governanceRoutes } from './governance.ts';
+import { haltRoutes } from './halts.ts';
+import { ledgerRoutes } from './ledger.ts';
+import { probeRoutes } from './probes.ts';
+import { runRoutes } from './runs.ts';
+import type { Services } from './services.ts';
+import { statusPageRoutes } from './status-page.ts';
+
+export type { Services } from './services.ts';
+
+export const routesOf = (services: Services): Route[] => [
+  ...runRoutes(services),
+  ...checkpointRoutes(services),
+  ...evaluationRoutes(services),
+  ...haltRoutes(services),
+  ...governanceRoutes(services),
+  ...ledgerRoutes(services),
+  ...probeRoutes(services),
+  ...statusPageRoutes(services),
+];

@@ -1,0 +1,160 @@
+/** The ledger for those who check: events, the signed head, the keys; and live streams of events. */
+import { once } from 'node:events';
+import { z } from 'zod';
+import type { Ledger, RecordedEvent } from '../../ledger/ledger.ts';
+import { runStream } from '../../service/run-service.ts';
+import { notFound } from '../refusal.ts';
+import { type Route, route, streamResponse } from '../route.ts';
+import type { StreamEvent, StreamSource } from '../sse.ts';
+import { isRefusal, listOf, loadRun, RunParams } from './common.ts';
+import type { Services } from './services.ts';
+
+export const EventDocument = z
+  .object({
+    seq: z.number(),
+    stream: z.string(),
+    version: z.number(),
+    id: z.string(),
+    kind: z.string(),
+    data: z.record(z.string(), z.json()),
+    actor: z.string(),
+    recordedAt: z.string(),
+    prevHash: z.string(),
+    hash: z.string(),
+  })
+  .meta({ id: 'LedgerEvent' });
+
+export const eventDocument = (event: RecordedEvent): z.input<typeof EventDocument> => ({ ...event });
+
+const HeadDocument = z
+  .object({
+    size: z.number(),
+    hash: z.string(),
+    root: z.string(),
+    signed: z
+      .object({ size: z.number(), hash: z.string(), root: z.string(), jws: z.string(), signedAt: z.string() })
+      .nullable(),
+  })
+  .meta({
+    id: 'LedgerHead',
+    description: 'RFC 6962 root over all events; `signed` is the newest signed head',
+  });
+
+const Jwks = z
+  .object({ keys: z.array(z.record(z.string(), z.json())) })
+  .meta({ id: 'Jwks', description: 'Public keys (RFC 7517) of permits, halt orders and heads' });
+
+export const ledgerRoutes = (services: Services): Route[] => {
+  const { ledger, heads, signer, runs } = services;
+  return [
+    route({
+      method: 'GET',
+      path: '/v1/ledger',
+      summary: 'Events of all streams in order',
+      tags: ['ledger'],
+      roles: ['auditor', 'operator', 'oncall', 'governance'],
+      query: z.strictObject({
+        after: z.coerce.number().int().min(0).default(0),
+        limit: z.coerce.number().int().min(1).max(1000).default(100),
+      }),
+      responses: { 200: listOf(EventDocument) },
+      handler: async ({ query }) => {
+        const events = await ledger.read(query);
+        const last = events.at(-1);
+        const nextCursor = events.length >= query.limit && last !== undefined ? String(last.seq) : null;
+        return { status: 200, body: { items: events.map(eventDocument), nextCursor } };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/ledger/head',
+      summary: 'The head of the ledger, signed',
+      description: 'Keep copies elsewhere: a head that was copied is what makes truncation and forks show.',
+      tags: ['ledger'],
+      responses: { 200: HeadDocument },
+      handler: async () => {
+        await heads.recordHead(({ size, root, hash, at }) =>
+          signer.signHead({ iat: Math.floor(Date.parse(at) / 1000), size, root, hash }),
+        );
+        const [head, signed] = await Promise.all([ledger.head(), heads.latestHead()]);
+        return { status: 200, body: { ...head, signed } };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/.well-known/jwks.json',
+      summary: 'Public keys',
+      tags: ['ledger'],
+      auth: 'none',
+      priority: 'probe',
+      responses: { 200: Jwks },
+      handler: async () => ({ status: 200, body: Jwks.parse(services.jwks()) }),
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/stream',
+      summary: 'Events of all runs as they are recorded',
+      tags: ['ledger'],
+      responses: { 200: streamResponse('One server-sent event per ledger event; Last-Event-ID resumes') },
+      handler: async () => ({
+        status: 200,
+        body: eventStream(ledger, (stream) => stream.startsWith('run-')),
+      }),
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/:run/stream',
+      summary: 'Events of one run as they are recorded',
+      tags: ['ledger'],
+      params: RunParams,
+      responses: { 200: streamResponse('One server-sent event per ledger event; Last-Event-ID resumes') },
+      handler: async ({ params }) => {
+        const loaded = await loadRun(runs, params.run);
+        if (isRefusal(loaded)) return notFound(`there is no run ${params.run}`);
+        const own = runStream(params.run);
+        return { status: 200, body: eventStream(ledger, (stream) => stream === own, own) };
+      },
+    }),
+  ];
+};
+
+const BATCH = 200;
+/** Other processes append too: look again at least this often. */
+const POLL_MS = 1_000;
+
+/** Without Last-Event-ID the stream begins now; with it, right after that event. */
+function eventStream(ledger: Ledger, wanted: (stream: string) => boolean, stream?: string): StreamSource {
+  return {
+    async *subscribe({ after, signal }): AsyncIterable<StreamEvent> {
+      let seen = after === null ? (await ledger.head()).size : Number(after);
+      if (!Number.isSafeInteger(seen)) return;
+      while (!signal.aborted) {
+        const events = await ledger.read({
+          after: seen,
+          limit: BATCH,
+          ...(stream === undefined ? {} : { stream }),
+        });
+        for (const event of events) {
+          seen = event.seq;
+          if (wanted(event.stream))
+            yield { id: String(event.seq), event: event.kind, data: eventDocument(event) };
+        }
+        if (events.length < BATCH) await appended(ledger, signal);
+      }
+    },
+  };
+}
+
+/** Until this process appends something, or the poll interval, or the reader is gone. */
+async function appended(ledger: Ledger, signal: AbortSignal): Promise<void> {
+  const wake = new AbortController();
+  const stop = ledger.onAppended(() => wake.abort());
+  const timer = setTimeout(() => wake.abort(), POLL_MS);
+  const either = AbortSignal.any([signal, wake.signal]);
+  try {
+    if (!either.aborted) await once(either, 'abort');
+  } finally {
+    clearTimeout(timer);
+    stop();
+  }
+}

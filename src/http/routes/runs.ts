@@ -1,0 +1,380 @@
+/** Runs: registering, heartbeats, and everything that is read about one. */
+import { z } from 'zod';
+import { ForecastSchema } from '../../domain/run/events.ts';
+import { targetSchema } from '../../orchestrators/targets.ts';
+import { runStream } from '../../service/run-service.ts';
+import { notFound } from '../refusal.ts';
+import { type Route, route } from '../route.ts';
+import {
+  after,
+  ComputeOut,
+  ComputeSchema,
+  IdSchema,
+  isFailed,
+  isRefusal,
+  listOf,
+  loadRun,
+  PageQuery,
+  pageOf,
+  RunParams,
+  receiptOf,
+  refusalOf,
+  text,
+} from './common.ts';
+import {
+  CheckpointDocument,
+  GatesDocument,
+  gatesDocument,
+  HaltDocument,
+  openScorecard,
+  RunDocument,
+  RunSummary,
+  runDocument,
+  ScorecardDocument,
+} from './documents.ts';
+import { EventDocument, eventDocument } from './ledger.ts';
+import type { Services } from './services.ts';
+
+const label = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'must be letters, digits, dots or dashes');
+
+const RegisterRun = z
+  .strictObject({
+    runId: IdSchema,
+    title: text(200).optional(),
+    policy: z.string().min(1).max(64).optional().meta({ description: 'Operators only' }),
+    initialCompute: ComputeSchema.optional().meta({
+      description: 'Compute already in the weights it starts from',
+    }),
+    parents: z.array(z.string().min(1).max(256)).max(64).optional(),
+    sources: z
+      .array(IdSchema)
+      .min(1)
+      .max(64)
+      .optional()
+      .meta({ description: 'Identities that may report it' }),
+    targets: z.array(targetSchema).min(1).max(16),
+    labels: z.record(label, label).optional(),
+  })
+  .meta({ id: 'RegisterRun' });
+
+const RegisteredRun = z
+  .object({ run: RunDocument, permit: z.string().nullable() })
+  .meta({ id: 'RegisteredRun' });
+
+const Heartbeat = z
+  .strictObject({
+    effectiveCompute: ComputeSchema,
+    step: z.int().min(0).optional(),
+    nonce: z
+      .string()
+      .regex(/^[\x21-\x7e]{1,256}$/, 'must be 1 to 256 printable ASCII characters')
+      .optional()
+      .meta({ description: 'Random; the permit echoes it' }),
+  })
+  .meta({ id: 'Heartbeat' });
+
+const HeartbeatAnswer = z
+  .object({
+    directive: z.object({
+      action: z.enum(['continue', 'pause', 'halt', 'quarantine']),
+      haltId: z.string().optional(),
+      reason: z.string().optional(),
+      resumeFrom: z.string().optional(),
+      order: z.string().optional().meta({ description: 'The signed halt order (compact JWS)' }),
+    }),
+    permit: z.string().nullable().meta({ description: 'Compact JWS; null while none may be issued' }),
+    nextCheckpointAt: ComputeOut,
+    retain: z.array(z.string()).meta({ description: 'Checkpoints whose weights must be kept' }),
+  })
+  .meta({ id: 'HeartbeatAnswer' });
+
+const ForecastsDocument = z
+  .object({
+    runId: z.string(),
+    checkpointId: z.string(),
+    effectiveCompute: ComputeOut,
+    forecasts: z.array(ForecastSchema),
+  })
+  .meta({ id: 'Forecasts' });
+
+export const runRoutes = (services: Services): Route[] => {
+  const { runs, ledger, progress, intake, heartbeats, clock } = services;
+
+  async function latestScorecard(runId: string) {
+    const loaded = await loadRun(runs, runId);
+    if (isRefusal(loaded)) return loaded;
+    const newest = loaded.state.checkpoints.at(-1);
+    const open = newest === undefined ? null : openScorecard(loaded, newest.checkpointId, clock());
+    if (open !== null) return open;
+    const [row] = await ledger.views({ kind: 'scorecard', runId, limit: 1, order: 'desc' });
+    return row === undefined
+      ? notFound(`run ${runId} has no evaluated checkpoint yet`)
+      : ScorecardDocument.parse(row.doc);
+  }
+
+  return [
+    route({
+      method: 'POST',
+      path: '/v1/runs',
+      summary: 'Register a run',
+      description:
+        'The same registration again is answered 200; another one under the same id is a conflict.',
+      tags: ['runs'],
+      roles: ['trainer', 'operator'],
+      body: RegisterRun,
+      responses: { 201: RegisteredRun, 200: RegisteredRun },
+      handler: async (call) => {
+        const { body, identity } = call;
+        const executed = await intake.register(
+          {
+            runId: body.runId,
+            title: body.title ?? null,
+            policy: body.policy ?? null,
+            initialCompute: body.initialCompute ?? null,
+            parents: body.parents ?? [],
+            sources: body.sources ?? null,
+            targets: body.targets,
+            labels: body.labels ?? {},
+          },
+          identity,
+          receiptOf(call),
+        );
+        if (isFailed(executed)) return refusalOf(executed);
+        const loaded = await loadRun(runs, body.runId);
+        if (isRefusal(loaded)) return loaded;
+        const answer = {
+          run: runDocument(loaded, await progress.read(body.runId)),
+          permit: await heartbeats.issuePermit(loaded, null),
+        };
+        return { status: executed.outcome === 'recorded' ? 201 : 200, body: answer };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs',
+      summary: 'Runs, the newest first',
+      tags: ['runs'],
+      query: PageQuery,
+      responses: { 200: listOf(RunSummary) },
+      handler: async ({ query }) => {
+        const rows = await ledger.views({
+          kind: 'run',
+          limit: query.limit,
+          order: 'desc',
+          ...after(query.cursor),
+        });
+        return { status: 200, body: pageOf(rows, query.limit, (doc) => RunSummary.parse(doc)) };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/:run',
+      summary: 'One run: what it may do, what stands against it, what is open',
+      tags: ['runs'],
+      params: RunParams,
+      responses: { 200: RunDocument },
+      handler: async ({ params }) => {
+        const loaded = await loadRun(runs, params.run);
+        if (isRefusal(loaded)) return loaded;
+        return { status: 200, body: runDocument(loaded, await progress.read(params.run)) };
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/runs/:run/heartbeat',
+      summary: 'Say where the run is; hear whether it may go on',
+      tags: ['runs'],
+      roles: ['trainer'],
+      params: RunParams,
+      body: Heartbeat,
+      responses: { 200: HeartbeatAnswer },
+      handler: async ({ params, body, identity }) => {
+        const outcome = await heartbeats.beat({
+          runId: params.run,
+          effectiveCompute: body.effectiveCompute,
+          step: body.step ?? null,
+          nonce: body.nonce ?? null,
+          by: identity.id,
+        });
+        if (!outcome.ok) {
+          const { code, message } = outcome;
+          return refusalOf({ outcome: 'rejected', rejection: { code, message } });
+        }
+        services.metrics.count('interlock_heartbeats_total', { directive: outcome.answer.directive.action });
+        if (outcome.answer.permit !== null) services.metrics.count('interlock_permits_total', {});
+        return { status: 200, body: outcome.answer };
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/runs/:run/finish',
+      summary: 'Declare a run finished: no permit from here on',
+      tags: ['runs'],
+      roles: ['trainer', 'operator'],
+      params: RunParams,
+      body: z.strictObject({}),
+      responses: { 200: RunDocument },
+      handler: async (call) => {
+        const { params, identity } = call;
+        const executed = await runs.execute(
+          params.run,
+          { type: 'FinishRun', by: identity.id },
+          { actor: identity.id, receipt: receiptOf(call) },
+        );
+        if (isFailed(executed)) return refusalOf(executed);
+        const loaded = await loadRun(runs, params.run);
+        if (isRefusal(loaded)) return loaded;
+        return { status: 200, body: runDocument(loaded, await progress.read(params.run)) };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/:run/checkpoints',
+      summary: 'Checkpoints of a run, the newest first',
+      tags: ['runs'],
+      params: RunParams,
+      query: PageQuery,
+      responses: { 200: listOf(CheckpointDocument) },
+      handler: async ({ params, query }) => {
+        const loaded = await loadRun(runs, params.run);
+        if (isRefusal(loaded)) return loaded;
+        const rows = await ledger.views({
+          kind: 'checkpoint',
+          runId: params.run,
+          limit: query.limit,
+          order: 'desc',
+          ...after(query.cursor),
+        });
+        return { status: 200, body: pageOf(rows, query.limit, (doc) => CheckpointDocument.parse(doc)) };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/:run/scorecards',
+      summary: 'Closed scorecards of a run, the newest first',
+      tags: ['scorecards'],
+      params: RunParams,
+      query: PageQuery,
+      responses: { 200: listOf(ScorecardDocument) },
+      handler: async ({ params, query }) => {
+        const loaded = await loadRun(runs, params.run);
+        if (isRefusal(loaded)) return loaded;
+        const rows = await ledger.views({
+          kind: 'scorecard',
+          runId: params.run,
+          limit: query.limit,
+          order: 'desc',
+          ...after(query.cursor),
+        });
+        return { status: 200, body: pageOf(rows, query.limit, (doc) => ScorecardDocument.parse(doc)) };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/:run/scorecards/latest',
+      summary: 'The newest scorecard, open or closed',
+      tags: ['scorecards'],
+      params: RunParams,
+      responses: { 200: ScorecardDocument },
+      handler: async ({ params }) => {
+        const scorecard = await latestScorecard(params.run);
+        return isRefusal(scorecard) ? scorecard : { status: 200, body: scorecard };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/:run/scorecards/:checkpoint',
+      summary: 'The scorecard of one checkpoint',
+      tags: ['scorecards'],
+      params: z.strictObject({ run: IdSchema, checkpoint: IdSchema }),
+      responses: { 200: ScorecardDocument },
+      handler: async ({ params }) => {
+        const loaded = await loadRun(runs, params.run);
+        if (isRefusal(loaded)) return loaded;
+        const open = openScorecard(loaded, params.checkpoint, clock());
+        if (open !== null) return { status: 200, body: open };
+        const row = await ledger.view('scorecard', `${params.run}/${params.checkpoint}`);
+        if (row === null)
+          return notFound(`run ${params.run} has no scorecard of checkpoint ${params.checkpoint}`);
+        return { status: 200, body: ScorecardDocument.parse(row.doc) };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/:run/forecasts/latest',
+      summary: 'The newest sealed forecasts, one per category and stage',
+      tags: ['scorecards'],
+      params: RunParams,
+      responses: { 200: ForecastsDocument },
+      handler: async ({ params }) => {
+        const loaded = await loadRun(runs, params.run);
+        if (isRefusal(loaded)) return loaded;
+        const sealed = loaded.state.checkpoints.findLast(({ forecasts }) => forecasts.length > 0);
+        if (sealed === undefined) return notFound(`run ${params.run} has no forecast yet`);
+        const { checkpointId, effectiveCompute, forecasts } = sealed;
+        return { status: 200, body: { runId: params.run, checkpointId, effectiveCompute, forecasts } };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/:run/gates',
+      summary: 'May development and deployment go on?',
+      tags: ['scorecards'],
+      params: RunParams,
+      responses: { 200: GatesDocument },
+      handler: async ({ params }) => {
+        const loaded = await loadRun(runs, params.run);
+        return isRefusal(loaded) ? loaded : { status: 200, body: gatesDocument(loaded.state) };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/:run/halts',
+      summary: 'Halts of a run, the newest first',
+      tags: ['halts'],
+      params: RunParams,
+      query: PageQuery,
+      responses: { 200: listOf(HaltDocument) },
+      handler: async ({ params, query }) => {
+        const loaded = await loadRun(runs, params.run);
+        if (isRefusal(loaded)) return loaded;
+        const rows = await ledger.views({
+          kind: 'halt',
+          runId: params.run,
+          limit: query.limit,
+          order: 'desc',
+          ...after(query.cursor),
+        });
+        return { status: 200, body: pageOf(rows, query.limit, (doc) => HaltDocument.parse(doc)) };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/:run/events',
+      summary: "The run's events in the order of the ledger",
+      tags: ['ledger'],
+      params: RunParams,
+      query: PageQuery,
+      responses: { 200: listOf(EventDocument) },
+      handler: async ({ params, query }) => {
+        const loaded = await loadRun(runs, params.run);
+        if (isRefusal(loaded)) return loaded;
+        const events = await ledger.read({
+          after: Number(query.cursor ?? 0),
+          stream: runStream(params.run),
+          limit: query.limit,
+        });
+        const last = events.at(-1);
+        return {
+          status: 200,
+          body: {
+            items: events.map(eventDocument),
+            nextCursor: events.length >= query.limit && last !== undefined ? String(last.seq) : null,
+          },
+        };
+      },
+    }),
+  ];
+};

@@ -1,0 +1,29 @@
+/** What the routes are given: the service layer, and nothing that reaches around it. */
+import type { Identity } from '../../config/identities.ts';
+import type { SignedHeads } from '../../ledger/heads.ts';
+import type { Ledger } from '../../ledger/ledger.ts';
+import type { ProgressStore } from '../../ledger/progress.ts';
+import type { Heartbeats } from '../../service/heartbeats.ts';
+import type { Intake } from '../../service/intake.ts';
+import type { Check } from '../../service/readiness.ts';
+import type { RunService } from '../../service/run-service.ts';
+import type { PublicJwks } from '../../signing/keyring.ts';
+import type { TokenSigner } from '../../signing/tokens.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+
+export interface Services {
+  readonly runs: RunService;
+  readonly ledger: Ledger;
+  readonly heads: SignedHeads;
+  readonly progress: ProgressStore;
+  readonly signer: TokenSigner;
+  readonly clock: () => Date;
+  readonly metrics: Metrics;
+  readonly jwks: () => PublicJwks;
+  readonly heartbeats: Heartbeats;
+  readonly intake: Intake;
+  readonly modelRoots: readonly string[];
+  readonly ready: () => Promise<{ ready: boolean; durability: string; checks: Check[] }>;
+  /** Signs a person in on the status page; null where the page is open (served on loopback only). */
+  readonly pageSignIn: ((token: string) => Identity | null) | null;
+}

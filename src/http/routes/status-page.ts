@@ -1,0 +1,209 @@
+/**
+ * `/`: one screen for whoever is woken at night. What tripped, by how much, has it stopped, what to do next.
+ *
+ * Plain HTML, no script, reloads itself. Open where the service listens on loopback only; elsewhere a
+ * token is asked for (HTTP Basic, any user name, the token as password).
+ */
+import type { z } from 'zod';
+import type { Finding } from '../../domain/run/events.ts';
+import { explain } from '../../domain/run/halt.ts';
+import type { Halt, RunState } from '../../domain/run/state.ts';
+import { statusOfRun } from '../../domain/run/views.ts';
+import type { LoadedRun } from '../../service/run-service.ts';
+import { type Html, html, page } from '../html.ts';
+import { unauthenticated } from '../refusal.ts';
+import { type Route, rawResponse, route } from '../route.ts';
+import { openScorecard, ScorecardDocument } from './documents.ts';
+import type { Services } from './services.ts';
+
+type ScorecardBody = z.output<typeof ScorecardDocument>;
+
+const RUNS_SHOWN = 50;
+
+export const statusPageRoutes = (services: Services): Route[] => [
+  route({
+    method: 'GET',
+    path: '/',
+    summary: 'Status page for people',
+    tags: ['probes'],
+    auth: 'none',
+    responses: { 200: rawResponse('text/html; charset=utf-8', 'The page') },
+    handler: async ({ headers }) => {
+      if (!isSignedIn(headers['authorization'], services)) {
+        return unauthenticated('Basic realm="Interlock: any name, your token as password", charset="UTF-8"');
+      }
+      const rows = await services.ledger.views({ kind: 'run', limit: RUNS_SHOWN, order: 'desc' });
+      const loaded = await Promise.all(rows.map(({ runId }) => services.runs.load(runId)));
+      const cards = await Promise.all(
+        loaded.filter((each) => each !== null).map((each) => runCard(each, services)),
+      );
+      const shown = page({ title: 'Interlock', style: STYLE, body: body(loaded, cards, services.clock()) });
+      return { status: 200, body: shown.text, headers: { ...shown.headers, refresh: '5' } };
+    },
+  }),
+];
+
+function isSignedIn(authorization: string | string[] | undefined, { pageSignIn }: Services): boolean {
+  if (pageSignIn === null) return true;
+  const basic =
+    typeof authorization === 'string' ? /^basic +([A-Za-z0-9+/=]{1,1024})$/i.exec(authorization) : null;
+  if (basic === null) return false;
+  const [, credentials = ''] = basic;
+  const decoded = Buffer.from(credentials, 'base64').toString('utf8');
+  return pageSignIn(decoded.slice(decoded.indexOf(':') + 1)) !== null;
+}
+
+function body(runs: readonly (LoadedRun | null)[], cards: readonly Html[], now: Date): Html {
+  const states = runs.flatMap((each) => (each === null ? [] : [each.state]));
+  const open = states.filter(({ halt }) => halt !== null && halt.confirmedAt === null).length;
+  const held = states.filter(({ holds, halt }) => holds.length > 0 && halt === null).length;
+  const headline =
+    open > 0
+      ? html`<p class="banner bad">${open} ${plural(open, 'run has', 'runs have')} been ordered to halt and ${plural(open, 'is', 'are')} not known to have stopped.</p>`
+      : held > 0
+        ? html`<p class="banner warn">${held} ${plural(held, 'run is', 'runs are')} on hold and ${plural(held, 'waits', 'wait')} for people.</p>`
+        : html`<p class="banner ok">No halt is open.</p>`;
+  const empty = html`<p>No run is registered yet. <a href="/docs">The API</a> says how.</p>`;
+  return html`<header><h1>Interlock</h1><p class="quiet">as of ${now.toISOString()} · reloads every 5 s · <a href="/docs">API</a></p></header>
+${headline}
+<main>${cards.length === 0 ? empty : cards}</main>`;
+}
+
+const plural = (n: number, one: string, many: string): string => (n === 1 ? one : many);
+
+async function runCard(loaded: LoadedRun, services: Services): Promise<Html> {
+  const { state } = loaded;
+  const [progress, scorecard] = await Promise.all([
+    services.progress.read(state.runId),
+    newestScorecard(loaded, services),
+  ]);
+  const status = statusOfRun(state);
+  const compute = progress.computeHigh ?? state.computeHigh;
+  return html`<article class="${status}">
+<h2>${state.title ?? state.runId} <span class="badge ${status}">${STATUS_TEXT[status]}</span></h2>
+<p class="quiet">${state.runId} · policy ${state.policyName} · compute ${compute ?? 'not stated yet'} of ${state.ceiling} FLOP allowed${
+    progress.heartbeatAt === null ? '' : ` · heartbeat ${progress.heartbeatAt.toISOString()}`
+  }</p>
+${state.halt === null ? [] : [haltPart(state.halt, state)]}
+${state.halt === null && state.holds.length > 0 ? [holdPart(state)] : []}
+${scorecard === null ? html`<p>No checkpoint has been evaluated yet.</p>` : levelsPart(scorecard)}
+<p class="next"><strong>Next:</strong> ${nextStep(state)}</p>
+</article>`;
+}
+
+const STATUS_TEXT = {
+  training: 'may train',
+  'on-hold': 'on hold',
+  halted: 'halted',
+  finished: 'finished',
+} as const;
+
+async function newestScorecard(
+  loaded: LoadedRun,
+  { ledger, clock }: Services,
+): Promise<ScorecardBody | null> {
+  const newest = loaded.state.checkpoints.at(-1);
+  const open = newest === undefined ? null : openScorecard(loaded, newest.checkpointId, clock());
+  if (open !== null) return ScorecardDocument.parse(open);
+  const [row] = await ledger.views({ kind: 'scorecard', runId: loaded.state.runId, limit: 1, order: 'desc' });
+  return row === undefined ? null : ScorecardDocument.parse(row.doc);
+}
+
+function haltPart(halt: Halt, { targets }: RunState): Html {
+  const stopped =
+    halt.confirmedAt !== null
+      ? html`<strong class="ok">It has stopped</strong> (confirmed ${halt.confirmedAt}).`
+      : html`<strong class="bad">It is NOT known to have stopped.</strong> ${
+          halt.stoppedAckAt !== null ? 'The trainer says it stopped; waiting for proof.' : ''
+        }`;
+  const deliveries = halt.targets.flatMap((target) => {
+    const kind = targets.find(({ targetId }) => targetId === target.targetId)?.kind ?? '';
+    return target.steps
+      .filter(({ attempts }) => attempts > 0)
+      .map(
+        ({ step, attempts, acceptedAt, lastDetail }) =>
+          html`<li>${kind} ${step}: ${acceptedAt === null ? `not accepted after ${attempts} ${plural(attempts, 'try', 'tries')}` : `accepted ${acceptedAt}`}${lastDetail === null ? '' : ` (${lastDetail})`}</li>`,
+      );
+  });
+  return html`<section class="halt">
+<h3>${halt.action === 'quarantine' ? 'Quarantine' : 'Halt'} ordered ${halt.orderedAt}</h3>
+<ul>${halt.causes.slice(0, 5).map((cause) => html`<li>${explain(cause)}</li>`)}</ul>
+<p>${stopped}</p>
+<ul class="quiet">${deliveries}</ul>
+</section>`;
+}
+
+function holdPart({ holds }: RunState): Html {
+  return html`<section class="hold"><h3>On hold: no new permit</h3>
+<ul>${holds.map(({ findings, deadlineAt }) => html`<li>${findings[0]?.explanation ?? ''}. Becomes a halt at ${deadlineAt}.</li>`)}</ul></section>`;
+}
+
+function levelsPart(scorecard: ScorecardBody): Html {
+  const rows = scorecard.categories.map(({ title, stages }) => {
+    const before = stages['pre-mitigation'];
+    const after = stages['post-mitigation'];
+    return html`<tr><th scope="row">${title}</th><td>${levelCell(before)}</td><td>${levelCell(after)}</td></tr>`;
+  });
+  const verdict = scorecard.verdict ?? 'evaluating';
+  return html`<h3>Checkpoint ${scorecard.checkpointId} at ${scorecard.effectiveCompute} FLOP: <span class="${verdict}">${verdict}</span></h3>
+<table><thead><tr><th scope="col">Category</th><th scope="col">Before mitigations</th><th scope="col">After</th></tr></thead><tbody>${rows}</tbody></table>
+${findingsPart(scorecard.findings)}`;
+}
+
+interface StageLevels {
+  readonly estimate: number | null;
+  readonly upper: number | null;
+  readonly name: string;
+}
+
+/** A bar from 1 to 5; what is not known is said, not drawn as low. */
+function levelCell(levels: StageLevels | undefined): Html {
+  if (levels === undefined) return html`<span class="quiet">not evaluated</span>`;
+  if (levels.estimate === null) return html`<span class="warn">not enough information</span>`;
+  const upper = levels.upper === null ? '' : `, at most ${levels.upper.toFixed(2)}`;
+  return html`<meter min="1" max="5" low="2" high="3" optimum="1" value="${levels.estimate}"></meter> ${levels.estimate.toFixed(2)} ${levels.name}<span class="quiet">${upper}</span>`;
+}
+
+function findingsPart(findings: readonly Finding[]): Html {
+  if (findings.length === 0) return html`<p class="quiet">No rule fired.</p>`;
+  return html`<ul>${findings.map(
+    ({ explanation, then, waived, rule }) =>
+      html`<li>${explanation} <span class="quiet">(${rule}: ${then.join(', ')}${waived ? '; waived' : ''})</span></li>`,
+  )}</ul>`;
+}
+
+function nextStep({ halt, holds, finishedAt, proposals, runId }: RunState): string {
+  if (halt !== null && halt.confirmedAt === null) {
+    return 'make sure the run stops: look at its scheduler, stop it by hand if it still computes. Interlock goes on trying.';
+  }
+  if (halt !== null) {
+    const open = proposals.find(({ status }) => status === 'open');
+    return open === undefined
+      ? `read the findings; to go on, propose a resume with terms (POST /v1/runs/${runId}/proposals) and collect the sign-offs.`
+      : `a resume is proposed (${open.proposalId}); the groups it needs must sign or veto.`;
+  }
+  if (holds.length > 0)
+    return 'supply the missing evidence (retry the evaluation, report the checkpoint) or sign the hold off.';
+  if (finishedAt !== null) return 'nothing; the run is finished.';
+  return 'nothing; the next checkpoint will be evaluated when it is reported.';
+}
+
+const STYLE = `
+:root { color-scheme: light dark; --bad: #c62828; --warn: #b26a00; --ok: #2e7d32; --line: #8884; }
+@media (prefers-color-scheme: dark) { :root { --bad: #ff8a80; --warn: #ffcc80; --ok: #a5d6a7; } }
+* { box-sizing: border-box; }
+body { font: 16px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; overflow-wrap: anywhere; }
+h1 { margin: 0; font-size: 1.5rem; } h2 { margin: 0 0 .25rem; font-size: 1.2rem; } h3 { font-size: 1rem; margin: .75rem 0 .25rem; }
+p, ul { margin: .25rem 0; } ul { padding-left: 1.2rem; }
+.quiet { opacity: .7; font-size: .875rem; }
+.banner { padding: .6rem .8rem; border: 2px solid; border-radius: .4rem; font-weight: 600; }
+.bad, .halt h3, span.halt { color: var(--bad); } .warn, .hold h3, span.hold { color: var(--warn); } .ok, span.proceed { color: var(--ok); }
+article { border: 1px solid var(--line); border-left: .4rem solid var(--ok); border-radius: .4rem; padding: .8rem; margin: 1rem 0; }
+article.halted { border-left-color: var(--bad); } article.on-hold { border-left-color: var(--warn); } article.finished { border-left-color: var(--line); }
+.badge { font-size: .8rem; padding: .1rem .5rem; border: 1px solid; border-radius: 1rem; vertical-align: middle; white-space: nowrap; }
+.badge.halted { color: var(--bad); } .badge.on-hold { color: var(--warn); } .badge.training { color: var(--ok); }
+table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .25rem .5rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+meter { width: 6rem; vertical-align: middle; }
+.next { margin-top: .75rem; }
+@media (max-width: 34rem) { meter { display: block; width: 100%; } th, td { font-size: .9rem; } }
+`;
