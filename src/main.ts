@@ -274,7 +274,6 @@ async function serve(
         }),
     }),
     authenticator,
-    }),
     logger,
     metrics,
     info: {
@@ -319,7 +318,8 @@ async function inOrder(logger: Logger, steps: readonly Step[]): Promise<void> {
 const hostInUrl = (host: string): string =>
   host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host;
 
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || host.startsWith('127.');
+const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || host.startsWith('127.');
 
 function signedIn(authenticator: Authenticator, token: string): Identity | null {
   try {
