@@ -1,4 +1,90 @@
+/** The commands of those who check: replay, and everything below `ledger`. */
 import type { Command } from 'commander';
-import type { Register } from './program-parts.ts';
+import { CONFIG_OPTION, describe, JSON_OPTION, type Register } from './program-parts.ts';
 
-export function addLedgerCommands(_program: Command, _perform: Register): void {}
+export function addLedgerCommands(program: Command, perform: Register): void {
+  describe(program.command('replay'), {
+    summary: 'recompute every state and verdict from the ledger and compare',
+    details:
+      'Folds the events of the live database, or of an export, under the policies the runs had pinned. Believes the bytes: run `ledger verify` first.',
+    example: 'interlock replay --file ledger.jsonl --run gpt-next-7',
+    exits: '0 everything agrees; 1 something does not, or there is no such run; 2 it could not be read',
+  })
+    .option('--run <id>', 'judge this run only')
+    .option('--file <export>', 'an export instead of the database; needs no configuration')
+    .addOption(CONFIG_OPTION())
+    .option(
+      ...JSON_OPTION(
+        '{ok, events, streams, streamsNotFolded, mismatches: [{stream, version, seq, kind, message}]}',
+      ),
+    )
+    .action((options: import('./replay.ts').ReplayOptions) =>
+      perform(async (t) => (await import('./replay.ts')).replay(options, t)),
+    );
+
+  const ledger = program.command('ledger').description('verify, export and rebuild the ledger');
+
+  describe(ledger.command('verify'), {
+    summary: 'prove that nothing was removed, changed, moved or added',
+    details:
+      'Without --file: the live database, with the keys of its keyring. With --file and --key: an export, with no database, no configuration and no network. A signed head that was kept elsewhere (--trusted-head) also proves that history before it was not rewritten and that no tail was cut.',
+    example: 'interlock ledger verify --file ledger.jsonl --key jwks.json --trusted-head head.json',
+    exits: '0 verified; 1 not verified, each problem with its place; 2 it could not be read',
+  })
+    .option('--file <export>', 'an export (JSON Lines) instead of the database')
+    .option('--key <jwks>', 'public keys, as `ledger keys` or /.well-known/jwks.json give them')
+    .option(
+      '--trusted-head <jws>',
+      'an older signed head: the JWS, or a file with it or with GET /v1/ledger/head',
+    )
+    .option(
+      '--issuer <name>',
+      'accept only heads of this issuer (default: whatever the heads say; the keys decide)',
+    )
+    .addOption(CONFIG_OPTION())
+    .option(
+      ...JSON_OPTION(
+        '{ok, events, head: {size, root, hash}, headsVerified, headsUnchecked, unsignedEvents, problems, problemsTotal}',
+      ),
+    )
+    .action((options: import('./ledger-verify.ts').LedgerVerifyOptions) =>
+      perform(async (t) => (await import('./ledger-verify.ts')).ledgerVerify(options, t)),
+    );
+
+  describe(ledger.command('export'), {
+    summary: 'write the ledger as JSON Lines, events first, then signed heads',
+    details:
+      'Each line is exactly the bytes that were hashed. Signs a head first, so that the last event is covered. An existing file is never replaced.',
+    example: 'interlock ledger export --out ledger.jsonl',
+    exits: '0 written; 2 it could not be read or written',
+  })
+    .option('--out <file>', 'file to write (default: standard output)')
+    .option('--no-sign', 'do not sign a new head; export those that are there')
+    .addOption(CONFIG_OPTION())
+    .action((options: { out?: string; sign: boolean; config?: string }) =>
+      perform(async (t) => (await import('./ledger-export.ts')).ledgerExport(options, t)),
+    );
+
+  describe(ledger.command('keys'), {
+    summary: 'print the public keys (JSON Web Key Set)',
+    details: 'Active and retired keys; never a private one. Give them to whoever verifies offline.',
+    example: 'interlock ledger keys > jwks.json',
+    exits: '0 printed; 2 the keyring cannot be read',
+  })
+    .addOption(CONFIG_OPTION())
+    .action((options: { config?: string }) =>
+      perform(async (t) => (await import('./ledger-keys.ts')).ledgerKeys(options, t)),
+    );
+
+  describe(ledger.command('rebuild-views'), {
+    summary: 'make the lists that people read anew from the events',
+    details: 'All or nothing, beside a running service. Changes no event and no decision.',
+    example: 'interlock ledger rebuild-views',
+    exits: '0 rebuilt; 2 left as they were',
+  })
+    .addOption(CONFIG_OPTION())
+    .option(...JSON_OPTION('{events, rows}'))
+    .action((options: { config?: string; json?: true }) =>
+      perform(async (t) => (await import('./ledger-rebuild-views.ts')).ledgerRebuildViews(options, t)),
+    );
+}
