@@ -78,6 +78,12 @@ function order(a: Decimal, b: Decimal): -1 | 0 | 1 {
 const MAX = decimalOfText(COMPUTE_MAX);
 const MIN = decimalOfText('1e-6');
 
+/** What cannot be kept exactly is refused, never rounded in silence. */
+function isExact(text: string): boolean {
+  const [digits = ''] = text.split(/[eE]/);
+  return digits.replace('.', '').replace(/^0+|0+$/g, '').length <= MAX_SIGNIFICANT_DIGITS;
+}
+
 function problemOf(decimal: Decimal | null): string | null {
   if (decimal === null) return 'must be a decimal number such as 1e25 or "10000000000000000000000000"';
   if (order(decimal, MIN) < 0) return 'must be greater than 0 (at least 1e-6)';
@@ -89,8 +95,10 @@ function problemOf(decimal: Decimal | null): string | null {
 export const ComputeSchema = z
   .union([z.number(), z.string().max(64)])
   .transform((value, context): Compute => {
-    const decimal = readDecimal(String(value).replace('e+', 'e'));
-    const problem = problemOf(decimal);
+    const text = String(value);
+    const decimal = readDecimal(text);
+    const inexact = isExact(text) ? null : `must have at most ${MAX_SIGNIFICANT_DIGITS} significant digits`;
+    const problem = problemOf(decimal) ?? inexact;
     if (problem !== null || decimal === null) {
       context.addIssue({ code: 'custom', message: problem ?? 'must be a decimal number' });
       return z.NEVER;
@@ -172,6 +180,9 @@ export function resolveCompute(stated: StatedCompute): ResolvedCompute {
   if ((parameters === undefined) !== (tokens === undefined)) {
     return refuse(parameters === undefined ? 'parameters' : 'tokens', 'parameters and tokens go together');
   }
+  if (efficiencyMultiplier !== undefined && !(efficiencyMultiplier > 0 && efficiencyMultiplier <= 1e30)) {
+    return refuse('efficiencyMultiplier', 'must be greater than 0 and at most 1e30');
+  }
   const forms: { readonly path: keyof StatedCompute; readonly value: Decimal }[] = [];
   if (effectiveCompute !== undefined) {
     forms.push({ path: 'effectiveCompute', value: decimalOfText(effectiveCompute) });
@@ -184,18 +195,19 @@ export function resolveCompute(stated: StatedCompute): ResolvedCompute {
     const nd = multiply(decimalOfText(parameters), decimalOfText(tokens));
     forms.push({ path: 'parameters', value: multiply(multiply(nd, decimalOf(6)), multiplier) });
   }
-  const [first, ...others] = forms;
+  const [first] = forms;
   if (first === undefined) {
     return refuse(
       'effectiveCompute',
       'give effectiveCompute, or physicalFlop with efficiencyMultiplier, or parameters with tokens',
     );
   }
-  for (const other of others) {
-    if (disagree(first.value, other.value)) {
+  for (const [i, form] of forms.entries()) {
+    const other = forms.slice(0, i).find(({ value }) => disagree(value, form.value));
+    if (other !== undefined) {
       return refuse(
-        other.path,
-        `gives ${textOf(other.value)}, which differs by more than 1 % from ${textOf(first.value)} (${first.path})`,
+        form.path,
+        `gives ${textOf(form.value)}, which differs by more than 1 % from ${textOf(other.value)} (${other.path})`,
       );
     }
   }
