@@ -18,6 +18,27 @@ export class UsageError extends InterlockError {
   }
 }
 
+/** The service's answer was no, or was none. */
+export class ServiceError extends InterlockError {
+  readonly exit: ExitCode;
+  /** HTTP status; null where there was no answer. */
+  readonly status: number | null;
+
+  constructor(
+    message: string,
+    { exit, status, code }: { exit: ExitCode; status: number | null; code: string },
+  ) {
+    super(message, { code });
+    this.name = 'ServiceError';
+    this.exit = exit;
+    this.status = status;
+  }
+}
+
+export function exitCodeOf(error: unknown): ExitCode {
+  return error instanceof ServiceError ? error.exit : EXIT.failed;
+}
+
 const SYSTEM_WORDS: Readonly<Record<string, string>> = {
   EADDRINUSE: 'the address is in use by another process; choose another with --port',
   EADDRNOTAVAIL: 'the address in server.host does not belong to this machine',

@@ -28,6 +28,6 @@ export const JSON_OPTION = (shape: string): [string, string] => ['--json', `prin
 export const CONFIG_OPTION = (): Option =>
   new Option('--config <file>', 'configuration (default: INTERLOCK_CONFIG, then config/interlock.yaml)');
 
-export function collect(value: string, earlier: readonly string[]): readonly string[] {
+export function collect(value: string, earlier: readonly string[] = []): readonly string[] {
   return [...earlier, value];
 }

@@ -6,7 +6,7 @@
  */
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { VERSION } from '../version.ts';
-import { EXIT, type ExitCode, explainError } from './exit.ts';
+import { EXIT, type ExitCode, exitCodeOf, explainError } from './exit.ts';
 import { addLedgerCommands } from './program-ledger.ts';
 import { CONFIG_OPTION, describe, JSON_OPTION, type Register } from './program-parts.ts';
 import { addRunCommands } from './program-runs.ts';
@@ -25,7 +25,7 @@ export async function run(argv: readonly string[], terminal: Terminal): Promise<
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.failed;
     const isDebugging = (terminal.env['INTERLOCK_DEBUG'] ?? '') !== '';
     terminal.complain(`interlock: ${explainError(error, isDebugging)}`);
-    return EXIT.failed;
+    return exitCodeOf(error);
   }
 }
 

@@ -10,7 +10,7 @@ import { type FoldFor, type Mismatch, type Replay, replayLines, replayLive } fro
 import { createFolds, type Folded } from '../service/folds.ts';
 import { loadConfig, withStore } from './configuration.ts';
 import { EXIT, type ExitCode } from './exit.ts';
-import { json, plural, printable, type Style } from './output.ts';
+import { json, printable, type Style } from './output.ts';
 import type { Terminal } from './terminal.ts';
 
 export interface ReplayOptions {

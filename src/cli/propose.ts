@@ -1,0 +1,68 @@
+/** `interlock propose`: terms under which a halted or held run might go on. Decides nothing; people sign it. */
+import { DurationSchema, durationMs } from '../domain/duration.ts';
+import { EXIT, type ExitCode, UsageError } from './exit.ts';
+import { json } from './output.ts';
+import { connect, path, read, type ServiceOptions } from './service-client.ts';
+import { Proposal, Run } from './service-documents.ts';
+import { showProposal } from './show-proposal.ts';
+import { signOffStep } from './show-run.ts';
+import type { Terminal } from './terminal.ts';
+
+export interface ProposeOptions extends ServiceOptions {
+  run: string;
+  halt?: string;
+  ceiling?: string;
+  level?: readonly string[];
+  forecast?: readonly string[];
+  expires?: string;
+  rationale: string;
+  json?: true;
+}
+
+export async function propose(options: ProposeOptions, terminal: Terminal): Promise<ExitCode> {
+  const now = new Date();
+  const body = proposalBody(options, now);
+  const client = await connect(options, terminal);
+  const answer = await client.post(path('v1', 'runs', options.run, 'proposals'), body);
+  if (options.json) {
+    terminal.print(json(answer));
+    return EXIT.ok;
+  }
+  const proposal = read(Proposal, answer);
+  const run = read(Run, await client.get(path('v1', 'runs', options.run)));
+  terminal.print(showProposal(proposal, run, now, terminal.style));
+  terminal.print(`\n${signOffStep(proposal)}`);
+  return EXIT.ok;
+}
+
+export function proposalBody(options: ProposeOptions, now: Date): object {
+  const { halt, ceiling, level = [], forecast = [], expires, rationale } = options;
+  const terms = {
+    ...(ceiling === undefined ? {} : { ceiling }),
+    ...(level.length === 0 ? {} : { levels: perCategory('--level', level) }),
+    ...(forecast.length === 0 ? {} : { forecasts: perCategory('--forecast', forecast) }),
+    ...(expires === undefined ? {} : { expires: instantOf(expires, now) }),
+  };
+  return { kind: 'resume', ...(halt === undefined ? {} : { haltId: halt }), terms, rationale };
+}
+
+function perCategory(option: string, pairs: readonly string[]): Record<string, number> {
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const [, category, value] = /^([^=]+)=(\d+(?:\.\d+)?)$/.exec(pair) ?? [];
+      if (category === undefined) throw new UsageError(`${option} must be CATEGORY=NUMBER`);
+      return [category, Number(value)];
+    }),
+  );
+}
+
+function instantOf(text: string, now: Date): string {
+  if (DurationSchema.safeParse(text).success) return new Date(now.getTime() + durationMs(text)).toISOString();
+  const ms = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(ms)) {
+    throw new UsageError(
+      '--expires must be a span such as 48h or 14d, or an instant such as 2030-01-31T12:00:00Z',
+    );
+  }
+  return new Date(ms).toISOString();
+}

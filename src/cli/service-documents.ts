@@ -1,0 +1,137 @@
+/** The service's documents, as far as commands show them. Loose: unknown members are no fault. */
+import { z } from 'zod';
+
+const instant = z.string();
+
+export const Finding = z.object({
+  rule: z.string(),
+  category: z.string().nullable(),
+  stage: z.string().nullable(),
+  then: z.array(z.string()),
+  explanation: z.string(),
+  waived: z.boolean(),
+});
+export type Finding = z.infer<typeof Finding>;
+
+const Cause = z.union([
+  z.object({ kind: z.literal('rule'), checkpointId: z.string().nullable(), findings: z.array(Finding) }),
+  z.object({ kind: z.literal('person'), by: z.string(), group: z.string(), reason: z.string() }),
+]);
+
+export const Halt = z.object({
+  haltId: z.string(),
+  runId: z.string(),
+  action: z.string(),
+  orderedAt: instant,
+  causes: z.array(Cause),
+  state: z.string(),
+  acknowledged: z.object({ receivedAt: instant.nullable(), stoppedAt: instant.nullable() }),
+  confirmedAt: instant.nullable(),
+  escalations: z.number(),
+  deliveries: z.array(
+    z.object({
+      targetId: z.string(),
+      kind: z.string(),
+      stoppedAt: instant.nullable(),
+      stopDetail: z.string().nullable(),
+      steps: z.array(
+        z.object({
+          step: z.string(),
+          attempts: z.number(),
+          acceptedAt: instant.nullable(),
+          nextAt: instant.nullable(),
+          detail: z.string().nullable(),
+        }),
+      ),
+    }),
+  ),
+});
+export type Halt = z.infer<typeof Halt>;
+
+export const Terms = z.object({
+  ceiling: z.string(),
+  levels: z.record(z.string(), z.number()),
+  forecasts: z.record(z.string(), z.number()),
+  waives: z.array(z.string()),
+  expires: instant,
+});
+
+export const Proposal = z.object({
+  proposalId: z.string(),
+  runId: z.string(),
+  kind: z.string(),
+  digest: z.string(),
+  status: z.string(),
+  haltId: z.string().nullable(),
+  checkpointId: z.string().nullable(),
+  scorecardDigest: z.string().nullable(),
+  terms: Terms,
+  approvalsNeeded: z.array(z.string()),
+  signOffs: z.array(
+    z.object({ decision: z.string(), group: z.string(), by: z.string(), justification: z.string() }),
+  ),
+  rationale: z.string(),
+  by: z.string(),
+});
+export type Proposal = z.infer<typeof Proposal>;
+
+export const RunSummary = z.object({
+  runId: z.string(),
+  title: z.string().nullable(),
+  status: z.string(),
+  policy: z.object({ name: z.string(), digest: z.string() }),
+  level: z.object({ estimate: z.number(), name: z.string() }).nullable(),
+  effectiveCompute: z.string().nullable(),
+  ceiling: z.string().nullable(),
+  halt: z
+    .object({ haltId: z.string(), action: z.string(), orderedAt: instant, stopped: z.boolean() })
+    .nullable(),
+  holds: z.array(z.object({ key: z.string(), deadlineAt: instant })),
+  registeredAt: instant,
+});
+export type RunSummary = z.infer<typeof RunSummary>;
+
+export const Run = RunSummary.extend({
+  labels: z.record(z.string(), z.string()),
+  permit: z.object({ granted: z.boolean(), reason: z.string().nullable() }),
+  nextCheckpointAt: z.string(),
+  nextCheckpointBy: instant,
+  heartbeatAt: instant.nullable(),
+  openHolds: z.array(
+    z.object({ holdId: z.string(), key: z.string(), deadlineAt: instant, findings: z.array(Finding) }),
+  ),
+  openHalt: Halt.nullable(),
+  proposals: z.array(Proposal),
+  waiver: Terms.nullable(),
+});
+export type Run = z.infer<typeof Run>;
+
+const StageLevels = z.object({
+  estimate: z.number().nullable(),
+  upper: z.number().nullable(),
+  name: z.string(),
+  evidence: z.array(
+    z.object({
+      evaluationId: z.string(),
+      evaluation: z.string(),
+      variant: z.string(),
+      status: z.string(),
+      reasons: z.array(z.string()),
+    }),
+  ),
+});
+
+export const Scorecard = z.object({
+  checkpointId: z.string(),
+  effectiveCompute: z.string(),
+  state: z.string(),
+  verdict: z.string().nullable(),
+  findings: z.array(Finding),
+  categories: z.array(
+    z.object({ id: z.string(), title: z.string(), stages: z.record(z.string(), StageLevels) }),
+  ),
+});
+export type Scorecard = z.infer<typeof Scorecard>;
+
+export const page = <T extends z.ZodType>(item: T) =>
+  z.object({ items: z.array(item), nextCursor: z.string().nullable() });

@@ -1,0 +1,190 @@
+/**
+ * One run on one screen: what it may do, how dangerous it measured, what stopped it, whether it has really
+ * stopped, and what to do next. Shared by `status` and `run show`.
+ *
+ * "Ordered", "accepted", "acknowledged" and "stopped" stay different words: only the last one means that nothing
+ * is training any more. Shows what the service decided; judges nothing.
+ */
+import {
+  levelBar,
+  levelPaint,
+  plural,
+  printable,
+  relative,
+  type Style,
+  shortCompute,
+  span,
+} from './output.ts';
+import type { Finding, Halt, Proposal, Run, Scorecard } from './service-documents.ts';
+
+export interface Shown {
+  readonly run: Run;
+  /** null: no checkpoint has been evaluated yet. */
+  readonly scorecard: Scorecard | null;
+}
+
+export function showRun({ run, scorecard }: Shown, now: Date, style: Style): string {
+  const lines = [
+    `${style.bold(printable(run.runId))}  ${headline(run, style)}  ${style.dim(`policy ${printable(run.policy.name)}`)}`,
+    ...(run.title === null ? [] : [`  ${printable(run.title)}`]),
+    `  compute   ${computeLine(run, now)}`,
+    `  permit    ${permitLine(run, now)}`,
+    ...levelLines(scorecard, now, style),
+    ...(run.openHalt === null ? [] : haltLines(run.openHalt, now, style)),
+    ...run.openHolds.flatMap((hold) => [
+      `  hold      ${printable(hold.key)}, becomes a halt ${relative(hold.deadlineAt, now)}`,
+      ...findingLines(hold.findings),
+    ]),
+    ...run.proposals.map(
+      ({ proposalId, terms, approvalsNeeded }) =>
+        `  proposal  ${printable(proposalId)}: up to ${shortCompute(terms.ceiling)}; ${missing(approvalsNeeded)}`,
+    ),
+    ...nextSteps({ run, scorecard }).map(
+      (step, i) => `  ${i === 0 ? style.bold('next') : '    '}      ${step}`,
+    ),
+  ];
+  return lines.join('\n');
+}
+
+export function headline(run: Pick<Run, 'status' | 'halt'>, style: Style): string {
+  switch (run.status) {
+    case 'halted':
+      return run.halt?.stopped === true
+        ? style.red('HALTED, stopped')
+        : style.red('HALTED, NOT KNOWN TO HAVE STOPPED');
+    case 'on-hold':
+      return style.yellow('ON HOLD');
+    case 'training':
+      return style.green('training');
+    default:
+      return printable(run.status);
+  }
+}
+
+function computeLine(run: Run, now: Date): string {
+  const seen = run.heartbeatAt === null ? 'no heartbeat yet' : `heartbeat ${relative(run.heartbeatAt, now)}`;
+  return `${run.effectiveCompute === null ? 'none seen' : `${shortCompute(run.effectiveCompute)} FLOP`}, ${seen}`;
+}
+
+function permitLine(run: Run, now: Date): string {
+  if (!run.permit.granted) return `none: ${printable(run.permit.reason ?? 'not granted')}`;
+  return `up to ${shortCompute(run.ceiling)}; next checkpoint at ${shortCompute(run.nextCheckpointAt)} or ${relative(run.nextCheckpointBy, now)}`;
+}
+
+function levelLines(scorecard: Scorecard | null, _now: Date, style: Style): string[] {
+  if (scorecard === null) return ['  levels    no checkpoint has been evaluated'];
+  const { checkpointId, effectiveCompute, state, verdict, categories } = scorecard;
+  const width = Math.max(...categories.map(({ id }) => id.length), 0);
+  return [
+    `  levels    ${printable(checkpointId)} at ${shortCompute(effectiveCompute)}, ${state === 'open' ? 'evaluation goes on' : 'evaluated'}${verdict === null ? '' : `: ${printable(verdict)}`}`,
+    ...categories.flatMap(({ id, stages }) => {
+      const levels = stages['pre-mitigation'];
+      if (levels === undefined) return [];
+      const { estimate, upper, name } = levels;
+      const figures =
+        estimate === null
+          ? 'not scored'
+          : `${estimate.toFixed(2)} ${printable(name)}${upper === null ? '' : `, at most ${upper.toFixed(2)}`}`;
+      const paint = levelPaint(estimate, upper, style);
+      return [`    ${printable(id).padEnd(width)}  ${levelBar(estimate, upper, style)}  ${paint(figures)}`];
+    }),
+    ...findingLines(scorecard.findings.filter(({ waived }) => !waived)),
+  ];
+}
+
+const findingLines = (findings: readonly Finding[]): string[] =>
+  findings.map(
+    ({ explanation, rule, then }) =>
+      `    ! ${printable(explanation)} [${printable(rule)}: ${then.map(printable).join(', ')}]`,
+  );
+
+export function haltLines(halt: Halt, now: Date, style: Style): string[] {
+  const state =
+    halt.confirmedAt !== null
+      ? `stopped ${span(Date.parse(halt.confirmedAt) - Date.parse(halt.orderedAt))} after the order`
+      : style.red('not known to have stopped');
+  const escalated = halt.escalations === 0 ? '' : `, escalated ${plural(halt.escalations, 'time')}`;
+  return [
+    `  halt      ${printable(halt.haltId)} (${printable(halt.action)}) ordered ${relative(halt.orderedAt, now)}, ${state}${escalated}`,
+    ...causeLines(halt),
+    ...halt.deliveries.map((delivery) => `    > ${deliveryLine(delivery, halt)}`),
+    ...(halt.acknowledged.stoppedAt === null || halt.confirmedAt !== null
+      ? []
+      : [
+          `    > the trainer says that it stopped (${relative(halt.acknowledged.stoppedAt, now)}); silence must confirm it`,
+        ]),
+  ];
+}
+
+export function causeLines(halt: Pick<Halt, 'causes'>): string[] {
+  return halt.causes.flatMap((cause) =>
+    cause.kind === 'person'
+      ? [
+          `    ! ${printable(cause.by)} (${printable(cause.group)}) pressed the red button: ${printable(cause.reason)}`,
+        ]
+      : findingLines(cause.findings),
+  );
+}
+
+function deliveryLine(
+  { targetId, stoppedAt, stopDetail, steps }: Halt['deliveries'][number],
+  halt: Halt,
+): string {
+  const after = (instant: string): string =>
+    `${span(Date.parse(instant) - Date.parse(halt.orderedAt))} after the order`;
+  const taken = steps
+    .filter(({ attempts, acceptedAt }) => attempts > 0 || acceptedAt !== null)
+    .map(({ step, attempts, acceptedAt, detail }) =>
+      acceptedAt !== null
+        ? `${printable(step)} accepted ${after(acceptedAt)}`
+        : `${printable(step)} NOT accepted in ${plural(attempts, 'attempt')}${detail === null ? '' : ` (${printable(detail)})`}`,
+    );
+  const stopped =
+    stoppedAt === null
+      ? []
+      : [`seen stopped ${after(stoppedAt)}${stopDetail === null ? '' : ` (${printable(stopDetail)})`}`];
+  return `${printable(targetId)}: ${[...taken, ...stopped].join(', ') || 'nothing sent yet'}`;
+}
+
+const missing = (groups: readonly string[]): string =>
+  groups.length === 0 ? 'nothing more needed' : `needs ${groups.map(printable).join(', ')}`;
+
+export function nextSteps({ run, scorecard }: Shown): string[] {
+  const id = printable(run.runId);
+  const { openHalt, proposals, openHolds } = run;
+  const steps: string[] = [];
+  if (openHalt !== null && openHalt.confirmedAt === null) {
+    const silent = openHalt.deliveries
+      .filter(({ stoppedAt }) => stoppedAt === null)
+      .map(({ targetId }) => printable(targetId));
+    steps.push(
+      `make sure that training stops: ${silent.join(', ') || 'no target'} not seen stopped. Interlock goes on trying; if it does not stop, end the job by hand.`,
+    );
+  }
+  const troubled = (scorecard?.categories ?? []).flatMap(({ stages }) =>
+    Object.values(stages).flatMap(({ evidence }) =>
+      evidence.filter(({ status }) => status === 'inconclusive'),
+    ),
+  );
+  for (const { evaluationId, evaluation, variant, reasons } of troubled) {
+    const why = reasons.length === 0 ? '' : ` (${reasons.map(printable).join(', ')})`;
+    steps.push(
+      `${printable(evaluation)}/${printable(variant)} is inconclusive${why}: mend it, then interlock retry ${printable(evaluationId)}`,
+    );
+  }
+  for (const proposal of proposals) steps.push(signOffStep(proposal));
+  if (proposals.length === 0 && openHalt !== null) {
+    steps.push(`find out why; to go on, propose terms: interlock propose --run ${id} --rationale "..."`);
+  }
+  if (proposals.length === 0 && openHalt === null && openHolds.length > 0) {
+    steps.push(
+      `the hold lifts when evidence removes its cause; else propose terms: interlock propose --run ${id} --rationale "..."`,
+    );
+  }
+  return steps;
+}
+
+export function signOffStep({ runId, proposalId, digest, approvalsNeeded }: Proposal): string {
+  const group = approvalsNeeded[0] ?? 'GROUP';
+  return `read ${printable(proposalId)} and sign (${missing(approvalsNeeded)}): interlock sign-off --run ${printable(runId)} --proposal ${printable(proposalId)} --digest ${printable(digest)} --decision approve --group ${printable(group)} --justification "..."`;
+}
