@@ -11,7 +11,7 @@ import { type Compute, compareCompute, log2Compute, maxCompute, onePlus, timesCo
 import { durationMs } from '../duration.ts';
 import { forecastCategory } from '../forecast/category-forecast.ts';
 import { localLinear } from '../forecast/local-linear.ts';
-import { type ForecastRule, levelAt, type Policy, type Stage } from '../policy/schema.ts';
+import { type ForecastRule, levelAt, type Policy, STAGES, type Stage } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { type Assessment, activeWaiver, assess, findingKey } from './assess.ts';
 import { whyDue } from './cadence.ts';
@@ -219,8 +219,9 @@ function currentPoints(
 /** What of a scorecard goes into the series: conclusive scores only. */
 function seriesPoints(scorecard: Scorecard): ReturnType<typeof currentPoints> {
   return scorecard.categories.flatMap(({ stages }) =>
-    Object.values(stages).flatMap((levels) =>
-      (levels?.evidence ?? []).flatMap(({ evaluation, variant, status, score, stderr, n }) =>
+    // By the list and not by the record: an event read back from the ledger has its keys in another order.
+    STAGES.flatMap((stage) =>
+      (stages[stage]?.evidence ?? []).flatMap(({ evaluation, variant, status, score, stderr, n }) =>
         status === 'completed' && score !== null
           ? [
               {

@@ -188,8 +188,11 @@ export class RunLife {
       const read = parseRunEvent(event.kind, stored);
       expect(asJson(read.data)).toEqual(stored);
       expect(recheck(this.#state, read, this.policy, digest)).toBeNull();
+      // The shell stores the state folded from the events as decided; replay folds them as read back.
+      const decided = evolve(this.#state, event);
       this.#state = evolve(this.#state, read);
       const { state } = this;
+      expect(decided).toEqual(state);
       expect(RunStateSchema.parse(asJson(state))).toEqual(state);
       this.events.push(event);
     }

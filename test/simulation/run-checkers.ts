@@ -1,0 +1,366 @@
+/**
+ * Invariants of DESIGN.md recomputed from a run's events alone, by other means than the domain's: doubles for
+ * compute, an own level map, plain maps of what was reported. A checker knows the policy, never the state.
+ */
+import type { Policy } from '../../src/domain/policy/schema.ts';
+import type { RunEvent, Terms } from '../../src/domain/run/events.ts';
+import type { PermitTerms } from '../../src/domain/run/permit.ts';
+
+/** Doubles hold compute to 16 digits. */
+const CLOSE = 1e-9;
+
+interface Evaluated {
+  readonly checkpointId: string;
+  readonly evaluation: string;
+  readonly variant: string;
+  conclusive: boolean;
+}
+
+interface Known {
+  readonly compute: number;
+  readonly due: boolean;
+  readonly deadlineMs: number | null;
+  /** Findings of the latest assessment that are inconclusive and waived, by evaluation/variant. */
+  excused: Set<string>;
+  verdict: string | null;
+}
+
+interface OpenProposal {
+  readonly digest: string;
+  readonly haltId: string | null;
+  voided: boolean;
+  executed: boolean;
+  vetoed: boolean;
+  /** Latest decision per person. */
+  readonly latest: Map<string, { decision: string; group: string }>;
+}
+
+export class RunCheckers {
+  readonly #policy: Policy;
+  readonly #evaluations = new Map<string, Evaluated>();
+  readonly #purposes = new Map<string, string>();
+  readonly #checkpoints = new Map<string, Known>();
+  readonly #proposals = new Map<string, OpenProposal>();
+  readonly #holds = new Set<string>();
+  readonly #memberships: ReadonlyMap<string, readonly string[]>;
+  #ceiling = 0;
+  #clearedCompute: number | null = null;
+  #clearedAtMs = 0;
+  #firstCeiling = 0;
+  #high = 0;
+  #waiver: Terms | null = null;
+  #halted: string | null = null;
+  #confirmed = false;
+  #stoppedAckMs: number | null = null;
+  #finished = false;
+  #observedTargets = new Set<string>();
+  readonly #stopped = new Set<string>();
+  #epoch = 0;
+  readonly #haltIds = new Set<string>();
+
+  constructor(policy: Policy, memberships: ReadonlyMap<string, readonly string[]>) {
+    this.#policy = policy;
+    this.#memberships = memberships;
+  }
+
+  /** Takes one decision's events; throws with the invariant that they break. */
+  take(events: readonly RunEvent[], nowMs: number): void {
+    const tripping: string[] = [];
+    for (const event of events) {
+      const trip = this.#one(event, nowMs);
+      if (trip !== null) tripping.push(trip);
+    }
+    if (tripping.length > 0 && this.#halted === null) {
+      throw new Error(`invariant 3: ${tripping.join(', ')} and no halt`);
+    }
+  }
+
+  /** What the permit says after the decision, and what is outstanding. `ticked`: time had its say. */
+  after(
+    permit: PermitTerms,
+    work: readonly { kind: string; notBeforeMs: number }[],
+    nowMs: number,
+    progress: number | null,
+    ticked: boolean,
+  ): void {
+    const stands = this.#halted !== null || this.#holds.size > 0 || this.#finished;
+    if (permit.granted === stands) {
+      throw new Error(`invariant 4: granted ${permit.granted}, while something stands against it: ${stands}`);
+    }
+    if (permit.granted && Math.abs(Number(permit.ceiling) / this.#ceiling - 1) > CLOSE) {
+      throw new Error(`invariant 2: the permit's ceiling is ${permit.ceiling}, earned is ${this.#ceiling}`);
+    }
+    if (this.#halted !== null && !this.#confirmed) {
+      const alive = work.some(({ kind }) => kind === 'halt-step' || kind === 'observe' || kind === 'tick');
+      if (!alive) throw new Error('invariant 5: an unconfirmed halt with nothing outstanding');
+    }
+    if (permit.granted && ticked) this.#missing(nowMs, progress);
+  }
+
+  /** Invariant 8: a granted permit although something is missing. */
+  #missing(nowMs: number, progress: number | null): void {
+    for (const [evaluationId, { checkpointId, evaluation, variant, conclusive }] of this.#evaluations) {
+      const checkpoint = this.#checkpoints.get(checkpointId);
+      const required = this.#policy.evaluations.find(({ id }) => id === evaluation)?.required ?? true;
+      const late = checkpoint?.deadlineMs != null && nowMs >= checkpoint.deadlineMs;
+      const excused = checkpoint?.excused.has(`${evaluation}/${variant}`) ?? false;
+      if (required && late && !conclusive && !excused) {
+        throw new Error(`invariant 8: ${evaluationId} (${evaluation}) is missing past its deadline`);
+      }
+    }
+    const high = Math.max(this.#high, progress ?? 0);
+    if (high > this.#ceiling * (1 + CLOSE))
+      throw new Error(`invariant 8: overrun ${high} > ${this.#ceiling}`);
+    const due = this.#dueCompute();
+    const reported = [...this.#checkpoints.values()].some(
+      (each) =>
+        each.due &&
+        each.compute > (this.#clearedCompute ?? 0) &&
+        (this.#clearedCompute === null || each.compute >= due * (1 - CLOSE)),
+    );
+    const waiver = this.#waiver;
+    const covers = waiver !== null && nowMs < Date.parse(waiver.expires) && high <= Number(waiver.ceiling);
+    const excused = covers && waiver.waives.includes('overdue////');
+    if (high >= due * (1 + CLOSE) && !reported && !excused) {
+      throw new Error(`invariant 8: overdue at ${high}, due at ${due}`);
+    }
+  }
+
+  #dueCompute(): number {
+    return this.#clearedCompute === null
+      ? this.#firstCeiling
+      : this.#clearedCompute * this.#policy.cadence.ratio;
+  }
+
+  /** Returns a description where the event alone obliges a halt. */
+  #one(event: RunEvent, nowMs: number): string | null {
+    switch (event.kind) {
+      case 'RunRegistered':
+        this.#ceiling = Number(event.data.ceiling);
+        this.#firstCeiling = this.#ceiling;
+        this.#high = Number(event.data.initialCompute ?? 0);
+        this.#observedTargets = new Set(
+          event.data.targets
+            .filter(({ confirmation }) => confirmation === 'observed')
+            .map(({ targetId }) => targetId),
+        );
+        return null;
+      case 'CheckpointReported':
+        if (this.#checkpoints.has(event.data.checkpointId)) {
+          throw new Error('invariant 7: the same checkpoint was recorded twice');
+        }
+        this.#high = Math.max(this.#high, Number(event.data.effectiveCompute));
+        this.#checkpoints.set(event.data.checkpointId, {
+          compute: Number(event.data.effectiveCompute),
+          due: event.data.due,
+          deadlineMs: event.data.deadlineAt === null ? null : Date.parse(event.data.deadlineAt),
+          excused: new Set(),
+          verdict: null,
+        });
+        for (const { evaluationId, evaluation, variant } of event.data.evaluations) {
+          const { checkpointId } = event.data;
+          this.#evaluations.set(evaluationId, { checkpointId, evaluation, variant, conclusive: false });
+        }
+        return null;
+      case 'ProgressNoted':
+        this.#high = Math.max(this.#high, Number(event.data.effectiveCompute));
+        return null;
+      case 'EvaluationRequeued':
+        this.#purposes.set(`${event.data.evaluationId}/${event.data.attempt}`, event.data.purpose);
+        return null;
+      case 'EvaluationReported': {
+        const known = this.#evaluations.get(event.data.evaluationId);
+        if (known === undefined) throw new Error('a result of an unknown evaluation');
+        if (event.data.reading.conclusive) known.conclusive = true;
+        const topUp = this.#purposes.get(`${event.data.evaluationId}/${event.data.attempt}`) === 'top-up';
+        return topUp ? null : this.#trips(known, event.data.reading.score, nowMs);
+      }
+      case 'EvaluationAttemptFailed': {
+        const known = this.#evaluations.get(event.data.evaluationId);
+        return known === undefined ? null : this.#trips(known, event.data.reading?.score ?? null, nowMs);
+      }
+      case 'CheckpointAssessed':
+        this.#assessed(event.data);
+        return null;
+      case 'HoldPlaced':
+        this.#holds.add(event.data.holdId);
+        return null;
+      case 'HoldLifted':
+        if (!this.#holds.delete(event.data.holdId)) throw new Error('a hold was lifted that did not stand');
+        return null;
+      case 'HaltOrdered':
+        if (this.#halted !== null) throw new Error('invariant 4: a second halt on a halted run');
+        if (this.#haltIds.has(event.data.haltId)) throw new Error('a halt id was used twice');
+        if (event.data.epoch <= this.#epoch) throw new Error('the epoch did not rise with the halt');
+        this.#haltIds.add(event.data.haltId);
+        this.#epoch = event.data.epoch;
+        this.#halted = event.data.haltId;
+        this.#rearm();
+        return null;
+      case 'HaltReopened':
+        this.#rearm();
+        return null;
+      case 'HaltCauseAdded':
+        return null;
+      case 'HaltAcknowledged':
+        if (event.data.state === 'stopped') this.#stoppedAckMs = nowMs;
+        return null;
+      case 'TargetStopObserved':
+        this.#stopped.add(event.data.targetId);
+        return null;
+      case 'HaltConfirmed':
+        this.#confirm(nowMs);
+        return null;
+      case 'ProposalOpened':
+        this.#proposals.set(event.data.proposalId, {
+          digest: event.data.digest,
+          haltId: event.data.haltId,
+          voided: false,
+          executed: false,
+          vetoed: false,
+          latest: new Map(),
+        });
+        return null;
+      case 'ProposalVoided': {
+        const proposal = this.#proposals.get(event.data.proposalId);
+        if (proposal !== undefined) proposal.voided = true;
+        return null;
+      }
+      case 'SignOffRecorded': {
+        const { by, group, decision, digest, proposalId } = event.data;
+        const proposal = this.#proposals.get(proposalId);
+        if (proposal === undefined || proposal.voided) throw new Error('a sign-off on no open proposal');
+        if (digest !== proposal.digest) throw new Error('a sign-off for another digest was recorded');
+        if (this.#memberships.get(by)?.includes(group) !== true) throw new Error(`${by} signed for ${group}`);
+        proposal.latest.set(by, { decision, group });
+        if (decision === 'veto' && !proposal.executed) proposal.vetoed = true;
+        return null;
+      }
+      case 'RunResumed':
+        this.#resumed(event.data.proposalId, event.data.haltId, event.data.terms, event.data.epoch);
+        return null;
+      case 'RunFinished':
+        this.#finished = true;
+        this.#ceiling = Number(event.data.ceiling);
+        return null;
+      default:
+        return null;
+    }
+  }
+
+  #rearm(): void {
+    this.#confirmed = false;
+    this.#stoppedAckMs = null;
+    this.#stopped.clear();
+  }
+
+  #confirm(nowMs: number): void {
+    if (this.#halted === null) throw new Error('a confirmed halt that was not ordered');
+    if (this.#observedTargets.size > 0) {
+      const all = [...this.#observedTargets].every((targetId) => this.#stopped.has(targetId));
+      if (!all) throw new Error('invariant 5: confirmed although a target was not seen to stop');
+    } else if (this.#stoppedAckMs === null || nowMs - this.#stoppedAckMs < 30_000) {
+      throw new Error("invariant 5: confirmed without the trainer's word and silence");
+    }
+    this.#confirmed = true;
+  }
+
+  #assessed(data: Extract<RunEvent, { kind: 'CheckpointAssessed' }>['data']): void {
+    const checkpoint = this.#checkpoints.get(data.checkpointId);
+    if (checkpoint === undefined) throw new Error('an assessment of an unknown checkpoint');
+    const inconclusive = data.findings.filter(({ kind, waived }) => kind === 'inconclusive' && waived);
+    checkpoint.excused = new Set(inconclusive.map(({ evaluation }) => evaluation ?? ''));
+    checkpoint.verdict = data.verdict;
+    if (data.verdict !== 'proceed') {
+      if (data.ceiling !== null)
+        throw new Error('invariant 2: a verdict other than proceed earned a ceiling');
+      return;
+    }
+    for (const { checkpointId, evaluation, variant, conclusive } of this.#evaluations.values()) {
+      const required = this.#policy.evaluations.find(({ id }) => id === evaluation)?.required ?? true;
+      const excused = checkpoint.excused.has(`${evaluation}/${variant}`);
+      if (checkpointId === data.checkpointId && required && !conclusive && !excused) {
+        throw new Error(`invariant 2: ${checkpointId} proceeds without evidence of ${evaluation}/${variant}`);
+      }
+    }
+    const { ratio, grace } = this.#policy.cadence;
+    const earned = ratio * (1 + grace) * checkpoint.compute;
+    const ceiling = Number(data.ceiling);
+    if (ceiling > Math.max(earned, this.#ceiling) * (1 + CLOSE)) {
+      throw new Error(`invariant 2: ${data.checkpointId} earned ${earned}, and got ${ceiling}`);
+    }
+    this.#ceiling = ceiling;
+    if (this.#clearedCompute === null || checkpoint.compute > this.#clearedCompute) {
+      this.#clearedCompute = checkpoint.compute;
+      this.#clearedAtMs = Date.parse(data.at);
+    }
+  }
+
+  #resumed(proposalId: string, haltId: string | null, terms: Terms, epoch: number): void {
+    const proposal = this.#proposals.get(proposalId);
+    if (proposal === undefined) throw new Error('invariant 4: resumed without a proposal');
+    if (proposal.voided || proposal.vetoed || proposal.executed) {
+      throw new Error('invariant 4: resumed by a proposal that was voided, vetoed or spent');
+    }
+    if (proposal.haltId !== haltId || haltId !== this.#halted) {
+      throw new Error('invariant 4: resumed from another halt than the one that stands');
+    }
+    const approving = [...proposal.latest.values()].filter(({ decision }) => decision === 'approve');
+    const groups = new Set(approving.map(({ group }) => group));
+    if (!this.#policy.governance.resume.approvals.every((group) => groups.has(group))) {
+      throw new Error('invariant 4: resumed without every approval');
+    }
+    if (epoch <= this.#epoch) throw new Error('the epoch did not rise with the resume');
+    proposal.executed = true;
+    this.#epoch = epoch;
+    this.#halted = null;
+    this.#holds.clear();
+    this.#ceiling = Number(terms.ceiling);
+    this.#waiver = terms;
+  }
+
+  /** Invariant 3, for evidence whose level is its own: no pool, no top-up. */
+  #trips(
+    { checkpointId, evaluation, variant }: Evaluated,
+    score: number | null,
+    nowMs: number,
+  ): string | null {
+    const spec = this.#policy.evaluations.find(({ id }) => id === evaluation);
+    if (spec === undefined || score === null || spec.stage !== 'pre-mitigation') return null;
+    if (spec.variants.find(({ id }) => id === variant)?.pool !== undefined) return null;
+    const { medium, high, critical } = spec.levels;
+    const anchors: [number, number][] = [
+      [spec.score.chance, 1],
+      [medium, 2],
+      [high, 3],
+      [critical, 4],
+      [spec.score.best, 5],
+    ];
+    let level = score <= spec.score.chance ? 1 : 5;
+    for (const [i, [end, name]] of anchors.entries()) {
+      const [start] = anchors[i - 1] ?? [Number.POSITIVE_INFINITY];
+      if (score >= start && score < end) level = name - 1 + (score - start) / (end - start);
+    }
+    level = Math.min(5, level + spec.elicitationMargin);
+    const compute = this.#checkpoints.get(checkpointId)?.compute ?? 0;
+    const waiver =
+      this.#waiver !== null &&
+      nowMs < Date.parse(this.#waiver.expires) &&
+      compute <= Number(this.#waiver.ceiling) * (1 + CLOSE)
+        ? (this.#waiver.levels[spec.category] ?? 0)
+        : 0;
+    if (level <= waiver + 1e-6) return null;
+    const rule = this.#policy.rules.find(
+      (each) =>
+        each.kind === 'level' &&
+        each.stage === 'pre-mitigation' &&
+        (each.then.includes('halt') || each.then.includes('quarantine')) &&
+        level >= (each.atLeast === 'critical' ? 4 : 3) + 1e-6,
+    );
+    return rule === undefined ? null : `${evaluation} of ${checkpointId} at level ${level} under ${rule.id}`;
+  }
+
+  get summary(): string {
+    return `cleared ${this.#clearedCompute} at ${this.#clearedAtMs}, ceiling ${this.#ceiling}, holds ${this.#holds.size}, halt ${this.#halted}`;
+  }
+}
