@@ -9,6 +9,7 @@
  */
 
 import { assertNever } from '../domain/assert-never.ts';
+import { durationMs } from '../domain/duration.ts';
 import type { LadderStep } from '../domain/run/events.ts';
 import type { Target } from './targets.ts';
 
@@ -33,6 +34,12 @@ export function defaultLadder(kind: Target['kind']): LadderStep[] {
     default:
       return assertNever(kind);
   }
+}
+
+/** The kind's ladder, begun as late as the target asks. */
+export function ladderOf({ kind, after }: Target): LadderStep[] {
+  const delayMs = after === undefined ? 0 : durationMs(after);
+  return defaultLadder(kind).map((rung) => ({ ...rung, afterMs: rung.afterMs + delayMs }));
 }
 
 /**

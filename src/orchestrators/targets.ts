@@ -3,6 +3,7 @@
  * Pure zod, so that the wire schemas and the adapters share one definition.
  */
 import { z } from 'zod';
+import { DurationSchema } from '../domain/duration.ts';
 
 const webhookUrl = z
   .url({ protocol: /^https?$/ })
@@ -13,9 +14,15 @@ const webhookUrl = z
     return username === '' && password === '' && hash === '';
   }, 'must carry neither credentials nor a fragment');
 
+/** A later rung of the whole halt: this target's first step waits, and is not needed if the run has stopped by then. */
+const after = DurationSchema.optional().meta({
+  description: "How long after a halt order this target's first step is due; default: at once",
+});
+
 export const webhookTargetSchema = z
   .strictObject({
     kind: z.literal('webhook'),
+    after,
     url: webhookUrl,
     secret: z
       .string()
@@ -28,6 +35,7 @@ export type WebhookTarget = z.infer<typeof webhookTargetSchema>;
 export const processTargetSchema = z
   .strictObject({
     kind: z.literal('process'),
+    after,
     pid: z.int().min(2).max(4_194_304),
     startTime: z
       .string()

@@ -13,7 +13,7 @@ import { archivedResult } from '../domain/run/archived.ts';
 import type { RunTarget } from '../domain/run/events.ts';
 import { archivedKey, checkpointKey } from '../domain/run/views.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import { confirmationOf, defaultLadder } from '../orchestrators/ladders.ts';
+import { confirmationOf, ladderOf } from '../orchestrators/ladders.ts';
 import { describeProcess } from '../orchestrators/process.ts';
 import type { Target } from '../orchestrators/targets.ts';
 import { currentCorrelation } from '../telemetry/correlation.ts';
@@ -164,7 +164,7 @@ export function createIntake(deps: IntakeDeps): Intake {
       targetId: `t${i + 1}`,
       kind,
       config: JSON.parse(JSON.stringify(rest)),
-      ladder: defaultLadder(kind),
+      ladder: ladderOf(target),
       confirmation: confirmationOf(kind),
     };
   }
