@@ -3,16 +3,23 @@
  *
  * An attempt belongs to the instance that started it. An instance not seen for `lostAfterMs` is gone as far
  * as its work goes: what it ran is handed back. It may be only slow; then its late word still counts, as that
- * of an earlier attempt.
+ * of an earlier attempt. `detail` says where it runs, so that whoever runs beside it can know sooner
+ * (service/instance-home.ts).
  */
 import type { Pool } from 'pg';
 import { query } from './connection.ts';
 import { text } from './rows.ts';
 
+export interface KnownInstance {
+  readonly id: string;
+  readonly detail: string;
+  /** Not seen for `lostAfterMs`, by the database's clock. */
+  readonly silent: boolean;
+}
+
 export interface Instances {
   beat(instance: string, detail: string): Promise<void>;
-  /** Instances not seen for `lostAfterMs`, by the database's clock. */
-  lost(lostAfterMs: number): Promise<string[]>;
+  known(lostAfterMs: number): Promise<KnownInstance[]>;
   /** Streams whose state names the instance. A scan, made only when one is lost. */
   streamsNaming(instance: string): Promise<string[]>;
   forget(instance: string): Promise<void>;
@@ -32,14 +39,19 @@ export function createInstances(pool: Pool): Instances {
         [instance, detail],
       );
     },
-    async lost(lostAfterMs) {
+    async known(lostAfterMs) {
       const rows = await query(
         pool,
         TIMEOUT_MS,
-        `SELECT id FROM instance WHERE seen_at < clock_timestamp() - $1 * interval '1 millisecond' ORDER BY id`,
+        `SELECT id, detail, seen_at < clock_timestamp() - $1 * interval '1 millisecond' AS silent
+         FROM instance ORDER BY id`,
         [lostAfterMs],
       );
-      return rows.map((row) => text(row, 'id'));
+      return rows.map((row) => ({
+        id: text(row, 'id'),
+        detail: text(row, 'detail'),
+        silent: row['silent'] === true,
+      }));
     },
     async streamsNaming(instance) {
       const rows = await query(

@@ -16,6 +16,7 @@ import { exclusive } from '../queue/exclusive.ts';
 import type { QueueLogger } from '../queue/log.ts';
 import { createReconciler, type Reconciler } from '../queue/reconciler.ts';
 import type { WorkHandlers, WorkItem, WorkQueue } from '../queue/work-queue.ts';
+import { describeHome, hasEnded } from './instance-home.ts';
 import type { Commit, RunService } from './run-service.ts';
 import type { RunningEvaluations } from './running-evaluations.ts';
 
@@ -58,6 +59,7 @@ export function createWorker(options: WorkerOptions): Worker {
   const timers = new Map<string, NodeJS.Timeout>();
   const direct = new Set<Promise<void>>();
   const stopping = new AbortController();
+  const home = describeHome();
 
   function runNow(item: WorkItem): void {
     if (stopping.signal.aborted) return;
@@ -128,9 +130,10 @@ export function createWorker(options: WorkerOptions): Worker {
 
   /** Work of instances that are gone, and jobs here that have been cancelled elsewhere. */
   async function tidy(): Promise<void> {
-    await instances.beat(instance, `pid ${process.pid}`);
-    for (const gone of await instances.lost(options.lostAfterMs ?? LOST_AFTER_MS)) {
-      if (gone === instance) continue;
+    await instances.beat(instance, home);
+    for (const { id: gone, detail, silent } of await instances.known(options.lostAfterMs ?? LOST_AFTER_MS)) {
+      // One that was killed beside us need not be waited for: its process shows it.
+      if (gone === instance || !(silent || hasEnded(detail))) continue;
       for (const stream of await instances.streamsNaming(gone)) {
         if (stream.startsWith(RUN_PREFIX)) await handBack(stream.slice(RUN_PREFIX.length), gone);
       }
@@ -180,7 +183,7 @@ export function createWorker(options: WorkerOptions): Worker {
     reconciler,
     async start() {
       runs.onCommit(act);
-      await instances.beat(instance, `pid ${process.pid}`);
+      await instances.beat(instance, home);
       if (options.isWorker) await queue.start(handlers);
       if (options.isScheduler) reconciler.start();
     },
