@@ -149,9 +149,10 @@ export function problemText(
   retryAfter: string | null,
 ): string {
   const { title, detail, instance, errors = [] } = problem;
+  const isRepeated = errors.some(({ path: at, message }) => detail === `${at}: ${message}`);
   return [
     `${printable(title)} (${status})`,
-    ...(detail === undefined ? [] : [`  ${printable(detail)}`]),
+    ...(detail === undefined || isRepeated ? [] : [`  ${printable(detail)}`]),
     ...errors.map((error) => `  ${printable(error.path)}: ${printable(error.message)}`),
     ...(status === 401 ? ['  the token is not one that this service knows'] : []),
     ...(retryAfter !== null && /^\d{1,6}$/.test(retryAfter) ? [`  try again in ${retryAfter} s`] : []),

@@ -127,7 +127,7 @@ export function causeLines(halt: Pick<Halt, 'causes'>): string[] {
 }
 
 function deliveryLine(
-  { targetId, stoppedAt, stopDetail, steps }: Halt['deliveries'][number],
+  { targetId, kind, stoppedAt, stopDetail, steps }: Halt['deliveries'][number],
   halt: Halt,
 ): string {
   const after = (instant: string): string =>
@@ -143,8 +143,11 @@ function deliveryLine(
     stoppedAt === null
       ? []
       : [`seen stopped ${after(stoppedAt)}${stopDetail === null ? '' : ` (${printable(stopDetail)})`}`];
-  return `${printable(targetId)}: ${[...taken, ...stopped].join(', ') || 'nothing sent yet'}`;
+  return `${targetName({ targetId, kind })}: ${[...taken, ...stopped].join(', ') || 'nothing sent yet'}`;
 }
+
+const targetName = ({ targetId, kind }: { targetId: string; kind: string }): string =>
+  `${printable(targetId)} (${printable(kind)})`;
 
 const missing = (groups: readonly string[]): string =>
   groups.length === 0 ? 'nothing more needed' : `needs ${groups.map(printable).join(', ')}`;
@@ -154,9 +157,7 @@ export function nextSteps({ run, scorecard }: Shown): string[] {
   const { openHalt, proposals, openHolds } = run;
   const steps: string[] = [];
   if (openHalt !== null && openHalt.confirmedAt === null) {
-    const silent = openHalt.deliveries
-      .filter(({ stoppedAt }) => stoppedAt === null)
-      .map(({ targetId }) => printable(targetId));
+    const silent = openHalt.deliveries.filter(({ stoppedAt }) => stoppedAt === null).map(targetName);
     steps.push(
       `make sure that training stops: ${silent.join(', ') || 'no target'} not seen stopped. Interlock goes on trying; if it does not stop, end the job by hand.`,
     );

@@ -7,8 +7,8 @@
  * Not here: checking a request's credentials (http/authentication.ts).
  */
 import { z } from 'zod';
+import { type FieldProblem, fieldProblems } from '../domain/field-errors.ts';
 import { resolveEnv } from './environment.ts';
-import { type FieldProblem, fieldProblems } from './field-errors.ts';
 import { Secret } from './secret.ts';
 
 export const ASSIGNABLE_ROLES = [

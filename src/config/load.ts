@@ -9,9 +9,9 @@
 import { open, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
+import { type FieldProblem, fieldPath, fieldProblems, type PathPart } from '../domain/field-errors.ts';
 import { InterlockError } from '../errors.ts';
 import { type Environment, resolveEnv } from './environment.ts';
-import { type FieldProblem, fieldPath, fieldProblems, type PathPart } from './field-errors.ts';
 import { type IdentityRecord, parseIdentities } from './identities.ts';
 import {
   ConfigurationFile,

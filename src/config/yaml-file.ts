@@ -7,7 +7,7 @@
  * of the line: it may hold a secret.
  */
 import { isScalar, LineCounter, parseDocument, visit } from 'yaml';
-import type { FieldProblem, PathPart } from './field-errors.ts';
+import type { FieldProblem, PathPart } from '../domain/field-errors.ts';
 
 export interface StrictYaml {
   value: unknown;

@@ -7,8 +7,8 @@
  * The event's id and time are the sender's claims; webhook-id and our own clock rule.
  */
 import { z } from 'zod';
-import { fieldPath, fieldProblems } from '../config/field-errors.ts';
 import type { JsonObject } from '../domain/canonical-json.ts';
+import { fieldPath, fieldProblems } from '../domain/field-errors.ts';
 import { malformed, type Refusal } from './refusal.ts';
 import type { RawCall, Unwrapped } from './route.ts';
 

@@ -7,9 +7,9 @@
  * Every fault of a request is reported at once (422), in the order path, query, body.
  */
 import { z } from 'zod';
-import { fieldPath, fieldProblems } from '../config/field-errors.ts';
 import type { Identity, Role } from '../config/identities.ts';
 import type { JsonObject } from '../domain/canonical-json.ts';
+import { fieldPath, fieldProblems } from '../domain/field-errors.ts';
 import { type FieldError, invalid, type Refusal } from './refusal.ts';
 import type { StreamSource } from './sse.ts';
 

@@ -10,8 +10,8 @@
  * Never echoes a value: a body may hold secrets or a model's words. Keys are shown shortened.
  */
 
-import { fieldPath, type PathPart } from '../config/field-errors.ts';
 import type { JsonObject } from '../domain/canonical-json.ts';
+import { fieldPath, type PathPart } from '../domain/field-errors.ts';
 import { invalid, malformed, type Refusal } from './refusal.ts';
 
 export interface StrictJsonLimits {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { fieldPath, fieldProblems } from '../../src/config/field-errors.ts';
+import { fieldPath, fieldProblems } from '../../src/domain/field-errors.ts';
 import { InterlockError } from '../../src/errors.ts';
 import { Problem, toProblem, toRefusal } from '../../src/http/problem.ts';
 import { invalid, Refusal } from '../../src/http/refusal.ts';

@@ -4,7 +4,9 @@
  * Errors refuse the policy, all at once and with their paths; warnings are for people to weigh. What a
  * schema can say of one field alone is in `schema.ts`.
  */
+import type { z } from 'zod';
 import { durationMs } from '../duration.ts';
+import { fieldProblems } from '../field-errors.ts';
 import { levelsOf } from '../levels.ts';
 import { confidenceZ, scoreSpecOf } from '../run/scorecard.ts';
 import { type OperatingCharacteristics, operatingCharacteristics } from './characteristics.ts';
@@ -38,7 +40,7 @@ export function checkPolicy(input: unknown): PolicyCheck {
   if (!parsed.success) {
     return {
       ok: false,
-      problems: parsed.error.issues.flatMap((issue) => schemaProblems(issue)),
+      problems: schemaProblems(parsed.error),
       warnings: [],
     };
   }
@@ -61,28 +63,8 @@ export function checkPolicy(input: unknown): PolicyCheck {
   return { ok: true, policy, warnings, characteristics: operatingCharacteristics(policy) };
 }
 
-type Issue = {
-  readonly code?: string | undefined;
-  readonly path: readonly PropertyKey[];
-  readonly message: string;
-  readonly keys?: readonly string[];
-  readonly errors?: readonly (readonly Issue[])[];
-};
-
-/** A union that failed is explained by its closest branch: the one with the fewest problems. */
-function schemaProblems(issue: Issue, prefix: readonly PropertyKey[] = []): PolicyProblem[] {
-  const path = [...prefix, ...issue.path];
-  if (issue.code === 'invalid_union' && issue.errors !== undefined && issue.errors.length > 0) {
-    const closest = [...issue.errors].sort((a, b) => a.length - b.length)[0] ?? [];
-    return closest.flatMap((inner) => schemaProblems(inner, path));
-  }
-  if (issue.code === 'unrecognized_keys' && issue.keys !== undefined) {
-    return issue.keys.map((key) => ({
-      path: [...path, key].join('.'),
-      message: 'is not a key of a policy here',
-    }));
-  }
-  return [{ path: path.join('.'), message: issue.message }];
+function schemaProblems(error: z.ZodError): PolicyProblem[] {
+  return fieldProblems(PolicySchema, error).map(({ parts, message }) => ({ path: parts.join('.'), message }));
 }
 
 function repeated(ids: readonly string[]): Set<string> {
