@@ -5,14 +5,14 @@
  * contradicts an earlier head) the export is written all the same: it is the evidence.
  * A file is written beside its name and moved there when it is whole; one that exists is never replaced.
  */
-import { link, open, unlink } from 'node:fs/promises';
+import { access, link, open, unlink } from 'node:fs/promises';
 import { exportBytes } from '../ledger/export.ts';
 import type { SignedHeads } from '../ledger/heads.ts';
 import type { InterlockConfiguration } from '../main.ts';
 import { loadKeyring } from '../signing/keyring.ts';
 import { createTokenSigner } from '../signing/tokens.ts';
 import { loadConfig, withStore } from './configuration.ts';
-import { EXIT, type ExitCode, explainError } from './exit.ts';
+import { EXIT, type ExitCode, explainError, UsageError } from './exit.ts';
 import type { Terminal } from './terminal.ts';
 
 const CHUNK_BYTES = 256 * 1024;
@@ -22,6 +22,7 @@ export async function ledgerExport(
   terminal: Terminal,
 ): Promise<ExitCode> {
   const config = await loadConfig(options.config, terminal);
+  if (options.out !== undefined) await assertAbsent(options.out);
   return withStore(config, async ({ database, heads }) => {
     if (options.sign) await signHead(config, heads, terminal);
     const chunks = inChunks(exportBytes(database.pool));
@@ -77,6 +78,14 @@ async function writeAll(
     bytes += chunk.length;
   }
   return bytes;
+}
+
+async function assertAbsent(path: string): Promise<void> {
+  const isThere = await access(path).then(
+    () => true,
+    () => false,
+  );
+  if (isThere) throw new UsageError(`${path} is there already; an export replaces nothing`);
 }
 
 async function writeFile(path: string, chunks: AsyncIterable<Uint8Array>): Promise<number> {

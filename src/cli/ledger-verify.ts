@@ -76,9 +76,7 @@ export function verdict(verification: Verification, style: Style): string {
   return lines.join('\n');
 }
 
-function problemLine({ code, seq, line, message }: Problem): string {
-  const place = [line === null ? '' : `line ${line}`, seq === null ? '' : `entry ${seq}`]
-    .filter((part) => part !== '')
-    .join(', ');
-  return `  ${place === '' ? '' : `${place} `}${printable(message)} [${code}]`;
+/** The message names the entry; the line of the file is only known here. */
+function problemLine({ code, line, message }: Problem): string {
+  return `  ${line === null ? '' : `line ${line}: `}${printable(message)} [${code}]`;
 }

@@ -50,7 +50,7 @@ export async function connect(
       body: body === undefined ? null : JSON.stringify(body),
       signal: AbortSignal.timeout(timeoutMs),
     }).catch((error: unknown) => {
-      throw unreachable(url, error);
+      throw unreachable(url, error, method === 'POST');
     });
     const answer = await response.json().catch((): undefined => undefined);
     if (!response.ok) throw refused(response, answer);
@@ -160,16 +160,19 @@ export function problemText(
   ].join('\n');
 }
 
-function unreachable(url: string, error: unknown): ServiceError {
+function unreachable(url: string, error: unknown, mayHaveActed: boolean): ServiceError {
   const { cause } = error instanceof Error ? error : { cause: undefined };
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
   const timedOut = error instanceof Error && error.name === 'TimeoutError';
   const why = timedOut ? 'no answer in time' : code === '' ? 'no connection, or a redirect' : code;
-  return new ServiceError(`the service at ${url} cannot be reached (${why}); whether it acted is not known`, {
-    exit: EXIT.failed,
-    status: null,
-    code: 'cli.unreachable',
-  });
+  return new ServiceError(
+    `the service at ${url} cannot be reached (${why})${mayHaveActed ? '; whether it acted is not known' : ''}`,
+    {
+      exit: EXIT.failed,
+      status: null,
+      code: 'cli.unreachable',
+    },
+  );
 }
 
 function notInterlock(url: string, status: number): ServiceError {

@@ -29,7 +29,8 @@ export function showRun({ run, scorecard }: Shown, now: Date, style: Style): str
     ...(run.title === null ? [] : [`  ${printable(run.title)}`]),
     `  compute   ${computeLine(run, now)}`,
     `  permit    ${permitLine(run, now)}`,
-    ...levelLines(scorecard, now, style),
+    ...(run.waiver === null ? [] : [`  waiver    ${waiverLine(run.waiver, now)}`]),
+    ...levelLines(scorecard, style),
     ...(run.openHalt === null ? [] : haltLines(run.openHalt, now, style)),
     ...run.openHolds.flatMap((hold) => [
       `  hold      ${printable(hold.key)}, becomes a halt ${relative(hold.deadlineAt, now)}`,
@@ -71,7 +72,12 @@ function permitLine(run: Run, now: Date): string {
   return `up to ${shortCompute(run.ceiling)}; next checkpoint at ${shortCompute(run.nextCheckpointAt)} or ${relative(run.nextCheckpointBy, now)}`;
 }
 
-function levelLines(scorecard: Scorecard | null, _now: Date, style: Style): string[] {
+function waiverLine({ ceiling, levels, expires }: NonNullable<Run['waiver']>, now: Date): string {
+  const waived = Object.entries(levels).map(([category, level]) => `${printable(category)} ${level}`);
+  return `resumed up to ${shortCompute(ceiling)}${waived.length === 0 ? '' : `, levels up to ${waived.join(', ')}`}, ends ${relative(expires, now)}`;
+}
+
+function levelLines(scorecard: Scorecard | null, style: Style): string[] {
   if (scorecard === null) return ['  levels    no checkpoint has been evaluated'];
   const { checkpointId, effectiveCompute, state, verdict, categories } = scorecard;
   const width = Math.max(...categories.map(({ id }) => id.length), 0);
