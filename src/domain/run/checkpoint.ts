@@ -416,13 +416,25 @@ function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): Ru
   });
 }
 
+interface Placed {
+  readonly checkpointId: string;
+  readonly effectiveCompute: Compute;
+}
+
+/** Ties by id: assessing a checkpoint again must not move its point, or forecasts would change with the order. */
+function byCompute(a: Placed, b: Placed): number {
+  const order = compareCompute(a.effectiveCompute, b.effectiveCompute);
+  if (order !== 0) return order;
+  return a.checkpointId < b.checkpointId ? -1 : 1;
+}
+
 function withSeries(series: RunState['series'], scorecard: Scorecard): RunState['series'] {
   const all = [...series];
   for (const { evaluation, variant, ...point } of seriesPoints(scorecard)) {
     const index = all.findIndex((each) => each.evaluation === evaluation && each.variant === variant);
     const earlier = all[index]?.points ?? [];
     const points = [...earlier.filter(({ checkpointId }) => checkpointId !== point.checkpointId), point];
-    points.sort((a, b) => compareCompute(a.effectiveCompute, b.effectiveCompute));
+    points.sort(byCompute);
     const kept = { evaluation, variant, points: points.slice(-SERIES_POINTS_KEPT) };
     if (index < 0) all.push(kept);
     else all[index] = kept;
@@ -440,7 +452,7 @@ function withHistory(history: RunState['history'], scorecard: Scorecard): RunSta
   const { checkpointId, effectiveCompute } = scorecard;
   const others = history.filter((each) => each.checkpointId !== checkpointId);
   const all = [...others, { checkpointId, effectiveCompute, levels }];
-  all.sort((a, b) => compareCompute(a.effectiveCompute, b.effectiveCompute));
+  all.sort(byCompute);
   return all.slice(-HISTORY_KEPT);
 }
 
