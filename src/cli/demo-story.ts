@@ -45,6 +45,12 @@ export interface StoryOptions {
 }
 
 const STEP_NAME_WIDTH = 44;
+const SCORECARD_PATIENCE_MS = 20_000;
+
+const patience = (ms: number): Promise<void> =>
+  new Promise((resolve) => {
+    setTimeout(resolve, ms).unref();
+  });
 
 export function createStory({ say, style, isTty }: StoryOptions): Story {
   const startedMs = Date.now();
@@ -57,6 +63,10 @@ export function createStory({ say, style, isTty }: StoryOptions): Story {
   let trainerStop: { by: string; via: string } | null = null;
   let signalled = false;
   const forecasts = new Map<string, Extract<RunEvent, { kind: 'ForecastSealed' }>['data']['forecast']>();
+  let closing = (): void => undefined;
+  const haltedScorecard = new Promise<void>((resolve) => {
+    closing = resolve;
+  });
   let confirm = (): void => undefined;
   const stopConfirmed = new Promise<void>((resolve) => {
     confirm = resolve;
@@ -95,6 +105,7 @@ export function createStory({ say, style, isTty }: StoryOptions): Story {
         return;
       case 'CheckpointAssessed':
         assessed(event.data);
+        if (event.data.verdict === 'halt') closing();
         return;
       case 'HoldPlaced':
         line(style.yellow(`on hold: ${event.data.findings[0]?.explanation ?? event.data.key}`));
@@ -217,6 +228,8 @@ export function createStory({ say, style, isTty }: StoryOptions): Story {
       line(style.red(`The demo failed: ${why[how] ?? how}.`));
     },
     async conclude(config) {
+      // The halt did not wait for the other evaluations; the record of the checkpoint is complete with them.
+      await Promise.race([haltedScorecard, patience(SCORECARD_PATIENCE_MS)]);
       this.chapter('The record is checked, as an outside auditor would');
       const { verified, replayed, events } = await checkLedger(config);
       line(

@@ -136,8 +136,8 @@ function eventStream(ledger: Ledger, wanted: (stream: string) => boolean, stream
         });
         for (const event of events) {
           seen = event.seq;
-          if (wanted(event.stream))
-            yield { id: String(event.seq), event: event.kind, data: eventDocument(event) };
+          // Unnamed: a browser's `onmessage` hears every kind, those of later versions too; `data.kind` says which.
+          if (wanted(event.stream)) yield { id: String(event.seq), data: eventDocument(event) };
         }
         if (events.length < BATCH) await appended(ledger, signal);
       }

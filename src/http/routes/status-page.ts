@@ -57,17 +57,29 @@ function body(runs: readonly (LoadedRun | null)[], cards: readonly Html[], now: 
   const states = runs.flatMap((each) => (each === null ? [] : [each.state]));
   const open = states.filter(({ halt }) => halt !== null && halt.confirmedAt === null).length;
   const held = states.filter(({ holds, halt }) => holds.length > 0 && halt === null).length;
+  const stopped = states.filter(({ halt }) => halt !== null && halt.confirmedAt !== null).length;
   const headline =
     open > 0
       ? html`<p class="banner bad">${open} ${plural(open, 'run has', 'runs have')} been ordered to halt and ${plural(open, 'is', 'are')} not known to have stopped.</p>`
       : held > 0
         ? html`<p class="banner warn">${held} ${plural(held, 'run is', 'runs are')} on hold and ${plural(held, 'waits', 'wait')} for people.</p>`
-        : html`<p class="banner ok">No halt is open.</p>`;
+        : stopped > 0
+          ? html`<p class="banner warn">${stopped} ${plural(stopped, 'run is', 'runs are')} halted and known to have stopped. Nothing else is open.</p>`
+          : html`<p class="banner ok">No run is halted or on hold.</p>`;
   const empty = html`<p>No run is registered yet. <a href="/docs">The API</a> says how.</p>`;
-  return html`<header><h1>Interlock</h1><p class="quiet">as of ${now.toISOString()} · reloads every 5 s · <a href="/docs">API</a></p></header>
+  return html`<header><h1>Interlock</h1><p class="quiet">as of ${clock(now.toISOString())} · reloads every 5 s · <a href="/docs">API</a></p></header>
 ${headline}
 <main>${cards.length === 0 ? empty : cards}</main>`;
 }
+
+/** `2026-11-23 12:52:48 UTC`; the exact instant is in the API. */
+const clock = (instant: string): string => `${instant.slice(0, 19).replace('T', ' ')} UTC`;
+
+/** Three digits for people: `4.06e10`. */
+const short = (compute: string): string =>
+  Number(compute)
+    .toExponential(2)
+    .replace(/\.?0*e\+?/, 'e');
 
 const plural = (n: number, one: string, many: string): string => (n === 1 ? one : many);
 
@@ -81,8 +93,8 @@ async function runCard(loaded: LoadedRun, services: Services): Promise<Html> {
   const compute = progress.computeHigh ?? state.computeHigh;
   return html`<article class="${status}">
 <h2>${state.title ?? state.runId} <span class="badge ${status}">${STATUS_TEXT[status]}</span></h2>
-<p class="quiet">${state.runId} · policy ${state.policyName} · compute ${compute ?? 'not stated yet'} of ${state.ceiling} FLOP allowed${
-    progress.heartbeatAt === null ? '' : ` · heartbeat ${progress.heartbeatAt.toISOString()}`
+<p class="quiet">${state.runId} · policy ${state.policyName} · compute ${compute === null ? 'not stated yet' : short(compute)} of ${short(state.ceiling)} FLOP allowed${
+    progress.heartbeatAt === null ? '' : ` · heartbeat ${clock(progress.heartbeatAt.toISOString())}`
   }</p>
 ${state.halt === null ? [] : [haltPart(state.halt, state)]}
 ${state.halt === null && state.holds.length > 0 ? [holdPart(state)] : []}
@@ -112,7 +124,7 @@ async function newestScorecard(
 function haltPart(halt: Halt, { targets }: RunState): Html {
   const stopped =
     halt.confirmedAt !== null
-      ? html`<strong class="ok">It has stopped</strong> (confirmed ${halt.confirmedAt}).`
+      ? html`<strong class="ok">It has stopped</strong> (confirmed ${clock(halt.confirmedAt)}).`
       : html`<strong class="bad">It is NOT known to have stopped.</strong> ${
           halt.stoppedAckAt !== null ? 'The trainer says it stopped; waiting for proof.' : ''
         }`;
@@ -122,11 +134,11 @@ function haltPart(halt: Halt, { targets }: RunState): Html {
       .filter(({ attempts }) => attempts > 0)
       .map(
         ({ step, attempts, acceptedAt, lastDetail }) =>
-          html`<li>${kind} ${step}: ${acceptedAt === null ? `not accepted after ${attempts} ${plural(attempts, 'try', 'tries')}` : `accepted ${acceptedAt}`}${lastDetail === null ? '' : ` (${lastDetail})`}</li>`,
+          html`<li>${kind === step ? step : `${kind} ${step}`}: ${acceptedAt === null ? `not accepted after ${attempts} ${plural(attempts, 'try', 'tries')}` : `accepted ${clock(acceptedAt)}`}${lastDetail === null ? '' : ` (${lastDetail})`}</li>`,
       );
   });
   return html`<section class="halt">
-<h3>${halt.action === 'quarantine' ? 'Quarantine' : 'Halt'} ordered ${halt.orderedAt}</h3>
+<h3>${halt.action === 'quarantine' ? 'Quarantine' : 'Halt'} ordered ${clock(halt.orderedAt)}</h3>
 <ul>${halt.causes.slice(0, 5).map((cause) => html`<li>${explain(cause)}</li>`)}</ul>
 <p>${stopped}</p>
 <ul class="quiet">${deliveries}</ul>
@@ -135,7 +147,7 @@ function haltPart(halt: Halt, { targets }: RunState): Html {
 
 function holdPart({ holds }: RunState): Html {
   return html`<section class="hold"><h3>On hold: no new permit</h3>
-<ul>${holds.map(({ findings, deadlineAt }) => html`<li>${findings[0]?.explanation ?? ''}. Becomes a halt at ${deadlineAt}.</li>`)}</ul></section>`;
+<ul>${holds.map(({ findings, deadlineAt }) => html`<li>${findings[0]?.explanation ?? ''}. Becomes a halt at ${clock(deadlineAt)}.</li>`)}</ul></section>`;
 }
 
 function levelsPart(scorecard: ScorecardBody): Html {
@@ -145,7 +157,7 @@ function levelsPart(scorecard: ScorecardBody): Html {
     return html`<tr><th scope="row">${title}</th><td>${levelCell(before)}</td><td>${levelCell(after)}</td></tr>`;
   });
   const verdict = scorecard.verdict ?? 'evaluating';
-  return html`<h3>Checkpoint ${scorecard.checkpointId} at ${scorecard.effectiveCompute} FLOP: <span class="${verdict}">${verdict}</span></h3>
+  return html`<h3>Checkpoint ${scorecard.checkpointId} at ${short(scorecard.effectiveCompute)} FLOP: <span class="${verdict}">${verdict}</span></h3>
 <table><thead><tr><th scope="col">Category</th><th scope="col">Before mitigations</th><th scope="col">After</th></tr></thead><tbody>${rows}</tbody></table>
 ${findingsPart(scorecard.findings)}`;
 }
@@ -202,8 +214,8 @@ article { border: 1px solid var(--line); border-left: .4rem solid var(--ok); bor
 article.halted { border-left-color: var(--bad); } article.on-hold { border-left-color: var(--warn); } article.finished { border-left-color: var(--line); }
 .badge { font-size: .8rem; padding: .1rem .5rem; border: 1px solid; border-radius: 1rem; vertical-align: middle; white-space: nowrap; }
 .badge.halted { color: var(--bad); } .badge.on-hold { color: var(--warn); } .badge.training { color: var(--ok); }
-table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .25rem .5rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+table { border-collapse: collapse; width: 100%; overflow-wrap: normal; } th, td { text-align: left; padding: .25rem .5rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 meter { width: 6rem; vertical-align: middle; }
 .next { margin-top: .75rem; }
-@media (max-width: 34rem) { meter { display: block; width: 100%; } th, td { font-size: .9rem; } }
+@media (max-width: 34rem) { meter { display: block; width: 100%; } th, td { font-size: .85rem; hyphens: auto; } .quiet { font-size: .8rem; } }
 `;
