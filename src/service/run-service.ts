@@ -73,6 +73,8 @@ export type BuildCommand = (loaded: LoadedRun | null) => Command | Promise<Comma
 export interface RunService {
   load(runId: string): Promise<LoadedRun | null>;
   execute(runId: string, command: Command | BuildCommand, options: ExecuteOptions): Promise<Executed>;
+  /** Takes a signed message that is no command (a heartbeat): unique for ever all the same. */
+  receive(runId: string, receipt: Receipt): Promise<'new' | 'replayed' | 'reused-id' | 'no-run'>;
   /** Called after each commit of this process, in the order of commits; must not throw. */
   onCommit(listener: (commit: Commit) => void): void;
 }
@@ -179,8 +181,29 @@ export function createRunService(deps: RunServiceDeps): RunService {
     }
   }
 
+  async function receive(runId: string, receipt: Receipt): ReturnType<RunService['receive']> {
+    for (let i = 0; i < CONFLICTS_MAX; i += 1) {
+      const known = await replayedReceipt(receipt);
+      if (known !== null) return known.outcome === 'replayed' ? 'replayed' : 'reused-id';
+      const stream = await ledger.load(runStream(runId));
+      if (stream === null) return 'no-run';
+      const result = await ledger.append({
+        stream: runStream(runId),
+        expectedVersion: stream.version,
+        events: [],
+        actor: receipt.source,
+        snapshot: null,
+        views: [],
+        receipt: { ...receipt, response: null },
+      });
+      if (result.outcome === 'appended') return 'new';
+    }
+    throw contended(runId);
+  }
+
   return {
     load,
+    receive,
     onCommit: (listener) => void listeners.push(listener),
     async execute(runId, command, options) {
       if (options.receipt !== undefined) {
@@ -191,12 +214,16 @@ export function createRunService(deps: RunServiceDeps): RunService {
         const executed = await attempt(runId, command, options);
         if (executed !== 'conflict') return executed;
       }
-      throw new InterlockError(`run ${runId} is being changed by too many at once`, {
-        code: 'run.contended',
-        retryable: true,
-      });
+      throw contended(runId);
     },
   };
+}
+
+function contended(runId: string): InterlockError {
+  return new InterlockError(`run ${runId} is being changed by too many at once`, {
+    code: 'run.contended',
+    retryable: true,
+  });
 }
 
 function rejected(code: Rejection['rejected']['code'], message: string): Executed {

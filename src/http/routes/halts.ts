@@ -106,6 +106,8 @@ export const haltRoutes = ({ runs, ledger }: Services): Route[] => {
       summary: 'The red button for all runs',
       tags: ['halts'],
       roles: ['governance'],
+      // People press it; one signed message would have to count once over all runs.
+      auth: ['bearer'],
       priority: 'halt',
       timeoutMs: 60_000,
       body: RedButton,

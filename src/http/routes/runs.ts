@@ -190,7 +190,12 @@ export const runRoutes = (services: Services): Route[] => {
       params: RunParams,
       body: Heartbeat,
       responses: { 200: HeartbeatAnswer },
-      handler: async ({ params, body, identity }) => {
+      handler: async (call) => {
+        const { params, body, identity } = call;
+        const receipt = receiptOf(call);
+        const received = receipt === undefined ? 'new' : await runs.receive(params.run, receipt);
+        if (received === 'no-run') return notFound(`there is no run ${params.run}`);
+        if (received === 'reused-id') return refusalOf({ outcome: 'reused-id' });
         const outcome = await heartbeats.beat({
           runId: params.run,
           effectiveCompute: body.effectiveCompute,
