@@ -15,7 +15,8 @@ const ran = new Set();
 const skipped = new Set();
 
 for (const run of readdirSync(directory)) {
-  for (const line of readFileSync(join(directory, run), 'utf8').trim().split('\n')) {
+  for (const line of readFileSync(join(directory, run), 'utf8').split('\n')) {
+    if (line === '') continue;
     const { test, outcome } = JSON.parse(line);
     if (outcome === 'skipped') {
       skipped.add(test);
