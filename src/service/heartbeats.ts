@@ -20,6 +20,8 @@ export interface Heartbeat {
   readonly effectiveCompute: Compute;
   readonly step: number | null;
   readonly nonce: string | null;
+  /** The same signed message again: it is answered, and moves nothing. */
+  readonly repeated: boolean;
   readonly by: string;
 }
 
@@ -56,6 +58,11 @@ export interface Heartbeats {
 }
 
 export function createHeartbeats({ runs, progress, signer, clock }: HeartbeatDeps): Heartbeats {
+  async function record(found: LoadedRun, beat: Heartbeat): Promise<LoadedRun> {
+    const { advanced } = await progress.beat(beat.runId, beat.effectiveCompute, beat.step);
+    return note(found, beat, advanced);
+  }
+
   async function note(loaded: LoadedRun, beat: Heartbeat, advanced: boolean): Promise<LoadedRun> {
     const { effectiveCompute, runId, by } = beat;
     if (!mayMatter(loaded, effectiveCompute, advanced)) return loaded;
@@ -73,8 +80,7 @@ export function createHeartbeats({ runs, progress, signer, clock }: HeartbeatDep
     if (found.state.sources !== null && !found.state.sources.includes(by)) {
       return { ok: false, code: 'forbidden', message: `${by} is not a source of run ${runId}` };
     }
-    const { advanced } = await progress.beat(runId, beat.effectiveCompute, beat.step);
-    const loaded = await note(found, beat, advanced);
+    const loaded = beat.repeated ? found : await record(found, beat);
     const permit = await issuePermit(loaded, beat.nonce);
     // The latch may have closed between the two reads: what is said must fit what was (not) issued.
     const current = permit === null ? ((await runs.load(runId)) ?? loaded) : loaded;

@@ -201,6 +201,7 @@ export const runRoutes = (services: Services): Route[] => {
           effectiveCompute: body.effectiveCompute,
           step: body.step ?? null,
           nonce: body.nonce ?? null,
+          repeated: received === 'replayed',
           by: identity.id,
         });
         if (!outcome.ok) {
