@@ -76,7 +76,7 @@ export function verdict(verification: Verification, style: Style): string {
   return lines.join('\n');
 }
 
-/** The message names the entry; the line of the file is only known here. */
-function problemLine({ code, line, message }: Problem): string {
-  return `  ${line === null ? '' : `line ${line}: `}${printable(message)} [${code}]`;
+/** The message begins with the entry, or with the line where no entry could be read. */
+function problemLine({ code, seq, line, message }: Problem): string {
+  return `  ${line === null || seq === null ? '' : `line ${line}: `}${printable(message)} [${code}]`;
 }

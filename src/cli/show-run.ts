@@ -176,7 +176,7 @@ export function nextSteps({ run, scorecard }: Shown): string[] {
   for (const { evaluationId, evaluation, variant, reasons } of troubled) {
     const why = reasons.length === 0 ? '' : ` (${reasons.map(printable).join(', ')})`;
     steps.push(
-      `${printable(evaluation)}/${printable(variant)} is inconclusive${why}: mend it, then interlock retry ${printable(evaluationId)}`,
+      `${printable(variant === 'default' ? evaluation : `${evaluation}/${variant}`)} is inconclusive${why}: mend it, then interlock retry ${printable(evaluationId)}`,
     );
   }
   for (const proposal of proposals) steps.push(signOffStep(proposal));

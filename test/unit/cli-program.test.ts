@@ -1,0 +1,297 @@
+/** Parsing, help and exit codes: what a command line does before it touches anything. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { PLAIN } from '../../src/cli/output.ts';
+import { createProgram } from '../../src/cli/program.ts';
+import { say } from './cli-terminal.ts';
+
+let directory: string;
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'interlock-cli-'));
+});
+afterAll(() => rm(directory, { recursive: true, force: true }));
+
+async function file(name: string, text: string): Promise<string> {
+  const path = join(directory, name);
+  await writeFile(path, text);
+  return path;
+}
+
+function leaves(command: Command, path: readonly string[] = []): string[][] {
+  return command.commands.flatMap((child) => {
+    const at = [...path, child.name()];
+    return child.commands.length === 0 ? [at] : leaves(child, at);
+  });
+}
+
+const nothing = { env: {}, style: PLAIN, width: 100, print() {}, complain() {}, write: async () => {} };
+const commands = leaves(createProgram(nothing, async () => {})).map((path) => path.join(' '));
+
+describe('help', () => {
+  test('covers the whole contract', () => {
+    expect([...commands].sort()).toEqual([
+      'demo',
+      'halt',
+      'init',
+      'ledger export',
+      'ledger keys',
+      'ledger rebuild-views',
+      'ledger verify',
+      'policy check',
+      'propose',
+      'replay',
+      'results parse',
+      'retry',
+      'run list',
+      'run register',
+      'run show',
+      'serve',
+      'sign-off',
+      'status',
+    ]);
+  });
+
+  test.each(commands)('%s explains itself: an example, the exit codes, and each option', async (command) => {
+    const { code, out, err } = await say([...command.split(' '), '--help']);
+    expect(code).toBe(0);
+    expect(err).toBe('');
+    expect(out).toContain(`Usage: interlock ${command}`);
+    expect(out).toContain(`Example:\n  interlock ${command}`);
+    expect(out).toContain('Exit codes: 0');
+    expect(out).not.toContain('default: []');
+  });
+
+  test('no command takes a token as an argument', async () => {
+    for (const command of commands) {
+      const { out } = await say([...command.split(' '), '--help']);
+      expect(out).not.toMatch(/--token[ =]</);
+    }
+  });
+
+  test('without a command, help goes to standard error and the exit is 2', async () => {
+    const { code, out, err } = await say([]);
+    expect([code, out]).toEqual([2, '']);
+    expect(err).toContain('interlock init --dir');
+  });
+
+  test('the version', async () => {
+    expect(await say(['--version'])).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^\d+\.\d+\.\d+$/),
+    });
+  });
+});
+
+describe('usage errors exit 2 and say what is wrong', () => {
+  test.each([
+    ['an unknown command', 'serv', "unknown command 'serv'"],
+    ['an unknown option', 'serve --prot 1', "unknown option '--prot'"],
+    ['a port that is none', 'serve --port 99999', 'A port is a whole number'],
+    ['a negative port', 'serve --port -1', 'A port is a whole number'],
+    ['a missing directory', 'init', '--dir'],
+    ['a missing reason', 'halt --all', '--reason'],
+    ['neither a run nor all', 'halt --reason x', 'either --run ID or --all'],
+    ['both a run and all', 'halt --reason x --run a --all', 'either --run ID or --all'],
+    [
+      'a decision that is none',
+      'sign-off --run a --proposal p --decision maybe --group g --justification j',
+      'approve',
+    ],
+    ['a page too large', 'run list --limit 201', '1 to 200'],
+    ['no target', 'run register --run a', 'nothing can stop'],
+    ['a pid that is none', 'run register --run a --target-pid self', '--target-pid'],
+    ['a label without a value', 'run register --run a --target-pid 5 --label x', 'NAME=VALUE'],
+    ['a level that is none', 'propose --run a --rationale r --level cyber', 'CATEGORY=NUMBER'],
+    ['a time that is none', 'propose --run a --rationale r --expires tomorrow', '48h'],
+    ['a surplus argument', 'status extra', 'too many arguments'],
+    ['nobody asking', 'status --url http://127.0.0.1:9', 'INTERLOCK_TOKEN'],
+    ['a URL with a password', 'status --url http://u:p@127.0.0.1:9', 'without credentials'],
+    ['an export without keys', 'ledger verify --file x', '--key'],
+    ['a group of commands alone', 'ledger', 'Usage: interlock ledger'],
+  ])('%s', async (_what, line, complaint) => {
+    const { code, out, err } = await say(line.split(' '));
+    expect([code, out]).toEqual([2, '']);
+    expect(err).toContain(complaint);
+  });
+
+  test('a configuration that is not there', async () => {
+    for (const command of ['serve', 'replay', 'ledger export', 'ledger keys', 'ledger verify']) {
+      const { code, err } = await say([...command.split(' '), '--config', join(directory, 'none.yaml')]);
+      expect(code).toBe(2);
+      expect(err).toContain('does not exist');
+    }
+  });
+
+  test('every problem of a configuration at once', async () => {
+    const config = await file(
+      'bad.yaml',
+      'issuer: "!"\nserver: { port: -1, hots: x }\npolicies: { default: p }\n',
+    );
+    const { code, err } = await say(['serve', '--config', config]);
+    expect(code).toBe(2);
+    for (const problem of ['issuer', 'server.port', 'hots', 'identities.yaml'])
+      expect(err).toContain(problem);
+  });
+
+  test('INTERLOCK_CONFIG names the configuration where no option does', async () => {
+    const { err } = await say(['ledger', 'keys'], { INTERLOCK_CONFIG: join(directory, 'named.yaml') });
+    expect(err).toContain('named.yaml');
+  });
+
+  test('a configuration that has never been served from has no ledger, rather than an empty one', async () => {
+    const dir = join(directory, 'unserved');
+    expect((await say(['init', '--dir', dir])).code).toBe(0);
+    const { code, err } = await say(['ledger', 'verify', '--config', join(dir, 'interlock.yaml')]);
+    expect(code).toBe(2);
+    expect(err).toContain('there is no ledger');
+  });
+
+  test('serving is refused with every problem of key and policies named', async () => {
+    const dir = join(directory, 'damaged');
+    await say(['init', '--dir', dir]);
+    await rm(join(dir, 'signing-key.json'));
+    await rm(join(dir, 'policies', 'preparedness-beta.yaml'));
+    const { code, err } = await say(['serve', '--config', join(dir, 'interlock.yaml')]);
+    expect(code).toBe(2);
+    expect(err).toContain('signing-key.json');
+    expect(err).toContain('policies.default names the policy preparedness-beta');
+  });
+});
+
+describe('init', () => {
+  test('with --json prints exactly file, tokens and webhook secrets', async () => {
+    const dir = join(directory, 'fresh');
+    const { code, out } = await say(['init', '--dir', dir, '--json']);
+    expect(code).toBe(0);
+    const written: unknown = JSON.parse(out);
+    expect(written).toEqual({
+      configFile: join(dir, 'interlock.yaml'),
+      tokens: Object.fromEntries(
+        [
+          'trainer',
+          'evaluator',
+          'operator',
+          'oncall',
+          'auditor',
+          'preparedness',
+          'safety-advisory',
+          'leadership',
+          'board',
+        ].map((id) => [id, expect.stringMatching(/^ilk_/)]),
+      ),
+      webhookSecrets: { trainer: expect.stringMatching(/^whsec_/) },
+    });
+  });
+
+  test('says what comes next, and overwrites nothing', async () => {
+    const dir = join(directory, 'twice');
+    const { out } = await say(['init', '--dir', dir]);
+    expect(out).toContain(`interlock serve --config ${join(dir, 'interlock.yaml')}`);
+    const again = await say(['init', '--dir', dir]);
+    expect(again).toMatchObject({ code: 2, out: '' });
+    expect(again.err).toContain('overwrites nothing');
+  });
+});
+
+describe('policy check', () => {
+  test.each(['preparedness-beta', 'precautionary', 'four-fold'])(
+    'the shipped policy %s is usable',
+    async (name) => {
+      const { code, out } = await say(['policy', 'check', `config/policies/${name}.yaml`, '--json']);
+      expect(code).toBe(0);
+      expect(JSON.parse(out)).toMatchObject({
+        ok: true,
+        policy: name,
+        digest: expect.stringMatching(/^[0-9a-f]{64}$/),
+      });
+    },
+  );
+
+  test('names every problem, each with its path, and exits 1', async () => {
+    const path = await file('policy.yaml', 'policy: Bad Name\ncadence: { ratio: 0.5 }\nsurprise: 1\n');
+    const { code, out } = await say(['policy', 'check', path]);
+    expect(code).toBe(1);
+    for (const at of ['  policy:', '  cadence.ratio:', '  surprise:', '  rules:']) expect(out).toContain(at);
+    const { code: same, out: text } = await say(['policy', 'check', path, '--json']);
+    expect(same).toBe(1);
+    expect(JSON.parse(text)).toMatchObject({ ok: false, digest: null });
+  });
+
+  test('prints the chance of false trips per true level', async () => {
+    const { out } = await say(['policy', 'check', 'config/policies/preparedness-beta.yaml']);
+    expect(out).toMatch(/hold@2\.0 +halt@2\.0 +hold@2\.3/);
+    expect(out).toMatch(/ctf +pre +100 .*%/);
+  });
+
+  test('a file that is not there is no refused policy', async () => {
+    expect((await say(['policy', 'check', join(directory, 'none.yaml')])).code).toBe(2);
+  });
+});
+
+describe('results parse', () => {
+  const parse = (path: string, ...more: string[]) =>
+    say(['results', 'parse', '--format', 'native', path, ...more]);
+
+  test('prints what is taken, and null where something is absent', async () => {
+    const path = await file(
+      'result.json',
+      JSON.stringify({
+        status: 'success',
+        score: 0.5,
+        n: 200,
+        metrics: { 'pass@1': { value: 0.5, stderr: 0.03 } },
+      }),
+    );
+    const { code, out } = await parse(path, '--json');
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toEqual({
+      format: 'native',
+      status: 'success',
+      task: null,
+      model: null,
+      created: null,
+      metrics: [
+        { scorer: null, name: 'score', value: 0.5, stderr: null },
+        { scorer: null, name: 'pass@1', value: 0.5, stderr: 0.03 },
+      ],
+      samples: { total: 200, completed: 200 },
+      error: null,
+    });
+  });
+
+  test('never repeats text that a model may have written', async () => {
+    const path = await file(
+      'hazard.json',
+      JSON.stringify({ status: 'error', error: 'mix A with B', model: 'I, the model: mix A; with B!' }),
+    );
+    for (const more of [[], ['--json']]) {
+      const { out, err } = await parse(path, ...more);
+      expect(out + err).not.toContain('mix A');
+    }
+  });
+
+  test.each([
+    ['a bare NaN', '{"status":"success","score":NaN}', 'not one JSON object'],
+    ['a list', '[]', 'not one JSON object'],
+    ['an unknown key', '{"status":"success","scor":1}', 'scor unknown key'],
+    ['no status', '{"score":1}', 'status'],
+  ])('%s is no native result: exit 1', async (_what, text, complaint) => {
+    const { code, out, err } = await parse(await file('bad.json', text));
+    expect([code, out]).toEqual([1, '']);
+    expect(err).toContain(complaint);
+  });
+
+  test.each([
+    ['inspect', 'later version'],
+    ['lm-eval', 'later version'],
+    ['promptfoo', 'later version'],
+    ['csv', 'no format csv'],
+  ])('the format %s: exit 2', async (format, complaint) => {
+    const { code, err } = await say(['results', 'parse', '--format', format, await file('any.json', '{}')]);
+    expect(code).toBe(2);
+    expect(err).toContain(complaint);
+  });
+});

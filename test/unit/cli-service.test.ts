@@ -1,0 +1,511 @@
+/** Commands that speak to the service, against a server that says what a test wants and keeps what it was asked. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { PLAIN } from '../../src/cli/output.ts';
+import { proposalBody } from '../../src/cli/propose.ts';
+import { Run, Scorecard } from '../../src/cli/service-documents.ts';
+import { showRun } from '../../src/cli/show-run.ts';
+import { say } from './cli-terminal.ts';
+
+interface Asked {
+  method: string;
+  path: string;
+  authorization: string | undefined;
+  body: unknown;
+}
+interface Reply {
+  status: number;
+  body: unknown;
+  headers?: Record<string, string>;
+}
+
+let server: Server;
+let url: string;
+let directory: string;
+let replies = new Map<string, Reply>();
+let asked: Asked[] = [];
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'interlock-cli-'));
+  server = createServer(async (request, response) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const text = Buffer.concat(chunks).toString('utf8');
+    const { method = '', url: path = '' } = request;
+    const body: unknown = text === '' ? null : JSON.parse(text);
+    asked.push({ method, path, authorization: request.headers.authorization, body });
+    const reply = replies.get(`${method} ${path}`) ?? { status: 404, body: problem('Not found', 404) };
+    response.writeHead(reply.status, { 'content-type': 'application/json', ...reply.headers });
+    response.end(typeof reply.body === 'string' ? reply.body : JSON.stringify(reply.body));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}`;
+});
+afterAll(async () => {
+  await new Promise((resolve) => server.close(resolve));
+  await rm(directory, { recursive: true, force: true });
+});
+afterEach(() => {
+  replies = new Map();
+  asked = [];
+});
+
+const TOKEN = 'ilk_test';
+const as = (argv: readonly string[], env: Record<string, string> = {}) =>
+  say([...argv, '--url', url], { INTERLOCK_TOKEN: TOKEN, ...env });
+
+function problem(title: string, status: number, more: object = {}): object {
+  return { type: 'urn:interlock:problem:x', title, status, instance: 'urn:interlock:request:r1', ...more };
+}
+
+const finding = {
+  rule: 'pre-mitigation-high',
+  category: 'cybersecurity',
+  stage: 'pre-mitigation',
+  then: ['halt'],
+  explanation: 'cybersecurity pre-mitigation: estimate 3.21 >= 3',
+  waived: false,
+};
+const halt = {
+  haltId: 'halt_a',
+  runId: 'demo',
+  action: 'halt',
+  orderedAt: '2030-01-01T00:00:00.000Z',
+  causes: [{ kind: 'rule', checkpointId: 'c3', findings: [finding] }],
+  state: 'open',
+  acknowledged: { receivedAt: null, stoppedAt: null },
+  confirmedAt: null,
+  escalations: 1,
+  deliveries: [
+    {
+      targetId: 't1',
+      kind: 'webhook',
+      stoppedAt: null,
+      stopDetail: null,
+      steps: [{ step: 'webhook', attempts: 3, acceptedAt: null, nextAt: null, detail: 'status 503' }],
+    },
+    {
+      targetId: 't2',
+      kind: 'process',
+      stoppedAt: '2030-01-01T00:00:02.000Z',
+      stopDetail: 'the process is gone',
+      steps: [
+        { step: 'sigterm', attempts: 1, acceptedAt: '2030-01-01T00:00:00.040Z', nextAt: null, detail: null },
+        { step: 'sigkill', attempts: 0, acceptedAt: null, nextAt: null, detail: null },
+      ],
+    },
+  ],
+};
+const terms = {
+  ceiling: '3e22',
+  levels: { cybersecurity: 3.4 },
+  forecasts: {},
+  waives: ['jump cybersecurity'],
+  expires: '2030-02-01T00:00:00.000Z',
+};
+const digest = 'd'.repeat(64);
+const proposal = {
+  proposalId: 'prop_a',
+  runId: 'demo',
+  kind: 'resume',
+  digest,
+  status: 'open',
+  haltId: 'halt_a',
+  checkpointId: 'c3',
+  scorecardDigest: 'e'.repeat(64),
+  terms,
+  approvalsNeeded: ['leadership'],
+  signOffs: [{ decision: 'dissent', group: 'board', by: 'bo', justification: 'too early' }],
+  rationale: 'hardened',
+  by: 'operator',
+};
+const run = {
+  runId: 'demo',
+  title: 'A \u001b[2Jtitle',
+  status: 'halted',
+  policy: { name: 'preparedness-beta', digest },
+  level: { estimate: 3.21, name: 'High' },
+  effectiveCompute: '16400000000000000000000',
+  ceiling: null,
+  halt: { haltId: 'halt_a', action: 'halt', orderedAt: halt.orderedAt, stopped: false },
+  holds: [],
+  registeredAt: '2029-12-31T00:00:00.000Z',
+  labels: { class: 'frontier' },
+  permit: { granted: false, reason: 'halted' },
+  nextCheckpointAt: '2e22',
+  nextCheckpointBy: '2030-03-01T00:00:00.000Z',
+  heartbeatAt: '2029-12-31T23:59:50.000Z',
+  openHolds: [],
+  openHalt: halt,
+  proposals: [],
+  waiver: null,
+};
+const scorecard = {
+  checkpointId: 'c3',
+  effectiveCompute: '1.6e22',
+  state: 'closed',
+  verdict: 'halt',
+  findings: [finding, { ...finding, rule: 'old', waived: true }],
+  categories: [
+    {
+      id: 'cybersecurity',
+      title: 'Cybersecurity',
+      stages: { 'pre-mitigation': { estimate: 3.21, upper: 3.6, name: 'High', evidence: [] } },
+    },
+    {
+      id: 'cbrn',
+      title: 'CBRN',
+      stages: {
+        'pre-mitigation': {
+          estimate: null,
+          upper: null,
+          name: 'unscored',
+          evidence: [
+            {
+              evaluationId: 'ev_b',
+              evaluation: 'troubleshooting',
+              variant: 'default',
+              status: 'inconclusive',
+              reasons: ['zero-samples'],
+            },
+          ],
+        },
+      },
+    },
+  ],
+};
+const RUN = 'GET /v1/runs/demo';
+const ok = (body: unknown): Reply => ({ status: 200, body });
+
+describe('who asks, and where', () => {
+  test('the token comes from the environment or a file, and is sent as a bearer token', async () => {
+    const file = join(directory, 'token');
+    await writeFile(file, 'ilk_file\n');
+    replies.set('GET /v1/runs?limit=50', ok({ items: [], nextCursor: null }));
+    expect((await as(['run', 'list'])).code).toBe(0);
+    expect((await as(['run', 'list', '--token-file', file])).code).toBe(0);
+    expect(asked.map(({ authorization }) => authorization)).toEqual(['Bearer ilk_test', 'Bearer ilk_file']);
+  });
+
+  test('the address comes from --url, INTERLOCK_URL, or the configuration; a stated configuration wins over the environment', async () => {
+    const config = join(directory, 'interlock.yaml');
+    const { port } = new URL(url);
+    await writeFile(config, `server: { port: ${port} }\npolicies: { default: p }\n`);
+    replies.set('GET /v1/runs?limit=50', ok({ items: [], nextCursor: null }));
+    const nowhere = 'http://127.0.0.1:9';
+    const env = { INTERLOCK_TOKEN: TOKEN };
+    expect((await say(['run', 'list'], { ...env, INTERLOCK_URL: url })).code).toBe(0);
+    expect((await say(['run', 'list', '--url', url], { ...env, INTERLOCK_URL: nowhere })).code).toBe(0);
+    expect((await say(['run', 'list'], { ...env, INTERLOCK_CONFIG: config })).code).toBe(0);
+    expect((await say(['run', 'list', '--config', config], { ...env, INTERLOCK_URL: nowhere })).code).toBe(0);
+    expect((await say(['run', 'list'], { ...env, INTERLOCK_URL: nowhere })).code).toBe(2);
+  });
+
+  test('what a person typed stays one part of the path', async () => {
+    await as(['run', 'show', '../../healthz?x']);
+    expect(asked.every(({ path }) => path.startsWith('/v1/runs/..%2F..%2Fhealthz%3Fx'))).toBe(true);
+  });
+
+  test('a redirect is refused, so that the token goes nowhere else', async () => {
+    replies.set('GET /v1/runs?limit=50', {
+      status: 307,
+      body: {},
+      headers: { location: `${url}/elsewhere` },
+    });
+    expect((await as(['run', 'list'])).code).toBe(2);
+    expect(asked.map(({ path }) => path)).toEqual(['/v1/runs?limit=50']);
+  });
+});
+
+describe('refusals', () => {
+  test.each([
+    [401, 2],
+    [403, 1],
+    [404, 1],
+    [409, 1],
+    [422, 2],
+    [429, 2],
+    [500, 2],
+    [503, 2],
+  ])('status %s exits %s', async (status, code) => {
+    replies.set('POST /v1/evaluations/ev_a/retry', { status, body: problem('No', status) });
+    const said = await as(['retry', 'ev_a']);
+    expect(said).toMatchObject({ code, out: '' });
+    expect(said.err).toContain(`No (${status})`);
+  });
+
+  test('name each field, once, and when to come back', async () => {
+    replies.set('POST /v1/evaluations/ev_a/retry', {
+      status: 422,
+      headers: { 'retry-after': '3' },
+      body: problem('The request is not acceptable', 422, {
+        detail: 'body.a: is wrong',
+        errors: [
+          { path: 'body.a', message: 'is wrong' },
+          { path: 'body.b', message: 'is \u001b[31mtoo long' },
+        ],
+      }),
+    });
+    expect((await as(['retry', 'ev_a'])).err.split('\n')).toEqual([
+      'interlock: The request is not acceptable (422)',
+      '  body.a: is wrong',
+      '  body.b: is  [31mtoo long',
+      '  try again in 3 s',
+    ]);
+  });
+
+  test('an answer that is not of Interlock is told as such', async () => {
+    replies.set(RUN, ok('<html>'));
+    expect((await as(['run', 'show', 'demo'])).err).toContain('not JSON');
+    replies.set(RUN, ok({ runId: 'demo' }));
+    expect((await as(['status', '--run', 'demo'])).err).toContain('does not understand');
+    replies.set('GET /v1/runs?limit=50', { status: 502, body: '<html>' });
+    expect((await as(['run', 'list'])).err).toContain('is there an Interlock');
+  });
+});
+
+describe('halt', () => {
+  test('one run, with reason, action and group', async () => {
+    replies.set('POST /v1/runs/demo/halt', { status: 202, body: { halts: [halt], failed: [] } });
+    const { code, out } = await as([
+      'halt',
+      '--run',
+      'demo',
+      '--reason',
+      'why',
+      '--quarantine',
+      '--group',
+      'board',
+    ]);
+    expect(code).toBe(0);
+    expect(asked[0]?.body).toEqual({ reason: 'why', action: 'quarantine', group: 'board' });
+    expect(out).toContain('not yet known to have stopped');
+  });
+
+  test('a run that could not be halted is named, and the exit is 1', async () => {
+    replies.set('POST /v1/halt', {
+      status: 202,
+      body: { halts: [halt], failed: [{ runId: 'other', reason: 'not recorded' }] },
+    });
+    const { code, err } = await as(['halt', '--all', '--reason', 'why']);
+    expect(code).toBe(1);
+    expect(err).toContain('other: NOT HALTED');
+  });
+
+  test('without an answer it says to press again', async () => {
+    replies.set('POST /v1/halt', { status: 503, body: problem('Not available', 503) });
+    expect((await as(['halt', '--all', '--reason', 'why'])).err).toContain('MAY NOT HAVE BEEN ORDERED');
+    const gone = await say(['halt', '--all', '--reason', 'why', '--url', 'http://127.0.0.1:9'], {
+      INTERLOCK_TOKEN: TOKEN,
+    });
+    expect(gone.code).toBe(2);
+    expect(gone.err).toContain('MAY NOT HAVE BEEN ORDERED');
+  });
+
+  test('a refusal is no such doubt', async () => {
+    expect((await as(['halt', '--run', 'nope', '--reason', 'why'])).err).not.toContain('MAY NOT');
+  });
+});
+
+describe('sign-off', () => {
+  const sign = [
+    'sign-off',
+    '--run',
+    'demo',
+    '--proposal',
+    'prop_a',
+    '--decision',
+    'approve',
+    '--group',
+    'leadership',
+    '--justification',
+    'tight',
+  ];
+  const body = { proposalId: 'prop_a', decision: 'approve', group: 'leadership', justification: 'tight' };
+  const SIGN = 'POST /v1/runs/demo/sign-offs';
+  const posted = () => asked.filter(({ method }) => method === 'POST').map((each) => each.body);
+
+  test('without a digest shows the proposal and signs nothing', async () => {
+    replies.set('GET /v1/runs/demo/proposals/prop_a', ok(proposal));
+    replies.set(RUN, ok(run));
+    const { code, out, err } = await as(sign);
+    expect(code).toBe(2);
+    expect(err).toContain('nothing was signed');
+    expect(posted()).toEqual([]);
+    for (const told of [
+      digest,
+      '3e22',
+      'cybersecurity 3.4',
+      'jump cybersecurity',
+      finding.explanation,
+      'too early',
+      'hardened',
+    ]) {
+      expect(out).toContain(told);
+    }
+  });
+
+  test('with --yes signs the digest that was shown', async () => {
+    replies.set('GET /v1/runs/demo/proposals/prop_a', ok(proposal));
+    replies.set(RUN, ok(run));
+    replies.set(SIGN, ok({ proposal: { ...proposal, status: 'executed', approvalsNeeded: [] } }));
+    const { code, out } = await as([...sign, '--yes']);
+    expect(code).toBe(0);
+    expect(posted()).toEqual([{ ...body, digest }]);
+    expect(out).toContain('demo is resumed under the terms');
+  });
+
+  test('with a digest signs that one, and asks for nothing else', async () => {
+    replies.set(SIGN, { status: 409, body: problem('Conflict', 409, { detail: 'another digest' }) });
+    const { code, err } = await as([...sign, '--digest', 'f'.repeat(64)]);
+    expect(code).toBe(1);
+    expect(err).toContain('another digest');
+    expect(asked.length).toBe(1);
+    expect(posted()).toEqual([{ ...body, digest: 'f'.repeat(64) }]);
+  });
+
+  test('with --json standard output is the answer alone', async () => {
+    replies.set('GET /v1/runs/demo/proposals/prop_a', ok(proposal));
+    replies.set(RUN, ok(run));
+    replies.set(SIGN, ok({ proposal }));
+    const { out } = await as([...sign, '--yes', '--json']);
+    expect(JSON.parse(out)).toEqual({ proposal });
+  });
+});
+
+describe('propose', () => {
+  const now = new Date('2030-01-01T00:00:00Z');
+  test('sends only the terms that were stated', () => {
+    expect(proposalBody({ run: 'demo', rationale: 'r' }, now)).toEqual({
+      kind: 'resume',
+      terms: {},
+      rationale: 'r',
+    });
+    expect(
+      proposalBody(
+        {
+          run: 'demo',
+          rationale: 'r',
+          halt: 'halt_a',
+          ceiling: '3e22',
+          level: ['cbrn=3.4', 'cybersecurity=3'],
+          forecast: ['cbrn=0.2'],
+          expires: '14d',
+        },
+        now,
+      ),
+    ).toEqual({
+      kind: 'resume',
+      haltId: 'halt_a',
+      terms: {
+        ceiling: '3e22',
+        levels: { cbrn: 3.4, cybersecurity: 3 },
+        forecasts: { cbrn: 0.2 },
+        expires: '2030-01-15T00:00:00.000Z',
+      },
+      rationale: 'r',
+    });
+  });
+});
+
+describe('run register', () => {
+  test('sends targets, labels and what was stated', async () => {
+    replies.set('POST /v1/runs', { status: 201, body: { run, permit: null } });
+    const line =
+      'run register --run demo --target-webhook http://t.example/halt --target-pid 77 --label a=b=c --policy four-fold --initial-compute 1e21';
+    const { code } = await as([...line.split(' '), '--title', 'A title']);
+    expect(code).toBe(0);
+    expect(asked[0]?.body).toEqual({
+      runId: 'demo',
+      targets: [
+        { kind: 'webhook', url: 'http://t.example/halt' },
+        { kind: 'process', pid: 77 },
+      ],
+      policy: 'four-fold',
+      initialCompute: '1e21',
+      title: 'A title',
+      labels: { a: 'b=c' },
+    });
+  });
+});
+
+describe('status', () => {
+  const now = new Date('2030-01-01T00:01:00Z');
+  const shown = (change: object = {}) =>
+    showRun({ run: Run.parse({ ...run, ...change }), scorecard: Scorecard.parse(scorecard) }, now, PLAIN);
+
+  test('one screen: what tripped, by how much, whether it has really stopped, what to do', () => {
+    expect(shown().split('\n')).toEqual([
+      'demo  HALTED, NOT KNOWN TO HAVE STOPPED  policy preparedness-beta',
+      '  A  [2Jtitle',
+      '  compute   1.64e22 FLOP, heartbeat 1 min 10 s ago',
+      '  permit    none: halted',
+      '  levels    c3 at 1.6e22, evaluated: halt',
+      '    cybersecurity  ████|████|█▒··|····  3.21 High, at most 3.60',
+      '    cbrn           ····|····|····|····  not scored',
+      '    ! cybersecurity pre-mitigation: estimate 3.21 >= 3 [pre-mitigation-high: halt]',
+      '  halt      halt_a (halt) ordered 1 min ago, not known to have stopped, escalated 1 time',
+      '    ! cybersecurity pre-mitigation: estimate 3.21 >= 3 [pre-mitigation-high: halt]',
+      '    > t1 (webhook): webhook NOT accepted in 3 attempts (status 503)',
+      '    > t2 (process): sigterm accepted 40 ms after the order, seen stopped 2 s after the order (the process is gone)',
+      '  next      make sure that training stops: t1 (webhook) not seen stopped. Interlock goes on trying; if it does not stop, end the job by hand.',
+      '            troubleshooting is inconclusive (zero-samples): mend it, then interlock retry ev_b',
+      '            find out why; to go on, propose terms: interlock propose --run demo --rationale "..."',
+    ]);
+  });
+
+  test('an acknowledgement is not a stop', () => {
+    const acknowledged = { receivedAt: halt.orderedAt, stoppedAt: halt.orderedAt };
+    const text = shown({ openHalt: { ...halt, acknowledged } });
+    expect(text).toContain('the trainer says that it stopped (1 min ago); silence must confirm it');
+    expect(text).toContain('NOT KNOWN TO HAVE STOPPED');
+  });
+
+  test('a confirmed stop is', () => {
+    const confirmedAt = '2030-01-01T00:00:02.500Z';
+    const text = shown({ halt: { ...run.halt, stopped: true }, openHalt: { ...halt, confirmedAt } });
+    expect(text).toContain('HALTED, stopped');
+    expect(text).toContain('stopped 2 s after the order');
+    expect(text).not.toContain('make sure');
+  });
+
+  test('an open proposal comes with the command that signs it', () => {
+    expect(shown({ proposals: [proposal] })).toContain(
+      `interlock sign-off --run demo --proposal prop_a --digest ${digest} --decision approve --group leadership --justification "..."`,
+    );
+  });
+
+  test('a hold names its cause and its deadline', () => {
+    const hold = {
+      holdId: 'hold_a',
+      key: 'overdue',
+      deadlineAt: '2030-01-03T00:01:00.000Z',
+      findings: [finding],
+    };
+    const text = shown({ status: 'on-hold', halt: null, openHalt: null, openHolds: [hold] });
+    expect(text).toContain('demo  ON HOLD');
+    expect(text).toContain('  hold      overdue, becomes a halt in 2 d');
+    expect(text).toContain('the hold lifts when evidence removes its cause');
+  });
+
+  test('the gravest run comes first, and what is not shown is told', async () => {
+    const calm = { ...run, runId: 'calm', status: 'training', halt: null, openHalt: null };
+    const done = { ...calm, runId: 'done', status: 'finished' };
+    replies.set('GET /v1/runs?limit=50', ok({ items: [calm, done, run], nextCursor: '7' }));
+    replies.set('GET /v1/runs/calm', ok(calm));
+    replies.set(RUN, ok(run));
+    const { code, out } = await as(['status']);
+    expect(code).toBe(0);
+    expect(out.split('\n')[0]).toBe(
+      `${url}: 3 runs: 1 halted and NOT KNOWN TO HAVE STOPPED, 1 training, 1 finished`,
+    );
+    expect(out.indexOf('\ndemo  HALTED')).toBeLessThan(out.indexOf('\ncalm  training'));
+    expect(out).not.toContain('\ndone ');
+    expect(out).toContain('no checkpoint has been evaluated');
+    expect(out).toContain('older ones: interlock run list');
+  });
+});
