@@ -76,9 +76,13 @@ interface Standing {
 
 /**
  * What stands for one evaluation variant: the worst of its conclusive attempts, where the first sample and its
- * top-ups count as one larger sample; beside them the worst doubtful score, for the estimate alone.
+ * top-ups count as one larger sample; and apart from them the worst doubtful score, for the estimate alone.
  */
-function standing(evaluation: EvaluationState, spec: Evaluation, z: number): Standing | null {
+function standing(
+  evaluation: EvaluationState,
+  spec: Evaluation,
+  z: number,
+): { conclusive: Standing | null; doubtful: Standing | null } {
   const scoreSpec = scoreSpecOf(spec);
   const readings = evaluation.attempts.flatMap(({ purpose, reading }) => {
     const scored = withScore(reading);
@@ -91,13 +95,21 @@ function standing(evaluation: EvaluationState, spec: Evaluation, z: number): Sta
     .flatMap(({ reading }) => pooled([reading, ...topUps]) ?? []);
   // A top-up without a first sample stands alone.
   if (samples.length === 0) samples.push(...topUps);
-  const candidates = samples.map((measured) => ({ measured, ...levelsOf(measured, scoreSpec, z) }));
-  for (const { reading } of readings) {
-    if (reading.conclusive) continue;
-    const { estimate } = levelsOf(reading, scoreSpec, z);
-    candidates.push({ measured: reading, estimate, upper: estimate });
-  }
-  return worst(candidates);
+  const doubtful = readings
+    .filter(({ reading }) => !reading.conclusive)
+    .map(({ reading }) => {
+      const { estimate } = levelsOf(reading, scoreSpec, z);
+      return { measured: reading, estimate, upper: estimate };
+    });
+  return {
+    conclusive: worst(samples.map((measured) => ({ measured, ...levelsOf(measured, scoreSpec, z) }))),
+    doubtful: worst(doubtful),
+  };
+}
+
+function standingOf(evaluation: EvaluationState, policy: Policy): ReturnType<typeof standing> {
+  const spec = specOf(policy, evaluation.evaluation);
+  return standing(evaluation, spec, confidenceZ(policy, spec));
 }
 
 function worst(candidates: readonly Standing[]): Standing | null {
@@ -115,7 +127,8 @@ function worst(candidates: readonly Standing[]): Standing | null {
 
 function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
   const spec = specOf(policy, evaluation.evaluation);
-  const stands = standing(evaluation, spec, confidenceZ(policy, spec));
+  const { conclusive, doubtful } = standingOf(evaluation, policy);
+  const stands = worst([conclusive, doubtful].filter((each) => each !== null));
   const status = statusOf(evaluation);
   const reasons = evaluation.attempts.flatMap(({ reading, reason }) => [
     ...(reason === null ? [] : [reason]),
@@ -137,30 +150,39 @@ function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
   };
 }
 
-/** Seeds of one variant: their pooled levels replace their own; the rows keep what each seed scored. */
-function withPools(evidence: readonly Evidence[], policy: Policy): { estimate: number; upper: number }[] {
-  const groups = new Map<string, Evidence[]>();
-  for (const row of evidence) {
-    const pool = specOf(policy, row.evaluation).variants.find(({ id }) => id === row.variant)?.pool;
-    const key = pool === undefined ? row.evaluationId : `${row.evaluation} ${pool}`;
-    groups.set(key, [...(groups.get(key) ?? []), row]);
+/**
+ * Levels of each evaluation variant. Seeds of one variant are pooled to one larger sample first; the rows keep
+ * what each seed scored. A doubtful score is in no pool: it would thin out what the sound ones found.
+ */
+function levelsOfVariants(
+  evaluations: readonly EvaluationState[],
+  policy: Policy,
+): { estimate: number; upper: number }[] {
+  const groups = new Map<string, [EvaluationState, ...EvaluationState[]]>();
+  for (const evaluation of evaluations) {
+    const { id, variants } = specOf(policy, evaluation.evaluation);
+    const pool = variants.find((variant) => variant.id === evaluation.variant)?.pool;
+    const key = pool === undefined ? evaluation.evaluationId : `${id} ${pool}`;
+    groups.set(key, [...(groups.get(key) ?? []), evaluation]);
   }
-  return [...groups.values()].flatMap((rows) => {
-    const scored = rows.filter((row) => row.score !== null && row.estimate !== null && row.upper !== null);
-    const [first] = scored;
-    if (first === undefined) return [];
-    if (rows.length === 1) return [{ estimate: first.estimate ?? 1, upper: first.upper ?? 5 }];
-    const spec = specOf(policy, first.evaluation);
-    const sample = pooled(scored.map(({ score, stderr, n }) => ({ score: score ?? 0, stderr, n })));
-    return sample === null ? [] : [levelsOf(sample, scoreSpecOf(spec), confidenceZ(policy, spec))];
+  return [...groups.values()].flatMap((group) => {
+    const stands = group.map((evaluation) => standingOf(evaluation, policy));
+    const conclusive = stands.flatMap((each) => each.conclusive ?? []);
+    const doubtful = stands.flatMap((each) => each.doubtful ?? []);
+    if (conclusive.length <= 1) return [...conclusive, ...doubtful];
+    const spec = specOf(policy, group[0].evaluation);
+    const sample = pooled(conclusive.map(({ measured }) => measured));
+    if (sample === null) return doubtful;
+    return [levelsOf(sample, scoreSpecOf(spec), confidenceZ(policy, spec)), ...doubtful];
   });
 }
 
 function stageLevels(
   evidence: readonly Evidence[],
+  evaluations: readonly EvaluationState[],
   policy: Policy,
 ): Scorecard['categories'][number]['stages'][Stage] {
-  const levels = withPools(evidence, policy);
+  const levels = levelsOfVariants(evaluations, policy);
   const complete = evidence.every(({ required, status }) => !required || status === 'completed');
   const estimate = levels.length === 0 ? null : Math.max(...levels.map((each) => each.estimate));
   const upper = levels.length === 0 ? null : Math.max(...levels.map((each) => each.upper));
@@ -175,15 +197,16 @@ function nameOf(estimate: number | null, complete: boolean): string {
 }
 
 export function scorecardOf(checkpoint: CheckpointState, policy: Policy): Scorecard {
-  const rows = checkpoint.evaluations.map((evaluation) => evidenceOf(evaluation, policy));
   const categories = policy.categories.map(({ id, title }) => {
     const stages: Scorecard['categories'][number]['stages'] = {};
     for (const stage of STAGES) {
-      const evidence = rows.filter((row) => {
-        const spec = specOf(policy, row.evaluation);
+      const evaluations = checkpoint.evaluations.filter(({ evaluation }) => {
+        const spec = specOf(policy, evaluation);
         return spec.category === id && spec.stage === stage;
       });
-      const levels = evidence.length === 0 ? undefined : stageLevels(evidence, policy);
+      if (evaluations.length === 0) continue;
+      const evidence = evaluations.map((evaluation) => evidenceOf(evaluation, policy));
+      const levels = stageLevels(evidence, evaluations, policy);
       if (levels !== undefined) stages[stage] = levels;
     }
     return { id, title, stages };
