@@ -9,6 +9,7 @@ import { generateSharedSecret } from '../../src/config/credentials.ts';
 import { isAlive } from '../support/alive.ts';
 import { score, testPolicy, writeEvaluator, writeModel } from '../support/evaluation-policy.ts';
 import { type Receiver, startReceiver } from '../support/evaluation-service.ts';
+import { readStream } from '../support/event-stream.ts';
 import { GRADES, gradeMissing, startTestInterlock, type TestInterlock } from '../support/interlock.ts';
 import {
   answered,
@@ -269,6 +270,97 @@ for (const grade of GRADES) {
         expect(halts).toContainEqual(expect.objectContaining({ runId, action: 'quarantine' }));
         await soon(() => expect(haltOf(runId)?.verified).toBe(true));
       }
+    });
+
+    it('streams events without a gap or a repetition across a lost connection', async () => {
+      const run = drive(interlock, target());
+      expect((await run.register()).status).toBe(201);
+      const path = `/v1/runs/${run.runId}/stream`;
+      const live = await readStream(interlock, path, (events) => events.length >= 2, {
+        opened: async () => run.report('s1', '1e21', await model(`${run.runId}-s1`, { result: score(0.1) })),
+      });
+      expect(live[0]?.kind).toBe('CheckpointReported');
+      await run.event('CheckpointAssessed');
+      const all = (await run.events()).map(({ seq, kind }) => [String(seq), kind]);
+      // Everything since the very first event, then everything since what the live reader had seen.
+      const [registered] = all;
+      const rest = await readStream(interlock, path, (events) => events.length >= all.length - 1, {
+        lastEventId: registered?.[0] ?? '',
+      });
+      expect(rest.map(({ id, kind }) => [id, kind])).toEqual(all.slice(1, rest.length + 1));
+      const seen = live.at(-1)?.id ?? '';
+      const resumed = await readStream(
+        interlock,
+        path,
+        (events) => events.some(({ kind }) => kind === 'CheckpointAssessed'),
+        {
+          lastEventId: seen,
+        },
+      );
+      const ids = [...live, ...resumed].map(({ id }) => id);
+      expect(ids).toEqual(all.slice(1, ids.length + 1).map(([id]) => id));
+
+      const everywhere = await readStream(interlock, '/v1/stream', (events) => events.length >= 1, {
+        lastEventId: '0',
+      });
+      expect(everywhere[0]?.kind).toBe('RunRegistered');
+    });
+
+    it('pages its lists without a gap or a repetition', async () => {
+      const Page = z.object({
+        items: z.array(z.record(z.string(), z.json())),
+        nextCursor: z.string().nullable(),
+      });
+      const walk = async (path: string, limit: number) => {
+        const items: Record<string, unknown>[] = [];
+        for (let cursor = ''; ; ) {
+          const page = answered(
+            await interlock.call('GET', `${path}?limit=${limit}${cursor}`, { as: 'auditor' }),
+            200,
+            Page,
+          );
+          items.push(...page.items);
+          if (page.nextCursor === null) return items;
+          cursor = `&cursor=${page.nextCursor}`;
+        }
+      };
+      const runs = Array.from({ length: 7 }, () => drive(interlock, target()));
+      // Registered at once: several share a millisecond, and none may fall between two pages.
+      const sent = await Promise.all(runs.map((run) => run.register()));
+      expect(sent.map(({ status }) => status)).toEqual(runs.map(() => 201));
+      const listed = (await walk('/v1/runs', 2)).map(({ runId }) => runId);
+      expect(new Set(listed).size).toBe(listed.length);
+      expect(listed).toEqual(expect.arrayContaining(runs.map(({ runId }) => runId)));
+      expect(listed).toHaveLength((await walk('/v1/runs', 200)).length);
+
+      const [run] = runs;
+      if (run === undefined) throw new Error('no run');
+      const weights = await model(run.runId, { result: score(0.1) });
+      for (const [i, compute] of ['1e20', '1.1e20', '1.2e20', '1.3e20'].entries()) {
+        await run.report(`l${i}`, compute, weights);
+      }
+      const own = `/v1/runs/${run.runId}`;
+      const checkpoints = (await walk(`${own}/checkpoints`, 1)).map(({ checkpointId }) => checkpointId);
+      expect(checkpoints).toEqual(['l3', 'l2', 'l1', 'l0']);
+      await soon(async () => {
+        const open = (await walk(`${own}/checkpoints`, 200)).filter(
+          ({ disposition, verdict }) => disposition === 'evaluate' && verdict === null,
+        );
+        expect(open).toEqual([]);
+      });
+      const seqs = (await walk(`${own}/events`, 3)).map(({ version }) => version);
+      expect(seqs).toEqual(seqs.map((_, i) => i + 1));
+      expect(await walk(`${own}/scorecards`, 1)).toEqual(await walk(`${own}/scorecards`, 200));
+      await run.press();
+      expect(await walk(`${own}/halts`, 1)).toHaveLength(1);
+      expect(await walk(`${own}/proposals`, 1)).toEqual([]);
+      const ledger = answered(
+        await interlock.call('GET', '/v1/ledger?after=0&limit=5', { as: 'auditor' }),
+        200,
+        Page,
+      );
+      expect(ledger.items.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5]);
+      expect(ledger.nextCursor).toBe('5');
     });
 
     it('leaves a ledger that verifies, live and exported, and a replay that agrees', async () => {
