@@ -7,7 +7,7 @@
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { createServer } from 'node:net';
-import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainers';
+import type { StartedTestContainer } from 'testcontainers';
 
 const PING_TIMEOUT_MS = 3_000;
 
@@ -38,9 +38,13 @@ export interface ServerContainer {
   stop(): Promise<void>;
 }
 
+/** Takes seconds to load, which a machine without Docker need not spend. */
+const testcontainers = () => import('testcontainers');
+
 const PASSWORD = 'only-for-this-test';
 
 export async function startPostgresContainer(): Promise<ServerContainer> {
+  const { GenericContainer, Wait } = await testcontainers();
   const port = await freePort();
   const container = await new GenericContainer('postgres:15-bookworm')
     .withEnvironment({ POSTGRES_USER: 'interlock', POSTGRES_PASSWORD: PASSWORD, POSTGRES_DB: 'interlock' })
@@ -53,6 +57,7 @@ export async function startPostgresContainer(): Promise<ServerContainer> {
 }
 
 export async function startRedisContainer(): Promise<ServerContainer> {
+  const { GenericContainer, Wait } = await testcontainers();
   const port = await freePort();
   const container = await new GenericContainer('redis:7-bookworm')
     .withCommand(['redis-server', '--maxmemory-policy', 'noeviction', '--appendonly', 'yes'])
