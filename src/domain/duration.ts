@@ -2,7 +2,7 @@
  * Durations as people write them in a policy: `500ms 30s 10m 48h 90d`.
  *
  * The text is the value: a parsed policy keeps it, so that parsing a stored policy again gives the
- * same policy and the same digest. `durationMs` converts at use. Zero, negative and over 10 years
+ * same policy and the same digest. `durationMs` converts at use. Zero, negative, and 10 years or more
  * are refused.
  */
 import { z } from 'zod';
@@ -23,8 +23,8 @@ export const DurationSchema = z
     const ms = read(text);
     if (ms === null) {
       context.addIssue({ code: 'custom', message: 'must be a duration such as 30s, 10m, 48h or 90d' });
-    } else if (ms === 0 || ms > TEN_YEARS_MS) {
-      context.addIssue({ code: 'custom', message: 'must be longer than 0 and at most 3650d' });
+    } else if (ms === 0 || ms >= TEN_YEARS_MS) {
+      context.addIssue({ code: 'custom', message: 'must be longer than 0 and less than 3650d' });
     }
   })
   .meta({ description: 'A duration: a whole number and ms, s, m, h or d' });

@@ -1,0 +1,146 @@
+/** The first forecast method and the way from scores to a category: honest about how little it knows. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type EvaluationHistory, forecastCategory } from '../../../src/domain/forecast/category-forecast.ts';
+import { localLinear } from '../../../src/domain/forecast/local-linear.ts';
+
+const map = { chance: 0, best: 1, levels: { medium: 0.2, high: 0.5, critical: 0.8 } };
+
+function history(scores: readonly number[], more: Partial<EvaluationHistory> = {}): EvaluationHistory {
+  const points = scores.map((score, i) => ({ log2Compute: 70 + i, score, stderr: null, n: 1000 }));
+  return { name: 'ctf/default', map, elicitationMargin: 0, points, ...more };
+}
+
+const LEVELS = [2, 3, 4];
+const next = (scores: readonly number[]): number => 70 + scores.length;
+const predict = (scores: readonly number[], horizon = next(scores)) =>
+  forecastCategory(localLinear, [history(scores)], horizon, LEVELS);
+const chanceOf = (forecast: ReturnType<typeof predict>, level: number): number =>
+  forecast.exceedance.find((each) => each.level === level)?.p ?? Number.NaN;
+const width = (forecast: ReturnType<typeof predict>): number =>
+  (forecast.quantiles.find(({ p }) => p === 0.95)?.level ?? 0) -
+  (forecast.quantiles.find(({ p }) => p === 0.05)?.level ?? 0);
+
+const series = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 0, maxLength: 12 });
+
+describe('a forecast', () => {
+  it.each([
+    [0, 'mostly-prior'],
+    [1, 'mostly-prior'],
+    [3, 'mostly-prior'],
+    [4, 'mixed'],
+    [5, 'mixed'],
+    [6, 'data'],
+    [12, 'data'],
+  ])('from %d points is %s', (points, basis) => {
+    const forecast = predict(Array.from({ length: points }, () => 0.1));
+    expect(forecast).toMatchObject({ basis, points, method: 'local-linear/1' });
+  });
+
+  it('from many points at one compute is still mostly prior', () => {
+    const points = Array.from({ length: 6 }, () => ({ log2Compute: 70, score: 0.1, stderr: null, n: 100 }));
+    expect(forecastCategory(localLinear, [history([], { points })], 71, LEVELS).basis).toBe('mostly-prior');
+  });
+
+  it('is wider the less it knows', () => {
+    expect(width(predict([0.3]))).toBeGreaterThan(width(predict([0.3, 0.3, 0.3, 0.3])));
+    expect(width(predict([0.3, 0.3, 0.3, 0.3]))).toBeGreaterThan(width(predict(Array(8).fill(0.3))));
+  });
+
+  it('is wider the further it looks, and gives a High the more chance', () => {
+    const scores = [0.1, 0.12, 0.11, 0.13, 0.12, 0.14];
+    const horizons = [76, 77, 78, 79].map((horizon) => predict(scores, horizon));
+    for (const [i, forecast] of horizons.entries()) {
+      const before = horizons[i - 1];
+      if (before === undefined) continue;
+      expect(width(forecast)).toBeGreaterThan(width(before));
+      expect(chanceOf(forecast, 3)).toBeGreaterThan(chanceOf(before, 3));
+    }
+  });
+
+  it('follows a trend', () => {
+    const median = predict([0.1, 0.15, 0.2, 0.25, 0.3, 0.35]).quantiles.find(({ p }) => p === 0.5);
+    expect(median?.level).toBeCloseTo(2 + (0.4 - 0.2) / 0.3, 1);
+  });
+
+  it('never rules a jump out, however flat the series', () => {
+    expect(chanceOf(predict(Array(12).fill(0.05)), 3)).toBeGreaterThan(0.01);
+  });
+
+  it('says that a saturated metric gives no comfort', () => {
+    expect(predict([0.9, 0.95, 0.98]).notes).toEqual(['ctf/default: saturated: no headroom, so no comfort']);
+    expect(predict([]).notes).toEqual(['ctf/default: no score yet']);
+  });
+
+  it('is the same for the same history, in whatever order it comes', () => {
+    fc.assert(
+      fc.property(series, (scores) => {
+        const shuffled = history(scores);
+        const reversed = { ...shuffled, points: [...shuffled.points].reverse() };
+        const horizon = next(scores);
+        expect(forecastCategory(localLinear, [reversed], horizon, LEVELS)).toEqual(predict(scores));
+      }),
+    );
+  });
+
+  it('is a distribution: probabilities in [0, 1] that fall with the level, quantiles that rise', () => {
+    fc.assert(
+      fc.property(series, fc.integer({ min: 0, max: 6 }), (scores, ahead) => {
+        const forecast = predict(scores, next(scores) + ahead);
+        const chances = forecast.exceedance.map(({ p }) => p);
+        const levels = forecast.quantiles.map(({ level }) => level);
+        for (const p of chances) expect(p >= 0 && p <= 1).toBe(true);
+        expect(chances).toEqual([...chances].sort((a, b) => b - a));
+        expect(levels).toEqual([...levels].sort((a, b) => a - b));
+        for (const level of levels) expect(level >= 1 && level <= 5).toBe(true);
+      }),
+    );
+  });
+
+  it('of a category is at least as grave as that of any of its evaluations, and at most their sum', () => {
+    fc.assert(
+      fc.property(series, series, (a, b) => {
+        const [one, two] = [history(a), history(b)];
+        const horizon = 90;
+        const both = forecastCategory(localLinear, [one, two], horizon, LEVELS);
+        const alone = [one, two].map((each) => forecastCategory(localLinear, [each], horizon, LEVELS));
+        for (const level of LEVELS) {
+          const parts = alone.map((each) => chanceOf(each, level));
+          const sum = Math.min(
+            1,
+            parts.reduce((total, p) => total + p, 0),
+          );
+          expect(chanceOf(both, level)).toBeGreaterThanOrEqual(Math.max(...parts) - 1e-9);
+          expect(chanceOf(both, level)).toBeLessThanOrEqual(sum + 1e-5);
+        }
+      }),
+    );
+  });
+
+  it('takes its basis from the weakest evidence', () => {
+    const both = [history(Array(8).fill(0.1)), history([0.1])];
+    expect(forecastCategory(localLinear, both, 80, LEVELS)).toMatchObject({
+      basis: 'mostly-prior',
+      points: 1,
+    });
+  });
+
+  it('counts the elicitation margin: with it every level is likelier', () => {
+    const scores = [0.1, 0.12, 0.11, 0.13, 0.12, 0.14];
+    const margin = forecastCategory(localLinear, [history(scores, { elicitationMargin: 0.5 })], 76, LEVELS);
+    for (const level of [3, 4])
+      expect(chanceOf(margin, level)).toBeGreaterThan(chanceOf(predict(scores), level));
+  });
+
+  it('works on metrics that fall as on those that rise', () => {
+    const falling = { chance: 1, best: 0, levels: { medium: 0.8, high: 0.5, critical: 0.2 } };
+    const scores = [0.1, 0.15, 0.2, 0.25];
+    const mirrored = history(
+      scores.map((score) => 1 - score),
+      { map: falling },
+    );
+    const forecast = forecastCategory(localLinear, [mirrored], next(scores), LEVELS);
+    for (const level of LEVELS)
+      expect(chanceOf(forecast, level)).toBeCloseTo(chanceOf(predict(scores), level), 4);
+  });
+});
