@@ -16,6 +16,7 @@ export interface PolicyChanges {
   serviceUrl?: string;
   /** A `debate` that nobody calls: its evaluator posts by itself. */
   silentDebate?: boolean;
+  debate?: Readonly<Record<string, unknown>>;
   rules?: readonly unknown[];
   approvals?: readonly string[];
   alerts?: readonly string[];
@@ -82,7 +83,7 @@ export function testPolicy(changes: PolicyChanges = {}): Record<string, unknown>
         ...changes.probe,
       }),
       ...(serviceUrl === undefined ? [] : [evaluation('quiz', 'cbrn', http('sync', '/quiz'))]),
-      ...(debate === null ? [] : [evaluation('debate', 'persuasion', debate)]),
+      ...(debate === null ? [] : [evaluation('debate', 'persuasion', { ...debate, ...changes.debate })]),
     ],
     rules: changes.rules ?? [
       { id: 'high', kind: 'level', stage: 'pre-mitigation', atLeast: 'high', then: ['halt'] },
