@@ -220,7 +220,7 @@ export class Walk {
   again(): void {
     const command = this.#last;
     if (command === null || command.type === 'OrderHalt' || command.type === 'ProposeResume') return;
-    if (command.type === 'NoteProgress' || command.type === 'RetryEvaluation') return;
+    if (command.type === 'NoteProgress') return;
     // The shell reads the earlier content from the views whenever it builds the command.
     const again =
       command.type === 'ReportCheckpoint' ? { ...command, priorDigest: command.contentDigest } : command;

@@ -159,7 +159,11 @@ function levelFindings(rule: LevelRule, { scorecard }: Basis): Finding[] {
 
 function forecastFindings(rule: ForecastRule, { checkpoint, scorecard }: Basis): Finding[] {
   const threshold = levelAt(rule.atLeast);
-  return checkpoint.forecasts.flatMap((forecast) => {
+  // In the policy's order of categories: which one was sealed first is chance.
+  const sealed = scorecard.categories.flatMap(({ id }) =>
+    checkpoint.forecasts.filter(({ category }) => category === id),
+  );
+  return sealed.flatMap((forecast) => {
     const { category, stage, checkpoints, basis } = forecast;
     if (stage !== rule.stage || checkpoints !== rule.checkpoints || !applies(rule, category)) return [];
     const p = forecast.exceedance.find(({ level }) => level === threshold)?.p;

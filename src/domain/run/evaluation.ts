@@ -225,7 +225,8 @@ export function expireAttempts(state: RunState, context: Context): RunEvent[] {
 export function retryEvaluation(state: RunState, command: RetryEvaluation, context: Context): Decision {
   const located = locate(state, command.evaluationId, context.policy);
   if (located === null) return reject('not-found', `no open evaluation ${command.evaluationId}`);
-  if (!isConcluded(located.evaluation)) {
+  // Also where a conclusive result is in: one repeated attempt at a time.
+  if (isPending(located.evaluation)) {
     return reject('conflict', `attempt ${currentAttempt(located.evaluation).attempt} is still to report`);
   }
   return [requeued(located.evaluation, 'retry', command.by, context)];
