@@ -222,7 +222,8 @@ export function gatesDocument(state: RunState): z.input<typeof GatesDocument> {
   const newest = state.checkpoints.findLast(({ closed }) => closed !== null);
   const findings = newest?.closed?.findings ?? [];
   const gate = (consequence: 'block-development' | 'block-deployment', others: string[]) => {
-    const blocking = findings.filter(({ then, waived }) => !waived && then.includes(consequence));
+    // A resume is for training: what blocks deployment or development stays blocked under its waiver.
+    const blocking = findings.filter(({ then }) => then.includes(consequence));
     const reasons = [...others, ...blocking.map(({ explanation }) => explanation)];
     return { blocked: reasons.length > 0, reasons, findings: blocking };
   };
