@@ -12,6 +12,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -19,7 +20,7 @@ import {
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -145,20 +146,30 @@ describe('the quick start with curl and openssl, as pasted', () => {
   });
 });
 
-describe('what the README points at', () => {
-  it('exists: every linked file', () => {
-    const links = [...readme.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link);
-    const missing = links.filter((link) => !/^https?:/.test(link) && !existsSync(join(root, link)));
+/** README and every page below docs, by path from the root. */
+const PAGES = [
+  'README.md',
+  ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => join('docs', name)),
+];
+
+describe('what the pages point at', () => {
+  it.each(PAGES)('exists: every file that %s links', (page) => {
+    const text = readFileSync(join(root, page), 'utf8');
+    const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link);
+    const missing = links.filter(
+      (link) => !/^https?:/.test(link) && !existsSync(join(root, dirname(page), link)),
+    );
     expect(missing).toEqual([]);
   });
 
-  it('exists: every path below a folder of the repository', () => {
+  it.each(PAGES)('exists: every path in the repository that %s names', (page) => {
+    const text = readFileSync(join(root, page), 'utf8');
     const paths = [
-      ...readme.matchAll(/(?:src|test|config|docs|clients|examples)\/[A-Za-z0-9_./-]*[A-Za-z0-9]/g),
-    ]
-      .map(([path]) => path)
-      .filter((path) => !existsSync(join(root, path)));
-    expect(paths).toEqual([]);
+      ...text.matchAll(/`((?:src|test|config|clients|examples|bin|scripts)\/[A-Za-z0-9_./-]+)`/g),
+    ].map(([, path = '']) => path);
+    expect(paths.filter((path) => !existsSync(join(root, path)))).toEqual([]);
   });
 
   it('exists: every npm script, and npm test is one', () => {
