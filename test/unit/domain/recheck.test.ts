@@ -38,6 +38,8 @@ function answer(run: RunLife, kind: RunEventKind, path: string, value: unknown):
 }
 
 describe('recheck', () => {
+  const lived = life();
+
   it.each(
     rows(`
       event               | changed                             | to           | says
@@ -59,11 +61,10 @@ describe('recheck', () => {
       HaltOrdered         | cause.checkpointId                  | "c1"         | does not follow
     `).slice(1),
   )('of %s with %s changed to %s: %s', (kind = '', path = '', value = '', says = '') => {
-    const run = life();
     const kinds: RunEventKind[] = ['CheckpointAssessed', 'HoldPlaced', 'HaltOrdered'];
     const which = kinds.find((each) => each === kind);
     if (which === undefined) throw new Error(`no ${kind}`);
-    const said = answer(run, which, path, value === '' ? undefined : JSON.parse(value));
+    const said = answer(lived, which, path, value === '' ? undefined : JSON.parse(value));
     if (says === 'agrees') expect(said).toBeNull();
     else expect(said).toContain(says);
   });
@@ -76,7 +77,7 @@ describe('recheck', () => {
   });
 
   it('judges by the policy it is given: under another one the verdict does not follow', () => {
-    const run = life();
+    const run = lived;
     const other = policyOf({
       evaluations: [evaluation('ctf', 'cyber', { elicitationMargin: 1 }), evaluation('labs', 'bio')],
     });

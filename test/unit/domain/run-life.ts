@@ -4,6 +4,7 @@
  * judgement is rechecked from the state before it, and what should be in the queue can be computed.
  */
 import { createHash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { expect } from 'vitest';
 import { canonicalJson, type Json, type JsonObject } from '../../../src/domain/canonical-json.ts';
 import { type Compute, compareCompute, compute } from '../../../src/domain/compute.ts';
@@ -109,6 +110,11 @@ export const PROCESS_TARGET = {
   confirmation: 'observed' as const,
 };
 
+/** As `toEqual`, and many times as fast while it holds. */
+function same(a: object, b: object): void {
+  if (!isDeepStrictEqual(a, b)) expect(a).toEqual(b);
+}
+
 const isKind = <K extends RunEventKind>(
   event: RunEvent,
   kind: K,
@@ -194,14 +200,14 @@ export class RunLife {
       }
       const stored: JsonObject = JSON.parse(canonicalJson(asJson(event.data)));
       const read = parseRunEvent(event.kind, stored);
-      expect(asJson(read.data)).toEqual(stored);
+      same(asJson(read.data), stored);
       expect(recheck(this.#state, read, this.policy, digest)).toBeNull();
       // The shell stores the state folded from the events as decided; replay folds them as read back.
       const decided = evolve(this.#state, event);
       this.#state = evolve(this.#state, read);
       const { state } = this;
-      expect(decided).toEqual(state);
-      expect(RunStateSchema.parse(asJson(state))).toEqual(state);
+      same(decided, state);
+      same(RunStateSchema.parse(asJson(state)), state);
       this.events.push(event);
     }
     if (this.#state !== null) this.work satisfies WorkItem[];
