@@ -71,13 +71,14 @@ const END_JOBS = `trap 'kill $(jobs -p) 2> /dev/null || true; wait' EXIT`;
 describe('the quick start with curl and openssl, as pasted', () => {
   const blocks = blocksOf(sectionOf('Quick start: by hand, with curl and openssl'));
   const scripts = blocks.filter(({ language }) => language === 'bash');
-  const directory = mkdtempSync(join(tmpdir(), 'interlock-readme-'));
+  let directory = '';
   let shell: ChildProcess | undefined;
   let printed: string[] = [];
   let complaints = '';
   let status: unknown = null;
 
   beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'interlock-readme-'));
     const commands = join(directory, 'commands');
     mkdirSync(commands);
     writeFileSync(join(commands, 'npx'), NPX);
@@ -114,7 +115,7 @@ describe('the quick start with curl and openssl, as pasted', () => {
 
   afterAll(() => {
     stopAll();
-    rmSync(directory, { recursive: true, force: true, maxRetries: 10 });
+    if (directory !== '') rmSync(directory, { recursive: true, force: true, maxRetries: 10 });
   });
 
   it('runs to its end without a complaint', () => {
