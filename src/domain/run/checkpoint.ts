@@ -93,7 +93,26 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
         at: iso(now),
       },
     },
+    ...regressionNotice(state, command, context),
   ];
+}
+
+/** Compute only grows: a checkpoint behind an earlier one is late, restarted or mistaken. People are told. */
+function regressionNotice(
+  state: RunState,
+  { checkpointId, effectiveCompute }: ReportCheckpoint,
+  context: Context,
+): RunEvent[] {
+  const earlier = [...state.checkpoints, ...(state.lastCleared === null ? [] : [state.lastCleared])];
+  const ahead = earlier.find((each) => compareCompute(each.effectiveCompute, effectiveCompute) > 0);
+  if (ahead === undefined) return [];
+  return raiseAlert(state, context, {
+    kind: 'notice',
+    severity: 'warning',
+    dedupKey: idOf('alert', context.digest, state.runId, 'regression', checkpointId),
+    summary: `${state.runId}: checkpoint ${checkpointId} at ${effectiveCompute} FLOP lies behind ${ahead.checkpointId} at ${ahead.effectiveCompute}`,
+    details: { checkpointId, effectiveCompute },
+  });
 }
 
 // --- forecasts -----------------------------------------------------------------------------------------

@@ -53,7 +53,8 @@ describe('a checkpoint', () => {
     const life = cleared();
     life.pass('c2', '2e22');
     const { ceiling, lastCleared, computeHigh } = life.state;
-    expect(life.report('c3', '1.5e22')).toEqual(['CheckpointReported']);
+    expect(life.report('c3', '1.5e22')).toEqual(['CheckpointReported', 'AlertRaised']);
+    expect(life.last('AlertRaised')).toMatchObject({ kind: 'notice', severity: 'warning' });
     expect(life.state).toMatchObject({ ceiling, lastCleared, computeHigh });
   });
 
