@@ -10,7 +10,7 @@ import { pino } from 'pino';
 import { alertChannelConfigSchema } from '../alerts/registry.ts';
 import { loadConfiguration } from '../config/load.ts';
 import { InterlockError } from '../errors.ts';
-import { type InterlockConfiguration, openStore, type Store } from '../main.ts';
+import type { InterlockConfiguration, Store } from '../main.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { configPath } from './config-path.ts';
 import type { Terminal } from './terminal.ts';
@@ -29,6 +29,8 @@ export async function withStore<T>(
 ): Promise<T> {
   await assertLedger(config);
   const logger = createLogger({ level: 'error', destination: pino.destination({ dest: 2, sync: true }) });
+  // The whole service comes with it; commands that only read a file or a key need not wait for that.
+  const { openStore } = await import('../main.ts');
   const store = await openStore(config, logger);
   try {
     return await work(store);

@@ -8,7 +8,6 @@ import { createReadStream } from 'node:fs';
 import { type Problem, type Verification, verifyExport } from '../ledger/verify.ts';
 import { verifyLive } from '../ledger/verify-live.ts';
 import { loadKeyring } from '../signing/keyring.ts';
-import { loadConfig, withStore } from './configuration.ts';
 import { EXIT, type ExitCode, UsageError } from './exit.ts';
 import { headVerifier, readJwks, readTrustedHead } from './head-verifier.ts';
 import { json, plural, printable, type Style } from './output.ts';
@@ -42,6 +41,7 @@ async function verify(options: LedgerVerifyOptions, terminal: Terminal): Promise
     const verifyHeadJws = headVerifier(await readJwks(key), issuer);
     return verifyExport(createReadStream(file), { verifyHeadJws, ...trustedHead });
   }
+  const { loadConfig, withStore } = await import('./configuration.ts');
   const config = await loadConfig(options.config, terminal);
   const jwks = key === undefined ? (await loadKeyring(config.signingKey)).jwks() : await readJwks(key);
   const verifyOptions = { verifyHeadJws: headVerifier(jwks, issuer), ...trustedHead };

@@ -8,7 +8,6 @@ import { createReadStream } from 'node:fs';
 import { splitLines } from '../ledger/lines.ts';
 import { type FoldFor, type Mismatch, type Replay, replayLines, replayLive } from '../ledger/replay.ts';
 import { createFolds, type Folded } from '../service/folds.ts';
-import { loadConfig, withStore } from './configuration.ts';
 import { EXIT, type ExitCode } from './exit.ts';
 import { json, printable, type Style } from './output.ts';
 import type { Terminal } from './terminal.ts';
@@ -30,9 +29,7 @@ export async function replay(options: ReplayOptions, terminal: Terminal): Promis
   };
   const result =
     file === undefined
-      ? await withStore(await loadConfig(options.config, terminal), ({ database }) =>
-          replayLive(database.pool, foldFor),
-        )
+      ? await replayDatabase(options, terminal, foldFor)
       : await replayLines(linesOf(file), foldFor);
   if (runId !== undefined && !seen.has(`run-${runId}`)) {
     terminal.complain(`interlock: this ledger has no run ${printable(runId)}`);
@@ -40,6 +37,15 @@ export async function replay(options: ReplayOptions, terminal: Terminal): Promis
   }
   terminal.print(options.json ? json(result) : judgement(result, file !== undefined, terminal.style));
   return result.ok ? EXIT.ok : EXIT.negative;
+}
+
+async function replayDatabase(
+  { config }: ReplayOptions,
+  terminal: Terminal,
+  foldFor: FoldFor<Folded>,
+): Promise<Replay> {
+  const { loadConfig, withStore } = await import('./configuration.ts');
+  return withStore(await loadConfig(config, terminal), ({ database }) => replayLive(database.pool, foldFor));
 }
 
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
