@@ -11,7 +11,7 @@ import { walk } from './run-walk.ts';
 const SEED = Number(process.env['SIMULATION_SEED'] ?? Date.now() % 1_000_000_007);
 const WALKS = 30;
 const STEPS = 250;
-const REGRESSIONS: readonly number[] = [118];
+const REGRESSIONS: readonly number[] = [118, 5193];
 
 describe(`a run under a random walk (SIMULATION_SEED=${SEED})`, () => {
   it('keeps the invariants at every step, and can go on when people agree', () => {

@@ -10,7 +10,7 @@ import { checkPolicy } from '../../src/domain/policy/check.ts';
 import type { Policy } from '../../src/domain/policy/schema.ts';
 import { type Context, isRejection } from '../../src/domain/run/context.ts';
 import { type Command, decide } from '../../src/domain/run/decide.ts';
-import { parseRunEvent, type RunEvent } from '../../src/domain/run/events.ts';
+import { type HaltCause, parseRunEvent, type RunEvent } from '../../src/domain/run/events.ts';
 import { evolve, evolveAll } from '../../src/domain/run/evolve.ts';
 import { outstanding } from '../../src/domain/run/outstanding.ts';
 import { permitTerms } from '../../src/domain/run/permit.ts';
@@ -115,6 +115,9 @@ const target = (targetId: string, confirmation: 'observed' | 'acknowledged') => 
   ],
   confirmation,
 });
+
+const isOverdue = (cause: HaltCause): boolean =>
+  cause.kind === 'rule' && cause.findings.every(({ kind }) => kind === 'overdue');
 
 export class Walk {
   readonly random: Random;
@@ -391,6 +394,16 @@ export class Walk {
   heals(): void {
     this.does({ type: 'Tick' });
     if (this.run.finishedAt !== null) return;
+    this.#agrees();
+    // A policy that halts what is overdue may find the run so as soon as it goes on; it is asked for once more.
+    if (this.run.halt?.causes.every(isOverdue) === true) this.#agrees();
+    // Far past what the waived checkpoint cleared, the next one is overdue at once: reporting it lifts that hold.
+    if (this.run.holds.length > 0 && this.run.holds.every(({ key }) => key === 'overdue')) this.#reportsDue();
+    const permit = permitTerms(this.run);
+    if (!permit.granted) throw new Error(`liveness: still ${permit.reason} after every approval`);
+  }
+
+  #agrees(): void {
     if (!permitTerms(this.run).granted) {
       this.proposes({});
       const open = this.run.proposals.find(({ status }) => status === 'open');
@@ -402,10 +415,6 @@ export class Walk {
         this.does({ ...sign, group, justification: 'healed', by, groups: PEOPLE.get(by) ?? [] });
       }
     }
-    // Far past what the waived checkpoint cleared, the next one is overdue at once: reporting it lifts that hold.
-    if (this.run.holds.length > 0 && this.run.holds.every(({ key }) => key === 'overdue')) this.#reportsDue();
-    const permit = permitTerms(this.run);
-    if (!permit.granted) throw new Error(`liveness: still ${permit.reason} after every approval`);
   }
 
   #reportsDue(): void {

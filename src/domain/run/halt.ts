@@ -128,13 +128,22 @@ function expiredHolds(state: RunState, context: Context): Finding[] {
 
 /** Trip on the first evidence: runs on every change, before anything else is decided. */
 export function orderHalts(state: RunState, context: Context): RunEvent[] {
+  return ordered(state, context, ({ kind }) => kind !== 'overdue');
+}
+
+/** A missing checkpoint is judged once all verdicts are in: each that clears moves the due point. */
+export function orderOverdueHalts(state: RunState, context: Context): RunEvent[] {
+  return ordered(state, context, ({ kind }) => kind === 'overdue');
+}
+
+function ordered(state: RunState, context: Context, wanted: (finding: Finding) => boolean): RunEvent[] {
   const known = new Set(
     (state.halt?.causes ?? []).flatMap((cause) =>
       cause.kind === 'rule' ? cause.findings.map(findingKey) : [],
     ),
   );
   for (const { checkpointId, findings } of haltingFindings(state, context)) {
-    const [first, ...rest] = findings.filter((finding) => !known.has(findingKey(finding)));
+    const [first, ...rest] = findings.filter((finding) => wanted(finding) && !known.has(findingKey(finding)));
     if (first === undefined) continue;
     const cause: HaltCause = { kind: 'rule', checkpointId, findings: [first, ...rest] };
     return haltEvents(state, context, cause, actionOf(cause));
@@ -299,7 +308,7 @@ function laterProgress(context: Context, effectiveCompute: Compute): Context['pr
 /** Only a crossing that nothing stands for yet is worth an event. */
 function needsNoting(state: RunState, context: Context): boolean {
   return (
-    orderHalts(state, context).length > 0 ||
+    ordered(state, context, () => true).length > 0 ||
     (state.halt === null &&
       !state.holds.some(({ key }) => key === 'overdue') &&
       overdueFinding(state, context) !== null)

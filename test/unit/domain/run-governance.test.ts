@@ -1,7 +1,7 @@
 /** The only way out of a halt: named groups, one digest, terms, and a veto that lasts. */
 import { describe, expect, it } from 'vitest';
 import { compareCompute, compute } from '../../../src/domain/compute.ts';
-import { evaluation, policyOf, type RunLife, registered, success } from './run-life.ts';
+import { BASE_POLICY, evaluation, policyOf, type RunLife, registered, success } from './run-life.ts';
 import { rows } from './table.ts';
 
 /** Halted on level 3.2 in cyber at 1e22. */
@@ -255,6 +255,19 @@ describe('a resumed run', () => {
     // The excuse ends with the terms.
     life.wait('90d');
     expect(life.tick()).toContain('HoldPlaced');
+  });
+
+  it('is not found overdue on the way, while one cleared checkpoint after another moves the due point', () => {
+    const rules = Array.isArray(BASE_POLICY['rules']) ? BASE_POLICY['rules'] : [];
+    const life = registered(
+      policyOf({ rules: [...rules, { id: 'tardy', kind: 'overdue', then: ['halt'] }] }),
+    );
+    life.report('c1', '2e21');
+    life.report('c2', '9e21');
+    life.beat('9.5e21');
+    life.press();
+    expect(life.resume()).not.toContain('HaltOrdered');
+    expect(life.permit.granted).toBe(true);
   });
 
   it('has what the red button cancelled evaluated again, and waived until then', () => {
