@@ -34,12 +34,12 @@ export const Instant = z.iso.datetime({ offset: true });
 export const ComputeOut = z.string().meta({ description: 'Effective compute in FLOP, a decimal string' });
 export { ComputeSchema };
 
+/** What `nextCursor` and event ids look like: digits few enough to stay exact as a number. */
+export const POSITION = /^\d{1,15}$/;
+
 export const PageQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(200).default(50),
-  cursor: z
-    .string()
-    .regex(/^\d{1,16}$/, 'must be the nextCursor of an earlier answer')
-    .optional(),
+  cursor: z.string().regex(POSITION, 'must be the nextCursor of an earlier answer').optional(),
 });
 
 export const listOf = <T extends z.ZodType>(item: T) =>

@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { maxCompute } from '../../domain/compute.ts';
 import { assess } from '../../domain/run/assess.ts';
-import { nextDueAt, nextDueCompute } from '../../domain/run/cadence.ts';
+import { nextCheckpointAt, nextDueAt } from '../../domain/run/cadence.ts';
 import {
   EvidenceSchema,
   FindingSchema,
@@ -199,7 +199,7 @@ export function runDocument(loaded: LoadedRun, progress: Progress): z.input<type
     labels: state.labels,
     epoch: state.epoch,
     permit: { granted: terms.granted, reason: terms.granted ? null : terms.reason },
-    nextCheckpointAt: nextDueCompute(state, { policy }),
+    nextCheckpointAt: nextCheckpointAt(state, { policy }),
     nextCheckpointBy: nextDueAt(state, { policy }),
     heartbeatAt: progress.heartbeatAt?.toISOString() ?? null,
     targets: state.targets.map(({ targetId, kind, confirmation }) => ({ targetId, kind, confirmation })),

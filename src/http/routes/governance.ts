@@ -23,6 +23,9 @@ import {
 import { ProposalDocument, proposalDocument } from './documents.ts';
 import type { Services } from './services.ts';
 
+/** Its notation has more than four digits of year, which the ledger does not take for an instant. */
+const YEAR_10000_MS = Date.UTC(10_000, 0);
+
 const ProposalBody = z
   .strictObject({
     kind: z.literal('resume'),
@@ -32,7 +35,10 @@ const ProposalBody = z
         ceiling: ComputeSchema.optional(),
         levels: z.record(z.string(), z.number().min(1).max(5)).optional(),
         forecasts: z.record(z.string(), z.number().min(0).max(1)).optional(),
-        expires: Instant.optional(),
+        expires: Instant.refine(
+          (instant) => !(Date.parse(instant) >= YEAR_10000_MS),
+          'must be an instant before the year 10000',
+        ).optional(),
         scope: z.literal('training').optional(),
       })
       .default({})

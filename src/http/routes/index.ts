@@ -11,6 +11,7 @@ import type { Services } from './services.ts';
 import { statusPageRoutes } from './status-page.ts';
 
 export type { Services } from './services.ts';
+export { probeRoutes };
 
 export const routesOf = (services: Services): Route[] => [
   ...runRoutes(services),

@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { z } from 'zod';
 import type { Ledger, RecordedEvent } from '../../ledger/ledger.ts';
 import { runStream } from '../../service/run-service.ts';
-import { notFound } from '../refusal.ts';
-import { type Route, route, streamResponse } from '../route.ts';
+import { malformed, notFound, type Refusal } from '../refusal.ts';
+import { type RawCall, type Route, route, streamResponse } from '../route.ts';
 import type { StreamEvent, StreamSource } from '../sse.ts';
-import { isRefusal, listOf, loadRun, RunParams } from './common.ts';
+import { isRefusal, listOf, loadRun, POSITION, RunParams } from './common.ts';
 import type { Services } from './services.ts';
 
 export const EventDocument = z
@@ -96,10 +96,11 @@ export const ledgerRoutes = (services: Services): Route[] => {
       summary: 'Events of all runs as they are recorded',
       tags: ['ledger'],
       responses: { 200: streamResponse('One server-sent event per ledger event; Last-Event-ID resumes') },
-      handler: async () => ({
-        status: 200,
-        body: eventStream(ledger, (stream) => stream.startsWith('run-')),
-      }),
+      handler: async ({ headers }) =>
+        resumeRefusal(headers) ?? {
+          status: 200,
+          body: eventStream(ledger, (stream) => stream.startsWith('run-')),
+        },
     }),
     route({
       method: 'GET',
@@ -108,9 +109,11 @@ export const ledgerRoutes = (services: Services): Route[] => {
       tags: ['ledger'],
       params: RunParams,
       responses: { 200: streamResponse('One server-sent event per ledger event; Last-Event-ID resumes') },
-      handler: async ({ params }) => {
+      handler: async ({ params, headers }) => {
         const loaded = await loadRun(runs, params.run);
         if (isRefusal(loaded)) return notFound(`there is no run ${params.run}`);
+        const refusal = resumeRefusal(headers);
+        if (refusal !== null) return refusal;
         const own = runStream(params.run);
         return { status: 200, body: eventStream(ledger, (stream) => stream === own, own) };
       },
@@ -122,12 +125,21 @@ const BATCH = 200;
 /** Other processes append too: look again at least this often. */
 const POLL_MS = 1_000;
 
+/** An id that no event of the ledger can have: said at once, or the reader would reconnect with it for ever. */
+function resumeRefusal(headers: RawCall['headers']): Refusal | null {
+  const lastEventId = headers['last-event-id'];
+  if (lastEventId === undefined || lastEventId === '') return null;
+  if (typeof lastEventId === 'string' && POSITION.test(lastEventId)) return null;
+  return malformed('malformed-header', 'Last-Event-ID is not one that this service gave out', [
+    { path: 'header.last-event-id', message: 'not an event id' },
+  ]);
+}
+
 /** Without Last-Event-ID the stream begins now; with it, right after that event. */
 function eventStream(ledger: Ledger, wanted: (stream: string) => boolean, stream?: string): StreamSource {
   return {
     async *subscribe({ after, signal }): AsyncIterable<StreamEvent> {
       let seen = after === null ? (await ledger.head()).size : Number(after);
-      if (!Number.isSafeInteger(seen)) return;
       while (!signal.aborted) {
         const events = await ledger.read({
           after: seen,

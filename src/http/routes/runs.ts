@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { ForecastSchema } from '../../domain/run/events.ts';
 import { targetSchema } from '../../orchestrators/targets.ts';
 import { runStream } from '../../service/run-service.ts';
-import { notFound } from '../refusal.ts';
+import { forbidden, notFound } from '../refusal.ts';
 import { type Route, route } from '../route.ts';
 import {
   after,
@@ -224,6 +224,12 @@ export const runRoutes = (services: Services): Route[] => {
       responses: { 200: RunDocument },
       handler: async (call) => {
         const { params, identity } = call;
+        const found = await loadRun(runs, params.run);
+        if (isRefusal(found)) return found;
+        const { sources } = found.state; // fixed at registration
+        if (sources !== null && !sources.includes(identity.id) && !identity.roles.includes('operator')) {
+          return forbidden(`${identity.id} is not a source of run ${params.run}`);
+        }
         const executed = await runs.execute(
           params.run,
           { type: 'FinishRun', by: identity.id },
