@@ -19,6 +19,7 @@ import type { Append, Ledger, RecordedEvent } from '../ledger/ledger.ts';
 import type { ProgressStore } from '../ledger/progress.ts';
 import { sha256 } from './digest.ts';
 import type { PolicyBook } from './policies.ts';
+import { createTurns } from './turns.ts';
 
 export const runStream = (runId: string): string => `run-${runId}`;
 
@@ -93,6 +94,7 @@ const CONFLICTS_MAX = 50;
 export function createRunService(deps: RunServiceDeps): RunService {
   const { ledger, progress, policies, clock, logger } = deps;
   const listeners: ((commit: Commit) => void)[] = [];
+  const inTurn = createTurns();
 
   async function load(runId: string): Promise<LoadedRun | null> {
     const stream = await ledger.load(runStream(runId));
@@ -211,7 +213,7 @@ export function createRunService(deps: RunServiceDeps): RunService {
         if (known !== null) return known;
       }
       for (let i = 0; i < CONFLICTS_MAX; i += 1) {
-        const executed = await attempt(runId, command, options);
+        const executed = await inTurn(runId, () => attempt(runId, command, options));
         if (executed !== 'conflict') return executed;
       }
       throw contended(runId);
