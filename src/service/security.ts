@@ -1,7 +1,8 @@
 /**
  * The `security` stream: refusals that matter (a bad signature, another source's run, a reused id), for people
- * who look for intruders. Never part of a run's stream, and capped, so that a flood of refusals cannot flood
- * the ledger. Losing one is not a loss of state: a failure to write is logged.
+ * who look for intruders. Never part of a run's stream, and capped per code, so that a flood of refusals cannot
+ * flood the ledger, nor one of bad tokens hide a reused id. Losing one is not a loss of state: a failure to write
+ * is logged.
  */
 import type { Ledger } from '../ledger/ledger.ts';
 
@@ -31,8 +32,9 @@ export function createSecurityLog(
   logger: { warn(fields: object, message: string): void },
 ): SecurityLog {
   let windowStart = 0;
-  let count = 0;
-  let suppressed = 0;
+  /** By code, of which there are a few and all ours. */
+  const counts = new Map<string, number>();
+  const suppressed = new Map<string, number>();
   let writing: Promise<void> = Promise.resolve();
 
   async function write(report: SecurityReport, left: number): Promise<void> {
@@ -57,15 +59,17 @@ export function createSecurityLog(
       const nowMs = clock().getTime();
       if (nowMs - windowStart > 60_000) {
         windowStart = nowMs;
-        count = 0;
+        counts.clear();
       }
-      count += 1;
+      const { code } = report;
+      const count = (counts.get(code) ?? 0) + 1;
+      counts.set(code, count);
+      const left = suppressed.get(code) ?? 0;
       if (count > PER_MINUTE_MAX) {
-        suppressed += 1;
+        suppressed.set(code, left + 1);
         return;
       }
-      const left = suppressed;
-      suppressed = 0;
+      suppressed.delete(code);
       writing = writing
         .then(() => write(report, left))
         .catch((error: unknown) => logger.warn({ err: error }, 'a security event could not be recorded'));
