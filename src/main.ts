@@ -19,7 +19,7 @@ import { sweepOrphans } from './evaluators/job-records.ts';
 import { createEvaluators } from './evaluators/registry.ts';
 import { type Authenticator, createAuthenticator } from './http/authentication.ts';
 import { Refusal } from './http/refusal.ts';
-import { routesOf } from './http/routes/index.ts';
+import { probeRoutes, routesOf, type Services } from './http/routes/index.ts';
 import { buildServer } from './http/server.ts';
 import { createSignedHeads, type SignedHeads } from './ledger/heads.ts';
 import { createInstances } from './ledger/instances.ts';
@@ -181,7 +181,8 @@ async function serve(
     orchestratorOf: (loaded, targetId) => orchestratorOf(loaded, targetId),
     callbackUrl: (evaluationId, attempt) =>
       `${baseUrl()}/v1/evaluations/${encodeURIComponent(evaluationId)}/result?attempt=${attempt}`,
-    statusUrl: (runId) => `${baseUrl()}/v1/runs/${encodeURIComponent(runId)}`,
+    // The page, not the API: whoever is woken has a browser and no token in it.
+    statusUrl: (runId) => `${baseUrl()}/#${encodeURIComponent(runId)}`,
   });
 
   function orchestratorOf(
@@ -237,42 +238,44 @@ async function serve(
       metrics.count('interlock_authentication_failures_total', { method, reason }),
   });
   const isServing = config.roles.includes('api');
-  const app = buildServer({
-    routes: routesOf({
+  const services: Services = {
+    runs,
+    ledger,
+    heads,
+    progress,
+    signer,
+    clock,
+    metrics,
+    jwks: () => keyring.jwks(),
+    modelRoots: config.models.roots,
+    pageSignIn: isLoopback(config.server.host) ? null : (token) => signedIn(authenticator, token),
+    heartbeats: createHeartbeats({ runs, progress, signer, clock }),
+    intake: createIntake({
       runs,
       ledger,
-      heads,
-      progress,
-      signer,
-      clock,
-      metrics,
-      jwks: () => keyring.jwks(),
-      modelRoots: config.models.roots,
-      pageSignIn: isLoopback(config.server.host) ? null : (token) => signedIn(authenticator, token),
-      heartbeats: createHeartbeats({ runs, progress, signer, clock }),
-      intake: createIntake({
-        runs,
-        ledger,
-        policies,
-        defaultPolicy: config.policies.default,
-        policyByLabel: config.policies.byLabel,
-        enabledTargets: new Set(
-          (['webhook', 'process'] as const).filter((kind) => config.orchestrators[kind].enabled),
-        ),
-        knownAlerts: new Set(channels.keys()),
-        outboundRefusal: (url) => outbound.refusal(url),
-        statusUrl: (runId, checkpointId) =>
-          `${baseUrl()}/v1/runs/${encodeURIComponent(runId)}/scorecards/${encodeURIComponent(checkpointId)}`,
-      }),
-      ready: () =>
-        readiness({
-          database: async () => void (await database.pool.query('SELECT 1')),
-          queue: () => queue.checks(),
-          lastSweepAt: () => (config.roles.includes('scheduler') ? worker.reconciler.lastSweepAt : clock()),
-          clock,
-          durability: database.durability,
-        }),
+      policies,
+      defaultPolicy: config.policies.default,
+      policyByLabel: config.policies.byLabel,
+      enabledTargets: new Set(
+        (['webhook', 'process'] as const).filter((kind) => config.orchestrators[kind].enabled),
+      ),
+      knownAlerts: new Set(channels.keys()),
+      outboundRefusal: (url) => outbound.refusal(url),
+      statusUrl: (runId, checkpointId) =>
+        `${baseUrl()}/v1/runs/${encodeURIComponent(runId)}/scorecards/${encodeURIComponent(checkpointId)}`,
     }),
+    ready: () =>
+      readiness({
+        database: async () => void (await database.pool.query('SELECT 1')),
+        queue: () => queue.checks(),
+        lastSweepAt: () => (config.roles.includes('scheduler') ? worker.reconciler.lastSweepAt : clock()),
+        clock,
+        durability: database.durability,
+      }),
+  };
+  const app = buildServer({
+    // A process without the api role answers probes alone.
+    routes: isServing ? routesOf(services) : probeRoutes(services),
     authenticator,
     logger,
     metrics,
@@ -341,16 +344,16 @@ function secretsNamed(env: Environment, reference: string): readonly WebhookSecr
   return value === undefined || value === '' ? [] : [WebhookSecret.parse(value)];
 }
 
-/** Webhook targets without a secret of their own: the registering identity's, or for an operator the trainer's. */
+/** Webhook targets without a secret of their own: the registering identity's, or for an operator the (first) trainer's. */
 function webhookSecrets(config: InterlockConfiguration): (by: string) => readonly WebhookSecret[] {
-  const secrets = new Map(
-    config.identities.map(({ id, webhookSecrets: own }) => [
-      id,
-      own.map((each) => WebhookSecret.parse(each.reveal())),
-    ]),
-  );
+  const senders = config.identities.map(({ id, roles, webhookSecrets: own }) => ({
+    id,
+    isTrainer: roles.includes('trainer'),
+    secrets: own.map((each) => WebhookSecret.parse(each.reveal())),
+  }));
+  const trainers = senders.filter(({ isTrainer, secrets }) => isTrainer && secrets.length > 0);
   return (by) => {
-    const own = secrets.get(by) ?? [];
-    return own.length > 0 ? own : (secrets.get('trainer') ?? []);
+    const own = senders.find(({ id }) => id === by)?.secrets ?? [];
+    return own.length > 0 ? own : (trainers[0]?.secrets ?? []);
   };
 }

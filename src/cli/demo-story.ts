@@ -57,6 +57,7 @@ export function createStory({ say, style, isTty }: StoryOptions): Story {
   let progressShown = false;
   let chapterNumber = 0;
   let evidenceAtMs: number | null = null;
+  let evidenceToOrderMs: number | null = null;
   let halt: { atMs: number; event: Extract<RunEvent, { kind: 'HaltOrdered' }>['data'] } | null = null;
   let deliveredAtMs: number | null = null;
   let stoppedAtMs: number | null = null;
@@ -115,7 +116,8 @@ export function createStory({ say, style, isTty }: StoryOptions): Story {
         return;
       case 'HaltOrdered':
         halt = { atMs: recordedAtMs, event: event.data };
-        tripped(event.data, recordedAtMs);
+        evidenceToOrderMs = ms(evidenceAtMs, recordedAtMs);
+        tripped(event.data);
         return;
       case 'HaltStepTaken':
         if (event.data.step.startsWith('sig')) signalled = true;
@@ -141,7 +143,7 @@ export function createStory({ say, style, isTty }: StoryOptions): Story {
     deliveredAtMs = Math.min(atMs, deliveredAtMs ?? atMs);
   }
 
-  function tripped({ cause }: Extract<RunEvent, { kind: 'HaltOrdered' }>['data'], orderedAtMs: number): void {
+  function tripped({ cause }: Extract<RunEvent, { kind: 'HaltOrdered' }>['data']): void {
     if (cause.kind !== 'rule') return;
     line('');
     line(style.red(style.bold('HALT ORDERED')));
@@ -152,7 +154,7 @@ export function createStory({ say, style, isTty }: StoryOptions): Story {
           ? `, by ${(observed - threshold).toFixed(2)}`
           : '';
       line(
-        `  rule ${rule}${by}; ${ms(evidenceAtMs, orderedAtMs) ?? '?'} ms from the result to the recorded order; the other evaluations were not waited for`,
+        `  rule ${rule}${by}; ${evidenceToOrderMs ?? '?'} ms from the result to the recorded order; the other evaluations were not waited for`,
       );
     }
   }
@@ -254,7 +256,7 @@ export function createStory({ say, style, isTty }: StoryOptions): Story {
         rule: finding?.rule ?? null,
         category: finding?.category ?? null,
         level: typeof finding?.observed === 'number' ? finding.observed : null,
-        msEvidenceToOrder: ms(evidenceAtMs, halt?.atMs ?? null),
+        msEvidenceToOrder: evidenceToOrderMs,
         msOrderToDelivered: ms(halt?.atMs ?? null, deliveredAtMs),
         msOrderToStopped: ms(halt?.atMs ?? null, stoppedAtMs),
         ledgerEvents: events,

@@ -6,7 +6,7 @@
  */
 import { type Compute, compareCompute } from '../domain/compute.ts';
 import { durationMs } from '../domain/duration.ts';
-import { nextDueCompute } from '../domain/run/cadence.ts';
+import { nextCheckpointAt, nextDueCompute } from '../domain/run/cadence.ts';
 import { explain } from '../domain/run/halt.ts';
 import { permitTerms } from '../domain/run/permit.ts';
 import { type RunState, RunStateSchema } from '../domain/run/state.ts';
@@ -90,7 +90,7 @@ export function createHeartbeats({ runs, progress, signer, clock }: HeartbeatDep
       answer: {
         directive: permit === null ? await directive(state, signer) : { action: 'continue' },
         permit,
-        nextCheckpointAt: nextDueCompute(state, current),
+        nextCheckpointAt: nextCheckpointAt(state, current),
         retain: state.checkpoints
           .filter(({ closed }) => closed?.verdict !== 'proceed')
           .map(({ checkpointId }) => checkpointId),

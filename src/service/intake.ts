@@ -11,7 +11,7 @@ import type { Json } from '../domain/canonical-json.ts';
 import type { Compute } from '../domain/compute.ts';
 import { archivedResult } from '../domain/run/archived.ts';
 import type { RunTarget } from '../domain/run/events.ts';
-import { archivedKey, checkpointKey } from '../domain/run/views.ts';
+import { checkpointKey, resultKey } from '../domain/run/views.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { confirmationOf, ladderOf } from '../orchestrators/ladders.ts';
 import { describeProcess } from '../orchestrators/process.ts';
@@ -267,7 +267,7 @@ export function createIntake(deps: IntakeDeps): Intake {
           if (loaded === null || open) {
             return { type: 'RecordResult', evaluationId, attempt, result, resultDigest: digest, by };
           }
-          const prior = await ledger.view('archived-result', archivedKey(evaluationId, attempt));
+          const prior = await ledger.view('result', resultKey(evaluationId, attempt));
           const recorded = z.object({ resultDigest: z.string() }).safeParse(prior?.doc);
           return archivedResult({
             ...known,

@@ -12,6 +12,7 @@ import type { ForecastBasis, ForecastMethod, SkillPoint } from './score-forecast
 
 export interface EvaluationHistory {
   readonly name: string;
+  readonly kind: 'proportion' | 'mean';
   readonly map: LevelMap;
   readonly elicitationMargin: number;
   readonly points: readonly {
@@ -71,12 +72,14 @@ function skillOf(score: number, { chance, best }: LevelMap): number {
   return (score - chance) / (best - chance);
 }
 
-function skillPoints({ map, points }: EvaluationHistory): SkillPoint[] {
+function skillPoints({ kind, map, points }: EvaluationHistory): SkillPoint[] {
   const width = Math.abs(map.best - map.chance);
   return [...points]
     .sort((a, b) => a.log2Compute - b.log2Compute)
     .map(({ log2Compute, score, stderr, n }) => {
-      const sampled = n !== null && n > 0 ? Math.sqrt(Math.max(0, score * (1 - score)) / n) : null;
+      // Only a proportion has its sampling error in itself; a mean has the one its harness states.
+      const inside = kind === 'proportion' && score >= 0 && score <= 1;
+      const sampled = inside && n !== null && n > 0 ? Math.sqrt((score * (1 - score)) / n) : null;
       const error = stderr ?? sampled;
       return {
         log2Compute,

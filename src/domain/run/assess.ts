@@ -74,8 +74,13 @@ export function activeWaiver(
   return compareCompute(effectiveCompute, waiver.ceiling) <= 0 ? waiver : null;
 }
 
+/** Only what stops training can be waived by a resume: obligations and blocked gates stand. */
+function stopsTraining({ then }: Finding): boolean {
+  return then.includes('halt') || then.includes('quarantine') || then.includes('hold');
+}
+
 export function isWaived(finding: Finding, waiver: Terms | null): boolean {
-  if (waiver === null) return false;
+  if (waiver === null || !stopsTraining(finding)) return false;
   if (finding.kind === 'level' && finding.category !== null && typeof finding.observed === 'number') {
     const level = waiver.levels[finding.category];
     return level !== undefined && finding.observed <= level;

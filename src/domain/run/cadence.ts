@@ -18,6 +18,12 @@ export function nextDueCompute(state: RunState, { policy }: Pick<Context, 'polic
   return timesCompute(state.lastCleared.effectiveCompute, policy.cadence.ratio);
 }
 
+/** Where the trainer should report the next one: at the due point, or at its ceiling where that comes first. */
+export function nextCheckpointAt(state: RunState, context: Pick<Context, 'policy'>): Compute {
+  const due = nextDueCompute(state, context);
+  return compareCompute(due, state.ceiling) > 0 ? state.ceiling : due;
+}
+
 /** When the next checkpoint is due by the calendar. */
 export function nextDueAt(state: RunState, { policy }: Pick<Context, 'policy'>): string {
   return isoAfter(state.lastCleared?.at ?? state.registeredAt, durationMs(policy.cadence.maxInterval));

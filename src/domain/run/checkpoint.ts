@@ -200,6 +200,7 @@ function forecastOf(
         );
         return {
           name: `${spec.id}/${variant}`,
+          kind: spec.score.kind,
           map: scoreSpecOf(spec),
           elicitationMargin: spec.elicitationMargin,
           points: points.map(({ effectiveCompute, score, stderr, n }) => ({

@@ -75,8 +75,11 @@ interface Standing {
 }
 
 /**
- * What stands for one evaluation variant: the worst of its conclusive attempts, where the first sample and its
- * top-ups count as one larger sample; and apart from them the worst doubtful score, for the estimate alone.
+ * What stands for one evaluation variant.
+ *
+ * The worst conclusive attempt gives the estimate, whatever it was for. Top-ups enlarge the first sample, and
+ * only they: pooled with it they narrow its interval, so that `upper` can fall and lift a hold, but no estimate
+ * falls by it, and a retry stands alone. Apart from these the worst doubtful score, for the estimate alone.
  */
 function standing(
   evaluation: EvaluationState,
@@ -89,12 +92,18 @@ function standing(
     return scored === null ? [] : [{ purpose, reading: scored }];
   });
   const conclusive = readings.filter(({ reading }) => reading.conclusive);
-  const topUps = conclusive.filter(({ purpose }) => purpose === 'top-up').map(({ reading }) => reading);
-  const samples = conclusive
-    .filter(({ purpose }) => purpose !== 'top-up')
-    .flatMap(({ reading }) => pooled([reading, ...topUps]) ?? []);
-  // A top-up without a first sample stands alone.
-  if (samples.length === 0) samples.push(...topUps);
+  const base = conclusive.find(({ purpose }) => purpose !== 'top-up');
+  const enlarging = conclusive.filter((each) => each === base || each.purpose === 'top-up');
+  const sample = pooled(enlarging.map(({ reading }) => reading));
+  const asOne = sample === null ? [] : [{ measured: sample, ...levelsOf(sample, scoreSpec, z) }];
+  const alone = conclusive.map((each) => {
+    const levels = levelsOf(each.reading, scoreSpec, z);
+    return {
+      measured: each.reading,
+      ...levels,
+      upper: enlarging.includes(each) ? levels.estimate : levels.upper,
+    };
+  });
   const doubtful = readings
     .filter(({ reading }) => !reading.conclusive)
     .map(({ reading }) => {
@@ -102,7 +111,7 @@ function standing(
       return { measured: reading, estimate, upper: estimate };
     });
   return {
-    conclusive: worst(samples.map((measured) => ({ measured, ...levelsOf(measured, scoreSpec, z) }))),
+    conclusive: worst([...asOne, ...alone]),
     doubtful: worst(doubtful),
   };
 }

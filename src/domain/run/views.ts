@@ -12,7 +12,7 @@ import { permitTerms } from './permit.ts';
 import type { CheckpointState, Halt, Proposal, RunState } from './state.ts';
 
 export interface View {
-  readonly kind: 'run' | 'checkpoint' | 'scorecard' | 'evaluation' | 'archived-result' | 'halt' | 'proposal';
+  readonly kind: 'run' | 'checkpoint' | 'scorecard' | 'evaluation' | 'result' | 'halt' | 'proposal';
   readonly id: string;
   readonly runId: string;
   readonly ordinal: number;
@@ -21,7 +21,8 @@ export interface View {
 
 /** Views are keyed across runs; a run's own ids are made unique by it. */
 export const checkpointKey = (runId: string, checkpointId: string): string => `${runId}/${checkpointId}`;
-export const archivedKey = (evaluationId: string, attempt: number): string => `${evaluationId}/${attempt}`;
+/** One row per result, for ever: a repetition must be known long after its checkpoint has left the state. */
+export const resultKey = (evaluationId: string, attempt: number): string => `${evaluationId}/${attempt}`;
 
 /** Documents are stored as text and read by schema: what JSON cannot say is left out here. */
 const json = (value: object): Json => JSON.parse(JSON.stringify(value));
@@ -92,22 +93,15 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'EvaluationStarted':
     case 'EvaluationDispatched':
     case 'EvaluationReturned':
-    case 'EvaluationReported':
     case 'EvaluationAttemptFailed':
     case 'EvaluationRequeued':
       return checkpointsWith(after, [event.data.evaluationId]);
+    case 'EvaluationReported':
+      return [...checkpointsWith(after, [event.data.evaluationId]), resultView(event, after.runId)];
     case 'EvaluationsCancelled':
       return checkpointsWith(after, event.data.evaluationIds);
     case 'ArchivedResultReported':
-      return [
-        {
-          kind: 'archived-result',
-          id: archivedKey(event.data.evaluationId, event.data.attempt),
-          runId: after.runId,
-          ordinal: Date.parse(event.data.at),
-          doc: json({ resultDigest: event.data.resultDigest, estimate: event.data.estimate }),
-        },
-      ];
+      return [resultView(event, after.runId)];
     case 'CheckpointAssessed': {
       const { checkpointId, scorecard, at, ...assessed } = event.data;
       const checkpoint = before?.checkpoints.find((each) => each.checkpointId === checkpointId);
@@ -174,6 +168,19 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     default:
       return event satisfies never;
   }
+}
+
+function resultView(
+  { data }: Extract<RunEvent, { kind: 'EvaluationReported' | 'ArchivedResultReported' }>,
+  runId: string,
+): View {
+  return {
+    kind: 'result',
+    id: resultKey(data.evaluationId, data.attempt),
+    runId,
+    ordinal: Date.parse(data.at),
+    doc: json({ resultDigest: data.resultDigest }),
+  };
 }
 
 function recordedCheckpoint(

@@ -8,7 +8,7 @@ const map = { chance: 0, best: 1, levels: { medium: 0.2, high: 0.5, critical: 0.
 
 function history(scores: readonly number[], more: Partial<EvaluationHistory> = {}): EvaluationHistory {
   const points = scores.map((score, i) => ({ log2Compute: 70 + i, score, stderr: null, n: 1000 }));
-  return { name: 'ctf/default', map, elicitationMargin: 0, points, ...more };
+  return { name: 'ctf/default', kind: 'proportion', map, elicitationMargin: 0, points, ...more };
 }
 
 const LEVELS = [2, 3, 4];

@@ -301,7 +301,7 @@ describe('attempts', () => {
     expect(life.last('HoldPlaced').findings[0]).toMatchObject({ kind: 'inconclusive' });
   });
 
-  it('that draw fresh samples are asked for while High is not ruled out, pooled, and can lift the hold', () => {
+  it('that draw fresh samples are asked for while High is not ruled out, narrow the interval, and can lift the hold', () => {
     const policy = policyOf({
       evaluations: [evaluation('ctf', 'cyber', { topUps: 2 }), evaluation('labs', 'bio')],
     });
@@ -315,7 +315,7 @@ describe('attempts', () => {
     expect(life.permit.granted).toBe(false);
     expect(life.result('c1/ctf', success(0.42, 1000))).toContain('HoldLifted');
     expect(life.last('CheckpointAssessed').scorecard.categories[0]?.stages['pre-mitigation']).toMatchObject({
-      evidence: [{ n: 1200, attempts: 2 }],
+      evidence: [{ score: 0.44, attempts: 2 }],
     });
     expect(life.permit.granted).toBe(true);
   });

@@ -88,9 +88,10 @@ describe('what stands for one evaluation', () => {
       first=0.2/1000                                    | 2        | 1000  | yes
       first=0.2/1000 retry=0.5/1000                     | 3        | 1000  | yes
       first=0.5/1000 retry=0.2/1000                     | 3        | 1000  | yes
-      first=0.2/1000 top-up=0.5/2000                    | 2.6667   | 3000  | yes
-      first=0.2/1000 top-up=0.5/1000 top-up=0.5/1000    | 2.6667   | 3000  | yes
-      first=0.8/1000 top-up=0.2/1000 retry=0.2/1000     | 3        | 2000  | yes
+      first=0.2/1000 top-up=0.5/2000                    | 3        | 2000  | yes
+      first=0.44/200 top-up=0.42/1000                   | 2.8      | 200   | yes
+      first=0.8/1000 top-up=0.2/1000 retry=0.2/1000     | 4        | 1000  | yes
+      first=0.2/1000 top-up=0.1/9000 retry=0.5/300      | 3        | 300   | yes
       first=- top-up=0.5/1000                           | 3        | 1000  | yes
       first=0.5/10?                                     | 3        | 10    | no
       first=0.2/1000 retry=0.5/10?                      | 3        | 10    | yes
@@ -104,6 +105,19 @@ describe('what stands for one evaluation', () => {
     else expect(stage?.estimate).toBeCloseTo(Number(estimate), 4);
     expect(stage?.evidence[0]?.n ?? 'none').toEqual(n === 'none' ? 'none' : Number(n));
     expect(stage?.complete).toBe(complete === 'yes');
+  });
+
+  it('has top-ups narrow the interval and lower no estimate', () => {
+    const upper = (ctf: string): number =>
+      stageOf(checkpointWith({ ctf, labs: 'first=0.1/1000' }), 'cyber')?.upper ?? 0;
+    expect(upper('first=0.44/200')).toBeGreaterThan(3);
+    expect(upper('first=0.44/200 top-up=0.42/1000')).toBeLessThan(3);
+    expect(upper('first=0.44/200 top-up=0.42/1000 retry=0.44/200')).toBeGreaterThan(3);
+    const stage = stageOf(
+      checkpointWith({ ctf: 'first=0.44/200 top-up=0.42/1000', labs: 'first=0.1/1000' }),
+      'cyber',
+    );
+    expect(stage?.estimate).toBeCloseTo(2.8, 6);
   });
 
   it('has a doubtful score worsen the estimate and nothing else: it has no upper of its own', () => {
