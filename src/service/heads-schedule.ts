@@ -1,5 +1,6 @@
 /**
- * Signed heads of the ledger: at every halt, and every minute while the ledger grows.
+ * Signed heads of the ledger: at the first commit of this process, at every halt and resume, every minute while
+ * the ledger grows, and when the process stops.
  *
  * A head that is copied elsewhere is what makes truncation and forks show. Signing is never in the way of
  * anything: a failure is logged and tried at the next turn.
@@ -41,7 +42,11 @@ export function createHeadSchedule(deps: {
   return {
     signNow,
     start() {
+      let isFirst = true;
       runs.onCommit(({ events }) => {
+        // A young ledger can be verified at once, not only after the first minute.
+        if (isFirst) void signNow();
+        isFirst = false;
         if (events.some(({ kind }) => kind === 'HaltOrdered' || kind === 'RunResumed')) void signNow();
       });
       timer = setInterval(() => void signNow(), INTERVAL_MS);
@@ -49,7 +54,7 @@ export function createHeadSchedule(deps: {
     },
     async stop() {
       clearInterval(timer);
-      await signing;
+      await signNow();
     },
   };
 }
