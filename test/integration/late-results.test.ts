@@ -1,0 +1,130 @@
+/** Results that are sent again when their checkpoint has long left the run's state. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Identity } from '../../src/config/identities.ts';
+import { compute } from '../../src/domain/compute.ts';
+import { PolicySchema } from '../../src/domain/policy/schema.ts';
+import { CLOSED_CHECKPOINTS_KEPT } from '../../src/domain/run/state.ts';
+import { createLedger, type Ledger } from '../../src/ledger/ledger.ts';
+import { createProgressStore } from '../../src/ledger/progress.ts';
+import { createIntake, type Intake } from '../../src/service/intake.ts';
+import { createPolicyBook, pin } from '../../src/service/policies.ts';
+import { createRunService, type RunService } from '../../src/service/run-service.ts';
+import { silentLogger, startTestDatabase, type TestDatabase } from '../support/embedded-database.ts';
+
+const policy = PolicySchema.parse({
+  policy: 'one',
+  title: 'One evaluation',
+  cadence: { firstCheckpointBy: '1e20' },
+  categories: [{ id: 'cyber', title: 'Cyber' }],
+  evaluations: [
+    {
+      id: 'ctf',
+      category: 'cyber',
+      stage: 'pre-mitigation',
+      executor: { kind: 'http', mode: 'callback', timeout: '1h' },
+      score: { metric: 'accuracy', kind: 'proportion', chance: 0, best: 1, minSamples: 100 },
+      levels: { medium: 0.2, high: 0.5, critical: 0.9 },
+    },
+  ],
+  rules: [{ id: 'high', kind: 'level', stage: 'pre-mitigation', atLeast: 'high', then: ['halt'] }],
+  governance: { groups: ['board'], resume: { approvals: ['board'] } },
+});
+const sender = (id: string, role: 'trainer' | 'evaluator'): Identity => ({
+  id,
+  name: id,
+  roles: [role],
+  groups: [],
+  via: 'bearer',
+});
+const trainer = sender('trainer', 'trainer');
+const evaluator = sender('evaluator', 'evaluator');
+const result = { status: 'success', score: 0.05, n: 400 };
+
+describe('a result of a checkpoint that has left the state', () => {
+  let database: TestDatabase;
+  let ledger: Ledger;
+  let runs: RunService;
+  let intake: Intake;
+  let evaluationId: string;
+
+  beforeAll(async () => {
+    database = await startTestDatabase();
+    ledger = createLedger({ pool: database.pool, logger: silentLogger });
+    const policies = createPolicyBook(ledger, [pin(policy)]);
+    const progress = createProgressStore(database.pool);
+    runs = createRunService({ ledger, progress, policies, clock: () => new Date(), logger: silentLogger });
+    intake = createIntake({
+      runs,
+      ledger,
+      policies,
+      defaultPolicy: 'one',
+      policyByLabel: {},
+      enabledTargets: new Set(['webhook']),
+      knownAlerts: new Set(),
+      outboundRefusal: () => null,
+      statusUrl: () => '',
+    });
+    await intake.register(
+      {
+        runId: 'r',
+        title: null,
+        policy: null,
+        initialCompute: null,
+        parents: [],
+        sources: null,
+        targets: [{ kind: 'webhook', url: 'http://127.0.0.1:9/' }],
+        labels: {},
+      },
+      trainer,
+    );
+    evaluationId = await cleared(1);
+    for (let i = 2; i <= CLOSED_CHECKPOINTS_KEPT + 1; i += 1) await cleared(i);
+    const held = (await runs.load('r'))?.state.checkpoints.map(({ checkpointId }) => checkpointId);
+    expect(held).not.toContain('ck-1');
+  });
+  afterAll(async () => {
+    await ledger.close();
+    await database.close();
+  });
+
+  async function cleared(ordinal: number): Promise<string> {
+    const checkpointId = `ck-${ordinal}`;
+    const reported = await intake.reportCheckpoint(
+      {
+        runId: 'r',
+        checkpointId,
+        effectiveCompute: compute(String(1e20 * 2 ** (ordinal - 1))),
+        step: null,
+        modelUri: 's3://b/k',
+        endpoint: null,
+        metadata: null,
+        evaluate: false,
+      },
+      trainer,
+    );
+    expect(reported.outcome).toBe('recorded');
+    const [evaluation] = (await intake.checkpointAnswer('r', checkpointId)).evaluations;
+    const id = evaluation?.evaluationId ?? '';
+    expect((await intake.recordResult(id, 1, result, evaluator)).outcome).toBe('recorded');
+    return id;
+  }
+  const version = async () => (await runs.load('r'))?.version;
+
+  it('is known as a repetition, and recorded once', async () => {
+    const before = await version();
+    const again = await intake.recordResult(evaluationId, 1, result, evaluator);
+    expect(again.outcome).toBe('unchanged');
+    expect(await version()).toBe(before);
+  });
+
+  it('is a conflict when it says something else', async () => {
+    const other = await intake.recordResult(evaluationId, 1, { ...result, score: 0.06 }, evaluator);
+    expect(other).toMatchObject({ outcome: 'rejected', rejection: { code: 'conflict' } });
+  });
+
+  it('is recorded when it is that of another attempt, once', async () => {
+    const late = { ...result, score: 0.07 };
+    expect((await intake.recordResult(evaluationId, 2, late, evaluator)).outcome).toBe('recorded');
+    expect((await intake.recordResult(evaluationId, 2, late, evaluator)).outcome).toBe('unchanged');
+  });
+});
