@@ -1,9 +1,10 @@
 /** Processes of evaluations, by the marker that the service puts into their environment. Linux only: needs /proc. */
 import { readdir, readFile } from 'node:fs/promises';
-import { MARKER_VARIABLE } from '../../../src/evaluators/process-tree.ts';
+import { MARKER_VARIABLE, processStat } from '../../../src/evaluators/process-tree.ts';
 
 export interface EvaluationProcess {
   readonly pid: number;
+  readonly parentPid: number;
   readonly marker: string;
 }
 
@@ -20,7 +21,9 @@ export async function evaluationProcesses(dataDir: string): Promise<EvaluationPr
       );
       const marker = variables.get(MARKER_VARIABLE);
       const ours = variables.get('INTERLOCK_RESULT_FILE')?.startsWith(dataDir) ?? false;
-      return marker === undefined || !ours ? [] : [{ pid: Number(pid), marker }];
+      const parentPid = processStat(Number(pid))?.parentPid;
+      if (marker === undefined || parentPid === undefined || !ours) return [];
+      return [{ pid: Number(pid), parentPid, marker }];
     }),
   );
   return found.flat();

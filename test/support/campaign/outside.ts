@@ -30,6 +30,8 @@ export interface Outside {
   /** Halts that were answered 2xx. */
   readonly halts: ReceivedHalt[];
   readonly alerts: Set<string>;
+  /** How often a halt came and was not taken. */
+  readonly refusals: () => number;
   /** Set once the workplace is made; nothing is served before. */
   open(parts: { place: Workplace; api: Api; journal: Journal }): void;
   /** From now on halts are refused, as by a receiver that is down; or taken again. */
@@ -67,6 +69,7 @@ export async function openOutside(random: Random): Promise<Outside> {
   const posting = new Set<Promise<void>>();
   let parts: Parts | null = null;
   let refusing = false;
+  let refusals = 0;
 
   const server = createServer((request, response) => {
     void bodyOf(request)
@@ -112,7 +115,10 @@ export async function openOutside(random: Random): Promise<Outside> {
 
   function takeHalt(json: unknown, journal: Journal): number {
     const { runId, haltId, order } = HaltSchema.parse(json).data;
-    if (refusing || random.chance(0.15)) return 503;
+    if (refusing || random.chance(0.15)) {
+      refusals += 1;
+      return 503;
+    }
     journal.knowHalt(haltId);
     halts.push({ haltId, runId, order, atMs: performance.now(), at: Date.now() });
     return 200;
@@ -151,6 +157,7 @@ export async function openOutside(random: Random): Promise<Outside> {
     url: `http://127.0.0.1:${address.port}`,
     halts,
     alerts,
+    refusals: () => refusals,
     open(given) {
       parts = given;
     },

@@ -21,6 +21,8 @@ export interface ServiceProcess {
   readonly ready: Promise<string>;
   readonly isGone: () => boolean;
   kill9(): Promise<void>;
+  /** Suspends it, as a machine that hangs; or wakes it again. */
+  suspend(suspended: boolean): void;
   /** SIGTERM; answers the exit code, or the signal it died of. */
   stop(): Promise<number | string | null>;
 }
@@ -49,6 +51,7 @@ export function startService({ bin, configFile, logFile, env = {} }: ServiceOpti
     ready,
     isGone: () => gone(child),
     kill9: () => end('SIGKILL'),
+    suspend: (suspended) => void child.kill(suspended ? 'SIGSTOP' : 'SIGCONT'),
     stop: async () => {
       await end('SIGTERM');
       return child.signalCode ?? child.exitCode;
