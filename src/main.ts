@@ -37,7 +37,7 @@ import { readiness } from './service/readiness.ts';
 import { createRunService, type LoadedRun } from './service/run-service.ts';
 import { createRunningEvaluations } from './service/running-evaluations.ts';
 import { createSecurityLog } from './service/security.ts';
-import { observeCommits } from './service/telemetry.ts';
+import { observeCommits, observeParts } from './service/telemetry.ts';
 import { createWorkHandlers } from './service/work.ts';
 import { createWorker } from './service/worker.ts';
 import { type Keyring, loadKeyring } from './signing/keyring.ts';
@@ -224,6 +224,8 @@ async function serve(
   });
   stops.push(['worker', () => worker.stop()]);
   await worker.start();
+
+  observeParts(metrics, { database, ledger, reconciler: worker.reconciler });
 
   const headSchedule = createHeadSchedule({ heads, signer, runs, logger });
   headSchedule.start();

@@ -1,5 +1,8 @@
 /** What commits mean for logs and metrics: one line per fact that a person would want to read, no content. */
+import type { DatabaseHandle } from '../database/open-database.ts';
 import type { RunEventKind } from '../domain/run/events.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import type { Reconciler } from '../queue/reconciler.ts';
 import { withCorrelation } from '../telemetry/correlation.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Commit, RunService } from './run-service.ts';
@@ -32,9 +35,10 @@ const FIELDS = ['checkpointId', 'evaluationId', 'attempt', 'verdict', 'haltId', 
 
 export function observeCommits(runs: RunService, sinks: Sinks): void {
   runs.onCommit((commit) => {
-    for (const { kind, data } of commit.events) {
+    for (const { kind, data, recordedAt } of commit.events) {
       sinks.metrics.count('interlock_ledger_events_total', { kind });
       record(kind, data, sinks.metrics);
+      time(commit, kind, data, recordedAt, sinks.metrics);
       const line = lineOf(kind);
       if (line === undefined) continue;
       const fields = Object.fromEntries(FIELDS.flatMap((name) => (name in data ? [[name, data[name]]] : [])));
@@ -43,6 +47,38 @@ export function observeCommits(runs: RunService, sinks: Sinks): void {
       );
     }
   });
+}
+
+/** What the parts know of themselves, read when somebody asks. */
+export function observeParts(
+  metrics: Metrics,
+  {
+    database,
+    ledger,
+    reconciler,
+  }: {
+    readonly database: Pick<DatabaseHandle, 'onDown' | 'onUp'>;
+    readonly ledger: Pick<Ledger, 'onAppended'>;
+    readonly reconciler: Pick<Reconciler, 'counters'>;
+  },
+): void {
+  let isUp = true;
+  database.onDown(() => {
+    isUp = false;
+  });
+  database.onUp(() => {
+    isUp = true;
+  });
+  let size = 0;
+  ledger.onAppended((events) => {
+    size = events.at(-1)?.seq ?? size;
+  });
+  metrics.collect('interlock_database_up', () => (isUp ? 1 : 0));
+  metrics.collect('interlock_ledger_size', () => size);
+  metrics.collect('interlock_queue_refusals', () => reconciler.counters.refused);
+  metrics.collect('interlock_reconciler_sweeps', () => reconciler.counters.sweeps);
+  metrics.collect('interlock_reconciler_sweep_failures', () => reconciler.counters.sweepFailures);
+  metrics.collect('interlock_reconciler_direct_runs', () => reconciler.counters.directRuns);
 }
 
 function lineOf(kind: string): { level: 'info' | 'warn'; message: string } | undefined {
@@ -70,6 +106,40 @@ function record(kind: string, data: Readonly<Record<string, unknown>>, metrics: 
     metrics.count('interlock_halt_steps_total', { kind: word('step'), outcome: word('outcome') });
   } else if (kind === 'AlertAttempted') {
     metrics.count('interlock_alert_deliveries_total', { channel: word('channel'), outcome: word('outcome') });
+  }
+}
+
+/** The times people ask for after a halt, each from recorded instants. */
+function time(
+  { before, after, events }: Commit,
+  kind: string,
+  data: Readonly<Record<string, unknown>>,
+  recordedAt: string,
+  metrics: Metrics,
+): void {
+  const instant = typeof data['at'] === 'string' ? Date.parse(data['at']) : Date.parse(recordedAt);
+  const seconds = (from: string, toMs: number): number => Math.max(0, toMs - Date.parse(from)) / 1000;
+  if (kind === 'HaltOrdered') {
+    const evidence = events.find((event) => event.kind === 'EvaluationReported')?.data['at'];
+    if (typeof evidence === 'string') {
+      const spent = seconds(evidence, Date.parse(recordedAt));
+      metrics.observe('interlock_halt_evidence_to_order_seconds', {}, spent);
+    }
+  } else if (kind === 'HaltStepTaken' && data['attempt'] === 1 && after.halt !== null) {
+    const target = after.targets.find(({ targetId }) => targetId === data['targetId']);
+    const spent = seconds(after.halt.orderedAt, instant);
+    metrics.observe('interlock_halt_order_to_sent_seconds', { kind: target?.kind ?? 'unknown' }, spent);
+  } else if (kind === 'HaltConfirmed' && after.halt !== null) {
+    metrics.observe('interlock_halt_order_to_stopped_seconds', {}, seconds(after.halt.orderedAt, instant));
+  } else if (kind === 'EvaluationReported' || kind === 'EvaluationAttemptFailed') {
+    const started = (before?.checkpoints ?? [])
+      .flatMap(({ evaluations }) => evaluations)
+      .find(({ evaluationId }) => evaluationId === data['evaluationId'])
+      ?.attempts.find(({ attempt }) => attempt === data['attempt'])?.startedAt;
+    const outcome = kind === 'EvaluationReported' ? 'reported' : 'failed';
+    if (started != null) {
+      metrics.observe('interlock_evaluation_duration_seconds', { outcome }, seconds(started, instant));
+    }
   }
 }
 

@@ -38,7 +38,6 @@ export const METRICS = {
     [1, 5, 15, 60, 300, 900, 3600, 7200, 21600],
   ),
   interlock_halts_total: counter('Halts ordered', ['cause']),
-  interlock_halts_open: gauge('Halts whose stop is not confirmed', []),
   interlock_halt_evidence_to_order_seconds: histogram('From recorded evidence to the recorded order', []),
   interlock_halt_order_to_sent_seconds: histogram('From the recorded order to the first request', ['kind']),
   interlock_halt_order_to_stopped_seconds: histogram(
@@ -49,14 +48,12 @@ export const METRICS = {
   interlock_halt_steps_total: counter('Steps taken towards a stop', ['kind', 'outcome']),
   interlock_alert_deliveries_total: counter('Alerts sent', ['channel', 'outcome']),
   interlock_ledger_events_total: counter('Events appended by this process', ['kind']),
-  interlock_ledger_append_seconds: histogram('Time of an append', ['outcome']),
   interlock_ledger_size: gauge('Events in the ledger', []),
   interlock_database_up: gauge('1 while the database answers', []),
-  interlock_queue_up: gauge('1 while the queue answers', []),
-  interlock_queue_enqueue_failures_total: counter('Work items that could not be queued', ['kind']),
-  interlock_work_items_total: counter('Work items handled', ['kind', 'outcome']),
-  interlock_outstanding_work: gauge('Work that the ledger says is outstanding', ['kind']),
-  interlock_reconcile_runs_total: counter('Passes of the reconciler', ['outcome']),
+  interlock_queue_refusals: gauge('Work items the queue refused or did not take in time, since start', []),
+  interlock_reconciler_sweeps: gauge('Passes of the reconciler since start', []),
+  interlock_reconciler_sweep_failures: gauge('Passes that failed, since start', []),
+  interlock_reconciler_direct_runs: gauge('Items the reconciler ran itself, since start', []),
 } as const;
 
 export type MetricName = keyof typeof METRICS;
