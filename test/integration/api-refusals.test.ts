@@ -4,6 +4,8 @@
  * hostile inputs.
  */
 import { createHmac, randomBytes } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { generateToken } from '../../src/config/credentials.ts';
@@ -434,6 +436,14 @@ function required(route: string): string[] {
   };
   return fields[route] ?? [];
 }
+
+it('is described by docs/openapi.json, to the letter', async () => {
+  const stated = await interlock.call('GET', '/openapi.json');
+  const file = fileURLToPath(new URL('../../docs/openapi.json', import.meta.url));
+  // How the copy is made: INTERLOCK_UPDATE_OPENAPI=1 npx vitest run test/integration/api-refusals.test.ts
+  if (process.env['INTERLOCK_UPDATE_OPENAPI'] === '1') await writeFile(file, `${stated.text}\n`);
+  expect(JSON.parse(await readFile(file, 'utf8'))).toEqual(stated.body);
+});
 
 // --- signatures ----------------------------------------------------------------------------------------
 
