@@ -7,6 +7,7 @@
  * What is wrong with configuration, key or policies is told all at once, before anything is opened.
  */
 import { pino } from 'pino';
+import type { Environment } from '../config/environment.ts';
 import { InterlockError } from '../errors.ts';
 import { type InterlockConfiguration, startInterlock } from '../main.ts';
 import { loadPolicies } from '../service/policies.ts';
@@ -35,7 +36,7 @@ export async function serve(
     process.exit(EXIT.negative);
   });
 
-  const stop = stopSignal((signal) => logger.info({ signal }, 'stopping'));
+  const stop = stopSignal((signal) => logger.info({ signal }, 'stopping'), terminal.env);
   const interlock = await startInterlock(config, { env: terminal.env, logger, port: options.port });
   terminal.print(`listening on ${interlock.url}`);
   await stop.requested;
@@ -45,8 +46,16 @@ export async function serve(
   return EXIT.ok;
 }
 
-/** Heard from the beginning, so that a start that hangs can be ended too. */
-function stopSignal(onFirst: (signal: string) => void): { requested: Promise<void>; done(): void } {
+const PARENT_POLL_MS = 500;
+
+/**
+ * Heard from the beginning, so that a start that hangs can be ended too. npx does not pass a signal on but ends,
+ * and leaves what it started: there, losing the parent is the signal.
+ */
+function stopSignal(
+  onFirst: (signal: string) => void,
+  env: Environment,
+): { requested: Promise<void>; done(): void } {
   let resolve = (): void => undefined;
   const requested = new Promise<void>((fulfil) => {
     resolve = fulfil;
@@ -56,15 +65,25 @@ function stopSignal(onFirst: (signal: string) => void): { requested: Promise<voi
     const listener = (): void => {
       if (deadline !== undefined) process.exit(code);
       deadline = setTimeout(() => process.exit(code), STOP_TIMEOUT_MS);
+      clearInterval(watch);
       onFirst(signal);
       resolve();
     };
     process.on(signal, listener);
     return () => process.off(signal, listener);
   });
+  const parent = process.ppid;
+  const watch =
+    env['npm_command'] === 'exec'
+      ? setInterval(() => {
+          if (process.ppid !== parent) process.emit('SIGTERM', 'SIGTERM');
+        }, PARENT_POLL_MS)
+      : undefined;
+  watch?.unref();
   return {
     requested,
     done() {
+      clearInterval(watch);
       clearTimeout(deadline);
       for (const remove of listeners) remove();
     },

@@ -133,7 +133,7 @@ describe('metrics', () => {
     const metrics = createMetrics();
     metrics.count('interlock_verdicts_total', { verdict: 'halt' });
     metrics.count('interlock_verdicts_total', { verdict: 'halt' }, 2);
-    metrics.set('interlock_ledger_size', {}, 1);
+    metrics.set('interlock_database_up', {}, 1);
     metrics.collect('interlock_ledger_size', () => 42);
     for (const s of [0.004, 0.2, 99])
       metrics.observe('interlock_halt_order_to_sent_seconds', { kind: 'webhook' }, s);
@@ -141,7 +141,7 @@ describe('metrics', () => {
     expect(text).toContain(
       '# TYPE interlock_verdicts_total counter\ninterlock_verdicts_total{verdict="halt"} 3\n',
     );
-    expect(text).toContain('interlock_ledger_size 1\n');
+    expect(text).toContain('interlock_database_up 1\n');
     expect(text).toContain('interlock_ledger_size 42\n');
     expect(text).toContain('interlock_halt_order_to_sent_seconds_bucket{kind="webhook",le="0.005"} 1\n');
     expect(text).toContain('interlock_halt_order_to_sent_seconds_bucket{kind="webhook",le="0.25"} 2\n');
