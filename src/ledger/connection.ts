@@ -72,9 +72,13 @@ export async function query(
   }
 }
 
+/**
+ * What the server itself said. Errors of the system have codes too, and `EPIPE` (a server that has just died) is as
+ * long as an SQLSTATE; but every SQLSTATE that PostgreSQL knows has a digit in it.
+ */
 export function sqlState(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
-  return typeof error.code === 'string' && /^[0-9A-Z]{5}$/.test(error.code) ? error.code : undefined;
+  return typeof error.code === 'string' && /^(?=.*\d)[0-9A-Z]{5}$/.test(error.code) ? error.code : undefined;
 }
 
 /** The statement is at fault, not the moment: saying it again gives the same answer. */
