@@ -159,6 +159,7 @@ async function serve(
   );
   const handlers = createWorkHandlers({
     runs,
+    ledger,
     running,
     signer,
     instance,

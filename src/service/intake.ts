@@ -9,9 +9,8 @@ import { z } from 'zod';
 import type { Identity } from '../config/identities.ts';
 import type { Json } from '../domain/canonical-json.ts';
 import type { Compute } from '../domain/compute.ts';
-import { archivedResult } from '../domain/run/archived.ts';
 import type { RunTarget } from '../domain/run/events.ts';
-import { checkpointKey, resultKey } from '../domain/run/views.ts';
+import { checkpointKey } from '../domain/run/views.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { confirmationOf, ladderOf } from '../orchestrators/ladders.ts';
 import { describeProcess } from '../orchestrators/process.ts';
@@ -19,6 +18,7 @@ import type { Target } from '../orchestrators/targets.ts';
 import { currentCorrelation } from '../telemetry/correlation.ts';
 import { digestOf } from './digest.ts';
 import type { PinnedPolicy, PolicyBook } from './policies.ts';
+import { recordResult } from './results.ts';
 import type { Executed, Receipt, RunService } from './run-service.ts';
 import { resultDigest } from './work.ts';
 
@@ -262,23 +262,7 @@ export function createIntake(deps: IntakeDeps): Intake {
       const by = identity.id;
       return runs.execute(
         known.runId,
-        async (loaded) => {
-          const open = loaded?.state.checkpoints.some((each) => each.checkpointId === known.checkpointId);
-          if (loaded === null || open) {
-            return { type: 'RecordResult', evaluationId, attempt, result, resultDigest: digest, by };
-          }
-          const prior = await ledger.view('result', resultKey(evaluationId, attempt));
-          const recorded = z.object({ resultDigest: z.string() }).safeParse(prior?.doc);
-          return archivedResult({
-            ...known,
-            evaluationId,
-            attempt,
-            result,
-            resultDigest: digest,
-            priorDigest: recorded.success ? recorded.data.resultDigest : null,
-            by,
-          });
-        },
+        recordResult(ledger, { ...known, evaluationId, attempt, result, resultDigest: digest, by }),
         { actor: by, receipt },
       );
     },

@@ -11,16 +11,19 @@ import { locate } from '../domain/run/evaluation.ts';
 import { explain } from '../domain/run/halt.ts';
 import type { EvaluatorOutcome } from '../evaluators/evaluator.ts';
 import type { Evaluators } from '../evaluators/registry.ts';
+import type { Ledger } from '../ledger/ledger.ts';
 import type { Orchestrator } from '../orchestrators/orchestrator.ts';
 import type { WorkHandlers, WorkItem } from '../queue/work-queue.ts';
 import type { TokenSigner } from '../signing/tokens.ts';
 import { digestOf, sha256 } from './digest.ts';
 import { signOrder } from './orders.ts';
+import { type ReportedResult, recordResult } from './results.ts';
 import type { LoadedRun, RunService } from './run-service.ts';
 import type { RunningEvaluations } from './running-evaluations.ts';
 
 export interface WorkDeps {
   readonly runs: RunService;
+  readonly ledger: Pick<Ledger, 'view'>;
   readonly evaluators: Evaluators;
   readonly running: RunningEvaluations;
   /** The adapter for one target of a run. */
@@ -109,31 +112,31 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
   } finally {
     job.end();
   }
-  await report(runId, evaluationId, attempt, outcome, signal, deps);
+  const known = {
+    checkpointId: checkpoint.checkpointId,
+    evaluation: evaluation.evaluation,
+    variant: evaluation.variant,
+    evaluationId,
+    attempt,
+  };
+  await report(runId, known, outcome, signal, deps);
 }
 
 async function report(
   runId: string,
-  evaluationId: string,
-  attempt: number,
+  known: Omit<ReportedResult, 'result' | 'resultDigest' | 'by'>,
   outcome: EvaluatorOutcome,
   signal: AbortSignal,
-  { runs, instance }: WorkDeps,
+  { runs, ledger, instance }: WorkDeps,
 ): Promise<void> {
+  const { evaluationId, attempt } = known;
   const options = { actor: ACTOR };
   switch (outcome.kind) {
     case 'reported': {
       const { result } = outcome;
       const recorded = await runs.execute(
         runId,
-        {
-          type: 'RecordResult',
-          evaluationId,
-          attempt,
-          result,
-          resultDigest: resultDigest(result),
-          by: ACTOR,
-        },
+        recordResult(ledger, { ...known, result, resultDigest: resultDigest(result), by: ACTOR }),
         options,
       );
       if (recorded.outcome !== 'rejected') return;

@@ -1,14 +1,22 @@
 /** Results that are sent again when their checkpoint has long left the run's state. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Identity } from '../../src/config/identities.ts';
 import { compute } from '../../src/domain/compute.ts';
 import { PolicySchema } from '../../src/domain/policy/schema.ts';
 import { CLOSED_CHECKPOINTS_KEPT } from '../../src/domain/run/state.ts';
+import type { EvaluatorOutcome } from '../../src/evaluators/evaluator.ts';
 import { createLedger, type Ledger } from '../../src/ledger/ledger.ts';
 import { createProgressStore } from '../../src/ledger/progress.ts';
 import { createIntake, type Intake } from '../../src/service/intake.ts';
 import { createPolicyBook, pin } from '../../src/service/policies.ts';
 import { createRunService, type RunService } from '../../src/service/run-service.ts';
+import { createRunningEvaluations } from '../../src/service/running-evaluations.ts';
+import { createWorkHandlers } from '../../src/service/work.ts';
+import { createKeyringFile, loadKeyring } from '../../src/signing/keyring.ts';
+import { createTokenSigner } from '../../src/signing/tokens.ts';
 import { silentLogger, startTestDatabase, type TestDatabase } from '../support/embedded-database.ts';
 
 const policy = PolicySchema.parse({
@@ -38,6 +46,14 @@ const sender = (id: string, role: 'trainer' | 'evaluator'): Identity => ({
 });
 const trainer = sender('trainer', 'trainer');
 const evaluator = sender('evaluator', 'evaluator');
+/** Node 20 has no Promise.withResolvers. */
+function withResolvers<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
+  let resolve: (value: T) => void = () => undefined;
+  const promise = new Promise<T>((fulfil) => {
+    resolve = fulfil;
+  });
+  return { promise, resolve };
+}
 const result = { status: 'success', score: 0.05, n: 400 };
 
 describe('a result of a checkpoint that has left the state', () => {
@@ -46,8 +62,13 @@ describe('a result of a checkpoint that has left the state', () => {
   let runs: RunService;
   let intake: Intake;
   let evaluationId: string;
+  let directory: string;
+  let keyFile: string;
 
   beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'interlock-results-'));
+    keyFile = join(directory, 'key.json');
+    await createKeyringFile(keyFile);
     database = await startTestDatabase();
     ledger = createLedger({ pool: database.pool, logger: silentLogger });
     const policies = createPolicyBook(ledger, [pin(policy)]);
@@ -85,11 +106,12 @@ describe('a result of a checkpoint that has left the state', () => {
   afterAll(async () => {
     await ledger.close();
     await database.close();
+    await rm(directory, { recursive: true, force: true });
   });
 
-  async function cleared(ordinal: number): Promise<string> {
+  async function reported(ordinal: number): Promise<string> {
     const checkpointId = `ck-${ordinal}`;
-    const reported = await intake.reportCheckpoint(
+    const executed = await intake.reportCheckpoint(
       {
         runId: 'r',
         checkpointId,
@@ -102,9 +124,13 @@ describe('a result of a checkpoint that has left the state', () => {
       },
       trainer,
     );
-    expect(reported.outcome).toBe('recorded');
+    expect(executed.outcome).toBe('recorded');
     const [evaluation] = (await intake.checkpointAnswer('r', checkpointId)).evaluations;
-    const id = evaluation?.evaluationId ?? '';
+    return evaluation?.evaluationId ?? '';
+  }
+
+  async function cleared(ordinal: number): Promise<string> {
+    const id = await reported(ordinal);
     expect((await intake.recordResult(id, 1, result, evaluator)).outcome).toBe('recorded');
     return id;
   }
@@ -126,5 +152,39 @@ describe('a result of a checkpoint that has left the state', () => {
     const late = { ...result, score: 0.07 };
     expect((await intake.recordResult(evaluationId, 2, late, evaluator)).outcome).toBe('recorded');
     expect((await intake.recordResult(evaluationId, 2, late, evaluator)).outcome).toBe('unchanged');
+  });
+
+  it('counts also when it comes from a worker that was taken for lost, and trips', async () => {
+    const ordinal = CLOSED_CHECKPOINTS_KEPT + 2;
+    const id = await reported(ordinal);
+    const finished = withResolvers<EvaluatorOutcome>();
+    const handlers = createWorkHandlers({
+      runs,
+      ledger,
+      running: createRunningEvaluations(),
+      instance: 'slow',
+      evaluators: { run: () => finished.promise },
+      orchestratorOf: () => null,
+      channels: new Map(),
+      signer: createTokenSigner({ keyring: await loadKeyring(keyFile), issuer: 'test' }),
+      callbackUrl: () => '',
+      statusUrl: () => '',
+      logger: silentLogger,
+    });
+    const ids = { evaluationId: id, attempt: 1 };
+    const item = { kind: 'evaluate' as const, key: `${id}/1`, runId: 'r', notBeforeMs: 0, ids };
+    const working = handlers.evaluate(item, new AbortController().signal);
+    const running = async () =>
+      (await runs.load('r'))?.state.checkpoints.at(-1)?.evaluations[0]?.attempts[0]?.state === 'running';
+    await vi.waitUntil(running, { timeout: 10_000 });
+    const lost = { type: 'ReturnAttempt', ...ids, instance: 'slow', reason: 'instance-lost' } as const;
+    await runs.execute('r', lost, { actor: 'interlock' });
+    expect((await intake.recordResult(id, 2, result, evaluator)).outcome).toBe('recorded');
+    for (let i = 1; i <= CLOSED_CHECKPOINTS_KEPT; i += 1) await cleared(ordinal + i);
+
+    finished.resolve({ kind: 'reported', result: { ...result, score: 0.7 } });
+    await working;
+    const halt = (await runs.load('r'))?.state.halt;
+    expect(halt?.causes).toMatchObject([{ kind: 'rule', checkpointId: `ck-${ordinal}` }]);
   });
 });
