@@ -13,7 +13,7 @@ import { postmasterPid } from '../support/data-directories.ts';
 
 const SEED = 5;
 const CRASHES = 5;
-const BACK_WITHIN_MS = 30_000;
+const BACK_WITHIN_MS = 20_000;
 
 const HaltsSchema = z.object({ halts: z.array(z.object({ haltId: z.string() })).length(1) });
 
@@ -47,13 +47,8 @@ describe('the embedded PostgreSQL killed under the service', () => {
       const runId = await registered(`crash-${crash}`);
       const crashedAtMs = performance.now();
       process.kill(await postmasterPid(place.dataDir), 'SIGKILL');
-      const button = press(runId);
-      await vi.waitUntil(async () => (await api.once({ path: '/readyz' }))?.status === 200, {
-        timeout: BACK_WITHIN_MS,
-        interval: 50,
-      });
+      const haltId = await press(runId);
       outagesMs.push(Math.round(performance.now() - crashedAtMs));
-      const haltId = await button;
       await vi.waitUntil(() => outside.halts.some((each) => each.haltId === haltId), {
         timeout: 20_000,
         interval: 50,
@@ -66,6 +61,7 @@ describe('the embedded PostgreSQL killed under the service', () => {
       expect(acked?.status).toBe(200);
     }
     expect(service.isGone()).toBe(false);
+    expect(Math.max(...outagesMs)).toBeLessThan(BACK_WITHIN_MS);
     // Each of them with Retry-After, or it would be a violation.
     expect(journal.answers.get('503') ?? 0).toBeGreaterThan(0);
 

@@ -75,7 +75,7 @@ export function createApi(place: Workplace, journal: Journal, over: AbortSignal)
     }
     journal.count(String(status));
     if (status === 500) journal.violations.push(`${path} was answered 500: ${text.slice(0, 300)}`);
-    if (status === 503 && retryAfter === null) {
+    if (status === 503 && retryAfter === null && path.startsWith('/v1/')) {
       journal.violations.push(`${path} was answered 503 without Retry-After`);
     }
     try {
