@@ -85,37 +85,35 @@ for (const grade of GRADES) {
       await expectSoundLedger(interlock);
     });
 
-    it.runIf(grade === 'distributed')(
-      'may be away: the red button halts, and evaluations still run',
-      async () => {
-        const { redis } = interlock;
-        if (redis === null) throw new Error('this grade has a Redis');
-        const pidFile = join(interlock.directory, 'away.pids');
-        const busy = drive(interlock, { kind: 'webhook', url: `${trainer.url}/halt` });
-        expect((await busy.register()).status).toBe(201);
-        await busy.report(
-          'c1',
-          '1e21',
-          await writeModel(interlock.models, busy.runId, { hang: true, pidFile }),
-        );
-        const evaluating = await soon(async () => Number((await readFile(pidFile, 'utf8')).trim()));
-        await redis.kill9();
+    if (grade !== 'distributed') return;
+    it('may be away: the red button halts, and evaluations still run', async () => {
+      const { redis } = interlock;
+      if (redis === null) throw new Error('this grade has a Redis');
+      const pidFile = join(interlock.directory, 'away.pids');
+      const busy = drive(interlock, { kind: 'webhook', url: `${trainer.url}/halt` });
+      expect((await busy.register()).status).toBe(201);
+      await busy.report(
+        'c1',
+        '1e21',
+        await writeModel(interlock.models, busy.runId, { hang: true, pidFile }),
+      );
+      const evaluating = await soon(async () => Number((await readFile(pidFile, 'utf8')).trim()));
+      await redis.kill9();
 
-        const startedMs = performance.now();
-        await busy.press();
-        await soon(() => expect(trainer.received.some(({ body }) => body.includes(busy.runId))).toBe(true));
-        expect(performance.now() - startedMs).toBeLessThan(5_000);
-        await soon(async () => expect(await isAlive(evaluating)).toBe(false));
+      const startedMs = performance.now();
+      await busy.press();
+      await soon(() => expect(trainer.received.some(({ body }) => body.includes(busy.runId))).toBe(true));
+      expect(performance.now() - startedMs).toBeLessThan(5_000);
+      await soon(async () => expect(await isAlive(evaluating)).toBe(false));
 
-        const run = drive(interlock, { kind: 'webhook', url: `${trainer.url}/halt` });
-        expect((await run.register()).status).toBe(201);
-        await run.report('c1', '1e21', await writeModel(interlock.models, run.runId, { result: score(0.1) }));
-        await soon(async () => expect((await run.show()).lastCleared?.checkpointId).toBe('c1'), PATIENT);
-        expect((await interlock.call('GET', '/readyz')).status).toBe(503);
-        await redis.restart();
-        await soon(async () => expect((await interlock.call('GET', '/readyz')).status).toBe(200), PATIENT);
-      },
-    );
+      const run = drive(interlock, { kind: 'webhook', url: `${trainer.url}/halt` });
+      expect((await run.register()).status).toBe(201);
+      await run.report('c1', '1e21', await writeModel(interlock.models, run.runId, { result: score(0.1) }));
+      await soon(async () => expect((await run.show()).lastCleared?.checkpointId).toBe('c1'), PATIENT);
+      expect((await interlock.call('GET', '/readyz')).status).toBe(503);
+      await redis.restart();
+      await soon(async () => expect((await interlock.call('GET', '/readyz')).status).toBe(200), PATIENT);
+    });
   });
 }
 
