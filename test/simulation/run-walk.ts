@@ -350,7 +350,14 @@ export class Walk {
       this.does({ type: 'RecordHaltStep', haltId, targetId, round, step, attempt, outcome, detail: 'd' });
     } else if (act < 0.75) {
       const said = random.pick(['received', 'stopped'] as const);
-      this.does({ type: 'AcknowledgeHalt', haltId, state: said, claimedAt: null, by: 'trainer' });
+      this.does({
+        type: 'AcknowledgeHalt',
+        orchestrator: false,
+        haltId,
+        state: said,
+        claimedAt: null,
+        by: 'trainer',
+      });
     } else if (act < 0.9) {
       const seen = round - (random.chance(0.1) ? 1 : 0);
       this.does({ type: 'RecordStopObserved', haltId, targetId, round: seen, detail: 'gone' });

@@ -18,7 +18,7 @@ import {
   type Rule,
 } from '../policy/schema.ts';
 import { reached } from './context.ts';
-import { currentAttempt, isConcluded } from './evaluation.ts';
+import { currentAttempt, isConcluded, specOf } from './evaluation.ts';
 import type { Finding, Scorecard, Terms, Verdict } from './events.ts';
 import { scorecardOf } from './scorecard.ts';
 import type { CheckpointState, RunState } from './state.ts';
@@ -27,7 +27,7 @@ export interface Assessment {
   readonly scorecard: Scorecard;
   readonly findings: readonly Finding[];
   readonly verdict: Verdict;
-  /** Every evaluation has concluded, or the scorecard's deadline has passed. */
+  /** Every required evaluation has concluded, or the scorecard's deadline has passed. */
   readonly complete: boolean;
 }
 
@@ -44,7 +44,9 @@ export function assess(state: RunState, checkpoint: CheckpointState, policy: Pol
     scorecard,
     findings,
     verdict: verdictOf(findings),
-    complete: late || checkpoint.evaluations.every(isConcluded),
+    complete:
+      late ||
+      checkpoint.evaluations.every((each) => isConcluded(each) || !specOf(policy, each.evaluation).required),
   };
 }
 
@@ -248,7 +250,9 @@ function inconclusiveFindings(
       (levels?.evidence ?? []).flatMap((row) => {
         const open =
           row.status !== 'completed' && row.status !== 'inconclusive' && row.status !== 'cancelled';
-        const awaited = !late && closed === null && !askedAgain.has(row.evaluationId);
+        // Closing waits for what is required alone; the others are awaited until the deadline.
+        const mayCome = closed === null || !row.required;
+        const awaited = !late && mayCome && !askedAgain.has(row.evaluationId);
         if (row.status === 'completed' || (open && awaited)) return [];
         const stage = policy.evaluations.find((spec) => spec.id === row.evaluation)?.stage ?? null;
         const missing = late ? 'not in by the deadline' : 'asked for again and not in yet';

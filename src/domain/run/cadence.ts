@@ -30,7 +30,7 @@ export function nextDueAt(state: RunState, { policy }: Pick<Context, 'policy'>):
 }
 
 export function whyDue(state: RunState, effectiveCompute: Compute, context: Context): DueReason | null {
-  if (state.lastCleared === null) return 'first';
+  if (state.lastCleared === null) return whyDueBeforeAnyIsCleared(state, effectiveCompute, context);
   if (compareCompute(effectiveCompute, nextDueCompute(state, context)) >= 0) return 'ratio';
   if (
     reached(context.now, nextDueAt(state, context)) &&
@@ -39,6 +39,19 @@ export function whyDue(state: RunState, effectiveCompute: Compute, context: Cont
     return 'interval';
   }
   return null;
+}
+
+/** While nothing is cleared, one is the first; the others are due a ratio beyond the last that was. */
+function whyDueBeforeAnyIsCleared(
+  { checkpoints }: RunState,
+  effectiveCompute: Compute,
+  { policy }: Context,
+): DueReason | null {
+  const due = checkpoints.filter((each) => each.due).map((each) => each.effectiveCompute);
+  const [first, ...rest] = due;
+  if (first === undefined) return 'first';
+  const last = rest.reduce(maxCompute, first);
+  return compareCompute(effectiveCompute, timesCompute(last, policy.cadence.ratio)) >= 0 ? 'ratio' : null;
 }
 
 /** The highest compute known from events and from heartbeats. */

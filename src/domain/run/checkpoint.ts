@@ -1,7 +1,7 @@
 /**
  * Checkpoints: reporting one, sealing its forecasts, and closing its scorecard with a verdict.
  *
- * A checkpoint closes when every evaluation has concluded or its deadline has passed, and is assessed again
+ * A checkpoint closes when every required evaluation has concluded or its deadline has passed, and is assessed again
  * whenever evidence changes what stands. A verdict `proceed` clears it: the permit's ceiling rises to
  * ratio x (1 + grace) x its compute, or within the terms of a waiver to what the resume granted.
  */
@@ -16,13 +16,14 @@ import { raiseAlert } from './alerts.ts';
 import { type Assessment, activeWaiver, assess, findingKey } from './assess.ts';
 import { whyDue } from './cadence.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
-import { isConcluded, newAttempt, statusOf } from './evaluation.ts';
+import { isConcluded, newAttempt, specOf, statusOf } from './evaluation.ts';
 import type { Finding, RunEvent, RunEventData, Scorecard, SealedForecast } from './events.ts';
 import { idOf } from './ids.ts';
 import { scorecardOf, scoreSpecOf } from './scorecard.ts';
 import {
   type CheckpointState,
   CLOSED_CHECKPOINTS_KEPT,
+  type EvaluationState,
   HISTORY_KEPT,
   type RunState,
   SERIES_POINTS_KEPT,
@@ -161,7 +162,8 @@ export function sealForecasts(state: RunState, context: Context): RunEvent[] {
         const rows = checkpoint.evaluations.filter(({ evaluation }) =>
           specs.some(({ id }) => id === evaluation),
         );
-        if (rows.length === 0 || !(late || rows.every(isConcluded))) continue;
+        if (rows.length === 0) continue;
+        if (!(late || readyToForecast(rows, policy))) continue;
         const forecast = forecastOf(state, checkpoint, { category, stage, checkpoints, levels }, policy);
         if (sealed !== undefined && sameJson(sealed, forecast)) continue;
         return [
@@ -174,6 +176,13 @@ export function sealForecasts(state: RunState, context: Context): RunEvent[] {
     }
   }
   return [];
+}
+
+/** The required evaluations are in; where none is required, all of them. */
+function readyToForecast(rows: readonly EvaluationState[], policy: Policy): boolean {
+  const required = rows.filter(({ evaluation }) => specOf(policy, evaluation).required);
+  const awaited = required.length === 0 ? rows : required;
+  return awaited.length > 0 && awaited.every(isConcluded);
 }
 
 function forecastOf(

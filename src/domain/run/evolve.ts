@@ -9,7 +9,7 @@ import { checkpointEvolvers } from './checkpoint.ts';
 import { evaluationEvolvers } from './evaluation.ts';
 import type { RunEvent, RunEventData, RunEventKind } from './events.ts';
 import { governanceEvolvers } from './governance.ts';
-import { haltEvolvers } from './halt.ts';
+import { haltEvolvers } from './halt-state.ts';
 import { holdEvolvers } from './holds.ts';
 import { registered, registrationEvolvers } from './registration.ts';
 import type { RunState } from './state.ts';

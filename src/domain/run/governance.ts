@@ -111,6 +111,7 @@ export function proposeResume(state: RunState, command: ProposeResume, context: 
   const problem = termsProblem(state, terms, findings, context);
   if (problem !== null) return reject('invalid', problem.message, problem.path);
   const checkpoint = subject(state);
+  if (state.proposals.some((open) => isSameProposal(open, command, terms, checkpoint, state))) return [];
   const body = {
     runId: state.runId,
     kind: 'resume' as const,
@@ -137,6 +138,28 @@ export function proposeResume(state: RunState, command: ProposeResume, context: 
       },
     },
   ];
+}
+
+/** Sent twice, it is one proposal: approvals already given are not thrown away by a lost answer. */
+function isSameProposal(
+  open: Proposal,
+  { rationale, by, terms: stated }: ProposeResume,
+  terms: Terms,
+  checkpoint: CheckpointState | null,
+  { halt }: RunState,
+): boolean {
+  // An expiry that was left out is counted from now, and so differs at every sending.
+  const expires = stated.expires === undefined ? open.terms.expires : terms.expires;
+  const same = canonicalJson({ ...open.terms }) === canonicalJson({ ...terms, expires });
+  return (
+    open.status === 'open' &&
+    same &&
+    open.rationale === rationale &&
+    open.by === by &&
+    open.haltId === (halt?.haltId ?? null) &&
+    open.checkpointId === (checkpoint?.checkpointId ?? null) &&
+    open.scorecardDigest === (checkpoint?.closed?.scorecardDigest ?? null)
+  );
 }
 
 /** Terms under which the run would trip again at once are no terms. */

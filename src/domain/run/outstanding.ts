@@ -7,7 +7,7 @@
 import { compareCompute } from '../compute.ts';
 import type { Policy } from '../policy/schema.ts';
 import { nextDueAt } from './cadence.ts';
-import { currentAttempt } from './evaluation.ts';
+import { currentAttempt, isConcluded } from './evaluation.ts';
 import { quietAt } from './halt.ts';
 import { OVERDUE_KEY } from './holds.ts';
 import type { CheckpointState, Halt, RunState } from './state.ts';
@@ -121,7 +121,10 @@ function nextDeadlineMs(state: RunState, policy: Policy): number | null {
     if (instant !== null) instants.push(Date.parse(instant));
   };
   for (const { closed, deadlineAt, evaluations: all } of state.checkpoints) {
-    if (closed === null) add(deadlineAt);
+    // After closing, what is optional may still be awaited: its absence is a finding from the deadline on.
+    const judged =
+      closed !== null && (Date.parse(closed.at) >= Date.parse(deadlineAt) || all.every(isConcluded));
+    if (!judged) add(deadlineAt);
     for (const evaluation of all) {
       const { state: attempt, deadlineAt: attemptDeadline } = currentAttempt(evaluation);
       if (attempt === 'running' || attempt === 'awaiting-callback') add(attemptDeadline);

@@ -159,6 +159,7 @@ export const haltRoutes = ({ runs, ledger }: Services): Route[] => {
             state: body.state,
             claimedAt: body.at ?? null,
             by: identity.id,
+            orchestrator: identity.roles.includes('orchestrator'),
           },
           { actor: identity.id, receipt: receiptOf(call) },
         );

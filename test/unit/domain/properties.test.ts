@@ -117,8 +117,22 @@ describe('any command', () => {
     const haltId = life.state.halt?.haltId ?? '';
     const step = { haltId, targetId: 't1', round: 1, step: 'webhook', attempt: 1, detail: 'ok' };
     twice({ type: 'RecordHaltStep', ...step, outcome: 'accepted' });
-    twice({ type: 'AcknowledgeHalt', haltId, state: 'received', claimedAt: null, by: 'trainer' });
-    twice({ type: 'AcknowledgeHalt', haltId, state: 'stopped', claimedAt: null, by: 'trainer' });
+    twice({
+      type: 'AcknowledgeHalt',
+      orchestrator: false,
+      haltId,
+      state: 'received',
+      claimedAt: null,
+      by: 'trainer',
+    });
+    twice({
+      type: 'AcknowledgeHalt',
+      orchestrator: false,
+      haltId,
+      state: 'stopped',
+      claimedAt: null,
+      by: 'trainer',
+    });
     life.wait('30s');
     twice({ type: 'Tick' });
     const [alert] = life.state.alerts;

@@ -191,3 +191,18 @@ describe('a finished run', () => {
     expect(life.report('c3', '2e22')).toContain('HaltOrdered');
   });
 });
+
+describe('while nothing is cleared', () => {
+  it('only the first checkpoint is due, and then one at a ratio beyond the last that was', () => {
+    const life = registered();
+    const dueOf = (id: string, compute: string): boolean => {
+      life.report(id, compute);
+      return life.last('CheckpointReported').due;
+    };
+    expect(dueOf('c1', '1e21')).toBe(true);
+    expect(dueOf('c2', '1.5e21')).toBe(false);
+    expect(dueOf('c3', '2e21')).toBe(true);
+    expect(dueOf('c4', '3.9e21')).toBe(false);
+    expect(dueOf('c5', '4e21')).toBe(true);
+  });
+});

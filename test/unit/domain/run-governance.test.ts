@@ -24,6 +24,21 @@ describe('a proposal', () => {
     expect(scorecardDigest).toBe(life.last('CheckpointAssessed').scorecardDigest);
   });
 
+  it('sent twice is one proposal, and keeps the approvals it has', () => {
+    const life = tripped();
+    const first = life.propose();
+    life.wait('1m');
+    expect(life.does(life.proposal())).toEqual([]);
+    expect(life.openProposal.proposalId).toBe(first.proposalId);
+  });
+
+  it('is void when a further cause is added to the halt it was made for', () => {
+    const life = tripped();
+    life.propose();
+    expect(life.press()).toEqual(expect.arrayContaining(['HaltCauseAdded', 'ProposalVoided']));
+    expect(life.state.proposals.map(({ status }) => status)).toEqual(['voided']);
+  });
+
   it.each(
     rows(`
       terms                                     | path refused

@@ -193,7 +193,13 @@ describe('a stop', () => {
     const over = life.state.halt?.haltId ?? '';
     life.resume();
     const haltId = which === 'halt_unknown' ? which : over;
-    const command = { type: 'AcknowledgeHalt' as const, haltId, claimedAt: null, by: 'trainer' };
+    const command = {
+      type: 'AcknowledgeHalt' as const,
+      orchestrator: false,
+      haltId,
+      claimedAt: null,
+      by: 'trainer',
+    };
     expect(life.refuses({ ...command, state: 'stopped' })).toMatchObject({ code });
   });
 });

@@ -289,7 +289,7 @@ export class RunLife {
 
   acknowledge(state: 'received' | 'stopped', by = 'trainer'): RunEventKind[] {
     const haltId = this.state.halt?.haltId ?? '';
-    return this.does({ type: 'AcknowledgeHalt', haltId, state, claimedAt: null, by });
+    return this.does({ type: 'AcknowledgeHalt', orchestrator: false, haltId, state, claimedAt: null, by });
   }
 
   propose(terms: ProposeResume['terms'] = {}, more: Partial<ProposeResume> = {}): Proposal {

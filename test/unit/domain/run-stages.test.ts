@@ -19,7 +19,7 @@ describe('the state', () => {
 
   it('keeps its series in the order of compute, then of ids, however often a checkpoint is assessed', () => {
     const life = registered();
-    for (const id of ['c1', 'c2']) life.report(id, '1e22');
+    for (const id of ['c1', 'c2']) life.report(id, '1e22', { evaluate: true });
     for (const name of ['ctf', 'labs']) for (const id of ['c2', 'c1']) life.result(`${id}/${name}`, 0.1);
     life.does({ type: 'RetryEvaluation', evaluationId: life.idOf('c1', 'ctf'), by: 'operator' });
     life.result('c1/ctf', 0.12);
