@@ -13,12 +13,13 @@ import type { LoadedRun } from '../../service/run-service.ts';
 import { type Html, html, page } from '../html.ts';
 import { unauthenticated } from '../refusal.ts';
 import { type Route, rawResponse, route } from '../route.ts';
-import { openScorecard, ScorecardDocument } from './documents.ts';
+import { openScorecard, RunSummary, ScorecardDocument } from './documents.ts';
 import type { Services } from './services.ts';
 
 type ScorecardBody = z.output<typeof ScorecardDocument>;
 
 const RUNS_SHOWN = 50;
+const PAGE = 500;
 
 export const statusPageRoutes = (services: Services): Route[] => [
   route({
@@ -32,12 +33,14 @@ export const statusPageRoutes = (services: Services): Route[] => [
       if (!isSignedIn(headers['authorization'], services)) {
         return unauthenticated('Basic realm="Interlock: any name, your token as password", charset="UTF-8"');
       }
-      const rows = await services.ledger.views({ kind: 'run', limit: RUNS_SHOWN, order: 'desc' });
-      const loaded = await Promise.all(rows.map(({ runId }) => services.runs.load(runId)));
+      const runs = await allRuns(services.ledger);
+      const loaded = await Promise.all(
+        runs.slice(0, RUNS_SHOWN).map(({ runId }) => services.runs.load(runId)),
+      );
       const cards = await Promise.all(
         loaded.filter((each) => each !== null).map((each) => runCard(each, services)),
       );
-      const shown = page({ title: 'Interlock', style: STYLE, body: body(loaded, cards, services.clock()) });
+      const shown = page({ title: 'Interlock', style: STYLE, body: body(runs, cards, services.clock()) });
       return { status: 200, body: shown.text, headers: { ...shown.headers, refresh: '5' } };
     },
   }),
@@ -53,11 +56,30 @@ function isSignedIn(authorization: string | string[] | undefined, { pageSignIn }
   return pageSignIn(decoded.slice(decoded.indexOf(':') + 1)) !== null;
 }
 
-function body(runs: readonly (LoadedRun | null)[], cards: readonly Html[], now: Date): Html {
-  const states = runs.flatMap((each) => (each === null ? [] : [each.state]));
-  const open = states.filter(({ halt }) => halt !== null && halt.confirmedAt === null).length;
-  const held = states.filter(({ holds, halt }) => holds.length > 0 && halt === null).length;
-  const stopped = states.filter(({ halt }) => halt !== null && halt.confirmedAt !== null).length;
+type Summary = z.output<typeof RunSummary>;
+
+/** Every run, the most urgent first and then the newest: what is not shown must be the least of it. */
+async function allRuns(ledger: Services['ledger']): Promise<Summary[]> {
+  const runs: Summary[] = [];
+  let after: { after?: number } = {};
+  for (;;) {
+    const rows = await ledger.views({ kind: 'run', limit: PAGE, order: 'desc', ...after });
+    runs.push(...rows.map(({ doc }) => RunSummary.parse(doc)));
+    const last = rows.at(-1);
+    if (rows.length < PAGE || last === undefined) return runs.sort((a, b) => urgency(b) - urgency(a));
+    after = { after: last.ordinal };
+  }
+}
+
+function urgency({ halt, holds }: Summary): number {
+  if (halt !== null) return halt.stopped ? 1 : 3;
+  return holds.length > 0 ? 2 : 0;
+}
+
+function body(runs: readonly Summary[], cards: readonly Html[], now: Date): Html {
+  const count = (level: number): number => runs.filter((run) => urgency(run) === level).length;
+  const [open, held, stopped] = [count(3), count(2), count(1)];
+  const rest = runs.length - cards.length;
   const headline =
     open > 0
       ? html`<p class="banner bad">${open} ${plural(open, 'run has', 'runs have')} been ordered to halt and ${plural(open, 'is', 'are')} not known to have stopped.</p>`
@@ -69,7 +91,8 @@ function body(runs: readonly (LoadedRun | null)[], cards: readonly Html[], now: 
   const empty = html`<p>No run is registered yet. <a href="/docs">The API</a> says how.</p>`;
   return html`<header><h1>Interlock</h1><p class="quiet">as of ${clock(now.toISOString())} · reloads every 5 s · <a href="/docs">API</a></p></header>
 ${headline}
-<main>${cards.length === 0 ? empty : cards}</main>`;
+<main>${cards.length === 0 ? empty : cards}</main>
+${rest > 0 ? [html`<p class="quiet">${rest} more ${plural(rest, 'run', 'runs')}, none more urgent than these: GET /v1/runs lists all.</p>`] : []}`;
 }
 
 /** `2026-11-23 12:52:48 UTC`; the exact instant is in the API. */
