@@ -7,19 +7,22 @@
 import { z } from 'zod';
 import type { Alert, AlertChannel } from '../alerts/alert-channel.ts';
 import { assertNever } from '../domain/assert-never.ts';
-import { locate } from '../domain/run/evaluation.ts';
+import { type Located, locate } from '../domain/run/evaluation.ts';
 import { explain } from '../domain/run/halt.ts';
+import { InterlockError } from '../errors.ts';
 import type { EvaluatorOutcome } from '../evaluators/evaluator.ts';
 import type { Evaluators } from '../evaluators/registry.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Orchestrator } from '../orchestrators/orchestrator.ts';
 import type { WorkHandlers, WorkItem } from '../queue/work-queue.ts';
 import type { TokenSigner } from '../signing/tokens.ts';
+import { withCorrelation } from '../telemetry/correlation.ts';
 import { digestOf, sha256 } from './digest.ts';
 import { signOrder } from './orders.ts';
 import { type ReportedResult, recordResult } from './results.ts';
 import type { LoadedRun, RunService } from './run-service.ts';
 import type { RunningEvaluations } from './running-evaluations.ts';
+import { correlationOf } from './telemetry.ts';
 
 export interface WorkDeps {
   readonly runs: RunService;
@@ -40,6 +43,8 @@ export interface WorkDeps {
 }
 
 const ACTOR = 'interlock';
+const RECORD_AGAIN_MS = 100;
+const RECORD_AGAIN_MAX_MS = 5_000;
 const STEP_TIMEOUT_MS = 10_000;
 const OBSERVE_FOR_MS = 20_000;
 const OBSERVE_FAST_MS = 50;
@@ -72,7 +77,7 @@ export function createWorkHandlers(deps: WorkDeps): WorkHandlers {
 // --- evaluations ---------------------------------------------------------------------------------------
 
 async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: WorkDeps): Promise<void> {
-  const { runs, evaluators, running, instance, logger } = deps;
+  const { runs, instance } = deps;
   const { evaluationId, attempt } = EvaluateIds.parse(ids);
   const started = await runs.execute(
     runId,
@@ -82,7 +87,19 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
   if (started.outcome !== 'recorded') return;
   const located = locate(started.state, evaluationId, started.policy);
   if (located === null) return;
-  const { checkpoint, evaluation, spec } = located;
+  const { correlationId } = located.checkpoint;
+  await withCorrelation(correlationId, () =>
+    runAttempt({ runId, attempt, evaluationId }, located, signal, deps),
+  );
+}
+
+async function runAttempt(
+  { runId, evaluationId, attempt }: { runId: string; evaluationId: string; attempt: number },
+  { checkpoint, evaluation, spec }: Located,
+  signal: AbortSignal,
+  deps: WorkDeps,
+): Promise<void> {
+  const { evaluators, running, logger } = deps;
   const variant = spec.variants.find(({ id }) => id === evaluation.variant);
   const topUp = evaluation.attempts.filter(({ purpose }) => purpose === 'top-up').length;
   const job = running.begin(runId, evaluationId, attempt, signal);
@@ -119,7 +136,23 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
     evaluationId,
     attempt,
   };
-  await report(runId, known, outcome, signal, deps);
+  await untilRecorded(() => report(runId, known, outcome, signal, deps), signal);
+}
+
+/**
+ * The result is nowhere but here: thrown away it would cost the evaluation its whole timeout, for nobody else may
+ * call the attempt lost while this instance lives. So it waits for the ledger, in its slot.
+ */
+async function untilRecorded(record: () => Promise<void>, signal: AbortSignal): Promise<void> {
+  for (let pauseMs = RECORD_AGAIN_MS; ; pauseMs = Math.min(pauseMs * 2, RECORD_AGAIN_MAX_MS)) {
+    try {
+      return await record();
+    } catch (error) {
+      const passing = error instanceof InterlockError && error.retryable;
+      if (!passing || signal.aborted) throw error;
+      await pause(pauseMs, signal);
+    }
+  }
 }
 
 async function report(
@@ -220,9 +253,9 @@ async function haltStep({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
           AbortSignal.any([signal, AbortSignal.timeout(STEP_TIMEOUT_MS)]),
         );
   if (outcome.kind !== 'accepted') {
-    deps.logger.warn(
-      { runId, haltId, targetId, step, attempt, detail: outcome.detail },
-      'a halt step did not take',
+    const fields = { runId, haltId, targetId, step, attempt, detail: outcome.detail };
+    withCorrelation(correlationOf({ after: loaded.state }, fields), () =>
+      deps.logger.warn(fields, 'a halt step did not take'),
     );
   }
   const { kind, detail } = outcome;

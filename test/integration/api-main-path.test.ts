@@ -57,6 +57,8 @@ for (const grade of GRADES) {
     /** What quiz answers per checkpoint, and whether the debate calls back at all. */
     const quiz = new Map<string, number>();
     const silent = new Set<string>();
+    /** Runs whose trainer does not take the first delivery of a halt. */
+    const stubborn = new Set<string>();
     const children: ChildProcess[] = [];
 
     async function callBack(body: string): Promise<void> {
@@ -84,7 +86,13 @@ for (const grade of GRADES) {
           return { status: 202 };
         },
       );
-      trainer = await startReceiver(() => interlock.webhookSecrets['trainer'] ?? '');
+      trainer = await startReceiver(
+        () => interlock.webhookSecrets['trainer'] ?? '',
+        ({ body }) => {
+          const { runId } = HaltMessage.parse(JSON.parse(body)).data;
+          return { status: stubborn.delete(runId) ? 503 : 200 };
+        },
+      );
       pager = await startReceiver(() => ALERT_SECRET);
       interlock = await startTestInterlock({
         grade,
@@ -146,6 +154,7 @@ for (const grade of GRADES) {
       const pidFile = join(interlock.directory, `${run.runId}.pids`);
       quiz.set('c2', 0.5);
       silent.add('c2');
+      stubborn.add(run.runId);
       await run.report('c2', '1.8e22', await model(`${run.runId}-c2`, { hang: true, pidFile }), {
         headers: { 'x-correlation-id': `trace-${run.runId}` },
       });
@@ -173,9 +182,21 @@ for (const grade of GRADES) {
         directive: { action: 'halt', haltId, order: data.order },
       });
 
+      // The process that commits the order takes the first step at once; no queue, no sweep.
+      const taken = await run.event('HaltStepTaken');
+      expect(Date.parse(taken.recordedAt) - Date.parse(ordered.recordedAt)).toBeLessThan(1_000);
+      const retried = await run.event('HaltStepTaken', 2);
+      expect(retried.data).toMatchObject({ attempt: 2, outcome: 'accepted' });
+      expect(Date.parse(retried.recordedAt) - Date.parse(ordered.recordedAt)).toBeLessThan(5_000);
+
       // One correlation id from the checkpoint's webhook to the halt.
       const trace = interlock.logs.filter((line) => line.includes(`"correlationId":"trace-${run.runId}"`));
-      for (const message of ['checkpoint reported', 'evaluation reported', 'halt ordered']) {
+      for (const message of [
+        'checkpoint reported',
+        'evaluation reported',
+        'halt ordered',
+        'a halt step did not take',
+      ]) {
         expect(
           trace.some((line) => line.includes(message)),
           message,
