@@ -7,6 +7,7 @@ import type { Identity } from '../../src/config/identities.ts';
 import { compute } from '../../src/domain/compute.ts';
 import { PolicySchema } from '../../src/domain/policy/schema.ts';
 import { CLOSED_CHECKPOINTS_KEPT } from '../../src/domain/run/state.ts';
+import { InterlockError } from '../../src/errors.ts';
 import type { EvaluatorOutcome } from '../../src/evaluators/evaluator.ts';
 import { createLedger, type Ledger } from '../../src/ledger/ledger.ts';
 import { createProgressStore } from '../../src/ledger/progress.ts';
@@ -136,6 +137,23 @@ describe('a result of a checkpoint that has left the state', () => {
   }
   const version = async () => (await runs.load('r'))?.version;
 
+  /** Of an instance named slow, whose evaluator answers when it is told. */
+  async function handlersOf(through: RunService, outcome: Promise<EvaluatorOutcome>) {
+    return createWorkHandlers({
+      runs: through,
+      ledger,
+      running: createRunningEvaluations(),
+      instance: 'slow',
+      evaluators: { run: () => outcome },
+      orchestratorOf: () => null,
+      channels: new Map(),
+      signer: createTokenSigner({ keyring: await loadKeyring(keyFile), issuer: 'test' }),
+      callbackUrl: () => '',
+      statusUrl: () => '',
+      logger: silentLogger,
+    });
+  }
+
   it('is known as a repetition, and recorded once', async () => {
     const before = await version();
     const again = await intake.recordResult(evaluationId, 1, result, evaluator);
@@ -154,23 +172,32 @@ describe('a result of a checkpoint that has left the state', () => {
     expect((await intake.recordResult(evaluationId, 2, late, evaluator)).outcome).toBe('unchanged');
   });
 
-  it('counts also when it comes from a worker that was taken for lost, and trips', async () => {
+  it('is kept by its worker while the ledger is away', async () => {
     const ordinal = CLOSED_CHECKPOINTS_KEPT + 2;
     const id = await reported(ordinal);
+    let refusals = 3;
+    const flaky: RunService = {
+      ...runs,
+      execute: async (runId, command, options) => {
+        // The start is a plain command, what comes after it is built from the state.
+        if (typeof command !== 'function' || refusals === 0) return runs.execute(runId, command, options);
+        refusals -= 1;
+        throw new InterlockError('away', { code: 'ledger.unavailable', retryable: true });
+      },
+    };
+    const handlers = await handlersOf(flaky, Promise.resolve({ kind: 'reported', result }));
+    const ids = { evaluationId: id, attempt: 1 };
+    const item = { kind: 'evaluate' as const, key: `${id}/1`, runId: 'r', notBeforeMs: 0, ids };
+    await handlers.evaluate(item, new AbortController().signal);
+    expect(refusals).toBe(0);
+    expect((await runs.load('r'))?.state.lastCleared?.checkpointId).toBe(`ck-${ordinal}`);
+  });
+
+  it('counts also when it comes from a worker that was taken for lost, and trips', async () => {
+    const ordinal = CLOSED_CHECKPOINTS_KEPT + 3;
+    const id = await reported(ordinal);
     const finished = withResolvers<EvaluatorOutcome>();
-    const handlers = createWorkHandlers({
-      runs,
-      ledger,
-      running: createRunningEvaluations(),
-      instance: 'slow',
-      evaluators: { run: () => finished.promise },
-      orchestratorOf: () => null,
-      channels: new Map(),
-      signer: createTokenSigner({ keyring: await loadKeyring(keyFile), issuer: 'test' }),
-      callbackUrl: () => '',
-      statusUrl: () => '',
-      logger: silentLogger,
-    });
+    const handlers = await handlersOf(runs, finished.promise);
     const ids = { evaluationId: id, attempt: 1 };
     const item = { kind: 'evaluate' as const, key: `${id}/1`, runId: 'r', notBeforeMs: 0, ids };
     const working = handlers.evaluate(item, new AbortController().signal);
