@@ -10,7 +10,6 @@ import { assertNever } from '../domain/assert-never.ts';
 import { type Located, locate } from '../domain/run/evaluation.ts';
 import { explain } from '../domain/run/halt.ts';
 import { InterlockError } from '../errors.ts';
-import { InterlockError } from '../errors.ts';
 import type { EvaluatorOutcome } from '../evaluators/evaluator.ts';
 import type { Evaluators } from '../evaluators/registry.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -44,8 +43,6 @@ export interface WorkDeps {
 }
 
 const ACTOR = 'interlock';
-const RECORD_AGAIN_MS = 100;
-const RECORD_AGAIN_MAX_MS = 5_000;
 const RECORD_AGAIN_MS = 100;
 const RECORD_AGAIN_MAX_MS = 5_000;
 const STEP_TIMEOUT_MS = 10_000;
