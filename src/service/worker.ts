@@ -168,13 +168,23 @@ export function createWorker(options: WorkerOptions): Worker {
     }
   }
 
+  /**
+   * A due step of a halt is not offered: the queue may have it already, locked by a process that was killed, and
+   * would take it for done. What is not queued runs here.
+   */
+  async function offer(items: readonly WorkItem[]): ReturnType<WorkQueue['enqueue']> {
+    const halts = items.filter(({ kind }) => kind === 'halt-step');
+    const { queued, failed } = await queue.enqueue(items.filter(({ kind }) => kind !== 'halt-step'));
+    return { queued, failed: [...halts, ...failed] };
+  }
+
   const reconciler = createReconciler({
     intervalMs: options.reconcileIntervalMs ?? RECONCILE_INTERVAL_MS,
     sweep: async () => {
       await tidy();
       return dueItems();
     },
-    queue,
+    queue: { enqueue: offer },
     runDirect: handlers,
     logger,
   });
