@@ -717,7 +717,7 @@ describe('checkpoints', () => {
       'C12',
     );
     // C25: one that is due is evaluated, whatever is asked.
-    const due = await post({ checkpointId: 'c5', effectiveCompute: '5e21', evaluate: false });
+    const due = await post({ checkpointId: 'c8', effectiveCompute: '8e21', evaluate: false });
     expect(due.body).toMatchObject({ disposition: 'evaluate' });
     // C09: a thousandfold jump is recorded, and is an overrun.
     expect((await post({ checkpointId: 'c9', effectiveCompute: '5e24' })).status).toBe(202);
