@@ -204,14 +204,21 @@ function refuseNumber(literal: string, stack: readonly Frame[]): Refusal | null 
 }
 
 /**
- * Whether the nearest double, printed with as many digits as the literal has, gives the literal back.
- * So 0.1 and %.17g output pass, and 9007199254740993 does not.
+ * Whether nothing is lost when the literal becomes a double and is printed again. A whole number beyond 2^53 must
+ * come back as it was, because that is how it is recorded: 9007199254740993 does not pass. Below, %.17g output
+ * passes too, which is longer than the shortest text of its double.
  */
 export function isHeldExactly(literal: string): boolean {
   const stated = decimal(literal);
   if (stated.digits.length > 100) return false;
-  const held = decimal(Number(literal).toPrecision(Math.max(1, stated.digits.length)));
-  return stated.digits === held.digits && (stated.digits === '' || stated.exponent === held.exponent);
+  const value = Number(literal);
+  if (isSame(stated, decimal(String(value)))) return true;
+  if (Number.isInteger(value) && !Number.isSafeInteger(value)) return false;
+  return isSame(stated, decimal(value.toPrecision(Math.max(1, stated.digits.length))));
+}
+
+function isSame(a: ReturnType<typeof decimal>, b: ReturnType<typeof decimal>): boolean {
+  return a.digits === b.digits && (a.digits === '' || a.exponent === b.exponent);
 }
 
 /** value = digits x 10^exponent, digits without zeros at either end; zero is ''. */
