@@ -56,6 +56,11 @@ export function createApi(place: Workplace, journal: Journal, over: AbortSignal)
     const { path, body } = message;
     const bytes = Buffer.from(body === undefined ? '' : JSON.stringify(body));
     const sentAtMs = performance.now();
+    // Not AbortSignal.any and AbortSignal.timeout: on Node 20 such a pair may be collected before it fires.
+    const attempt = new AbortController();
+    const giveUp = () => attempt.abort();
+    const timer = setTimeout(giveUp, TIMEOUT_MS);
+    over.addEventListener('abort', giveUp, { once: true });
     let status: number;
     let text: string;
     let retryAfter: string | null;
@@ -64,7 +69,7 @@ export function createApi(place: Workplace, journal: Journal, over: AbortSignal)
         method: body === undefined ? 'GET' : 'POST',
         headers: headersOf(message, bytes),
         ...(body === undefined ? {} : { body: new Uint8Array(bytes) }),
-        signal: AbortSignal.any([over, AbortSignal.timeout(TIMEOUT_MS)]),
+        signal: attempt.signal,
       });
       status = response.status;
       retryAfter = response.headers.get('retry-after');
@@ -72,6 +77,9 @@ export function createApi(place: Workplace, journal: Journal, over: AbortSignal)
     } catch {
       journal.count('no answer');
       return null;
+    } finally {
+      clearTimeout(timer);
+      over.removeEventListener('abort', giveUp);
     }
     journal.count(String(status));
     if (status === 500) journal.violations.push(`${path} was answered 500: ${text.slice(0, 300)}`);
