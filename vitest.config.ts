@@ -15,6 +15,7 @@ const project = (name: string, groupOrder: number, testTimeout: number, filePara
     fileParallelism,
     ...(fileParallelism ? { maxWorkers: 2 } : {}),
     testTimeout,
+    setupFiles: ['./test/support/fast-check-seed.ts'],
     hookTimeout: 120_000,
     sequence: { groupOrder },
   },
