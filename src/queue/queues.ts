@@ -68,8 +68,12 @@ export const DELAY_MAX_MS = 24 * 60 * MINUTE_MS;
 
 const clamp = (value: number, low: number, high: number) => Math.min(Math.max(value, low), high);
 
-/** How long a silent worker keeps a job. Renewed at half; a dead worker's job is back within about twice this. */
-export const lockDurationMs = (timeoutMs: number) => clamp(timeoutMs / 2, 5_000, 30_000);
+/**
+ * How long a silent worker keeps a job. Renewed at half; a dead worker's job is back within about twice this, and
+ * until then an evaluation that it had not begun waits. Short is safe: a job that is given out twice is refused the
+ * second time by the ledger.
+ */
+export const lockDurationMs = (timeoutMs: number) => clamp(timeoutMs / 2, 5_000, 10_000);
 
 export const stalledIntervalMs = (timeoutMs: number) => lockDurationMs(timeoutMs) / 2;
 

@@ -27,7 +27,7 @@ describe('the table of queues', () => {
     'derives lock, stall check and grace from a timeout of %i ms',
     (timeoutMs) => {
       expect(lockDurationMs(timeoutMs)).toBeGreaterThanOrEqual(5_000);
-      expect(lockDurationMs(timeoutMs)).toBeLessThanOrEqual(30_000);
+      expect(lockDurationMs(timeoutMs)).toBeLessThanOrEqual(10_000);
       expect(stalledIntervalMs(timeoutMs)).toBeLessThan(lockDurationMs(timeoutMs));
       expect(abortGraceMs(timeoutMs)).toBeLessThanOrEqual(5_000);
     },
