@@ -1,8 +1,8 @@
 /**
  * The composition root: reads the configuration's result, builds everything, serves, and stops in reverse order.
  *
- * Start order: database, ledger, adapters, queue and reconciler, HTTP last, so that whoever is answered is
- * answered by a whole service. A failing stop step never skips the rest.
+ * Start order: database, ledger, adapters, HTTP, then queue and reconciler, whose evaluators call back; until they
+ * run, `/readyz` says no and what is acknowledged waits in the ledger. A failing stop step never skips the rest.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
@@ -224,8 +224,6 @@ async function serve(
     logger,
   });
   stops.push(['worker', () => worker.stop()]);
-  await worker.start();
-
   observeParts(metrics, { database, ledger, reconciler: worker.reconciler });
 
   const headSchedule = createHeadSchedule({ heads, signer, runs, logger });
@@ -251,7 +249,10 @@ async function serve(
     metrics,
     jwks: () => keyring.jwks(),
     modelRoots: config.models.roots,
-    pageSignIn: isLoopback(config.server.host) ? null : (token) => signedIn(authenticator, token),
+    page: {
+      isOpen: isLoopback(config.server.host),
+      signIn: (token) => signedIn(authenticator, token),
+    },
     heartbeats: createHeartbeats({ runs, progress, signer, clock }),
     intake: createIntake({
       runs,
@@ -295,6 +296,8 @@ async function serve(
   stops.push(['http', async () => void (await app.close())]);
   const address = await app.listen({ host: isServing ? config.server.host : '127.0.0.1', port: port.value });
   port.value = Number(new URL(address).port);
+  // Last: an evaluator that is called back needs the address, and one that answers at once is heard.
+  await worker.start();
   logger.info(
     { instance, grade: database.grade, durability: database.durability, port: port.value },
     'serving',

@@ -189,10 +189,12 @@ export function createWorker(options: WorkerOptions): Worker {
     logger,
   });
 
+  // From the first request on: what is committed before the workers run is found by the first sweep.
+  runs.onCommit(act);
+
   return {
     reconciler,
     async start() {
-      runs.onCommit(act);
       await instances.beat(instance, home);
       if (options.isWorker) await queue.start(handlers);
       if (options.isScheduler) reconciler.start();
@@ -204,7 +206,9 @@ export function createWorker(options: WorkerOptions): Worker {
       await queue.close();
       stopping.abort();
       await bounded(Promise.allSettled([...direct]), STOP_GRACE_MS);
-      await instances.forget(instance).catch(() => undefined);
+      // What could not be handed back must still be found: then this instance counts as lost, not as gone.
+      const left = await instances.streamsNaming(instance).catch(() => null);
+      if (left?.length === 0) await instances.forget(instance).catch(() => undefined);
     },
   };
 }

@@ -76,7 +76,10 @@ function termsFrom(
     if (kind === 'forecast') forecasts[category] = Math.max(forecasts[category] ?? 0, observed);
   }
   const high = highestCompute(state, context);
-  const from = subject(state)?.effectiveCompute ?? high;
+  // The evidence may be on a scorecard that is still open: the furthest checkpoint counts.
+  const evaluated = state.checkpoints.map(({ effectiveCompute }) => effectiveCompute);
+  const [first = high, ...others] = evaluated;
+  const from = first === null ? null : others.reduce(maxCompute, first);
   const next = from === null ? state.firstCeiling : timesCompute(from, ratio, onePlus(grace));
   const room = high === null ? next : maxCompute(next, timesCompute(high, onePlus(grace)));
   return {

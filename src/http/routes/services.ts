@@ -24,6 +24,6 @@ export interface Services {
   readonly intake: Intake;
   readonly modelRoots: readonly string[];
   readonly ready: () => Promise<{ ready: boolean; durability: string; checks: Check[] }>;
-  /** Signs a person in on the status page; null where the page is open (served on loopback only). */
-  readonly pageSignIn: ((token: string) => Identity | null) | null;
+  /** The status page: open where the service listens on loopback only, and how a person signs in elsewhere. */
+  readonly page: { readonly isOpen: boolean; readonly signIn: (token: string) => Identity | null };
 }
