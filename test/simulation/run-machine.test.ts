@@ -9,7 +9,7 @@ import { describe, expect, it } from 'vitest';
 import { walk } from './run-walk.ts';
 
 const CI_SEED = 20_261_123;
-const fallback = process.env['CI'] === 'true' ? CI_SEED : Date.now() % 1_000_000_007;
+const fallback = (process.env['CI'] ?? '') !== '' ? CI_SEED : Date.now() % 1_000_000_007;
 const SEED = Number(process.env['SIMULATION_SEED'] ?? fallback);
 const WALKS = 30;
 const STEPS = 250;

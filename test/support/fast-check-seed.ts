@@ -4,4 +4,4 @@
  */
 import fc from 'fast-check';
 
-if (process.env['CI'] === 'true') fc.configureGlobal({ ...fc.readConfigureGlobal(), seed: 20_261_123 });
+if ((process.env['CI'] ?? '') !== '') fc.configureGlobal({ ...fc.readConfigureGlobal(), seed: 20_261_123 });
