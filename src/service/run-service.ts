@@ -16,7 +16,7 @@ import { type RunState, RunStateSchema } from '../domain/run/state.ts';
 import { project, type View } from '../domain/run/views.ts';
 import { InterlockError } from '../errors.ts';
 import type { Append, Ledger, RecordedEvent } from '../ledger/ledger.ts';
-import type { ProgressStore } from '../ledger/progress.ts';
+import type { Progress, ProgressStore } from '../ledger/progress.ts';
 import { sha256 } from './digest.ts';
 import type { PolicyBook } from './policies.ts';
 import { createTurns } from './turns.ts';
@@ -110,9 +110,7 @@ export function createRunService(deps: RunServiceDeps): RunService {
     const loaded = await load(runId);
     const policy = loaded?.policy ?? options.policy;
     if (policy === undefined) return { loaded, context: null };
-    const { computeHigh, progressAt, heartbeatAt } = await progress.read(runId);
-    const at = progressAt ?? heartbeatAt;
-    const seen = computeHigh === null || at === null ? null : { effectiveCompute: computeHigh, at };
+    const seen = seenProgress(await progress.read(runId));
     return { loaded, context: { now: clock(), policy, digest: sha256, progress: seen } };
   }
 
@@ -219,6 +217,12 @@ export function createRunService(deps: RunServiceDeps): RunService {
       throw contended(runId);
     },
   };
+}
+
+/** The side columns as a decision reads them: nothing where no heartbeat came yet. */
+export function seenProgress({ computeHigh, progressAt, heartbeatAt }: Progress): Context['progress'] {
+  const at = progressAt ?? heartbeatAt;
+  return computeHigh === null || at === null ? null : { effectiveCompute: computeHigh, at };
 }
 
 function contended(runId: string): InterlockError {

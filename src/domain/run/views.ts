@@ -41,39 +41,44 @@ export function statusOfRun(state: RunState): RunStatus {
 
 function runView(state: RunState): View {
   const { runId } = state;
-  const newest = state.history.at(-1);
-  const estimates = (newest?.levels ?? [])
-    .filter(({ stage }) => stage === 'pre-mitigation')
-    .map(({ estimate }) => estimate);
-  const level = estimates.length === 0 ? null : Math.max(...estimates);
-  const terms = permitTerms(state);
   return {
     kind: 'run',
     id: runId,
     runId,
     ordinal: Date.parse(state.registeredAt),
-    doc: json({
-      runId,
-      title: state.title,
-      status: statusOfRun(state),
-      policy: { name: state.policyName, digest: state.policy },
-      level: level === null ? null : { estimate: level, name: LEVEL_TITLES[levelName(level)] },
-      effectiveCompute: state.computeHigh,
-      ceiling: terms.granted ? terms.ceiling : null,
-      lastCleared: state.lastCleared,
-      halt:
-        state.halt === null
-          ? null
-          : {
-              haltId: state.halt.haltId,
-              action: state.halt.action,
-              orderedAt: state.halt.orderedAt,
-              stopped: state.halt.confirmedAt !== null,
-            },
-      holds: state.holds.map(({ holdId, key, deadlineAt }) => ({ holdId, key, deadlineAt })),
-      registeredAt: state.registeredAt,
-      finishedAt: state.finishedAt,
-    }),
+    doc: json(runSummary(state)),
+  };
+}
+
+/** A run in a list, and the head of its own page. */
+export function runSummary(state: RunState) {
+  const { halt } = state;
+  const estimates = (state.history.at(-1)?.levels ?? [])
+    .filter(({ stage }) => stage === 'pre-mitigation')
+    .map(({ estimate }) => estimate);
+  const level = estimates.length === 0 ? null : Math.max(...estimates);
+  const terms = permitTerms(state);
+  return {
+    runId: state.runId,
+    title: state.title,
+    status: statusOfRun(state),
+    policy: { name: state.policyName, digest: state.policy },
+    level: level === null ? null : { estimate: level, name: LEVEL_TITLES[levelName(level)] },
+    effectiveCompute: state.computeHigh,
+    ceiling: terms.granted ? terms.ceiling : null,
+    lastCleared: state.lastCleared,
+    halt:
+      halt === null
+        ? null
+        : {
+            haltId: halt.haltId,
+            action: halt.action,
+            orderedAt: halt.orderedAt,
+            stopped: halt.confirmedAt !== null,
+          },
+    holds: state.holds.map(({ holdId, key, deadlineAt }) => ({ holdId, key, deadlineAt })),
+    registeredAt: state.registeredAt,
+    finishedAt: state.finishedAt,
   };
 }
 

@@ -4,11 +4,9 @@
  * Built from the run's state (what is open) and from views (what is closed). Nothing here judges.
  */
 import { z } from 'zod';
-import { maxCompute } from '../../domain/compute.ts';
 import { assess } from '../../domain/run/assess.ts';
-import { nextCheckpointAt, nextDueAt } from '../../domain/run/cadence.ts';
+import { highestCompute, nextCheckpointAt, nextDueAt } from '../../domain/run/cadence.ts';
 import {
-  EvidenceSchema,
   FindingSchema,
   ForecastSchema,
   HaltActionSchema,
@@ -20,12 +18,10 @@ import {
 import { approvalsNeeded } from '../../domain/run/governance.ts';
 import { permitTerms } from '../../domain/run/permit.ts';
 import type { Halt, Proposal, RunState } from '../../domain/run/state.ts';
-import { haltDoc, statusOfRun } from '../../domain/run/views.ts';
+import { haltDoc, runSummary } from '../../domain/run/views.ts';
 import type { Progress } from '../../ledger/progress.ts';
-import type { LoadedRun } from '../../service/run-service.ts';
+import { type LoadedRun, seenProgress } from '../../service/run-service.ts';
 import { ComputeOut } from './common.ts';
-
-export { EvidenceSchema };
 
 export const RunSummary = z
   .object({
@@ -166,35 +162,9 @@ export const RunDocument = RunSummary.extend({
 export function runDocument(loaded: LoadedRun, progress: Progress): z.input<typeof RunDocument> {
   const { state, policy } = loaded;
   const terms = permitTerms(state);
-  const high = progress.computeHigh;
-  const estimates = (state.history.at(-1)?.levels ?? [])
-    .filter(({ stage }) => stage === 'pre-mitigation')
-    .map(({ estimate }) => estimate);
-  const level = estimates.length === 0 ? null : Math.max(...estimates);
   return {
-    runId: state.runId,
-    title: state.title,
-    status: statusOfRun(state),
-    policy: { name: state.policyName, digest: state.policy },
-    level: level === null ? null : { estimate: level, name: titleOf(level) },
-    effectiveCompute:
-      high === null || state.computeHigh === null
-        ? (high ?? state.computeHigh)
-        : maxCompute(high, state.computeHigh),
-    ceiling: terms.granted ? terms.ceiling : null,
-    lastCleared: state.lastCleared,
-    halt:
-      state.halt === null
-        ? null
-        : {
-            haltId: state.halt.haltId,
-            action: state.halt.action,
-            orderedAt: state.halt.orderedAt,
-            stopped: state.halt.confirmedAt !== null,
-          },
-    holds: state.holds.map(({ holdId, key, deadlineAt }) => ({ holdId, key, deadlineAt })),
-    registeredAt: state.registeredAt,
-    finishedAt: state.finishedAt,
+    ...runSummary(state),
+    effectiveCompute: highestCompute(state, { progress: seenProgress(progress) }),
     registeredBy: state.by,
     labels: state.labels,
     epoch: state.epoch,
@@ -211,10 +181,6 @@ export function runDocument(loaded: LoadedRun, progress: Progress): z.input<type
     waiver: state.waiver,
     gates: gatesDocument(state),
   };
-}
-
-function titleOf(level: number): string {
-  return level >= 4 ? 'Critical' : level >= 3 ? 'High' : level >= 2 ? 'Medium' : 'Low';
 }
 
 /** Absence is not a pass: no closed scorecard, or an incomplete one, blocks. */

@@ -99,6 +99,35 @@ const ForecastsDocument = z
   })
   .meta({ id: 'Forecasts' });
 
+/** A page of a run's views of one kind, as they are kept. */
+function listOfRun<I, O extends I>(
+  { runs, ledger }: Services,
+  {
+    path,
+    summary,
+    tag,
+    kind,
+    item,
+  }: { path: string; summary: string; tag: string; kind: string; item: z.ZodType<O, I> },
+): Route {
+  return route({
+    method: 'GET',
+    path,
+    summary,
+    tags: [tag],
+    params: RunParams,
+    query: PageQuery,
+    responses: { 200: listOf(item) },
+    handler: async ({ params, query }) => {
+      const loaded = await loadRun(runs, params.run);
+      if (isRefusal(loaded)) return loaded;
+      const { limit, cursor } = query;
+      const rows = await ledger.views({ kind, runId: params.run, limit, order: 'desc', ...after(cursor) });
+      return { status: 200 as const, body: pageOf(rows, limit, (doc) => item.parse(doc)) };
+    },
+  });
+}
+
 export const runRoutes = (services: Services): Route[] => {
   const { runs, ledger, progress, intake, heartbeats, clock } = services;
 
@@ -241,47 +270,19 @@ export const runRoutes = (services: Services): Route[] => {
         return { status: 200, body: runDocument(loaded, await progress.read(params.run)) };
       },
     }),
-    route({
-      method: 'GET',
+    listOfRun(services, {
       path: '/v1/runs/:run/checkpoints',
       summary: 'Checkpoints of a run, the newest first',
-      tags: ['runs'],
-      params: RunParams,
-      query: PageQuery,
-      responses: { 200: listOf(CheckpointDocument) },
-      handler: async ({ params, query }) => {
-        const loaded = await loadRun(runs, params.run);
-        if (isRefusal(loaded)) return loaded;
-        const rows = await ledger.views({
-          kind: 'checkpoint',
-          runId: params.run,
-          limit: query.limit,
-          order: 'desc',
-          ...after(query.cursor),
-        });
-        return { status: 200, body: pageOf(rows, query.limit, (doc) => CheckpointDocument.parse(doc)) };
-      },
+      tag: 'runs',
+      kind: 'checkpoint',
+      item: CheckpointDocument,
     }),
-    route({
-      method: 'GET',
+    listOfRun(services, {
       path: '/v1/runs/:run/scorecards',
       summary: 'Closed scorecards of a run, the newest first',
-      tags: ['scorecards'],
-      params: RunParams,
-      query: PageQuery,
-      responses: { 200: listOf(ScorecardDocument) },
-      handler: async ({ params, query }) => {
-        const loaded = await loadRun(runs, params.run);
-        if (isRefusal(loaded)) return loaded;
-        const rows = await ledger.views({
-          kind: 'scorecard',
-          runId: params.run,
-          limit: query.limit,
-          order: 'desc',
-          ...after(query.cursor),
-        });
-        return { status: 200, body: pageOf(rows, query.limit, (doc) => ScorecardDocument.parse(doc)) };
-      },
+      tag: 'scorecards',
+      kind: 'scorecard',
+      item: ScorecardDocument,
     }),
     route({
       method: 'GET',
@@ -341,26 +342,12 @@ export const runRoutes = (services: Services): Route[] => {
         return isRefusal(loaded) ? loaded : { status: 200, body: gatesDocument(loaded.state) };
       },
     }),
-    route({
-      method: 'GET',
+    listOfRun(services, {
       path: '/v1/runs/:run/halts',
       summary: 'Halts of a run, the newest first',
-      tags: ['halts'],
-      params: RunParams,
-      query: PageQuery,
-      responses: { 200: listOf(HaltDocument) },
-      handler: async ({ params, query }) => {
-        const loaded = await loadRun(runs, params.run);
-        if (isRefusal(loaded)) return loaded;
-        const rows = await ledger.views({
-          kind: 'halt',
-          runId: params.run,
-          limit: query.limit,
-          order: 'desc',
-          ...after(query.cursor),
-        });
-        return { status: 200, body: pageOf(rows, query.limit, (doc) => HaltDocument.parse(doc)) };
-      },
+      tag: 'halts',
+      kind: 'halt',
+      item: HaltDocument,
     }),
     route({
       method: 'GET',
