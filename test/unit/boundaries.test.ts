@@ -146,7 +146,7 @@ const layers: Row[] = [
   ['src/http', `import { main } from '../main.ts';`, HTTP_UP],
   ['src/http/routes', `import type { Terminal } from '../../cli/terminal.ts';`, HTTP_UP],
   ['src/http/routes', `import type { RunService } from '../../service/run-service.ts';`, null],
-  ['src/http', `import { fieldErrors } from '../config/field-errors.ts';`, null],
+  ['src/http', `import { fieldErrors } from '../domain/field-errors.ts';`, null],
   ['src/service', `import { startRedis } from '../../test/support/redis.ts';`, TESTS],
   ['src/cli', `import { startRedis } from '../../test/support/redis.ts';`, TESTS],
   [
