@@ -98,7 +98,16 @@ export function createInterlockClient(options: InterlockClientOptions): Interloc
     body: Buffer | null,
     signal: AbortSignal | undefined,
   ): Promise<unknown> {
-    const deadline = AbortSignal.timeout(timeoutMs);
+    // By hand: on Node 20 a timeout inside AbortSignal.any may never fire, and a heartbeat would hang for good.
+    const controller = new AbortController();
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      controller.abort();
+    }, timeoutMs);
+    const abort = (): void => controller.abort();
+    signal?.addEventListener('abort', abort, { once: true });
+    if (signal?.aborted === true) abort();
     let status: number;
     let text: string;
     try {
@@ -107,18 +116,20 @@ export function createInterlockClient(options: InterlockClientOptions): Interloc
         headers: body === null ? headers : { ...headers, 'content-type': 'application/json' },
         body: body === null ? null : new Uint8Array(body),
         redirect: 'manual',
-        signal: signal === undefined ? deadline : AbortSignal.any([deadline, signal]),
+        signal: controller.signal,
       });
       status = response.status;
       text = await readLimited(response);
     } catch (cause) {
       if (cause instanceof InterlockClientError) throw cause;
-      const late = deadline.aborted;
       throw new InterlockClientError(late ? 'Interlock did not answer in time' : 'Interlock is unreachable', {
         code: late ? 'timed-out' : 'unreachable',
         retryable: signal?.aborted !== true,
         cause,
       });
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', abort);
     }
     if (status < 200 || status > 299) throw httpError(status, text);
     return parseReply(text);

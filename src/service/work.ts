@@ -239,18 +239,20 @@ async function haltStep({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
   const outcome =
     orchestrator === null
       ? { kind: 'rejected' as const, detail: 'this kind of target is not enabled here' }
-      : await orchestrator.take(
-          step,
-          {
-            runId,
-            haltId,
-            action: halt.action,
-            reason: cause === undefined ? 'halted' : explain(cause),
-            epoch: halt.epoch,
-            order,
-            attempt,
-          },
-          AbortSignal.any([signal, AbortSignal.timeout(STEP_TIMEOUT_MS)]),
+      : await within(STEP_TIMEOUT_MS, signal, (bounded) =>
+          orchestrator.take(
+            step,
+            {
+              runId,
+              haltId,
+              action: halt.action,
+              reason: cause === undefined ? 'halted' : explain(cause),
+              epoch: halt.epoch,
+              order,
+              attempt,
+            },
+            bounded,
+          ),
         );
   if (outcome.kind !== 'accepted') {
     const fields = { runId, haltId, targetId, step, attempt, detail: outcome.detail };
@@ -264,6 +266,25 @@ async function haltStep({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
     { type: 'RecordHaltStep', haltId, targetId, round, step, attempt, outcome: kind, detail },
     { actor: ACTOR },
   );
+}
+
+/** A signal that also ends by time. By hand: on Node 20 a timeout inside AbortSignal.any may never fire. */
+async function within<T>(
+  ms: number,
+  signal: AbortSignal,
+  work: (bounded: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const abort = (): void => controller.abort();
+  const timer = setTimeout(abort, ms);
+  signal.addEventListener('abort', abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    return await work(controller.signal);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', abort);
+  }
 }
 
 /** Looks until it has stopped or time is up; the item stays outstanding and comes again. */

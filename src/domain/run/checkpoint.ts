@@ -16,7 +16,7 @@ import { raiseAlert } from './alerts.ts';
 import { type Assessment, activeWaiver, assess, findingKey } from './assess.ts';
 import { whyDue } from './cadence.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
-import { isConcluded, newAttempt, specOf, statusOf } from './evaluation.ts';
+import { isConcluded, isPending, newAttempt, specOf, statusOf } from './evaluation.ts';
 import type { Finding, RunEvent, RunEventData, Scorecard, SealedForecast } from './events.ts';
 import { idOf } from './ids.ts';
 import { scorecardOf, scoreSpecOf } from './scorecard.ts';
@@ -485,10 +485,13 @@ function withHistory(history: RunState['history'], scorecard: Scorecard): RunSta
   return all.slice(-HISTORY_KEPT);
 }
 
-/** Open checkpoints stay; of the closed ones those that still hold or halt, and the newest few. */
+/** Open checkpoints stay; of the closed ones those that hold, halt or still evaluate, and the newest few. */
 function evicted(state: RunState): RunState {
   const closed = state.checkpoints.filter((checkpoint) => checkpoint.closed !== null);
-  const spare = closed.filter((checkpoint) => checkpoint.closed?.verdict === 'proceed');
+  // What still runs or waits for its turn must be able to report, also after the verdict.
+  const spare = closed.filter(
+    ({ closed: verdict, evaluations }) => verdict?.verdict === 'proceed' && !evaluations.some(isPending),
+  );
   const drop = new Set(spare.slice(0, Math.max(0, closed.length - CLOSED_CHECKPOINTS_KEPT)));
   const kept = state.checkpoints.filter((checkpoint) => !drop.has(checkpoint));
   return { ...state, checkpoints: kept };
