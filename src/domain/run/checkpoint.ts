@@ -11,23 +11,17 @@ import { type Compute, compareCompute, log2Compute, maxCompute, onePlus, timesCo
 import { durationMs } from '../duration.ts';
 import { forecastCategory } from '../forecast/category-forecast.ts';
 import { localLinear } from '../forecast/local-linear.ts';
-import { type ForecastRule, levelAt, type Policy, STAGES, type Stage } from '../policy/schema.ts';
+import { type ForecastRule, levelAt, type Policy, type Stage } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { type Assessment, activeWaiver, assess, findingKey } from './assess.ts';
 import { whyDue } from './cadence.ts';
+import { seriesPoints } from './checkpoint-state.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
-import { isConcluded, isPending, newAttempt, specOf, statusOf } from './evaluation.ts';
-import type { Finding, RunEvent, RunEventData, Scorecard, SealedForecast } from './events.ts';
+import { isConcluded, specOf, statusOf } from './evaluation.ts';
+import type { Finding, RunEvent, Scorecard, SealedForecast } from './events.ts';
 import { idOf } from './ids.ts';
 import { scorecardOf, scoreSpecOf } from './scorecard.ts';
-import {
-  type CheckpointState,
-  CLOSED_CHECKPOINTS_KEPT,
-  type EvaluationState,
-  HISTORY_KEPT,
-  type RunState,
-  SERIES_POINTS_KEPT,
-} from './state.ts';
+import type { CheckpointState, EvaluationState, RunState } from './state.ts';
 
 export interface ReportCheckpoint {
   readonly type: 'ReportCheckpoint';
@@ -193,7 +187,7 @@ function forecastOf(
 ): SealedForecast {
   const { category, stage, checkpoints, levels } = wanted;
   const horizonCompute = horizon(checkpoint.effectiveCompute, checkpoints, policy);
-  const current = currentPoints(checkpoint, policy);
+  const current = seriesPoints(scorecardOf(checkpoint, policy));
   const histories = policy.evaluations
     .filter((spec) => spec.category === category && spec.stage === stage)
     .flatMap((spec) =>
@@ -228,45 +222,6 @@ function forecastOf(
     horizonCompute,
     ...forecastCategory(localLinear, histories, log2Compute(horizonCompute), levels),
   };
-}
-
-function currentPoints(
-  checkpoint: CheckpointState,
-  policy: Policy,
-): {
-  evaluation: string;
-  variant: string;
-  checkpointId: string;
-  effectiveCompute: Compute;
-  score: number;
-  stderr: number | null;
-  n: number | null;
-}[] {
-  return seriesPoints(scorecardOf(checkpoint, policy));
-}
-
-/** What of a scorecard goes into the series: conclusive scores only. */
-function seriesPoints(scorecard: Scorecard): ReturnType<typeof currentPoints> {
-  return scorecard.categories.flatMap(({ stages }) =>
-    // By the list and not by the record: an event read back from the ledger has its keys in another order.
-    STAGES.flatMap((stage) =>
-      (stages[stage]?.evidence ?? []).flatMap(({ evaluation, variant, status, score, stderr, n }) =>
-        status === 'completed' && score !== null
-          ? [
-              {
-                evaluation,
-                variant,
-                checkpointId: scorecard.checkpointId,
-                effectiveCompute: scorecard.effectiveCompute,
-                score,
-                stderr,
-                n,
-              },
-            ]
-          : [],
-      ),
-    ),
-  );
 }
 
 // --- closing -------------------------------------------------------------------------------------------
@@ -390,132 +345,3 @@ export function requestTopUps(state: RunState, context: Context): RunEvent[] {
   }
   return [];
 }
-
-// --- state ---------------------------------------------------------------------------------------------
-
-function withCheckpoint(
-  state: RunState,
-  checkpointId: string,
-  change: (checkpoint: CheckpointState) => CheckpointState,
-): RunState {
-  const checkpoints = state.checkpoints.map((each) =>
-    each.checkpointId === checkpointId ? change(each) : each,
-  );
-  return { ...state, checkpoints };
-}
-
-function reported(state: RunState, data: RunEventData<'CheckpointReported'>): RunState {
-  const computeHigh =
-    state.computeHigh === null ? data.effectiveCompute : maxCompute(state.computeHigh, data.effectiveCompute);
-  // One that is only recorded lives in the views; nothing about it can change any more.
-  if (data.deadlineAt === null) return { ...state, computeHigh };
-  const checkpoint: CheckpointState = {
-    checkpointId: data.checkpointId,
-    effectiveCompute: data.effectiveCompute,
-    modelUri: data.modelUri,
-    endpoint: data.endpoint,
-    due: data.due,
-    reportedAt: data.at,
-    deadlineAt: data.deadlineAt,
-    contentDigest: data.contentDigest,
-    correlationId: data.correlationId,
-    evaluations: data.evaluations.map((each) => ({ ...each, attempts: [newAttempt(1, 'first', data.at)] })),
-    forecasts: [],
-    closed: null,
-  };
-  return { ...state, computeHigh, checkpoints: [...state.checkpoints, checkpoint] };
-}
-
-function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): RunState {
-  const { checkpointId, revision, verdict, scorecardDigest: digest, findings, scorecard, ceiling, at } = data;
-  const closed = { revision, verdict, scorecardDigest: digest, findings, at };
-  const next = withCheckpoint(state, checkpointId, (checkpoint) => ({ ...checkpoint, closed }));
-  const cleared =
-    verdict === 'proceed' &&
-    (state.lastCleared === null ||
-      compareCompute(scorecard.effectiveCompute, state.lastCleared.effectiveCompute) > 0);
-  return evicted({
-    ...next,
-    ceiling: ceiling ?? state.ceiling,
-    lastCleared: cleared
-      ? { checkpointId, effectiveCompute: scorecard.effectiveCompute, at }
-      : state.lastCleared,
-    series: withSeries(state.series, scorecard),
-    history: withHistory(state.history, scorecard),
-  });
-}
-
-interface Placed {
-  readonly checkpointId: string;
-  readonly effectiveCompute: Compute;
-}
-
-/** Ties by id: assessing a checkpoint again must not move its point, or forecasts would change with the order. */
-function byCompute(a: Placed, b: Placed): number {
-  const order = compareCompute(a.effectiveCompute, b.effectiveCompute);
-  if (order !== 0) return order;
-  return a.checkpointId < b.checkpointId ? -1 : 1;
-}
-
-function withSeries(series: RunState['series'], scorecard: Scorecard): RunState['series'] {
-  const all = [...series];
-  for (const { evaluation, variant, ...point } of seriesPoints(scorecard)) {
-    const index = all.findIndex((each) => each.evaluation === evaluation && each.variant === variant);
-    const earlier = all[index]?.points ?? [];
-    const points = [...earlier.filter(({ checkpointId }) => checkpointId !== point.checkpointId), point];
-    points.sort(byCompute);
-    const kept = { evaluation, variant, points: points.slice(-SERIES_POINTS_KEPT) };
-    if (index < 0) all.push(kept);
-    else all[index] = kept;
-  }
-  return all;
-}
-
-function withHistory(history: RunState['history'], scorecard: Scorecard): RunState['history'] {
-  const levels = scorecard.categories.flatMap(({ id: category, stages }) =>
-    (['pre-mitigation', 'post-mitigation'] as const).flatMap((stage) => {
-      const estimate = stages[stage]?.estimate ?? null;
-      return estimate === null ? [] : [{ category, stage, estimate }];
-    }),
-  );
-  const { checkpointId, effectiveCompute } = scorecard;
-  const others = history.filter((each) => each.checkpointId !== checkpointId);
-  const all = [...others, { checkpointId, effectiveCompute, levels }];
-  all.sort(byCompute);
-  return all.slice(-HISTORY_KEPT);
-}
-
-/** Open checkpoints stay; of the closed ones those that hold, halt or still evaluate, and the newest few. */
-function evicted(state: RunState): RunState {
-  const closed = state.checkpoints.filter((checkpoint) => checkpoint.closed !== null);
-  // What still runs or waits for its turn must be able to report, also after the verdict.
-  const spare = closed.filter(
-    ({ closed: verdict, evaluations }) => verdict?.verdict === 'proceed' && !evaluations.some(isPending),
-  );
-  const drop = new Set(spare.slice(0, Math.max(0, closed.length - CLOSED_CHECKPOINTS_KEPT)));
-  const kept = state.checkpoints.filter((checkpoint) => !drop.has(checkpoint));
-  return { ...state, checkpoints: kept };
-}
-
-export const checkpointEvolvers = {
-  CheckpointReported: reported,
-  ProgressNoted: (state: RunState, { effectiveCompute }: RunEventData<'ProgressNoted'>): RunState => ({
-    ...state,
-    computeHigh:
-      state.computeHigh === null ? effectiveCompute : maxCompute(state.computeHigh, effectiveCompute),
-  }),
-  ForecastSealed: (state: RunState, data: RunEventData<'ForecastSealed'>): RunState =>
-    withCheckpoint(state, data.checkpointId, (checkpoint) => ({
-      ...checkpoint,
-      forecasts: [
-        ...checkpoint.forecasts.filter(
-          ({ category, stage, checkpoints }) =>
-            category !== data.forecast.category ||
-            stage !== data.forecast.stage ||
-            checkpoints !== data.forecast.checkpoints,
-        ),
-        data.forecast,
-      ],
-    })),
-  CheckpointAssessed: assessed,
-};

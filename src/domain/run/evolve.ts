@@ -5,7 +5,7 @@
  * entry is a compile error here.
  */
 import { alertEvolvers } from './alerts.ts';
-import { checkpointEvolvers } from './checkpoint.ts';
+import { checkpointEvolvers } from './checkpoint-state.ts';
 import { evaluationEvolvers } from './evaluation.ts';
 import type { RunEvent, RunEventData, RunEventKind } from './events.ts';
 import { governanceEvolvers } from './governance.ts';
