@@ -1,5 +1,5 @@
 /**
- * The `webhook` channel: any system that takes Standard Webhooks. The webhook id is the alert's, the same
+ * The `webhook` channel, for systems that take Standard Webhooks. The webhook id is the alert's, the same
  * at every attempt, so that a receiver recognises a repetition.
  */
 import type { KeyObject } from 'node:crypto';

@@ -31,7 +31,7 @@ export const statusPageRoutes = (services: Services): Route[] => [
     responses: { 200: rawResponse('text/html; charset=utf-8', 'The page') },
     handler: async ({ headers }) => {
       if (!isSignedIn(headers, services)) {
-        return unauthenticated('Basic realm="Interlock: any name, your token as password", charset="UTF-8"');
+        return unauthenticated('Basic realm="Interlock (your token is the password)", charset="UTF-8"');
       }
       const runs = await allRuns(services.ledger);
       const loaded = await Promise.all(
@@ -125,6 +125,7 @@ async function runCard(loaded: LoadedRun, services: Services): Promise<Html> {
   }</p>
 ${state.halt === null ? [] : [haltPart(state.halt, state)]}
 ${state.halt === null && state.holds.length > 0 ? [holdPart(state)] : []}
+${state.halt === null && state.waiver !== null ? [waiverPart(state.waiver)] : []}
 ${scorecard === null ? html`<p>No checkpoint has been evaluated yet.</p>` : levelsPart(scorecard)}
 <p class="next"><strong>Next:</strong> ${nextStep(state)}</p>
 </article>`;
@@ -177,6 +178,13 @@ function holdPart({ holds }: RunState): Html {
 <ul>${holds.map(({ findings, deadlineAt }) => html`<li>${findings[0]?.explanation ?? ''}. Becomes a halt at ${clock(deadlineAt)}.</li>`)}</ul></section>`;
 }
 
+function waiverPart({ ceiling, levels, expires }: NonNullable<RunState['waiver']>): Html {
+  const waived = Object.entries(levels).map(([category, level]) => `${category} up to ${level.toFixed(2)}`);
+  return html`<p class="warn">Resumed by sign-offs, under a waiver until ${clock(expires)} and ${short(ceiling)} FLOP${
+    waived.length === 0 ? '' : ` (${waived.join(', ')})`
+  }. Anything beyond it trips again.</p>`;
+}
+
 function levelsPart(scorecard: ScorecardBody): Html {
   const rows = scorecard.categories.map(({ title, stages }) => {
     const before = stages['pre-mitigation'];
@@ -211,7 +219,7 @@ function findingsPart(findings: readonly Finding[]): Html {
   )}</ul>`;
 }
 
-function nextStep({ halt, holds, finishedAt, proposals, runId }: RunState): string {
+function nextStep({ halt, holds, finishedAt, proposals, runId, checkpoints }: RunState): string {
   if (halt !== null && halt.confirmedAt === null) {
     return 'make sure the run stops: look at its scheduler, stop it by hand if it still computes. Interlock goes on trying.';
   }
@@ -224,7 +232,11 @@ function nextStep({ halt, holds, finishedAt, proposals, runId }: RunState): stri
   if (holds.length > 0)
     return 'supply the missing evidence (retry the evaluation, report the checkpoint) or sign the hold off.';
   if (finishedAt !== null) return 'nothing; the run is finished.';
-  return 'nothing; the next checkpoint will be evaluated when it is reported.';
+  const open = checkpoints.find(({ closed }) => closed === null);
+  if (open !== undefined) {
+    return `wait for the evaluations of ${open.checkpointId}; a required one that is not in by ${clock(open.deadlineAt)} holds the run.`;
+  }
+  return 'report the next checkpoint when it is due; there is nothing to decide now.';
 }
 
 const STYLE = `
