@@ -3,21 +3,22 @@
 # It runs as the user `node`, needs to write only /config and /data (and /tmp), and serves on 8080. Without
 # DATABASE_URL it runs its own PostgreSQL under /data, as everywhere: the binaries come with the production
 # dependencies (60 MB of the image), work unpacked as npm leaves them and run as this user.
+# /app/sbom.cdx.json is its bill of materials (CycloneDX).
 # On a first start without /config/interlock.yaml, scripts/container-entrypoint.mjs writes one.
 
 FROM node:20-bookworm-slim AS build
 WORKDIR /app
-COPY package.json package-lock.json ./
+COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY . .
-RUN npm run build
+RUN npm run build && npm run --silent sbom > sbom.cdx.json
 # What the service runs with, without the tools that built it.
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund && npm cache clean --force
 
 FROM node:20-bookworm-slim
 ENV NODE_ENV=production INTERLOCK_CONFIG=/config/interlock.yaml
 WORKDIR /app
-COPY --from=build /app/package.json /app/LICENSE ./
+COPY --from=build /app/package.json /app/LICENSE /app/sbom.cdx.json ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/bin bin
 COPY --from=build /app/config config
