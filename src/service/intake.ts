@@ -42,6 +42,8 @@ export interface CheckpointReport {
   readonly endpoint: string | null;
   readonly metadata: Json;
   readonly evaluate: boolean;
+  /** There only where it was said: the digest of what was sent must not change for those who left it out. */
+  readonly declined?: true;
 }
 
 export interface CheckpointAnswer {
@@ -225,6 +227,7 @@ export function createIntake(deps: IntakeDeps): Intake {
             modelUri,
             endpoint,
             evaluate,
+            declined: report.declined === true,
             contentDigest,
             priorDigest: prior.success ? prior.data.contentDigest : null,
             correlationId: currentCorrelation() ?? '',

@@ -10,7 +10,15 @@ import { fieldProblems } from '../field-errors.ts';
 import { levelsOf } from '../levels.ts';
 import { confidenceZ, scoreSpecOf } from '../run/scorecard.ts';
 import { type OperatingCharacteristics, operatingCharacteristics } from './characteristics.ts';
-import { type Evaluation, type LevelRule, levelAt, type Policy, PolicySchema, type Rule } from './schema.ts';
+import {
+  BUILT_IN_RULES,
+  type Evaluation,
+  type LevelRule,
+  levelAt,
+  type Policy,
+  PolicySchema,
+  type Rule,
+} from './schema.ts';
 
 export interface PolicyProblem {
   /** Dotted path, as `evaluations.0.levels.high`. */
@@ -155,7 +163,7 @@ function ruleProblems(policy: Policy, rule: Rule, path: string): PolicyProblem[]
       problems.push({ path: `${path}.then`, message: `${obligation} is not an obligation of this policy` });
     }
   }
-  const builtIn = ['inconclusive', 'overdue', 'overrun'].includes(rule.kind);
+  const builtIn = BUILT_IN_RULES.some((kind) => kind === rule.kind);
   if (!builtIn && ['inconclusive', 'overdue', 'overrun', 'hold-deadline'].includes(rule.id)) {
     problems.push({ path: `${path}.id`, message: `${rule.id} names a built-in finding` });
   }

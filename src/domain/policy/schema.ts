@@ -127,10 +127,12 @@ const JumpRuleSchema = z.strictObject({
   then: consequences,
 });
 
-/** The three built-in findings, hardened: the policy may add consequences, never take the built-in one away. */
+export const BUILT_IN_RULES = ['inconclusive', 'overdue', 'overrun', 'suspicion'] as const;
+
+/** The built-in findings, hardened: the policy may add consequences, never take the built-in one away. */
 const BuiltInRuleSchema = z.strictObject({
   id: NameSchema,
-  kind: z.enum(['inconclusive', 'overdue', 'overrun']),
+  kind: z.enum(BUILT_IN_RULES),
   then: consequences,
 });
 

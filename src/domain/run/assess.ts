@@ -9,6 +9,7 @@
 import { assertNever } from '../assert-never.ts';
 import { compareCompute, log2Compute } from '../compute.ts';
 import {
+  type BUILT_IN_RULES,
   type Consequence,
   type ForecastRule,
   type JumpRule,
@@ -22,6 +23,7 @@ import { currentAttempt, isConcluded, specOf } from './evaluation.ts';
 import type { Finding, Scorecard, Terms, Verdict } from './events.ts';
 import { scorecardOf } from './scorecard.ts';
 import type { CheckpointState, RunState } from './state.ts';
+import { suspicionFindings } from './suspicion.ts';
 
 export interface Assessment {
   readonly scorecard: Scorecard;
@@ -37,6 +39,7 @@ export function assess(state: RunState, checkpoint: CheckpointState, policy: Pol
   const found = [
     ...policy.rules.flatMap((rule) => ruleFindings(rule, { state, checkpoint, policy, scorecard })),
     ...inconclusiveFindings(scorecard, checkpoint, policy, late),
+    ...suspicionFindings(state, checkpoint, scorecard, policy, hardened(policy, 'suspicion', 'alert')),
   ].map((finding) => ({ ...finding, checkpointId: checkpoint.checkpointId }));
   const waiver = activeWaiver(state, checkpoint, now);
   const findings = found.map((finding) => ({ ...finding, waived: isWaived(finding, waiver) }));
@@ -114,6 +117,7 @@ function ruleFindings(rule: Rule, basis: Basis): Finding[] {
     case 'inconclusive':
     case 'overdue':
     case 'overrun':
+    case 'suspicion':
       return []; // built in; a rule of this kind hardens the built-in finding's consequences
     default:
       return assertNever(rule);
@@ -123,7 +127,7 @@ function ruleFindings(rule: Rule, basis: Basis): Finding[] {
 /** The consequences of a built-in finding: its own, and what the policy adds. */
 export function hardened(
   policy: Policy,
-  kind: 'inconclusive' | 'overdue' | 'overrun',
+  kind: (typeof BUILT_IN_RULES)[number],
   builtIn: Consequence,
 ): Consequence[] {
   const added = policy.rules.flatMap((rule) => (rule.kind === kind ? rule.then : []));

@@ -71,6 +71,7 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
     modelUri: data.modelUri,
     endpoint: data.endpoint,
     due: data.due,
+    ...(data.declined === undefined ? {} : { declined: data.declined }),
     reportedAt: data.at,
     deadlineAt: data.deadlineAt,
     contentDigest: data.contentDigest,

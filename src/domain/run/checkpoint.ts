@@ -31,6 +31,8 @@ export interface ReportCheckpoint {
   readonly modelUri: string;
   readonly endpoint: string | null;
   readonly evaluate: boolean;
+  /** `evaluate: false` was said, not only left out. */
+  readonly declined?: boolean;
   readonly contentDigest: string;
   /** Content digest of a checkpoint of this id that was reported before, from the views. */
   readonly priorDigest: string | null;
@@ -81,6 +83,7 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
         due: why !== null,
         reason: why ?? (command.evaluate ? 'requested' : 'not-due'),
         evaluations,
+        ...(why !== null && command.declined === true ? { declined: true as const } : {}),
         deadlineAt: evaluate ? isoAfter(now, durationMs(policy.cadence.scorecardDeadline)) : null,
         contentDigest: command.contentDigest,
         correlationId: command.correlationId,

@@ -28,6 +28,7 @@ export const FindingSchema = z
       'hold-deadline',
       'waiver-expired',
       'veto',
+      'suspicion',
     ]),
     category: z.string().nullable(),
     stage: StageSchema.nullable(),
@@ -187,6 +188,8 @@ const events = {
     due: z.boolean(),
     reason: z.enum(['first', 'ratio', 'interval', 'requested', 'not-due']),
     evaluations: z.array(z.object({ evaluationId: id, evaluation: z.string(), variant: z.string() })),
+    /** The sender asked that a due checkpoint be left unevaluated. It is evaluated all the same. */
+    declined: z.literal(true).optional(),
     deadlineAt: at.nullable(),
     contentDigest: z.string(),
     /** Follows one checkpoint through logs from its webhook to its halt. */

@@ -50,6 +50,8 @@ export const CheckpointStateSchema = z.object({
   modelUri: z.string(),
   endpoint: z.string().nullable(),
   due: z.boolean(),
+  /** Due, and sent with the wish not to be evaluated. */
+  declined: z.literal(true).optional(),
   reportedAt: at,
   deadlineAt: at,
   contentDigest: z.string(),

@@ -102,6 +102,7 @@ export const checkpointRoutes = ({ intake, modelRoots }: Services): Route[] => [
           endpoint: body.endpoint ?? null,
           metadata: body.metadata ?? null,
           evaluate: body.evaluate ?? false,
+          ...(body.evaluate === false ? { declined: true as const } : {}),
         },
         identity,
         receiptOf(call),
