@@ -6,6 +6,7 @@
  * which is harmless because adding is idempotent.
  */
 import { InterlockError } from '../errors.ts';
+import { realTimers, type Timer, type Timers } from '../timers.ts';
 
 export const CALL_DEADLINE_MS = 2_000;
 
@@ -13,10 +14,11 @@ export async function withDeadline<T>(
   what: string,
   call: () => Promise<T>,
   timeoutMs: number = CALL_DEADLINE_MS,
+  timers: Timers = realTimers,
 ): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
+  let timer: Timer | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => {
+    timer = timers.set(() => {
       reject(
         new InterlockError(`${what} did not answer within ${timeoutMs} ms`, {
           code: 'queue.deadline',
@@ -29,7 +31,7 @@ export async function withDeadline<T>(
     // An abandoned call's rejection is handled by the race, so it never surfaces as unhandled.
     return await Promise.race([call(), late]);
   } finally {
-    clearTimeout(timer);
+    timers.clear(timer);
   }
 }
 
@@ -38,9 +40,10 @@ export async function attempt(
   what: string,
   call: () => Promise<unknown>,
   timeoutMs: number = CALL_DEADLINE_MS,
+  timers: Timers = realTimers,
 ): Promise<unknown> {
   try {
-    await withDeadline(what, call, timeoutMs);
+    await withDeadline(what, call, timeoutMs, timers);
     return undefined;
   } catch (error) {
     return error ?? new Error(`${what} failed`);

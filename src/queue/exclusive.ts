@@ -7,6 +7,7 @@
  *
  * Across processes this says nothing; the handlers' own fencing does.
  */
+import { realTimers, type Timer, type Timers } from '../timers.ts';
 import type { WorkHandler, WorkHandlers, WorkItem } from './work-queue.ts';
 
 /** A handler that ignores its aborted signal this long no longer keeps its key: work must not stop for it. */
@@ -14,7 +15,7 @@ const DEAF_HANDLER_MS = 30_000;
 
 export const workKey = (item: Pick<WorkItem, 'kind' | 'key'>): string => `${item.kind}/${item.key}`;
 
-export function exclusive(handlers: WorkHandlers): WorkHandlers {
+export function exclusive(handlers: WorkHandlers, timers: Timers = realTimers): WorkHandlers {
   const held = new Map<string, symbol>();
 
   const guard =
@@ -27,16 +28,15 @@ export function exclusive(handlers: WorkHandlers): WorkHandlers {
       const letGo = () => {
         if (held.get(key) === holder) held.delete(key);
       };
-      let timer: NodeJS.Timeout | undefined;
+      let timer: Timer | undefined;
       const onAbort = () => {
-        timer = setTimeout(letGo, DEAF_HANDLER_MS);
-        timer.unref();
+        timer = timers.set(letGo, DEAF_HANDLER_MS, { unref: true });
       };
       signal.addEventListener('abort', onAbort, { once: true });
       try {
         await handler(item, signal);
       } finally {
-        clearTimeout(timer);
+        timers.clear(timer);
         signal.removeEventListener('abort', onAbort);
         letGo();
       }

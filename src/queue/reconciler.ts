@@ -10,6 +10,7 @@
  * handlers to extend that to the whole process. A failing sweep is logged and tried again.
  * Not here: what is outstanding and when it is due (domain and ledger).
  */
+import { realTimers, type Timer, type Timers } from '../timers.ts';
 import { attempt, withDeadline } from './deadline.ts';
 import { workKey } from './exclusive.ts';
 import { createFaultLog, errorFacts, type QueueLogger } from './log.ts';
@@ -44,6 +45,7 @@ export interface ReconcilerOptions {
   overdueMs?: Partial<Record<WorkKind, number>>;
   logger: QueueLogger;
   clock?: { now(): number };
+  timers?: Timers;
 }
 
 export interface Reconciler {
@@ -79,9 +81,9 @@ const SWEEP_DEADLINE_MS = 30_000;
 const RETRY_MS = 1_000;
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
-  const { intervalMs, queue, runDirect, logger } = options;
+  const { intervalMs, queue, runDirect, logger, timers = realTimers } = options;
   const now = () => options.clock?.now() ?? Date.now();
-  const faults = createFaultLog(logger);
+  const faults = createFaultLog(logger, now);
   const overdueMs = options.overdueMs ?? OVERDUE_MS;
   const timeoutMs = (kind: WorkKind) => options.timeouts?.[kind] ?? QUEUES[kind].timeoutMs;
   const concurrency = (kind: WorkKind) => options.concurrency?.[kind] ?? DIRECT_CONCURRENCY[kind];
@@ -103,7 +105,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   let outstandingSinceMs = new Map<string, number>();
   let lastSweepAt: Date | null = null;
   let sweeping: Promise<boolean> | undefined;
-  let timer: NodeJS.Timeout | undefined;
+  let timer: Timer | undefined;
   let started = false;
 
   async function offer(items: readonly WorkItem[]): Promise<WorkItem[]> {
@@ -142,7 +144,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
 
   async function direct(key: string, item: WorkItem): Promise<void> {
     counters.directRuns += 1;
-    const run = runHandler(runDirect[item.kind], item, timeoutMs(item.kind));
+    const run = runHandler(runDirect[item.kind], item, timeoutMs(item.kind), timers);
     running.set(key, { kind: item.kind, run });
     try {
       await run.done;
@@ -162,7 +164,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     const signal = AbortSignal.any([stopping.signal, expiry.signal]);
     const before = [...waiting.keys()];
     try {
-      const due = await withDeadline('the sweep', () => options.sweep(signal), SWEEP_DEADLINE_MS);
+      const due = await withDeadline('the sweep', () => options.sweep(signal), SWEEP_DEADLINE_MS, timers);
       if (stopping.signal.aborted) return true;
       const late = overdue(due);
       const refused = await offer(due);
@@ -215,7 +217,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   async function loop(): Promise<void> {
     const ok = await sweepNow();
     if (stopping.signal.aborted) return;
-    timer = setTimeout(loop, ok ? intervalMs : Math.min(intervalMs, RETRY_MS));
+    timer = timers.set(() => void loop(), ok ? intervalMs : Math.min(intervalMs, RETRY_MS));
   }
 
   return {
@@ -233,13 +235,13 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     },
     async stop() {
       stopping.abort();
-      clearTimeout(timer);
+      timers.clear(timer);
       waiting.clear();
       const runs = [...running.values()];
       for (const { run } of runs) run.abort('queue.closing');
       const graceMs = Math.max(0, ...runs.map(({ kind }) => abortGraceMs(timeoutMs(kind))));
       const ends = Promise.allSettled([...runs.map(({ run }) => run.done), sweeping]);
-      const failure = await attempt('the direct runs', () => ends, graceMs + RETRY_MS);
+      const failure = await attempt('the direct runs', () => ends, graceMs + RETRY_MS, timers);
       if (failure !== undefined) faults.warn('reconciler', failure, 'direct work did not end in time');
     },
     get lastSweepAt() {

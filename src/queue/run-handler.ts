@@ -4,6 +4,7 @@
  * The signal is aborted once, for the first cause. A handler that has not ended a grace later loses its
  * slot: `done` rejects and the handler is left to itself.
  */
+import { realTimers, type Timer, type Timers } from '../timers.ts';
 import { abortGraceMs } from './queues.ts';
 import type { WorkHandler, WorkItem } from './work-queue.ts';
 
@@ -34,12 +35,17 @@ export interface HandlerRun {
   cause(): AbortCause | undefined;
 }
 
-export function runHandler(handler: WorkHandler, item: WorkItem, timeoutMs: number): HandlerRun {
+export function runHandler(
+  handler: WorkHandler,
+  item: WorkItem,
+  timeoutMs: number,
+  timers: Timers = realTimers,
+): HandlerRun {
   const controller = new AbortController();
   let cause: AbortCause | undefined;
   let ended = false;
   let giveUp: (reason: JobFault) => void = () => {};
-  let graceTimer: NodeJS.Timeout | undefined;
+  let graceTimer: Timer | undefined;
   const abandoned = new Promise<never>((_resolve, reject) => {
     giveUp = reject;
   });
@@ -48,10 +54,10 @@ export function runHandler(handler: WorkHandler, item: WorkItem, timeoutMs: numb
     if (ended || cause !== undefined) return;
     cause = reason;
     const fault = new JobFault(reason);
-    graceTimer = setTimeout(() => giveUp(fault), abortGraceMs(timeoutMs));
+    graceTimer = timers.set(() => giveUp(fault), abortGraceMs(timeoutMs));
     controller.abort(fault);
   };
-  const timer = setTimeout(() => abort('queue.timed-out'), timeoutMs);
+  const timer = timers.set(() => abort('queue.timed-out'), timeoutMs);
 
   const run = async () => {
     try {
@@ -59,8 +65,8 @@ export function runHandler(handler: WorkHandler, item: WorkItem, timeoutMs: numb
       await Promise.race([handler(item, controller.signal), abandoned]);
     } finally {
       ended = true;
-      clearTimeout(timer);
-      clearTimeout(graceTimer);
+      timers.clear(timer);
+      timers.clear(graceTimer);
     }
   };
   return { done: run(), abort, cause: () => cause };

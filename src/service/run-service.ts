@@ -17,6 +17,7 @@ import { project, type View } from '../domain/run/views.ts';
 import { InterlockError } from '../errors.ts';
 import type { Append, Ledger, RecordedEvent } from '../ledger/ledger.ts';
 import type { Progress, ProgressStore } from '../ledger/progress.ts';
+import type { Timers } from '../timers.ts';
 import { sha256 } from './digest.ts';
 import type { PolicyBook } from './policies.ts';
 import { createTurns } from './turns.ts';
@@ -85,6 +86,7 @@ export interface RunServiceDeps {
   readonly progress: ProgressStore;
   readonly policies: PolicyBook;
   readonly clock: () => Date;
+  readonly timers?: Timers;
   readonly logger: { error(fields: object, message: string): void };
 }
 
@@ -94,7 +96,7 @@ const CONFLICTS_MAX = 50;
 export function createRunService(deps: RunServiceDeps): RunService {
   const { ledger, progress, policies, clock, logger } = deps;
   const listeners: ((commit: Commit) => void)[] = [];
-  const inTurn = createTurns();
+  const inTurn = createTurns(undefined, deps.timers);
 
   async function load(runId: string): Promise<LoadedRun | null> {
     const stream = await ledger.load(runStream(runId));

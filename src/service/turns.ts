@@ -4,20 +4,22 @@
  * An economy, never the correctness argument: the expected version decides. So patience is short, and whoever has
  * waited that long goes anyway; a command that hangs on a database that is away holds nobody up, least of all a halt.
  */
+import { realTimers, type Timer, type Timers } from '../timers.ts';
+
 const PATIENCE_MS = 1_000;
 
 export type InTurn = <T>(key: string, work: () => Promise<T>) => Promise<T>;
 
-export function createTurns(patienceMs = PATIENCE_MS): InTurn {
+export function createTurns(patienceMs = PATIENCE_MS, timers: Timers = realTimers): InTurn {
   const last = new Map<string, Promise<void>>();
 
   async function after<T>(before: Promise<void>, work: () => Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
+    let timer: Timer | undefined;
     const patience = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, patienceMs);
+      timer = timers.set(resolve, patienceMs);
     });
     await Promise.race([before, patience]);
-    clearTimeout(timer);
+    timers.clear(timer);
     return work();
   }
 

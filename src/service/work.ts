@@ -17,6 +17,7 @@ import type { Orchestrator } from '../orchestrators/orchestrator.ts';
 import type { WorkHandlers, WorkItem } from '../queue/work-queue.ts';
 import type { TokenSigner } from '../signing/tokens.ts';
 import { withCorrelation } from '../telemetry/correlation.ts';
+import { realTimers, type Timers } from '../timers.ts';
 import { digestOf, sha256 } from './digest.ts';
 import { signOrder } from './orders.ts';
 import { type ReportedResult, recordResult } from './results.ts';
@@ -36,6 +37,7 @@ export interface WorkDeps {
   readonly instance: string;
   readonly callbackUrl: (evaluationId: string, attempt: number) => string;
   readonly statusUrl: (runId: string) => string;
+  readonly timers?: Timers;
   readonly logger: {
     info(fields: object, message: string): void;
     warn(fields: object, message: string): void;
@@ -136,21 +138,25 @@ async function runAttempt(
     evaluationId,
     attempt,
   };
-  await untilRecorded(() => report(runId, known, outcome, signal, deps), signal);
+  await untilRecorded(() => report(runId, known, outcome, signal, deps), signal, deps.timers);
 }
 
 /**
  * The result is nowhere but here: thrown away it would cost the evaluation its whole timeout, for nobody else may
  * call the attempt lost while this instance lives. So it waits for the ledger, in its slot.
  */
-async function untilRecorded(record: () => Promise<void>, signal: AbortSignal): Promise<void> {
+async function untilRecorded(
+  record: () => Promise<void>,
+  signal: AbortSignal,
+  timers?: Timers,
+): Promise<void> {
   for (let pauseMs = RECORD_AGAIN_MS; ; pauseMs = Math.min(pauseMs * 2, RECORD_AGAIN_MAX_MS)) {
     try {
       return await record();
     } catch (error) {
       const passing = error instanceof InterlockError && error.retryable;
       if (!passing || signal.aborted) throw error;
-      await pause(pauseMs, signal);
+      await pause(pauseMs, signal, timers);
     }
   }
 }
@@ -239,7 +245,7 @@ async function haltStep({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
   const outcome =
     orchestrator === null
       ? { kind: 'rejected' as const, detail: 'this kind of target is not enabled here' }
-      : await within(STEP_TIMEOUT_MS, signal, (bounded) =>
+      : await within(STEP_TIMEOUT_MS, signal, deps.timers, (bounded) =>
           orchestrator.take(
             step,
             {
@@ -272,17 +278,18 @@ async function haltStep({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
 async function within<T>(
   ms: number,
   signal: AbortSignal,
+  timers: Timers = realTimers,
   work: (bounded: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const controller = new AbortController();
   const abort = (): void => controller.abort();
-  const timer = setTimeout(abort, ms);
+  const timer = timers.set(abort, ms);
   signal.addEventListener('abort', abort, { once: true });
   if (signal.aborted) abort();
   try {
     return await work(controller.signal);
   } finally {
-    clearTimeout(timer);
+    timers.clear(timer);
     signal.removeEventListener('abort', abort);
   }
 }
@@ -293,7 +300,8 @@ async function observe({ runId, ids }: WorkItem, signal: AbortSignal, deps: Work
   const loaded = await deps.runs.load(runId);
   const orchestrator = loaded === null ? null : deps.orchestratorOf(loaded, targetId);
   if (orchestrator === null) return;
-  const startedMs = performance.now();
+  const { timers = realTimers } = deps;
+  const startedMs = timers.monotonicMs();
   while (!signal.aborted) {
     const { state, detail } = await orchestrator.observe(signal);
     if (state === 'stopped') {
@@ -304,20 +312,20 @@ async function observe({ runId, ids }: WorkItem, signal: AbortSignal, deps: Work
       );
       return;
     }
-    const spentMs = performance.now() - startedMs;
+    const spentMs = timers.monotonicMs() - startedMs;
     if (spentMs > OBSERVE_FOR_MS) return;
-    await pause(spentMs < 3_000 ? OBSERVE_FAST_MS : OBSERVE_SLOW_MS, signal);
+    await pause(spentMs < 3_000 ? OBSERVE_FAST_MS : OBSERVE_SLOW_MS, signal, timers);
   }
 }
 
-function pause(ms: number, signal: AbortSignal): Promise<void> {
+function pause(ms: number, signal: AbortSignal, timers: Timers = realTimers): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
-      clearTimeout(timer);
+      timers.clear(timer);
       signal.removeEventListener('abort', done);
       resolve();
     };
-    const timer = setTimeout(done, ms);
+    const timer = timers.set(done, ms);
     signal.addEventListener('abort', done, { once: true });
   });
 }

@@ -16,6 +16,7 @@ import { exclusive } from '../queue/exclusive.ts';
 import type { QueueLogger } from '../queue/log.ts';
 import { createReconciler, type Reconciler } from '../queue/reconciler.ts';
 import type { WorkHandlers, WorkItem, WorkQueue } from '../queue/work-queue.ts';
+import { realTimers, type Timer, type Timers } from '../timers.ts';
 import { describeHome, hasEnded } from './instance-home.ts';
 import type { Commit, RunService } from './run-service.ts';
 import type { RunningEvaluations } from './running-evaluations.ts';
@@ -35,6 +36,9 @@ export interface WorkerOptions {
   readonly logger: QueueLogger;
   readonly reconcileIntervalMs?: number;
   readonly lostAfterMs?: number;
+  readonly timers?: Timers;
+  /** Where this process runs, and whether one that runs elsewhere can be seen to have ended. */
+  readonly home?: { describe(): string; hasEnded(detail: string): boolean };
 }
 
 export interface Worker {
@@ -55,11 +59,12 @@ const RUN_PREFIX = 'run-';
 
 export function createWorker(options: WorkerOptions): Worker {
   const { runs, ledger, instances, instance, running, queue, clock, logger } = options;
-  const handlers = exclusive(options.handlers);
-  const timers = new Map<string, NodeJS.Timeout>();
+  const { timers = realTimers, home: homes = { describe: () => describeHome(), hasEnded } } = options;
+  const handlers = exclusive(options.handlers, timers);
+  const pending = new Map<string, Timer>();
   const direct = new Set<Promise<void>>();
   const stopping = new AbortController();
-  const home = describeHome();
+  const home = homes.describe();
 
   function runNow(item: WorkItem): void {
     if (stopping.signal.aborted) return;
@@ -76,13 +81,12 @@ export function createWorker(options: WorkerOptions): Worker {
 
   function runAt(item: WorkItem, delayMs: number): void {
     const key = `${item.kind}/${item.key}`;
-    if (timers.has(key)) return;
-    const timer = setTimeout(() => {
-      timers.delete(key);
+    if (pending.has(key)) return;
+    const fire = (): void => {
+      pending.delete(key);
       runNow(item);
-    }, delayMs);
-    timer.unref();
-    timers.set(key, timer);
+    };
+    pending.set(key, timers.set(fire, delayMs, { unref: true }));
   }
 
   /** Halts never wait for a queue. */
@@ -133,7 +137,7 @@ export function createWorker(options: WorkerOptions): Worker {
     await instances.beat(instance, home);
     for (const { id: gone, detail, silent } of await instances.known(options.lostAfterMs ?? LOST_AFTER_MS)) {
       // One that was killed beside us need not be waited for: its process shows it.
-      if (gone === instance || !(silent || hasEnded(detail))) continue;
+      if (gone === instance || !(silent || homes.hasEnded(detail))) continue;
       for (const stream of await instances.streamsNaming(gone)) {
         if (stream.startsWith(RUN_PREFIX)) await handBack(stream.slice(RUN_PREFIX.length), gone);
       }
@@ -187,6 +191,8 @@ export function createWorker(options: WorkerOptions): Worker {
     queue: { enqueue: offer },
     runDirect: handlers,
     logger,
+    clock: { now: () => clock().getTime() },
+    timers,
   });
 
   // From the first request on: what is committed before the workers run is found by the first sweep.
@@ -200,12 +206,12 @@ export function createWorker(options: WorkerOptions): Worker {
       if (options.isScheduler) reconciler.start();
     },
     async stop() {
-      for (const timer of timers.values()) clearTimeout(timer);
-      timers.clear();
+      for (const timer of pending.values()) timers.clear(timer);
+      pending.clear();
       await reconciler.stop();
       await queue.close();
       stopping.abort();
-      await bounded(Promise.allSettled([...direct]), STOP_GRACE_MS);
+      await bounded(Promise.allSettled([...direct]), STOP_GRACE_MS, timers);
       // What could not be handed back must still be found: then this instance counts as lost, not as gone.
       const left = await instances.streamsNaming(instance).catch(() => null);
       if (left?.length === 0) await instances.forget(instance).catch(() => undefined);
@@ -218,11 +224,11 @@ function mutable({ kind, key, runId, notBeforeMs, ids }: DueItem): WorkItem {
   return { kind, key, runId, notBeforeMs, ids: { ...ids } };
 }
 
-async function bounded(work: Promise<unknown>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
+async function bounded(work: Promise<unknown>, ms: number, timers: Timers): Promise<void> {
+  let timer: Timer | undefined;
   const limit = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
+    timer = timers.set(resolve, ms);
   });
   await Promise.race([work, limit]);
-  clearTimeout(timer);
+  timers.clear(timer);
 }
