@@ -11,8 +11,9 @@ import { createHash, type KeyObject, timingSafeEqual } from 'node:crypto';
 import { TOKEN } from '../config/credentials.ts';
 import type { Identity, IdentityRecord } from '../config/identities.ts';
 import { parseWebhookPublicKey, verifyWebhook, WebhookSecret } from '../signing/standard-webhooks.ts';
+import type { AuthMethod } from './access.ts';
 import { malformed, unauthenticated } from './refusal.ts';
-import type { AuthMethod, WebhookDelivery } from './route.ts';
+import type { WebhookDelivery } from './route.ts';
 
 const BEARER = /^bearer +(\S+)$/i;
 const WEBHOOK_HEADERS = ['webhook-id', 'webhook-timestamp', 'webhook-signature'];

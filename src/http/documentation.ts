@@ -5,17 +5,22 @@
  * under the strictest policy.
  */
 
+import type { AccessTable } from './access.ts';
 import { type Html, html, page } from './html.ts';
 import { type OpenApiDocument, type OpenApiInfo, openApiDocument } from './openapi.ts';
 import { type Route, rawResponse, route } from './route.ts';
 
 /** Both routes; the document describes `routes` and these two. */
-export function documentationRoutes(routes: readonly Route[], info: OpenApiInfo): Route[] {
+export function documentationRoutes(
+  routes: readonly Route[],
+  info: OpenApiInfo,
+  table: AccessTable,
+): Route[] {
   const documentation: Route[] = [];
   let made: { json: string; page: ReturnType<typeof page> } | null = null;
   // Made when first asked for: a start that nobody reads documentation of need not pay for it.
   const make = () => {
-    const document = openApiDocument([...routes, ...documentation], info);
+    const document = openApiDocument([...routes, ...documentation], info, table);
     made ??= { json: JSON.stringify(document, null, 2), page: docsPage(document) };
     return made;
   };
@@ -25,7 +30,7 @@ export function documentationRoutes(routes: readonly Route[], info: OpenApiInfo)
       path: '/openapi.json',
       summary: 'This contract as OpenAPI 3.1',
       tags: ['documentation'],
-      auth: 'none',
+      open: true,
       responses: { 200: rawResponse('application/json; charset=utf-8', 'The OpenAPI document') },
       handler: async () => ({ status: 200, body: make().json }),
     }),
@@ -34,7 +39,7 @@ export function documentationRoutes(routes: readonly Route[], info: OpenApiInfo)
       path: '/docs',
       summary: 'This contract as a page',
       tags: ['documentation'],
-      auth: 'none',
+      open: true,
       responses: { 200: rawResponse('text/html; charset=utf-8', 'The page') },
       handler: async () => ({ status: 200, body: make().page.text, headers: make().page.headers }),
     }),

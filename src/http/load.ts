@@ -5,7 +5,7 @@
  * intake; halts and probes never: a halt that waits behind a busy page is the failure this service
  * exists to prevent. Refusing costs little, so that refusing is itself possible under load.
  */
-import type { Priority } from './route.ts';
+import type { Priority } from './access.ts';
 
 export interface LoadLimits {
   readsInFlightMax: number;

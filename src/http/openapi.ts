@@ -9,6 +9,7 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
+import { type AccessTable, accessOf } from './access.ts';
 import { JSON_MEDIA_TYPE } from './content-type.ts';
 import { PROBLEM_MEDIA_TYPE, Problem } from './problem.ts';
 import type { Route } from './route.ts';
@@ -31,7 +32,11 @@ export interface OpenApiDocument {
   components: { schemas: { [id: string]: JsonSchema }; securitySchemes: { [id: string]: unknown } };
 }
 
-export function openApiDocument(routes: readonly Route[], info: OpenApiInfo): OpenApiDocument {
+export function openApiDocument(
+  routes: readonly Route[],
+  info: OpenApiInfo,
+  table: AccessTable,
+): OpenApiDocument {
   const components = new Components();
   const problem = {
     description: 'Refused: problem details',
@@ -45,7 +50,7 @@ export function openApiDocument(routes: readonly Route[], info: OpenApiInfo): Op
   for (const route of routes) {
     const path = route.path.replace(/:([A-Za-z]+)/g, '{$1}');
     const operations = paths[path] ?? {};
-    operations[route.method.toLowerCase()] = operation(route, components, problem);
+    operations[route.method.toLowerCase()] = operation(route, table, components, problem);
     paths[path] = operations;
   }
   return {
@@ -69,7 +74,8 @@ export function openApiDocument(routes: readonly Route[], info: OpenApiInfo): Op
   };
 }
 
-function operation(route: Route, components: Components, problem: unknown): unknown {
+function operation(route: Route, table: AccessTable, components: Components, problem: unknown): unknown {
+  const { who, auth } = accessOf(table, route);
   const responses: { [status: string]: unknown } = {};
   for (const [status, spec] of Object.entries(route.responses)) {
     if (spec instanceof z.ZodType) {
@@ -87,8 +93,7 @@ function operation(route: Route, components: Components, problem: unknown): unkn
     }
   }
   responses['default'] = problem;
-  const roles =
-    route.auth === 'none' ? null : route.roles === 'any' ? 'any identity' : route.roles.join(', ');
+  const roles = who === 'everyone' ? null : who === 'identified' ? 'any identity' : who.join(', ');
   const parameters = [
     ...parametersOf(route.params, 'path', components),
     ...parametersOf(route.query, 'query', components),
@@ -100,7 +105,7 @@ function operation(route: Route, components: Components, problem: unknown): unkn
       [route.description, roles === null ? null : `Roles: ${roles}.`].filter(Boolean).join('\n\n') ||
       undefined,
     tags: route.tags.length > 0 ? route.tags : undefined,
-    security: route.auth === 'none' ? [] : route.auth.map((method) => ({ [method]: [] })),
+    security: auth.map((method) => ({ [method]: [] })),
     parameters: parameters.length > 0 ? parameters : undefined,
     requestBody:
       route.body === null

@@ -7,16 +7,13 @@
  * Every fault of a request is reported at once (422), in the order path, query, body.
  */
 import { z } from 'zod';
-import type { Identity, Role } from '../config/identities.ts';
+import type { Identity } from '../config/identities.ts';
 import type { JsonObject } from '../domain/canonical-json.ts';
 import { fieldPath, fieldProblems } from '../domain/field-errors.ts';
 import { type FieldError, invalid, type Refusal } from './refusal.ts';
 import type { StreamSource } from './sse.ts';
 
-export type AuthMethod = 'bearer' | 'webhook';
 export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
-/** What is given up first under load: reads, then intake; never a halt, never a probe. */
-export type Priority = 'read' | 'intake' | 'halt' | 'probe';
 
 /** A response that is not JSON from a schema: a page, metrics, signed bytes. */
 export interface RawResponse {
@@ -62,7 +59,7 @@ export interface Call<P, Q, B, I> extends Omit<RawCall, 'params' | 'query' | 'bo
   params: P;
   query: Q;
   body: B;
-  /** null only on a route with `auth: 'none'`. */
+  /** null only on a route that is `open`. */
   identity: I;
 }
 
@@ -101,9 +98,6 @@ interface RouteFacts {
   summary: string;
   description?: string;
   tags?: readonly string[];
-  /** One of these roles is needed; 'any' is any authenticated identity. */
-  roles?: readonly Role[] | 'any';
-  priority?: Priority;
   bodyLimitBytes?: number;
   timeoutMs?: number;
   /** Further media types of the body, beside application/json. */
@@ -116,17 +110,17 @@ export interface RouteDefinition<
   Q extends z.ZodType,
   B extends z.ZodType,
   R extends Responses,
-  A extends readonly AuthMethod[] | 'none',
+  O extends boolean,
   S extends keyof R,
 > extends RouteFacts {
   params?: P;
   query?: Q;
   body?: B;
   responses: R;
-  /** Default: bearer and webhook. */
-  auth?: A;
+  /** The handler is written for callers that nobody knows. Who may call is not said here but in access.ts. */
+  open?: O;
   handler: (
-    call: Call<z.output<P>, z.output<Q>, z.output<B>, A extends 'none' ? null : Identity>,
+    call: Call<z.output<P>, z.output<Q>, z.output<B>, O extends true ? null : Identity>,
   ) => Promise<Answer<R, S> | Refusal>;
 }
 
@@ -135,10 +129,8 @@ export interface Route extends RouteFacts {
   query: z.ZodType | null;
   body: z.ZodType | null;
   responses: Responses;
-  auth: readonly AuthMethod[] | 'none';
-  roles: readonly Role[] | 'any';
+  open: boolean;
   tags: readonly string[];
-  priority: Priority;
   handle(call: RawCall): Promise<AnyAnswer | Refusal>;
 }
 
@@ -149,33 +141,24 @@ export function route<
   Q extends z.ZodType = NoParts,
   B extends z.ZodType = NoParts,
   const R extends Responses = Responses,
-  const A extends readonly AuthMethod[] | 'none' = readonly ['bearer', 'webhook'],
+  O extends boolean = false,
   S extends keyof R = keyof R,
->(definition: RouteDefinition<P, Q, B, R, A, S>): Route;
+>(definition: RouteDefinition<P, Q, B, R, O, S>): Route;
 export function route({
   handler,
   ...d
-}: RouteDefinition<
-  z.ZodType,
-  z.ZodType,
-  z.ZodType,
-  Responses,
-  readonly AuthMethod[] | 'none',
-  number
->): Route {
+}: RouteDefinition<z.ZodType, z.ZodType, z.ZodType, Responses, boolean, number>): Route {
   const params = d.params ?? null;
   const query = d.query ?? null;
   const body = d.body ?? null;
-  const auth: Route['auth'] = d.auth ?? ['bearer', 'webhook'];
+  const open = d.open ?? false;
   return {
     ...d,
     params,
     query,
     body,
-    auth,
-    roles: d.roles ?? 'any',
+    open,
     tags: d.tags ?? [],
-    priority: d.priority ?? (d.method === 'GET' ? 'read' : 'intake'),
     async handle(call) {
       const errors: FieldError[] = [];
       const parsed = {
@@ -190,7 +173,7 @@ export function route({
         parsed.body = check(body, inner.value, inner.at, errors);
       }
       if (errors.length > 0) return invalid(errors.slice(0, ERRORS_MAX));
-      if (auth !== 'none' && call.identity === null) {
+      if (!open && call.identity === null) {
         throw new TypeError(`${d.method} ${d.path} was reached without an identity`);
       }
       return handler({ ...call, ...parsed });

@@ -19,10 +19,12 @@ import Fastify, {
   LogController,
 } from 'fastify';
 import { z } from 'zod';
-import type { Identity, Role } from '../config/identities.ts';
+import type { Identity } from '../config/identities.ts';
 import type { JsonObject } from '../domain/canonical-json.ts';
+import { faultPoint } from '../fault-points.ts';
 import { withCorrelation } from '../telemetry/correlation.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { ACCESS, type Access, type AccessTable, accessOf } from './access.ts';
 import { isStream, routesByPath } from './allowed-methods.ts';
 import { type Authenticated, type Authenticator, refuseCredentialsInQuery } from './authentication.ts';
 import { exactMediaType, JSON_MEDIA_TYPE } from './content-type.ts';
@@ -52,6 +54,8 @@ export interface RefusalReport {
 
 export interface ServerOptions {
   routes: readonly Route[];
+  /** Who may call which; a route without a row is refused here. Only tests have one of their own. */
+  access?: AccessTable;
   authenticator: Authenticator;
   logger: FastifyBaseLogger;
   info: OpenApiInfo;
@@ -89,7 +93,8 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   const limits: HttpLimits = { ...HTTP_LIMITS, ...options.limits };
   const load = options.load ?? createLoadGauge(limits.load);
   const streams = new StreamRegistry(limits.streams);
-  const routes = [...options.routes, ...documentationRoutes(options.routes, options.info)];
+  const table = options.access ?? ACCESS;
+  const routes = [...options.routes, ...documentationRoutes(options.routes, options.info, table)];
   const allowed = routesByPath(routes);
   let isClosing = false;
   let node: NodeServer | null = null;
@@ -143,6 +148,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   });
   app.addHook('onResponse', async (request, reply) => {
     request.leave?.();
+    if (request.method === 'POST') faultPoint('answer.sent');
     const route = request.routeOptions.url ?? 'unknown';
     const { method } = request;
     const status = reply.statusCode;
@@ -185,7 +191,8 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   return app;
 
   function addRoute(route: Route): void {
-    const { auth } = route;
+    const access = accessOf(table, route);
+    const { auth, priority } = access;
 
     app.route({
       method: route.method,
@@ -195,19 +202,19 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       ...(route.timeoutMs !== undefined && { handlerTimeout: route.timeoutMs }),
 
       onRequest: async (request) => {
-        if (isClosing && route.priority !== 'halt') {
+        if (isClosing && priority !== 'halt') {
           throw unavailable('closing', 'This instance is shutting down; send the same request again.', 1);
         }
-        request.leave = load.enter(route.priority);
+        request.leave = load.enter(priority);
         if (request.leave === null) {
           throw unavailable('overloaded', 'Too much to do at the moment; nothing was recorded.', 1);
         }
         refuseCredentialsInQuery(asRecord(request.query));
-        if (auth === 'none') return;
+        if (route.open) return;
         const presented = options.authenticator.present(request.raw.rawHeaders, auth);
         if (presented.kind === 'bearer') {
           request.authenticated = options.authenticator.bearer(presented.token, auth);
-          requireRole(route.roles, request.authenticated.identity);
+          requireRole(access, request.authenticated.identity);
         }
       },
 
@@ -225,13 +232,15 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       },
 
       preValidation: async (request) => {
-        if (auth === 'none' || request.authenticated !== null) return;
+        if (route.open || request.authenticated !== null) return;
+        faultPoint('message.received');
         request.authenticated = options.authenticator.webhook(
           request.raw.rawHeaders,
           request.rawBody ?? NO_BODY,
           auth,
         );
-        requireRole(route.roles, request.authenticated.identity);
+        faultPoint('message.verified');
+        requireRole(access, request.authenticated.identity);
       },
 
       handler: async (request, reply) => {
@@ -250,6 +259,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
           signal: request.signal,
         };
         const answer = await withCorrelation(request.id, () => route.handle(call));
+        if (route.method === 'POST') faultPoint('answer.ready');
         if (answer instanceof Refusal) throw answer;
         return send(route, answer, request, reply);
       },
@@ -336,8 +346,10 @@ function logRefusal(refusal: Refusal, error: unknown, request: FastifyRequest): 
     request.log.warn(refusal.cause === undefined ? { code } : { err: refusal.cause, code }, 'not available');
 }
 
-function requireRole(roles: readonly Role[] | 'any', identity: Identity): void {
-  if (roles === 'any' || identity.roles.some((role) => roles.includes(role))) return;
+function requireRole({ who }: Access, identity: Identity): void {
+  if (who === 'identified') return;
+  const roles = who === 'everyone' ? [] : who;
+  if (identity.roles.some((role) => roles.includes(role))) return;
   throw forbidden(`this needs the role ${roles.join(' or ')}`);
 }
 

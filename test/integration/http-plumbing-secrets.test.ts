@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { generateSharedSecret, generateToken, hashToken } from '../../src/config/credentials.ts';
 import { parseIdentities } from '../../src/config/identities.ts';
+import { ACCESS } from '../../src/http/access.ts';
 import { createAuthenticator } from '../../src/http/authentication.ts';
 import { route } from '../../src/http/route.ts';
 import { buildServer, type RefusalReport } from '../../src/http/server.ts';
@@ -61,6 +62,15 @@ describe('secrets and hazardous text', () => {
           },
         }),
       ],
+      access: {
+        ...ACCESS,
+        'POST /v1/results/:id': {
+          who: 'identified',
+          auth: ['bearer', 'webhook'],
+          priority: 'intake',
+          limit: 'intake',
+        },
+      },
       authenticator: createAuthenticator({ identities: identities.identities }),
       logger: createLogger({
         level: 'trace',

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { generateSharedSecret, generateToken, hashToken } from '../../src/config/credentials.ts';
 import { parseIdentities } from '../../src/config/identities.ts';
 import { InterlockError } from '../../src/errors.ts';
+import { ACCESS, type Access, type AccessTable } from '../../src/http/access.ts';
 import { createAuthenticator } from '../../src/http/authentication.ts';
 import { CLOUD_EVENTS_MEDIA_TYPE, readCheckpointEvent } from '../../src/http/cloud-events.ts';
 import { HTTP_LIMITS } from '../../src/http/limits.ts';
@@ -55,6 +56,9 @@ const Checkpoint = z.strictObject({
   targets: z.array(z.strictObject({ url: z.string() })).optional(),
 });
 
+const unknown: Access = { who: 'everyone', auth: [], priority: 'read', limit: 'open' };
+const TABLE: AccessTable = { ...ACCESS, 'GET /fail/:how': unknown, 'GET /flood': unknown };
+
 /** Stand-ins for resource routes: they say what reached them. */
 function routes(): Route[] {
   const Seen = z.strictObject({
@@ -68,7 +72,6 @@ function routes(): Route[] {
       method: 'POST',
       path: '/v1/checkpoints',
       summary: 'Report a checkpoint',
-      roles: ['trainer'],
       body: Checkpoint,
       mediaTypes: [CLOUD_EVENTS_MEDIA_TYPE],
       unwrap: readCheckpointEvent,
@@ -94,9 +97,6 @@ function routes(): Route[] {
       method: 'POST',
       path: '/v1/halt',
       summary: 'Red button',
-      roles: ['governance'],
-      auth: ['bearer'],
-      priority: 'halt',
       body: z.strictObject({ reason: z.string() }),
       responses: { 202: z.strictObject({ halts: z.array(z.string()) }) },
       handler: async () => ({ status: 202, body: { halts: [] } }),
@@ -105,8 +105,7 @@ function routes(): Route[] {
       method: 'GET',
       path: '/healthz',
       summary: 'Liveness',
-      auth: 'none',
-      priority: 'probe',
+      open: true,
       responses: { 200: rawResponse('text/plain; charset=utf-8', 'ok') },
       handler: async ({ identity }) => ({ status: 200, body: identity === null ? 'ok' : 'known' }),
     }),
@@ -114,7 +113,7 @@ function routes(): Route[] {
       method: 'GET',
       path: '/fail/:how',
       summary: 'Fails',
-      auth: 'none',
+      open: true,
       params: z.strictObject({ how: z.string() }),
       responses: { 200: z.strictObject({ ok: z.boolean() }) },
       handler: async ({ params, signal }) => {
@@ -166,6 +165,7 @@ async function* numbers({
 function server(more: Partial<ServerOptions> = {}): FastifyInstance {
   return buildServer({
     routes: routes(),
+    access: TABLE,
     authenticator: createAuthenticator({ identities: identities() }),
     logger: createLogger({ level: 'silent' }),
     info: { title: 'Interlock', version: '0', description: 'test' },
@@ -872,7 +872,7 @@ describe('on a real socket', () => {
       method: 'GET',
       path: '/flood',
       summary: 'Endless',
-      auth: 'none',
+      open: true,
       responses: { 200: streamResponse('Endless') },
       handler: async () => ({
         status: 200,

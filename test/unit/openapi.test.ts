@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { ACCESS } from '../../src/http/access.ts';
 import { openApiDocument } from '../../src/http/openapi.ts';
 import { rawResponse, route, streamResponse } from '../../src/http/route.ts';
 
@@ -17,7 +18,6 @@ const routes = [
     path: '/v1/runs',
     summary: 'Register a run',
     tags: ['runs'],
-    roles: ['trainer', 'operator'],
     body: Run,
     responses: { 201: Run, 200: Run },
     handler: async ({ body }) => ({ status: 201, body }),
@@ -31,7 +31,6 @@ const routes = [
       after: z.string().optional(),
       limit: z.coerce.number().int().max(100).default(50).describe('Page size'),
     }),
-    auth: ['bearer'],
     responses: { 200: z.strictObject({ items: z.array(Run), nextCursor: z.string().nullable() }) },
     handler: async () => ({ status: 200, body: { items: [], nextCursor: null } }),
   }),
@@ -39,7 +38,7 @@ const routes = [
     method: 'GET',
     path: '/metrics',
     summary: 'Metrics',
-    auth: 'none',
+    open: true,
     responses: { 200: rawResponse('text/plain; version=0.0.4', 'Prometheus text') },
     handler: async () => ({ status: 200, body: '' }),
   }),
@@ -54,7 +53,7 @@ const routes = [
 
 describe('OpenAPI', () => {
   const document = JSON.parse(
-    JSON.stringify(openApiDocument(routes, { title: 'Interlock', version: '1', description: 'd' })),
+    JSON.stringify(openApiDocument(routes, { title: 'Interlock', version: '1', description: 'd' }, ACCESS)),
   );
 
   it('describes what is received under the plain name and what is sent, where it differs, as Input', () => {

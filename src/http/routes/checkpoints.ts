@@ -77,7 +77,6 @@ export const checkpointRoutes = ({ intake, modelRoots }: Services): Route[] => [
     description:
       'Answered after it is durable. The same again is answered 200; the same id with other content 409.',
     tags: ['checkpoints'],
-    roles: ['trainer'],
     mediaTypes: [CLOUD_EVENTS_MEDIA_TYPE],
     unwrap: readCheckpointEvent,
     body: CheckpointBody,

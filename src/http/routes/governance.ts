@@ -82,7 +82,6 @@ export const governanceRoutes = ({ runs, ledger }: Services): Route[] => {
       description:
         'A waiver with terms. Approvals bind to its digest; another scorecard or proposal voids it.',
       tags: ['governance'],
-      roles: ['operator', 'governance'],
       params: RunParams,
       body: ProposalBody,
       responses: { 201: ProposalDocument, 200: ProposalDocument },
@@ -164,7 +163,6 @@ export const governanceRoutes = ({ runs, ledger }: Services): Route[] => {
       summary: 'Approve, veto or dissent, for a group you belong to',
       description: 'The approval that completes the set resumes the run; a veto afterwards halts it again.',
       tags: ['governance'],
-      roles: ['governance'],
       params: RunParams,
       body: SignOffBody,
       responses: { 200: SignedProposal },

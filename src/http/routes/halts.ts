@@ -84,8 +84,6 @@ export const haltRoutes = ({ runs, ledger }: Services): Route[] => {
       description:
         'Any governance group, at any time. Latched: it ends only by a governed resume. Evaluation jobs stop too.',
       tags: ['halts'],
-      roles: ['governance'],
-      priority: 'halt',
       params: RunParams,
       body: RedButton,
       responses: { 202: HaltsOrdered },
@@ -105,10 +103,6 @@ export const haltRoutes = ({ runs, ledger }: Services): Route[] => {
       path: '/v1/halt',
       summary: 'The red button for all runs',
       tags: ['halts'],
-      roles: ['governance'],
-      // People press it; one signed message would have to count once over all runs.
-      auth: ['bearer'],
-      priority: 'halt',
       timeoutMs: 60_000,
       body: RedButton,
       responses: { 202: HaltsOrdered },
@@ -142,8 +136,6 @@ export const haltRoutes = ({ runs, ledger }: Services): Route[] => {
       description:
         "`stopped` alone proves nothing: it counts with the orchestrator's own state, or with silence after it.",
       tags: ['halts'],
-      roles: ['trainer', 'orchestrator'],
-      priority: 'halt',
       params: z.strictObject({ halt: IdSchema }),
       body: HaltAck,
       responses: { 200: HaltDocument },

@@ -27,7 +27,7 @@ export const statusPageRoutes = (services: Services): Route[] => [
     path: '/',
     summary: 'Status page for people',
     tags: ['probes'],
-    auth: 'none',
+    open: true,
     responses: { 200: rawResponse('text/html; charset=utf-8', 'The page') },
     handler: async ({ headers }) => {
       if (!isSignedIn(headers, services)) {
