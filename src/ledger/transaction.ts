@@ -7,6 +7,7 @@
  * Nothing but this connection is awaited between BEGIN and COMMIT.
  */
 import type { Pool, PoolClient } from 'pg';
+import { faultPoint } from '../fault-points.ts';
 import type { PreparedAppend } from './append.ts';
 import { databaseFault, isOwnFault, withClient } from './connection.ts';
 import { type Ground, type HeadRow, type Plan, pairKey, plan } from './plan.ts';
@@ -41,6 +42,7 @@ export async function attempt(
     return await withClient(pool, timeoutMs, async (client) => {
       await client.query(begin(timeoutMs));
       const planned = plan(batch, await ground(client, batch));
+      faultPoint('append.locked');
       if (planned.events.length === 0 && planned.receipts.length === 0) {
         await client.query('ROLLBACK');
         return { fate: 'done', plan: planned };
@@ -48,9 +50,15 @@ export async function attempt(
       await write(client, planned, appendTag);
       // From here on a silence may mean either.
       committing = planned;
-      const { command } = await client.query('COMMIT');
+      faultPoint('append.written');
+      const commit = client.query('COMMIT');
+      // Heard by somebody even where the next line does not return.
+      commit.catch(() => undefined);
+      faultPoint('append.committing');
+      const { command } = await commit;
       // A transaction that failed earlier answers COMMIT with ROLLBACK, and no error.
       if (command !== 'COMMIT') throw new Error('the commit became a rollback');
+      faultPoint('append.committed');
       return { fate: 'done', plan: planned };
     });
   } catch (error) {

@@ -6,6 +6,7 @@
  * the queue, so that another process can take it at once.
  */
 import { type Job, WaitingError } from 'bullmq';
+import { faultPoint } from '../fault-points.ts';
 import { attempt } from './deadline.ts';
 import { errorFacts, type QueueLogger } from './log.ts';
 import type { QueueSpec } from './queues.ts';
@@ -40,10 +41,12 @@ export function createJobRunner({ kind, spec, handler, logger, now, running }: J
     }
 
     const jobId = job.id ?? '';
+    faultPoint('work.claimed');
     const run = runHandler(handler, item, spec.timeoutMs);
     running.set(jobId, run);
     try {
       await run.done;
+      faultPoint('work.handled');
       return undefined;
     } catch (error) {
       const cause = run.cause();
