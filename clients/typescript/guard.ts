@@ -19,7 +19,7 @@ import { randomBytes } from 'node:crypto';
 import type { HeartbeatReply, InterlockClient } from './client.ts';
 import { atMost, toDecimal } from './decimal.ts';
 import { InterlockClientError } from './errors.ts';
-import { type GuardMemory, guardStateFile, type ReceivedHalt } from './guard-state.ts';
+import { type GuardMemory, type GuardStateFile, guardStateFile, type ReceivedHalt } from './guard-state.ts';
 import { createTokenVerifier, type Permit, type TokenRefusal, type TokenVerifier } from './tokens.ts';
 
 export type GuardVerdict =
@@ -47,6 +47,8 @@ export interface PermitGuardOptions {
   runId: string;
   /** Where halts are remembered over a restart. */
   stateDirectory: string;
+  /** Another memory than a file in that directory; it must last as long as the run. */
+  stateFile?: GuardStateFile;
   /** Between heartbeats while training; never over a third of the permit's life. */
   heartbeatIntervalMs?: number;
   /** Between heartbeats while training waits, or after one that failed. */
@@ -57,6 +59,10 @@ export interface PermitGuardOptions {
   onEvent?: (event: GuardEvent) => void;
   monotonicMs?: () => number;
   wallClock?: () => Date;
+  /** How the guard waits between heartbeats; a seam for tests. Answers what calls the wait off. */
+  after?: (ms: number, run: () => void) => () => void;
+  /** A fresh unguessable nonce; a seam for tests. */
+  nonce?: () => string;
 }
 
 interface HeldPermit {
@@ -67,9 +73,10 @@ interface HeldPermit {
 export class PermitGuard {
   readonly #options: PermitGuardOptions;
   readonly #verifier: TokenVerifier;
-  readonly #file: ReturnType<typeof guardStateFile>;
+  readonly #file: GuardStateFile;
   readonly #monotonicMs: () => number;
   readonly #wallClock: () => Date;
+  readonly #after: (ms: number, run: () => void) => () => void;
   readonly #closing = new AbortController();
   readonly #waiters = new Set<() => void>();
   readonly #acknowledgements = new Set<Promise<void>>();
@@ -81,16 +88,17 @@ export class PermitGuard {
   #lastBeatFailed = false;
   #lastAction: GuardDirective | null = null;
   #beating: Promise<void> | null = null;
-  #timer: NodeJS.Timeout | null = null;
+  #callOff: (() => void) | null = null;
   #started = false;
 
   private constructor(options: PermitGuardOptions, verifier: TokenVerifier) {
     this.#options = options;
     this.#verifier = verifier;
-    this.#file = guardStateFile(options.stateDirectory, options.runId);
+    this.#file = options.stateFile ?? guardStateFile(options.stateDirectory, options.runId);
     this.#memory = this.#file.load();
     this.#monotonicMs = options.monotonicMs ?? (() => performance.now());
     this.#wallClock = options.wallClock ?? (() => new Date());
+    this.#after = options.after ?? byTimer;
   }
 
   /** Reads the memory and pins the keys. Throws where either cannot be had: without them nothing may train. */
@@ -203,7 +211,7 @@ export class PermitGuard {
   /** Stops the loop and aborts what is under way; waiting steps reject. */
   async close(): Promise<void> {
     this.#started = false;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#callOff?.();
     this.#closing.abort();
     this.#wake();
     await this.#beating;
@@ -211,7 +219,7 @@ export class PermitGuard {
   }
 
   async #beat(): Promise<void> {
-    const nonce = randomBytes(16).toString('base64url');
+    const nonce = this.#options.nonce?.() ?? randomBytes(16).toString('base64url');
     const sentAtMonotonicMs = this.#monotonicMs();
     try {
       const beat = { ...this.#progress, nonce };
@@ -294,8 +302,8 @@ export class PermitGuard {
 
   #schedule(ms: number): void {
     if (!this.#started) return;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.beat(), ms);
+    this.#callOff?.();
+    this.#callOff = this.#after(ms, () => void this.beat());
   }
 
   /** Resolves at the next beat or halt; rejects on close or abort. */
@@ -344,4 +352,9 @@ export class PermitGuard {
       // A listener that throws must neither stop a heartbeat nor hide a halt.
     }
   }
+}
+
+function byTimer(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms);
+  return () => clearTimeout(timer);
 }
