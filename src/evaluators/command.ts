@@ -16,6 +16,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { durationMs } from '../domain/duration.ts';
 import { type CommandExecutor, type CommandPlaceholder, replacePlaceholders } from '../domain/executor.ts';
+import { faultPoint } from '../fault-points.ts';
 import type { EvaluationRequest, Evaluator, EvaluatorOutcome, FailureReason } from './evaluator.ts';
 import { type Job, openJob } from './job-records.ts';
 import { resolveModelUri } from './model-uri.ts';
@@ -236,6 +237,7 @@ async function runProgram({ program, args, env, cwd }: Program, supervision: Sup
     return { ending: { how: 'not-started', errorCode: systemCode(error) }, stdout, stderrBytes, left: false };
   }
 
+  faultPoint('evaluation.spawned');
   let leader: JobIdentity['leader'] = null;
   let reaped = false;
   const identity = (): JobIdentity => ({ marker: job.marker, leader });

@@ -10,6 +10,7 @@
  */
 import type { Pool } from 'pg';
 import { InterlockError } from '../errors.ts';
+import { faultPoint } from '../fault-points.ts';
 import { query } from './connection.ts';
 import { GENESIS_HASH } from './envelope.ts';
 import { CompactRange, inclusionProof, leafHash } from './merkle.ts';
@@ -88,7 +89,9 @@ export function createSignedHeads({
     async recordHead(sign) {
       const { claims, latest } = await standing();
       if (latest?.size === claims.size) return latest;
+      faultPoint('head.signing');
       const jws = await sign(claims);
+      faultPoint('head.signed');
       await rows(
         `INSERT INTO signed_head (size, root, hash, jws, signed_at) VALUES ($1, $2, $3, $4, $5::timestamptz)
          ON CONFLICT (size) DO NOTHING`,
@@ -102,6 +105,7 @@ export function createSignedHeads({
       const kept = signedHead(row);
       if (kept.root !== claims.root || kept.hash !== claims.hash)
         throw inconsistent('has another root', kept);
+      faultPoint('head.kept');
       return kept;
     },
 

@@ -9,6 +9,7 @@
  */
 import type { Job } from 'bullmq';
 import { InterlockError } from '../errors.ts';
+import { faultPoint } from '../fault-points.ts';
 import type { Broker, QueuePort } from './broker.ts';
 import { CANARY_JOB_NAME, type Canary, createCanary, roundTrip } from './canary.ts';
 import { checkClock, runCheck } from './checks.ts';
@@ -106,11 +107,13 @@ export function createWorkQueue(options: WorkQueueOptions): WorkQueue {
     const delayMs = Math.min(Math.max(Math.ceil(item.notBeforeMs - now()), 0), DELAY_MAX_MS);
     await withDeadline('adding work to the queue', async () => {
       const queue = await port(spec.name);
+      faultPoint('work.offered');
       await queue.add(item.kind, payload, {
         ...JOB_RETENTION,
         jobId: encodeJobId(item.kind, item.key),
         ...(delayMs > 0 ? { delay: delayMs } : {}),
       });
+      faultPoint('work.queued');
     });
   }
 

@@ -10,6 +10,8 @@
  * handlers to extend that to the whole process. A failing sweep is logged and tried again.
  * Not here: what is outstanding and when it is due (domain and ledger).
  */
+
+import { faultPoint } from '../fault-points.ts';
 import { realTimers, type Timer, type Timers } from '../timers.ts';
 import { attempt, withDeadline } from './deadline.ts';
 import { workKey } from './exclusive.ts';
@@ -166,6 +168,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     try {
       const due = await withDeadline('the sweep', () => options.sweep(signal), SWEEP_DEADLINE_MS, timers);
       if (stopping.signal.aborted) return true;
+      if (due.length > 0) faultPoint('reconcile.swept');
       const late = overdue(due);
       const refused = await offer(due);
       // What an earlier round left waiting and this sweep no longer brings is done, or the queue has it.

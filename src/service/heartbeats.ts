@@ -10,6 +10,7 @@ import { nextCheckpointAt, nextDueCompute } from '../domain/run/cadence.ts';
 import { explain } from '../domain/run/halt.ts';
 import { permitTerms } from '../domain/run/permit.ts';
 import { type RunState, RunStateSchema } from '../domain/run/state.ts';
+import { faultPoint } from '../fault-points.ts';
 import type { ProgressStore } from '../ledger/progress.ts';
 import type { TokenSigner } from '../signing/tokens.ts';
 import { signOrder } from './orders.ts';
@@ -82,6 +83,7 @@ export function createHeartbeats({ runs, progress, signer, clock }: HeartbeatDep
     }
     const loaded = beat.repeated ? found : await record(found, beat);
     const permit = await issuePermit(loaded, beat.nonce);
+    if (permit !== null) faultPoint('permit.signed');
     // The latch may have closed between the two reads: what is said must fit what was (not) issued.
     const current = permit === null ? ((await runs.load(runId)) ?? loaded) : loaded;
     const { state } = current;
@@ -107,6 +109,7 @@ export function createHeartbeats({ runs, progress, signer, clock }: HeartbeatDep
       return terms.granted ? terms : null;
     });
     if (reserved === null) return null;
+    faultPoint('permit.numbered');
     const { seq, terms } = reserved;
     const iat = Math.floor(clock().getTime() / 1000);
     return signer.signPermit({

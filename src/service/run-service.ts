@@ -15,6 +15,7 @@ import { nextDueMs, outstanding, type WorkItem } from '../domain/run/outstanding
 import { type RunState, RunStateSchema } from '../domain/run/state.ts';
 import { project, type View } from '../domain/run/views.ts';
 import { InterlockError } from '../errors.ts';
+import { faultPoint } from '../fault-points.ts';
 import type { Append, Ledger, RecordedEvent } from '../ledger/ledger.ts';
 import type { Progress, ProgressStore } from '../ledger/progress.ts';
 import type { Timers } from '../timers.ts';
@@ -153,6 +154,8 @@ export function createRunService(deps: RunServiceDeps): RunService {
         ? {}
         : { receipt: { ...receipt, response: options.response?.(after, policy, decision) ?? null } }),
     };
+    faultPoint('run.decided');
+    if (decision.some(({ kind }) => kind === 'HaltOrdered')) faultPoint('halt.decided');
     const result = await ledger.append(append);
     switch (result.outcome) {
       case 'version-conflict':
@@ -163,6 +166,7 @@ export function createRunService(deps: RunServiceDeps): RunService {
           : { outcome: 'reused-id' };
       case 'appended':
         if (decision.length === 0) return { outcome: 'unchanged', state: after, policy };
+        for (const { kind } of decision) passCommitted(kind);
         announce({ runId, before, after, policy, events: result.events, items });
         return { outcome: 'recorded', state: after, policy, events: decision };
       default:
@@ -225,6 +229,14 @@ export function createRunService(deps: RunServiceDeps): RunService {
 export function seenProgress({ computeHigh, progressAt, heartbeatAt }: Progress): Context['progress'] {
   const at = progressAt ?? heartbeatAt;
   return computeHigh === null || at === null ? null : { effectiveCompute: computeHigh, at };
+}
+
+/** What must not be lost between its commit and everything that follows from it. */
+function passCommitted(kind: RunEvent['kind']): void {
+  if (kind === 'HaltOrdered') faultPoint('halt.committed');
+  else if (kind === 'HaltAcknowledged') faultPoint('halt.acknowledged');
+  else if (kind === 'HaltConfirmed') faultPoint('halt.confirmed');
+  else if (kind === 'RunResumed') faultPoint('resume.committed');
 }
 
 function contended(runId: string): InterlockError {

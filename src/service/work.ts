@@ -12,6 +12,7 @@ import { explain } from '../domain/run/halt.ts';
 import { InterlockError } from '../errors.ts';
 import type { EvaluatorOutcome } from '../evaluators/evaluator.ts';
 import type { Evaluators } from '../evaluators/registry.ts';
+import { faultPoint } from '../fault-points.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Orchestrator } from '../orchestrators/orchestrator.ts';
 import type { WorkHandlers, WorkItem } from '../queue/work-queue.ts';
@@ -87,6 +88,7 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
     { actor: ACTOR },
   );
   if (started.outcome !== 'recorded') return;
+  faultPoint('evaluation.started');
   const located = locate(started.state, evaluationId, started.policy);
   if (located === null) return;
   const { correlationId } = located.checkpoint;
@@ -138,7 +140,9 @@ async function runAttempt(
     evaluationId,
     attempt,
   };
+  faultPoint('evaluation.ended');
   await untilRecorded(() => report(runId, known, outcome, signal, deps), signal, deps.timers);
+  faultPoint('evaluation.recorded');
 }
 
 /**
@@ -242,6 +246,7 @@ async function haltStep({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
   const orchestrator = deps.orchestratorOf(loaded, targetId);
   const order = await signOrder(deps.signer, runId, halt);
   const [cause] = halt.causes;
+  faultPoint('halt.sending');
   const outcome =
     orchestrator === null
       ? { kind: 'rejected' as const, detail: 'this kind of target is not enabled here' }
@@ -260,6 +265,7 @@ async function haltStep({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
             bounded,
           ),
         );
+  faultPoint('halt.sent');
   if (outcome.kind !== 'accepted') {
     const fields = { runId, haltId, targetId, step, attempt, detail: outcome.detail };
     withCorrelation(correlationOf({ after: loaded.state }, fields), () =>
@@ -272,6 +278,7 @@ async function haltStep({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
     { type: 'RecordHaltStep', haltId, targetId, round, step, attempt, outcome: kind, detail },
     { actor: ACTOR },
   );
+  faultPoint('halt.step-recorded');
 }
 
 /** A signal that also ends by time. By hand: on Node 20 a timeout inside AbortSignal.any may never fire. */
@@ -305,6 +312,7 @@ async function observe({ runId, ids }: WorkItem, signal: AbortSignal, deps: Work
   while (!signal.aborted) {
     const { state, detail } = await orchestrator.observe(signal);
     if (state === 'stopped') {
+      faultPoint('halt.observed');
       await deps.runs.execute(
         runId,
         { type: 'RecordStopObserved', haltId, targetId, round, detail },
@@ -350,10 +358,12 @@ async function alert({ runId, ids }: WorkItem, signal: AbortSignal, deps: WorkDe
     at: raised.raisedAt,
     statusUrl: deps.statusUrl(runId),
   };
+  faultPoint('alert.sending');
   const delivery =
     channel === undefined
       ? { outcome: 'retry' as const, reason: `no channel ${name} is configured` }
       : await channel.send(message, signal);
+  faultPoint('alert.sent');
   // Called off by a shutdown: nothing happened, and nothing is counted.
   if (signal.aborted && delivery.outcome === 'retry') return;
   const { outcome, reason } = delivery;

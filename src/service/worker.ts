@@ -10,6 +10,7 @@
 
 import type { WorkItem as DueItem } from '../domain/run/outstanding.ts';
 import { outstanding } from '../domain/run/outstanding.ts';
+import { faultPoint } from '../fault-points.ts';
 import type { Instances } from '../ledger/instances.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { exclusive } from '../queue/exclusive.ts';
@@ -141,6 +142,7 @@ export function createWorker(options: WorkerOptions): Worker {
       for (const stream of await instances.streamsNaming(gone)) {
         if (stream.startsWith(RUN_PREFIX)) await handBack(stream.slice(RUN_PREFIX.length), gone);
       }
+      faultPoint('instance.returned');
       await instances.forget(gone);
       logger.warn({ instance: gone }, 'an instance is gone; its unfinished evaluations start again');
     }

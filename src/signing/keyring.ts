@@ -26,6 +26,7 @@ import {
 } from 'jose';
 import { z } from 'zod';
 import { InterlockError } from '../errors.ts';
+import { faultPoint } from '../fault-points.ts';
 
 /** Twenty years of monthly rotation; the oldest beyond that are forgotten. */
 const RETIRED_MAX = 255;
@@ -202,8 +203,10 @@ async function replaceKeyringFile(path: string, next: ActiveKey): Promise<Keyrin
       ),
     };
     await overwrite(pending, rotated);
+    faultPoint('keys.written');
     await rename(pending, path); // the commit point
     await syncDirectory(path);
+    faultPoint('keys.replaced');
     return rotated;
   } catch (error) {
     await unlink(pending).catch(() => undefined); // gone already if the rename was what succeeded
