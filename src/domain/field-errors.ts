@@ -35,38 +35,117 @@ function quoteKey(key: string): string {
   );
 }
 
-/** One problem per fault; a union shows the branch that came nearest. */
-export function fieldProblems(schema: z.ZodType, error: z.ZodError): FieldProblem[] {
-  return error.issues.flatMap((issue) => problemsOf(schema, issue, []));
+/** More than anyone reads, and few enough that a body of thousands of wrong keys costs nothing. */
+const PROBLEMS_MAX = 100;
+
+/** One problem per fault, the first `max` of them; a union shows the branch that came nearest. */
+export function fieldProblems(schema: z.ZodType, error: z.ZodError, max = PROBLEMS_MAX): FieldProblem[] {
+  const problems: FieldProblem[] = [];
+  for (const issue of error.issues) {
+    if (problems.length >= max) break;
+    problems.push(...problemsOf(schema, issue, [], max - problems.length));
+  }
+  return problems;
 }
 
-function problemsOf(schema: z.ZodType, issue: z.core.$ZodIssue, prefix: readonly PathPart[]): FieldProblem[] {
+function problemsOf(
+  schema: z.ZodType,
+  issue: z.core.$ZodIssue,
+  prefix: readonly PathPart[],
+  max: number,
+): FieldProblem[] {
   const parts = [...prefix, ...issue.path.map((part) => (typeof part === 'number' ? part : String(part)))];
   switch (issue.code) {
-    case 'unrecognized_keys':
-      return issue.keys.map((key) => ({
-        parts: [...parts, key],
-        message: unknownKey(key, keysAt(schema, parts)),
-      }));
+    case 'unrecognized_keys': {
+      const known = keysAt(schema, parts);
+      return issue.keys
+        .slice(0, max)
+        .map((key) => ({ parts: [...parts, key], message: unknownKey(key, known) }));
+    }
     case 'invalid_union': {
       const nearest = nearestBranch(issue.errors);
       return nearest === null
-        ? [{ parts, message: plain(issue) }]
-        : nearest.flatMap((inner) => problemsOf(schema, inner, parts));
+        ? [{ parts, message: words(issue) }]
+        : nearest.slice(0, max).flatMap((inner) => problemsOf(schema, inner, parts, max));
     }
-    case 'invalid_key':
-    case 'invalid_element':
-      return [{ parts, message: issue.issues.map(plain).join('; ') || plain(issue) }];
     default:
-      return [{ parts, message: plain(issue) }];
+      return [{ parts, message: words(issue) }];
   }
 }
 
-function plain(issue: z.core.$ZodIssue): string {
-  const message = issue.message.replace(/^Invalid input: /, '').replace(/^Invalid option: /, '');
-  return message.endsWith(', received undefined')
-    ? `is required (${message.slice(0, -', received undefined'.length)})`
-    : message;
+/** What zod says by itself begins with one of these; anything else is a schema's own sentence. */
+const ZODS_OWN = /^(?:Invalid |Too (?:big|small): )/;
+
+/** What would be right, for whoever sent it. Never what was sent. */
+function words(issue: z.core.$ZodIssue): string {
+  if (!ZODS_OWN.test(issue.message)) return issue.message;
+  const isMissing = issue.message.endsWith(', received undefined');
+  const right = shouldBe(issue);
+  return isMissing ? `is required and ${right}` : right;
+}
+
+function shouldBe(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.message.endsWith('received Infinity') || issue.message.endsWith('received NaN')
+        ? 'must be a finite number'
+        : `must be ${NOUNS[issue.expected] ?? `of type ${issue.expected}`}`;
+    case 'invalid_value':
+      return issue.values.length === 1
+        ? `must be ${listed(issue.values)}`
+        : `must be one of ${listed(issue.values)}`;
+    case 'too_small':
+    case 'too_big':
+      return bound(issue);
+    case 'invalid_format':
+      return issue.format === 'datetime'
+        ? 'must be an instant with its zone, such as 2026-01-31T12:00:00Z'
+        : `must be a valid ${issue.format}`;
+    case 'not_multiple_of':
+      return `must be a multiple of ${issue.divisor}`;
+    case 'invalid_union': {
+      if ('options' in issue && Array.isArray(issue.options))
+        return `must be one of ${listed(issue.options)}`;
+      const branches = issue.errors.flatMap(([first]) => (first === undefined ? [] : [words(first)]));
+      const wanted = branches.map((branch) => branch.replace(/^is required and /, ''));
+      const required = wanted.length > 0 && branches.every((branch, i) => branch !== wanted[i]);
+      const either = [...new Set(wanted)].map((each, i) => (i === 0 ? each : each.replace(/^must be /, '')));
+      if (either.length === 0) return 'is not of any form that is taken here';
+      return `${required ? 'is required and ' : ''}${either.join(' or ')}`;
+    }
+    case 'invalid_key':
+    case 'invalid_element':
+      return issue.issues.map(words).join('; ') || 'is not valid';
+    default:
+      return 'is not valid';
+  }
+}
+
+const NOUNS: Readonly<Record<string, string>> = {
+  string: 'a string',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  tuple: 'a list',
+  object: 'an object',
+  record: 'an object',
+  null: 'null',
+};
+
+const listed = (values: readonly unknown[]): string =>
+  values.map((value) => JSON.stringify(value)).join(', ');
+
+function bound(issue: z.core.$ZodIssueTooBig | z.core.$ZodIssueTooSmall): string {
+  const big = issue.code === 'too_big';
+  const limit = String(issue.code === 'too_big' ? issue.maximum : issue.minimum);
+  if (issue.origin === 'string' || issue.origin === 'array') {
+    const unit = issue.origin === 'string' ? 'character' : 'element';
+    if (!big && limit === '1') return 'must not be empty';
+    return `must have at ${big ? 'most' : 'least'} ${limit} ${unit}${limit === '1' ? '' : 's'}`;
+  }
+  if (issue.inclusive === false) return `must be ${big ? 'less' : 'greater'} than ${limit}`;
+  return `must be at ${big ? 'most' : 'least'} ${limit}`;
 }
 
 /** The branch that went deepest is the one that was meant; where all fail at the door, none is. */

@@ -58,11 +58,13 @@ export function readCheckpointEvent(headers: RawCall['headers'], parsed: JsonObj
     : malformed('malformed-event', 'data must be an object');
 }
 
+const ERRORS_MAX = 20;
+
 function refuse(schema: z.ZodType, value: JsonObject, prefix: string): Refusal | null {
   const result = schema.safeParse(value);
   const errors = result.success
     ? []
-    : fieldProblems(schema, result.error).map(({ parts, message }) => ({
+    : fieldProblems(schema, result.error, ERRORS_MAX).map(({ parts, message }) => ({
         path: `${prefix}${fieldPath(parts)}`,
         message,
       }));
@@ -82,7 +84,7 @@ function refuse(schema: z.ZodType, value: JsonObject, prefix: string): Refusal |
     : malformed(
         'malformed-event',
         `not a CloudEvents 1.0 event of type ${CHECKPOINT_EVENT_TYPE}`,
-        errors.slice(0, 20),
+        errors.slice(0, ERRORS_MAX),
       );
 }
 

@@ -2,7 +2,8 @@
  * HTML without script: a template that escapes what it is given, and a page with its policy.
  *
  * The page's Content-Security-Policy allows one thing, its own style, by hash: a string that slips
- * through escaping still cannot run or fetch anything.
+ * through escaping still cannot run or fetch anything. Characters that nobody sees but that turn the text around
+ * them (direction marks, controls, line separators) are shown as U+FFFD: a reason must read as what it says.
  */
 import { createHash } from 'node:crypto';
 
@@ -38,8 +39,10 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
+const UNSEEN = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
 export function escapeHtml(text: string): string {
-  return text.replace(/[&<>"']/g, (c) => ENTITIES[c] ?? c);
+  return text.replace(UNSEEN, '\ufffd').replace(/[&<>"']/g, (c) => ENTITIES[c] ?? c);
 }
 
 export interface Page {

@@ -83,25 +83,50 @@ export function unauthenticated(schemes: string): Refusal {
   });
 }
 
-export function forbidden(detail: string): Refusal {
-  return new Refusal({ status: 403, code: 'forbidden', title: 'Not allowed', detail, security: true });
+/** `path`, here and below: which part of the request it is about, where there is one. */
+export function forbidden(detail: string, path?: string): Refusal {
+  return new Refusal({
+    status: 403,
+    code: 'forbidden',
+    title: 'Not allowed',
+    detail,
+    errors: at(path, detail),
+    security: true,
+  });
 }
 
-export function notFound(detail: string): Refusal {
-  return new Refusal({ status: 404, code: 'not-found', title: 'Not found', detail });
+export function notFound(detail: string, path?: string): Refusal {
+  return new Refusal({
+    status: 404,
+    code: 'not-found',
+    title: 'Not found',
+    detail,
+    errors: at(path, detail),
+  });
 }
+
+const at = (path: string | undefined, message: string): FieldError[] =>
+  path === undefined ? [] : [{ path, message }];
 
 /** 409: the same id with different content, or a state that does not allow it. */
-export function conflict(code: string, detail: string, security = false): Refusal {
-  return new Refusal({ status: 409, code, title: 'Conflict with what is recorded', detail, security });
+export function conflict(code: string, detail: string, security = false, path?: string): Refusal {
+  return new Refusal({
+    status: 409,
+    code,
+    title: 'Conflict with what is recorded',
+    detail,
+    errors: at(path, detail),
+    security,
+  });
 }
 
-export function unsupportedMediaType(detail: string): Refusal {
+export function unsupportedMediaType(detail: string, path = 'header.content-type'): Refusal {
   return new Refusal({
     status: 415,
     code: 'unsupported-media-type',
     title: 'Unsupported media type',
     detail,
+    errors: at(path, detail),
   });
 }
 

@@ -187,7 +187,7 @@ function check(schema: z.ZodType | null, value: unknown, at: string, errors: Fie
   if (schema === null) return undefined;
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  for (const { parts, message } of fieldProblems(schema, result.error)) {
+  for (const { parts, message } of fieldProblems(schema, result.error, ERRORS_MAX)) {
     errors.push({ path: fieldPath(at === '' ? parts : [at, ...parts]) || 'body', message });
   }
   return undefined;

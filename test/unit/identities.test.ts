@@ -52,7 +52,7 @@ describe('identities', () => {
       'the role governance written down',
       [{ id: 'a', name: 'A', roles: ['governance'] }],
       {},
-      /expected one of/,
+      /must be one of/,
     ],
     [
       'one id twice',
@@ -82,7 +82,7 @@ describe('identities', () => {
       /one identity/,
     ],
     ['an id with a slash', [{ id: '../a', name: 'A' }], {}, /letters, digits/],
-    ['nobody', [], {}, />=1/],
+    ['nobody', [], {}, /must not be empty/],
   ])('refuses %s', (_, entries, options, message) => {
     const result = parse(entries, options);
     expect(result.ok ? '' : result.problems.map((p) => p.message).join()).toMatch(message);

@@ -94,7 +94,7 @@ describe('field errors', () => {
       { wildlyDifferent: 1, threshold: 1 },
       ['wildlyDifferent: unknown key; allowed here: threshold, target, compute, either'],
     ],
-    ['a missing field', {}, ['threshold: is required (expected number)']],
+    ['a missing field', {}, ['threshold: is required and must be a number']],
     [
       'a union of plain values',
       { threshold: 1, compute: [] },
@@ -103,7 +103,7 @@ describe('field errors', () => {
     [
       'the branch that was meant',
       { threshold: 1, either: { a: { deep: 'x' } } },
-      ['either.a.deep: expected number, received string'],
+      ['either.a.deep: must be a number'],
     ],
     [
       'a typo inside a chosen branch',

@@ -106,7 +106,7 @@ export const checkpointRoutes = ({ intake, modelRoots }: Services): Route[] => [
         identity,
         receiptOf(call),
       );
-      if (isFailed(executed)) return refusalOf(executed);
+      if (isFailed(executed)) return refusalOf(executed, { '': 'runId' });
       const answer = await intake.checkpointAnswer(runId, checkpointId);
       return { status: executed.outcome === 'recorded' ? 202 : 200, body: answer };
     },

@@ -79,33 +79,40 @@ export function isFailed<T extends { outcome: string }>(executed: T): executed i
   return executed.outcome === 'rejected' || executed.outcome === 'reused-id';
 }
 
+/** Where in a request stands what the domain calls by its own name; `''` for a refusal that names nothing. */
+export type Places = Readonly<Record<string, string>>;
+export const OF_RUN: Places = { '': 'path.run', runId: 'path.run' };
+
 /** Every refusal of the service layer as a problem. */
-export function refusalOf(executed: FailedExecution): Refusal {
+export function refusalOf(executed: FailedExecution, places: Places = {}): Refusal {
   if (executed.outcome === 'reused-id') {
     return conflict(
       'webhook-id-reused',
       'this webhook-id was used for another body; give every message its own',
       true,
+      'header.webhook-id',
     );
   }
-  const { code, message, path } = executed.rejection;
+  const { code, message } = executed.rejection;
+  const named = executed.rejection.path ?? '';
+  const path = Object.hasOwn(places, named) ? places[named] : named === '' ? undefined : named;
   switch (code) {
     case 'not-found':
-      return notFound(message);
+      return notFound(message, path);
     case 'forbidden':
-      return forbidden(message);
+      return forbidden(message, path);
     case 'invalid':
       return invalid([{ path: path ?? 'body', message }]);
     case 'conflict':
     case 'stale':
-      return conflict(code, message);
+      return conflict(code, message, false, path);
     default:
       return code satisfies never;
   }
 }
 
 export async function loadRun(runs: RunService, runId: string): Promise<LoadedRun | Refusal> {
-  return (await runs.load(runId)) ?? notFound(`there is no run ${runId}`);
+  return (await runs.load(runId)) ?? notFound(`there is no run ${runId}`, 'path.run');
 }
 
 export const isRefusal = (value: object): value is Refusal => value instanceof Error;

@@ -10,6 +10,9 @@ import type { Services } from './services.ts';
 
 const RESULT_BYTES_MAX = 256 * 1024;
 
+/** What is found by the evaluation alone is refused by it. */
+const OF_EVALUATION = { '': 'path.evaluation', attempt: 'query.attempt' };
+
 const EvaluationParams = z.strictObject({ evaluation: IdSchema });
 
 const EvaluationAnswer = z
@@ -83,7 +86,7 @@ export const evaluationRoutes = (services: Services): Route[] => {
           identity,
           receiptOf(call),
         );
-        if (isFailed(executed)) return refusalOf(executed);
+        if (isFailed(executed)) return refusalOf(executed, OF_EVALUATION);
         return { status: 200, body: await answer(executed, params.evaluation, query.attempt) };
       },
     }),
@@ -99,7 +102,7 @@ export const evaluationRoutes = (services: Services): Route[] => {
       handler: async (call) => {
         const { params, identity } = call;
         const executed = await intake.retry(params.evaluation, identity, receiptOf(call));
-        if (isFailed(executed)) return refusalOf(executed);
+        if (isFailed(executed)) return refusalOf(executed, OF_EVALUATION);
         return { status: 202, body: await answer(executed, params.evaluation, null) };
       },
     }),

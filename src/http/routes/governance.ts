@@ -13,6 +13,7 @@ import {
   isRefusal,
   listOf,
   loadRun,
+  OF_RUN,
   PageQuery,
   pageOf,
   RunParams,
@@ -103,7 +104,7 @@ export const governanceRoutes = ({ runs, ledger }: Services): Route[] => {
           },
           { actor: identity.id, receipt: receiptOf(call) },
         );
-        if (isFailed(executed)) return refusalOf(executed);
+        if (isFailed(executed)) return refusalOf(executed, OF_RUN);
         const loaded = await current(executed, params.run);
         const document = loaded === null ? null : documentOf(loaded, newest(loaded.state));
         if (document === null) return notFound('the proposal is no longer held');
@@ -152,7 +153,7 @@ export const governanceRoutes = ({ runs, ledger }: Services): Route[] => {
         if (document !== null) return { status: 200, body: document };
         const row = await ledger.view('proposal', params.proposal);
         if (row === null || row.runId !== params.run) {
-          return notFound(`run ${params.run} has no proposal ${params.proposal}`);
+          return notFound(`run ${params.run} has no proposal ${params.proposal}`, 'path.proposal');
         }
         return { status: 200, body: ProposalDocument.parse({ ...asObject(row.doc), approvalsNeeded: [] }) };
       },
@@ -173,10 +174,11 @@ export const governanceRoutes = ({ runs, ledger }: Services): Route[] => {
           { type: 'SignOff', ...body, by: identity.id, groups: identity.groups },
           { actor: identity.id, receipt: receiptOf(call) },
         );
-        if (isFailed(executed)) return refusalOf(executed);
+        if (isFailed(executed)) return refusalOf(executed, OF_RUN);
         const loaded = await current(executed, params.run);
         const document = loaded === null ? null : documentOf(loaded, body.proposalId);
-        if (document === null) return notFound(`run ${params.run} has no proposal ${body.proposalId}`);
+        if (document === null)
+          return notFound(`run ${params.run} has no proposal ${body.proposalId}`, 'proposalId');
         return { status: 200, body: { proposal: document } };
       },
     }),

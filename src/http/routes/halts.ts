@@ -5,7 +5,7 @@ import { HaltActionSchema } from '../../domain/run/events.ts';
 import type { Executed } from '../../service/run-service.ts';
 import { invalid, notFound, type Refusal, unavailable } from '../refusal.ts';
 import { type Route, route } from '../route.ts';
-import { IdSchema, Instant, isFailed, RunParams, receiptOf, refusalOf, text } from './common.ts';
+import { IdSchema, Instant, isFailed, OF_RUN, RunParams, receiptOf, refusalOf, text } from './common.ts';
 import { HaltDocument, haltDocument } from './documents.ts';
 import type { Services } from './services.ts';
 
@@ -92,9 +92,9 @@ export const haltRoutes = ({ runs, ledger }: Services): Route[] => {
         const problem = groupProblem(body, identity);
         if (problem !== null) return problem;
         const executed = await press(params.run, body, identity, receiptOf(call));
-        if (isFailed(executed)) return refusalOf(executed);
+        if (isFailed(executed)) return refusalOf(executed, OF_RUN);
         const state = 'state' in executed ? executed.state : (await runs.load(params.run))?.state;
-        if (state?.halt == null) return notFound(`the halt of run ${params.run} is over`);
+        if (state?.halt == null) return notFound(`the halt of run ${params.run} is over`, 'path.run');
         return { status: 202, body: { halts: [haltDocument(state.halt, state)], failed: [] } };
       },
     }),
@@ -142,7 +142,7 @@ export const haltRoutes = ({ runs, ledger }: Services): Route[] => {
       handler: async (call) => {
         const { params, body, identity } = call;
         const view = await ledger.view('halt', params.halt);
-        if (view === null) return notFound(`there is no halt ${params.halt}`);
+        if (view === null) return notFound(`there is no halt ${params.halt}`, 'path.halt');
         const executed = await runs.execute(
           view.runId,
           {
@@ -155,7 +155,7 @@ export const haltRoutes = ({ runs, ledger }: Services): Route[] => {
           },
           { actor: identity.id, receipt: receiptOf(call) },
         );
-        if (isFailed(executed)) return refusalOf(executed);
+        if (isFailed(executed)) return refusalOf(executed, { '': 'path.halt', runId: 'path.halt' });
         const row = await ledger.view('halt', params.halt);
         return { status: 200, body: HaltDocument.parse(row?.doc) };
       },

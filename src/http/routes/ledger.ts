@@ -95,7 +95,7 @@ export const ledgerRoutes = (services: Services): Route[] => {
       tags: ['ledger'],
       responses: { 200: streamResponse('One server-sent event per ledger event; Last-Event-ID resumes') },
       handler: async ({ headers }) =>
-        resumeRefusal(headers) ?? {
+        (await resumeRefusal(ledger, headers)) ?? {
           status: 200,
           body: eventStream(ledger, (stream) => stream.startsWith('run-')),
         },
@@ -109,8 +109,8 @@ export const ledgerRoutes = (services: Services): Route[] => {
       responses: { 200: streamResponse('One server-sent event per ledger event; Last-Event-ID resumes') },
       handler: async ({ params, headers }) => {
         const loaded = await loadRun(runs, params.run);
-        if (isRefusal(loaded)) return notFound(`there is no run ${params.run}`);
-        const refusal = resumeRefusal(headers);
+        if (isRefusal(loaded)) return notFound(`there is no run ${params.run}`, 'path.run');
+        const refusal = await resumeRefusal(ledger, headers);
         if (refusal !== null) return refusal;
         const own = runStream(params.run);
         return { status: 200, body: eventStream(ledger, (stream) => stream === own, own) };
@@ -123,11 +123,15 @@ const BATCH = 200;
 /** Other processes append too: look again at least this often. */
 const POLL_MS = 1_000;
 
-/** An id that no event of the ledger can have: said at once, or the reader would reconnect with it for ever. */
-function resumeRefusal(headers: RawCall['headers']): Refusal | null {
+/**
+ * An id that no event of the ledger has: said at once, or the reader would reconnect with it for ever, or (one of
+ * events still to come, or of a ledger that was restored since) wait in silence while halts go by.
+ */
+async function resumeRefusal(ledger: Ledger, headers: RawCall['headers']): Promise<Refusal | null> {
   const lastEventId = headers['last-event-id'];
   if (lastEventId === undefined || lastEventId === '') return null;
-  if (typeof lastEventId === 'string' && POSITION.test(lastEventId)) return null;
+  const isPosition = typeof lastEventId === 'string' && POSITION.test(lastEventId);
+  if (isPosition && Number(lastEventId) <= (await ledger.head()).size) return null;
   return malformed('malformed-header', 'Last-Event-ID is not one that this service gave out', [
     { path: 'header.last-event-id', message: 'not an event id' },
   ]);

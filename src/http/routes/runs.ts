@@ -14,6 +14,7 @@ import {
   isRefusal,
   listOf,
   loadRun,
+  OF_RUN,
   PageQuery,
   pageOf,
   RunParams,
@@ -139,7 +140,7 @@ export const runRoutes = (services: Services): Route[] => {
     if (open !== null) return open;
     const [row] = await ledger.views({ kind: 'scorecard', runId, limit: 1, order: 'desc' });
     return row === undefined
-      ? notFound(`run ${runId} has no evaluated checkpoint yet`)
+      ? notFound(`run ${runId} has no evaluated checkpoint yet`, 'path.run')
       : ScorecardDocument.parse(row.doc);
   }
 
@@ -221,7 +222,7 @@ export const runRoutes = (services: Services): Route[] => {
         const { params, body, identity } = call;
         const receipt = receiptOf(call);
         const received = receipt === undefined ? 'new' : await runs.receive(params.run, receipt);
-        if (received === 'no-run') return notFound(`there is no run ${params.run}`);
+        if (received === 'no-run') return notFound(`there is no run ${params.run}`, 'path.run');
         if (received === 'reused-id') return refusalOf({ outcome: 'reused-id' });
         const outcome = await heartbeats.beat({
           runId: params.run,
@@ -233,7 +234,7 @@ export const runRoutes = (services: Services): Route[] => {
         });
         if (!outcome.ok) {
           const { code, message } = outcome;
-          return refusalOf({ outcome: 'rejected', rejection: { code, message } });
+          return refusalOf({ outcome: 'rejected', rejection: { code, message } }, OF_RUN);
         }
         services.metrics.count('interlock_heartbeats_total', { directive: outcome.answer.directive.action });
         if (outcome.answer.permit !== null) services.metrics.count('interlock_permits_total', {});
@@ -254,14 +255,14 @@ export const runRoutes = (services: Services): Route[] => {
         if (isRefusal(found)) return found;
         const { sources } = found.state; // fixed at registration
         if (sources !== null && !sources.includes(identity.id) && !identity.roles.includes('operator')) {
-          return forbidden(`${identity.id} is not a source of run ${params.run}`);
+          return forbidden(`${identity.id} is not a source of run ${params.run}`, 'path.run');
         }
         const executed = await runs.execute(
           params.run,
           { type: 'FinishRun', by: identity.id },
           { actor: identity.id, receipt: receiptOf(call) },
         );
-        if (isFailed(executed)) return refusalOf(executed);
+        if (isFailed(executed)) return refusalOf(executed, OF_RUN);
         const loaded = await loadRun(runs, params.run);
         if (isRefusal(loaded)) return loaded;
         return { status: 200, body: runDocument(loaded, await progress.read(params.run)) };
@@ -307,7 +308,10 @@ export const runRoutes = (services: Services): Route[] => {
         if (open !== null) return { status: 200, body: open };
         const row = await ledger.view('scorecard', `${params.run}/${params.checkpoint}`);
         if (row === null)
-          return notFound(`run ${params.run} has no scorecard of checkpoint ${params.checkpoint}`);
+          return notFound(
+            `run ${params.run} has no scorecard of checkpoint ${params.checkpoint}`,
+            'path.checkpoint',
+          );
         return { status: 200, body: ScorecardDocument.parse(row.doc) };
       },
     }),
@@ -322,7 +326,7 @@ export const runRoutes = (services: Services): Route[] => {
         const loaded = await loadRun(runs, params.run);
         if (isRefusal(loaded)) return loaded;
         const sealed = loaded.state.checkpoints.findLast(({ forecasts }) => forecasts.length > 0);
-        if (sealed === undefined) return notFound(`run ${params.run} has no forecast yet`);
+        if (sealed === undefined) return notFound(`run ${params.run} has no forecast yet`, 'path.run');
         const { checkpointId, effectiveCompute, forecasts } = sealed;
         return { status: 200, body: { runId: params.run, checkpointId, effectiveCompute, forecasts } };
       },
