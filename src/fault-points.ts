@@ -88,8 +88,9 @@ function parse(text: string | undefined): Armed | null {
   return { point, action, nth: Number(nth ?? 1), ms: Number(ms ?? DELAY_MS) };
 }
 
-const isAction = (text: string | undefined): text is Action =>
-  text === 'kill' || text === 'throw' || text === 'delay';
+function isAction(text: string | undefined): text is Action {
+  return text === 'kill' || text === 'throw' || text === 'delay';
+}
 
 function reached({ point, action, nth, ms }: Armed): void {
   passed += 1;
