@@ -11,7 +11,7 @@ export type OpenHalt = NonNullable<RunState['halt']>;
 export function signOrder(signer: TokenSigner, runId: string, halt: OpenHalt): Promise<string> {
   return signer.signHaltOrder({
     sub: runId,
-    iat: Math.floor(Date.parse(halt.orderedAt) / 1000),
+    iat: Math.floor(Date.parse(halt.issuedAt ?? halt.orderedAt) / 1000),
     haltId: halt.haltId,
     action: halt.action,
     epoch: halt.epoch,

@@ -60,6 +60,7 @@ import {
   recordStopObserved,
 } from './halt.ts';
 import { liftHolds, placeHolds } from './holds.ts';
+import { type RecordPress, recordPress } from './press.ts';
 import { type FinishRun, finishRun, type RegisterRun, registerRun } from './registration.ts';
 import type { RunState } from './state.ts';
 
@@ -79,6 +80,7 @@ export type Command =
   | FailAttempt
   | RetryEvaluation
   | OrderHalt
+  | RecordPress
   | RecordHaltStep
   | AcknowledgeHalt
   | RecordStopObserved
@@ -162,6 +164,8 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return retryEvaluation(state, command, context);
     case 'OrderHalt':
       return orderHalt(state, command, context);
+    case 'RecordPress':
+      return recordPress(state, command, context);
     case 'RecordHaltStep':
       return recordHaltStep(state, command, context);
     case 'AcknowledgeHalt':

@@ -74,7 +74,14 @@ export const HaltCauseSchema = z.discriminatedUnion('kind', [
     checkpointId: z.string().nullable(),
     findings: z.array(FindingSchema).min(1),
   }),
-  z.object({ kind: z.literal('person'), by: z.string(), group: z.string(), reason: z.string() }),
+  z.object({
+    kind: z.literal('person'),
+    by: z.string(),
+    group: z.string(),
+    reason: z.string(),
+    /** Of a press that the button wrote down before the ledger could. */
+    pressId: z.string().optional(),
+  }),
 ]);
 export type HaltCause = z.infer<typeof HaltCauseSchema>;
 
@@ -280,6 +287,20 @@ const events = {
     cause: HaltCauseSchema,
     epoch: int,
     escalateAt: at,
+    /** Where the order went out before this event: the instant signed into it. */
+    issuedAt: at.optional(),
+    at,
+  }),
+  /** A press that was carried out before the ledger knew; `orderId` is cleared together with the halt. */
+  PressRecorded: z.object({
+    pressId: id,
+    haltId: id,
+    orderId: id,
+    action: HaltActionSchema,
+    by: z.string(),
+    group: z.string(),
+    via: z.enum(['bearer', 'webhook', 'oidc', 'break-glass']),
+    pressedAt: at,
     at,
   }),
   HaltCauseAdded: z.object({ haltId: id, action: HaltActionSchema, cause: HaltCauseSchema, at }),

@@ -352,7 +352,8 @@ export const governanceEvolvers = {
       waiver: terms,
       halt: null,
       holds: [],
-      clearedHalts: haltId === null ? state.clearedHalts : [...state.clearedHalts, haltId],
+      clearedHalts:
+        haltId === null ? state.clearedHalts : [...state.clearedHalts, haltId, ...(state.halt?.orders ?? [])],
     };
   },
 };

@@ -60,7 +60,7 @@ function rearmed(state: RunState, halt: Halt, round: number, at: string, escalat
 
 export const haltEvolvers = {
   HaltOrdered: (state: RunState, data: RunEventData<'HaltOrdered'>): RunState => {
-    const { haltId, action, cause, epoch, at } = data;
+    const { haltId, action, cause, epoch, issuedAt, at } = data;
     return {
       ...state,
       epoch,
@@ -69,6 +69,7 @@ export const haltEvolvers = {
         action,
         epoch,
         orderedAt: at,
+        ...(issuedAt === undefined ? {} : { issuedAt }),
         causes: [cause],
         round: 1,
         roundAt: at,

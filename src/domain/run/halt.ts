@@ -27,6 +27,8 @@ export interface OrderHalt {
   readonly reason: string;
   readonly group: string;
   readonly by: string;
+  /** Names the press, so that it is known again where it also reaches the ledger by way of the spool. */
+  readonly pressId?: string | undefined;
 }
 export interface RecordHaltStep {
   readonly type: 'RecordHaltStep';
@@ -158,22 +160,26 @@ function actionOf(cause: HaltCause): HaltAction {
 
 /** The red button: anyone in a governance group, at any time. The run's evaluation jobs stop too. */
 export function orderHalt(state: RunState, command: OrderHalt, context: Context): Decision {
-  const { by, group, reason, action } = command;
+  const { by, group, reason, action, pressId } = command;
+  const cause: HaltCause = {
+    kind: 'person',
+    by,
+    group,
+    reason,
+    ...(pressId === undefined ? {} : { pressId }),
+  };
+  return [...haltEvents(state, context, cause, action), ...cancelJobs(state, context)];
+}
+
+/** What a person stops, stops with all its evaluation jobs. */
+export function cancelJobs(state: RunState, context: Context): RunEvent[] {
   const jobs = state.checkpoints.flatMap(({ evaluations }) =>
     evaluations.filter(isPending).map(({ evaluationId }) => evaluationId),
   );
   const [first, ...rest] = jobs;
-  return [
-    ...haltEvents(state, context, { kind: 'person', by, group, reason }, action),
-    ...(first === undefined
-      ? []
-      : [
-          {
-            kind: 'EvaluationsCancelled' as const,
-            data: { evaluationIds: [first, ...rest], reason: 'red-button', at: iso(context.now) },
-          },
-        ]),
-  ];
+  if (first === undefined) return [];
+  const data = { evaluationIds: [first, ...rest], reason: 'red-button', at: iso(context.now) };
+  return [{ kind: 'EvaluationsCancelled', data }];
 }
 
 /** A veto after a resume, and whatever else must halt from inside the domain. */
@@ -182,6 +188,8 @@ export function haltEvents(
   context: Context,
   cause: HaltCause,
   action: HaltAction,
+  /** Of an order that went out already: what the trainers hold is what the halt is called. */
+  issued?: { readonly haltId: string; readonly issuedAt: string },
 ): RunEvent[] {
   const at = iso(context.now);
   if (state.halt !== null) {
@@ -199,11 +207,19 @@ export function haltEvents(
     ];
   }
   const epoch = state.epoch + 1;
-  const haltId = idOf('halt', context.digest, state.runId, 'halt', epoch);
+  const haltId = issued?.haltId ?? idOf('halt', context.digest, state.runId, 'halt', epoch);
   return [
     {
       kind: 'HaltOrdered',
-      data: { haltId, action, cause, epoch, escalateAt: escalationAt(context), at },
+      data: {
+        haltId,
+        action,
+        cause,
+        epoch,
+        escalateAt: escalationAt(context),
+        ...(issued === undefined ? {} : { issuedAt: issued.issuedAt }),
+        at,
+      },
     },
     ...raiseAlert(state, context, {
       kind: 'halt-ordered',
@@ -272,12 +288,13 @@ function waitMs(
 
 export function acknowledgeHalt(state: RunState, command: AcknowledgeHalt, context: Context): Decision {
   const { halt } = state;
-  const { haltId, by, claimedAt } = command;
-  if (halt === null || halt.haltId !== haltId) {
-    return state.clearedHalts.includes(haltId)
-      ? reject('conflict', `halt ${haltId} is over: the run was resumed`)
-      : reject('not-found', `run ${state.runId} has no halt ${haltId}`);
+  const { by, claimedAt } = command;
+  if (halt === null || !isNamed(halt, command.haltId)) {
+    return state.clearedHalts.includes(command.haltId)
+      ? reject('conflict', `halt ${command.haltId} is over: the run was resumed`)
+      : reject('not-found', `run ${state.runId} has no halt ${command.haltId}`);
   }
+  const { haltId } = halt;
   if (!command.orchestrator && state.sources !== null && !state.sources.includes(by)) {
     return reject('forbidden', `${by} is not a source of run ${state.runId}`);
   }
@@ -287,6 +304,11 @@ export function acknowledgeHalt(state: RunState, command: AcknowledgeHalt, conte
   return [
     { kind: 'HaltAcknowledged', data: { haltId, state: command.state, by, claimedAt, at: iso(context.now) } },
   ];
+}
+
+/** Trainers hold a halt by the id of whichever order reached them. */
+function isNamed({ haltId, orders = [] }: Halt, id: string): boolean {
+  return haltId === id || orders.includes(id);
 }
 
 export function recordStopObserved(state: RunState, command: RecordStopObserved, context: Context): Decision {

@@ -16,9 +16,16 @@ export type PermitTerms =
     }
   | { readonly granted: false; readonly reason: 'halted' | 'on-hold' | 'finished' };
 
+/**
+ * What a permit has room for. An order older than these would stop the run again if it were replayed: the safe side,
+ * where a permit that cannot be signed would stop it for ever.
+ */
+const CLEARED_NAMED_MAX = 256;
+
 export function permitTerms(state: RunState): PermitTerms {
   if (state.halt !== null) return { granted: false, reason: 'halted' };
   if (state.holds.length > 0) return { granted: false, reason: 'on-hold' };
   if (state.finishedAt !== null) return { granted: false, reason: 'finished' };
-  return { granted: true, ceiling: state.ceiling, epoch: state.epoch, clearedHalts: state.clearedHalts };
+  const clearedHalts = state.clearedHalts.slice(-CLEARED_NAMED_MAX);
+  return { granted: true, ceiling: state.ceiling, epoch: state.epoch, clearedHalts };
 }

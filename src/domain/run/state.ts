@@ -102,6 +102,10 @@ export const HaltSchema = z.object({
   action: HaltActionSchema,
   epoch: int,
   orderedAt: at,
+  /** What is signed into the order, where it went out before it was recorded. */
+  issuedAt: at.optional(),
+  /** Other ids under which presses sent orders for this halt: cleared with it. */
+  orders: z.array(id).optional(),
   causes: z.array(HaltCauseSchema).min(1),
   round: int,
   roundAt: at,

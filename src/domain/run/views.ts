@@ -12,7 +12,15 @@ import { permitTerms } from './permit.ts';
 import type { CheckpointState, Halt, Proposal, RunState } from './state.ts';
 
 export interface View {
-  readonly kind: 'run' | 'checkpoint' | 'scorecard' | 'evaluation' | 'result' | 'halt' | 'proposal';
+  readonly kind:
+    | 'run'
+    | 'checkpoint'
+    | 'scorecard'
+    | 'evaluation'
+    | 'result'
+    | 'halt'
+    | 'halt-order'
+    | 'proposal';
   readonly id: string;
   readonly runId: string;
   readonly ordinal: number;
@@ -152,6 +160,16 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'HaltEscalated':
     case 'HaltReopened':
       return after.halt === null ? [] : [haltView(after.halt, after, null)];
+    case 'PressRecorded': {
+      const { orderId, haltId } = event.data;
+      if (after.halt === null) return [];
+      const shown = haltView(after.halt, after, null);
+      if (orderId === haltId) return [shown];
+      const { runId } = after;
+      // So that an acknowledgement of the order finds the halt that it belongs to.
+      const named = { kind: 'halt-order' as const, id: orderId, runId, ordinal: shown.ordinal };
+      return [shown, { ...named, doc: json({ haltId: after.halt.haltId }) }];
+    }
     case 'ProposalOpened':
     case 'ProposalVoided':
     case 'SignOffRecorded':
