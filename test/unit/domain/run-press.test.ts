@@ -25,7 +25,7 @@ const causes = (life: RunLife) =>
 describe('a press entered afterwards', () => {
   it('gives the halt the id that the trainers already hold, and what was signed into the order', () => {
     const life = registered();
-    expect(life.does(press())).toEqual(['HaltOrdered', 'PressRecorded']);
+    expect(life.does(press())).toEqual(['HaltOrdered', 'AlertRaised', 'PressRecorded']);
     expect(life.state.halt).toMatchObject({
       haltId: 'halt_of_the_button',
       issuedAt: ORDERED_AT,
@@ -76,7 +76,11 @@ describe('a press entered afterwards', () => {
     const life = registered();
     life.does(press());
     life.resume();
-    expect(life.does(press({ pressId: 'press_late' }))).toEqual(['HaltOrdered', 'PressRecorded']);
+    expect(life.does(press({ pressId: 'press_late' }))).toEqual([
+      'HaltOrdered',
+      'AlertRaised',
+      'PressRecorded',
+    ]);
     expect(life.state.halt?.haltId).not.toBe('halt_of_the_button');
     expect(life.state.halt?.orders).toBeUndefined();
     expect(life.last('PressRecorded').haltId).toBe(life.state.halt?.haltId);
@@ -86,7 +90,7 @@ describe('a press entered afterwards', () => {
     const life = registered();
     life.press('bea', 'board');
     life.resume();
-    expect(life.does(press())).toEqual(['HaltOrdered', 'PressRecorded']);
+    expect(life.does(press())).toEqual(['HaltOrdered', 'AlertRaised', 'PressRecorded']);
     expect(life.state.halt).toMatchObject({ haltId: 'halt_of_the_button', epoch: 3 });
   });
 
