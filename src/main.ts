@@ -11,11 +11,14 @@ import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { type AlertChannelConfig, createAlertChannel } from './alerts/registry.ts';
 import type { Environment } from './config/environment.ts';
-import type { Identity } from './config/identities.ts';
+import type { Identity, IdentityRecord } from './config/identities.ts';
+import { openIdentityBook } from './config/identity-book.ts';
 import type { Configuration } from './config/load.ts';
 import { migrate } from './database/migrate.ts';
 import { type DatabaseHandle, openDatabase } from './database/open-database.ts';
+import { detectContainment } from './evaluators/containment.ts';
 import { sweepOrphans } from './evaluators/job-records.ts';
+import { evaluationLimits } from './evaluators/limits.ts';
 import { createEvaluators } from './evaluators/registry.ts';
 import { type Authenticator, createAuthenticator } from './http/authentication.ts';
 import { Refusal } from './http/refusal.ts';
@@ -60,6 +63,8 @@ export interface Interlock {
   readonly url: string;
   readonly port: number;
   readonly ledger: Ledger;
+  /** Looks at the identities file now, instead of within a second. */
+  reloadIdentities(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -140,14 +145,36 @@ async function serve(
   const running = createRunningEvaluations();
   observeCommits(runs, { logger, metrics });
 
+  const authenticator = createAuthenticator({
+    identities: config.identities,
+    now: clock,
+    onFailure: (method, reason) =>
+      metrics.count('interlock_authentication_failures_total', { method, reason }),
+  });
+  const identities = openIdentityBook({
+    file: config.identitiesFile,
+    env,
+    initial: config.identities,
+    apply: (changed) => authenticator.replace(changed),
+    logger,
+  });
+  stops.push(['identities', async () => identities.close()]);
+
   const port = { value: options.port ?? config.server.port };
   const baseUrl = (): string =>
     config.server.publicUrl ?? `http://${hostInUrl(config.server.host)}:${port.value}`;
-  const secretsOf = webhookSecrets(config);
+  const secretsOf = (by: string) => webhookSecrets(identities.current())(by);
 
   const jobsDirectory = join(config.dataDir, 'jobs');
   await mkdir(jobsDirectory, { recursive: true, mode: 0o700 });
-  const swept = await sweepOrphans(jobsDirectory);
+  const containment = await detectContainment({
+    mode: config.evaluators.containment,
+    limits: evaluationLimits(config.evaluators.limits),
+  });
+  // Before anything new is started: a sweep knows its own jobs by record, group and mark.
+  const swept = await sweepOrphans(jobsDirectory, containment);
+  const { kind, enforced, missing } = containment;
+  logger.info({ containment: kind, enforced, missing }, 'evaluations are contained');
   if (swept.orphans > 0)
     logger.warn({ orphans: swept.orphans }, 'stopped evaluations left by an earlier process');
 
@@ -172,6 +199,7 @@ async function serve(
         environmentVariable: (name) => (OWN_SECRETS.has(name) ? undefined : env[name]),
         jobsDirectory,
         baseDirectory: dirname(config.file),
+        containment,
       },
       http: {
         outbound,
@@ -232,12 +260,6 @@ async function serve(
   const security = createSecurityLog(ledger, clock, logger);
   stops.push(['security log', () => security.settled()]);
 
-  const authenticator = createAuthenticator({
-    identities: config.identities,
-    now: clock,
-    onFailure: (method, reason) =>
-      metrics.count('interlock_authentication_failures_total', { method, reason }),
-  });
   const isServing = config.roles.includes('api');
   const services: Services = {
     runs,
@@ -307,6 +329,7 @@ async function serve(
     url: `http://${hostInUrl(config.server.host)}:${port.value}`,
     port: port.value,
     ledger,
+    reloadIdentities: async () => void (await identities.reload()),
     close: () => inOrder(logger, [...stops].reverse()),
   };
 }
@@ -351,8 +374,8 @@ function secretsNamed(env: Environment, reference: string): readonly WebhookSecr
 }
 
 /** Webhook targets without a secret of their own: the registering identity's, or for an operator the (first) trainer's. */
-function webhookSecrets(config: InterlockConfiguration): (by: string) => readonly WebhookSecret[] {
-  const senders = config.identities.map(({ id, roles, webhookSecrets: own }) => ({
+function webhookSecrets(identities: readonly IdentityRecord[]): (by: string) => readonly WebhookSecret[] {
+  const senders = identities.map(({ id, roles, webhookSecrets: own }) => ({
     id,
     isTrainer: roles.includes('trainer'),
     secrets: own.map((each) => WebhookSecret.parse(each.reveal())),

@@ -37,10 +37,16 @@ export async function serve(
   });
 
   const stop = stopSignal((signal) => logger.info({ signal }, 'stopping'), terminal.env);
+  // The usual way to say "read it again"; without a listener it would end the process.
+  let reload = async (): Promise<void> => undefined;
+  const onHangup = (): void => void reload();
+  process.on('SIGHUP', onHangup);
   const interlock = await startInterlock(config, { env: terminal.env, logger, port: options.port });
+  reload = () => interlock.reloadIdentities();
   terminal.print(`listening on ${interlock.url}`);
   await stop.requested;
   await interlock.close();
+  process.off('SIGHUP', onHangup);
   stop.done();
   logger.info('stopped');
   return EXIT.ok;

@@ -3,6 +3,11 @@ import { createHash, randomBytes } from 'node:crypto';
 
 export const TOKEN = /^ilk_[A-Za-z0-9_-]{43}$/;
 
+/** What an issued token is called in identities.yaml and in lists; says nothing about the token itself. */
+export function generateTokenId(): string {
+  return `tk_${randomBytes(5).toString('hex')}`;
+}
+
 export function generateToken(): string {
   return `ilk_${randomBytes(32).toString('base64url')}`;
 }

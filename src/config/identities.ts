@@ -1,10 +1,12 @@
 /**
  * Identities: who may speak to Interlock, held in memory so that authentication needs no database.
  *
- * A token is known only by its SHA-256; a webhook secret comes from the environment (`env:NAME`) or
+ * A token is known only by its SHA-256, and should expire; a webhook secret comes from the environment (`env:NAME`) or
  * stands in the file, which then must be readable by its owner alone. One person is one identity: a
- * token or secret that two identities share is refused, because a sign-off counts persons.
- * Not here: checking a request's credentials (http/authentication.ts).
+ * token, secret or account at an identity provider that two identities share is refused, because a sign-off
+ * counts persons.
+ * Not here: taking over a changed file (identity-book.ts), the accounts' provider (oidc.ts), and checking
+ * a request's credentials (http/authentication.ts).
  */
 import { z } from 'zod';
 import { type FieldProblem, fieldProblems } from '../domain/field-errors.ts';
@@ -29,7 +31,25 @@ export interface Identity {
   readonly name: string;
   readonly groups: readonly string[];
   readonly roles: readonly Role[];
-  readonly via: 'bearer' | 'webhook';
+  /** The policy's evaluations that an evaluator speaks for; null: all. */
+  readonly evaluations: readonly string[] | null;
+  readonly via: 'bearer' | 'webhook' | 'oidc';
+}
+
+export interface TokenRecord {
+  /** What people call it by; says nothing about the token. */
+  readonly id: string;
+  /** Lower-case hex SHA-256. */
+  readonly hash: string;
+  readonly createdAt: string | null;
+  /** null: never, which only `tokenHashes` can state. */
+  readonly expiresAt: string | null;
+}
+
+/** A person's account at an OpenID provider: `sub` is the one claim that stays. */
+export interface Account {
+  readonly issuer: string;
+  readonly subject: string;
 }
 
 /** What configuration says about one identity. */
@@ -38,27 +58,52 @@ export interface IdentityRecord {
   readonly name: string;
   readonly groups: readonly string[];
   readonly roles: readonly Role[];
-  /** Lower-case hex SHA-256 of each token. */
-  readonly tokenHashes: readonly string[];
+  readonly tokens: readonly TokenRecord[];
   /** `whsec_` + base64 of 24 to 64 bytes; several while one is being rotated. */
   readonly webhookSecrets: readonly Secret[];
   readonly publicKeys: readonly string[];
+  readonly evaluations: readonly string[] | null;
+  /** Empty where the person has none; null where nothing is said about it. */
+  readonly accounts: readonly Account[] | null;
 }
 
 export const IDENTITY_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
 const id = z.string().regex(IDENTITY_ID, 'must be letters, digits, ".", "_" or "-", at most 128');
 
+const tokenHash = z
+  .string()
+  .regex(
+    /^sha256:[0-9a-f]{64}$/,
+    'must be "sha256:" and 64 hex digits, as `interlock token create` writes it',
+  );
+const instant = z.iso.datetime({ offset: true, error: 'must be an instant like 2027-01-31T12:00:00Z' });
+
+export const TokenEntry = z
+  .strictObject({
+    id: z.string().regex(/^tk_[A-Za-z0-9]{4,32}$/, 'must be "tk_" and 4 to 32 letters or digits'),
+    hash: tokenHash,
+    createdAt: instant,
+    expiresAt: instant,
+    note: z.string().max(200).optional(),
+  })
+  .refine(({ createdAt, expiresAt }) => Date.parse(expiresAt) > Date.parse(createdAt), {
+    path: ['expiresAt'],
+    message: 'must be later than createdAt',
+  });
+
+const account = z.strictObject({
+  issuer: z.string().min(1).max(512),
+  subject: z.string().min(1).max(255),
+});
+
 const IdentityEntry = z.strictObject({
   id,
   name: z.string().min(1).max(200),
   groups: z.array(id).default([]),
   roles: z.array(z.enum(ASSIGNABLE_ROLES)).default([]),
-  tokenHashes: z
-    .array(
-      z.string().regex(/^sha256:[0-9a-f]{64}$/, 'must be "sha256:" and 64 hex digits, as `init` writes it'),
-    )
-    .default([]),
+  tokens: z.array(TokenEntry).max(32).default([]),
+  tokenHashes: z.array(tokenHash).default([]),
   webhookSecrets: z.array(z.string().min(1)).default([]),
   publicKeys: z
     .array(
@@ -67,6 +112,8 @@ const IdentityEntry = z.strictObject({
         .regex(/^whpk_[A-Za-z0-9+/]{43}=$/, 'must be "whpk_" and the base64 of a 32-byte Ed25519 key'),
     )
     .default([]),
+  evaluations: z.array(id).min(1).max(200).optional(),
+  oidc: z.union([z.literal('none'), account, z.array(account).min(1).max(8)]).optional(),
 });
 
 export const IdentitiesFile = z.strictObject({ identities: z.array(IdentityEntry).min(1).max(1000) });
@@ -87,7 +134,11 @@ export function parseIdentities({ value, isSharedFile, env }: IdentitiesSource):
   const parsed = IdentitiesFile.safeParse(value);
   if (!parsed.success) return { ok: false, problems: fieldProblems(IdentitiesFile, parsed.error) };
   const problems: FieldProblem[] = [];
-  const owners = { id: new Map<string, string>(), credential: new Map<string, string>() };
+  const owners = {
+    id: new Map<string, string>(),
+    credential: new Map<string, string>(),
+    token: new Map<string, string>(),
+  };
   const claim = (
     kind: keyof typeof owners,
     key: string,
@@ -100,9 +151,11 @@ export function parseIdentities({ value, isSharedFile, env }: IdentitiesSource):
       const message =
         kind === 'id'
           ? 'is used by another identity'
-          : other === owner
-            ? 'is stated twice'
-            : `is also held by "${other}"; one credential names one identity`;
+          : kind === 'token'
+            ? 'is the id of another token'
+            : other === owner
+              ? 'is stated twice'
+              : `is also held by "${other}"; one credential names one identity`;
       problems.push({ parts, message });
     }
   };
@@ -111,6 +164,14 @@ export function parseIdentities({ value, isSharedFile, env }: IdentitiesSource):
     claim('id', entry.id, entry.id, [...at, 'id']);
     for (const [i, hash] of entry.tokenHashes.entries()) {
       claim('credential', hash, entry.id, [...at, 'tokenHashes', i]);
+    }
+    for (const [i, token] of entry.tokens.entries()) {
+      claim('token', token.id, entry.id, [...at, 'tokens', i, 'id']);
+      claim('credential', token.hash, entry.id, [...at, 'tokens', i, 'hash']);
+    }
+    const accounts = accountsOf(entry.oidc);
+    for (const { issuer, subject } of accounts ?? []) {
+      claim('credential', `oidc ${issuer} ${subject}`, entry.id, [...at, 'oidc']);
     }
     const webhookSecrets = entry.webhookSecrets.map((stated, i) => {
       const parts = [...at, 'webhookSecrets', i];
@@ -132,12 +193,35 @@ export function parseIdentities({ value, isSharedFile, env }: IdentitiesSource):
       name: entry.name,
       groups: entry.groups,
       roles: entry.groups.length > 0 ? [...entry.roles, 'governance'] : entry.roles,
-      tokenHashes: entry.tokenHashes.map((hash) => hash.slice('sha256:'.length)),
+      tokens: [
+        ...entry.tokens.map(({ id, hash, createdAt, expiresAt }) => ({
+          id,
+          hash: bare(hash),
+          createdAt,
+          expiresAt,
+        })),
+        ...entry.tokenHashes.map((hash) => ({
+          id: `tk_${bare(hash).slice(0, 8)}`,
+          hash: bare(hash),
+          createdAt: null,
+          expiresAt: null,
+        })),
+      ],
       webhookSecrets,
       publicKeys: entry.publicKeys,
+      evaluations: entry.evaluations ?? null,
+      accounts,
     };
   });
   return problems.length > 0 ? { ok: false, problems } : { ok: true, identities };
+}
+
+const bare = (hash: string): string => hash.slice('sha256:'.length);
+
+function accountsOf(stated: z.output<typeof IdentityEntry>['oidc']): readonly Account[] | null {
+  if (stated === undefined) return null;
+  if (stated === 'none') return [];
+  return Array.isArray(stated) ? stated : [stated];
 }
 
 export function isWebhookSecret(secret: string): boolean {

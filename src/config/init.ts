@@ -9,7 +9,7 @@ import { randomBytes } from 'node:crypto';
 import { access, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { InterlockError } from '../errors.ts';
-import { generateSharedSecret, generateToken, hashToken } from './credentials.ts';
+import { generateSharedSecret, generateToken, generateTokenId, hashToken } from './credentials.ts';
 
 export interface InitDependencies {
   /** From signing/keyring.ts; writes the file itself, mode 0600. */
@@ -32,6 +32,9 @@ interface Person {
 }
 
 const governor = (id: string, name: string): Person => ({ id, name, roles: [], groups: [id] });
+
+/** Long enough to try things out; then `interlock token create` makes the next. */
+const TOKEN_DAYS = 365;
 
 /** Each a distinct person: one person counts once, whatever groups they are in. */
 const PEOPLE: readonly Person[] = [
@@ -95,6 +98,8 @@ async function exists(path: string): Promise<boolean> {
 
 /** Ids and names above need no quoting; credentials are quoted. */
 function identitiesYaml(tokens: Record<string, string>, webhookSecrets: Record<string, string>): string {
+  const at = (days: number): string =>
+    `${new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 19)}Z`;
   const entries = PEOPLE.map(({ id, name, roles, groups }) => {
     const secret = webhookSecrets[id];
     return [
@@ -102,15 +107,18 @@ function identitiesYaml(tokens: Record<string, string>, webhookSecrets: Record<s
       `    name: ${name}`,
       `    roles: [${roles.join(', ')}]`,
       `    groups: [${groups.join(', ')}]`,
-      `    tokenHashes: ["${hashToken(tokens[id] ?? '')}"]`,
+      '    tokens:',
+      `      - { id: ${generateTokenId()}, hash: "${hashToken(tokens[id] ?? '')}", createdAt: "${at(0)}", expiresAt: "${at(TOKEN_DAYS)}" }`,
       ...(secret === undefined ? [] : [`    webhookSecrets: ["${secret}"]`]),
     ].join('\n');
   });
   return `# Who may speak to Interlock. Each entry is one person or one machine: a sign-off counts persons.
 #
+# A running service takes a changed file over within a second; a broken one changes nothing and is logged.
+#
 # roles:  trainer evaluator operator oncall auditor orchestrator
 # groups: governance groups, as the policy names them; any of them may press the red button
-# tokenHashes:    "sha256:..." of each bearer token; the token itself is shown once, by init
+# tokens: bearer tokens, by hash; "interlock token create" and its like write here. A token is shown once
 # webhookSecrets: "env:NAME", or "whsec_..." in a file that only its owner can read (as this one);
 #                 several while one is being replaced
 # publicKeys:     "whpk_..." Ed25519 keys of senders that sign v1a

@@ -6,6 +6,7 @@
  * repeated in a problem, since any of them may be a secret pasted into the wrong place.
  * Not here: reading policies and the signing key (their own parts do that, when the service is composed).
  */
+import { createHash } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
@@ -45,9 +46,10 @@ export interface Configuration<Alert> {
   };
   readonly alerts: readonly Alert[];
   readonly roles: readonly ServiceRole[];
-  readonly evaluators: { readonly concurrency: number };
+  readonly evaluators: ConfigurationFile['evaluators'];
   readonly logLevel: ConfigurationFile['logLevel'];
   readonly identities: readonly IdentityRecord[];
+  readonly identitiesFile: string;
 }
 
 export interface ConfigProblem {
@@ -177,6 +179,7 @@ export async function loadConfiguration<A extends z.ZodType>(
     evaluators: stated.evaluators,
     logLevel: stated.logLevel,
     identities,
+    identitiesFile: at(stated.identities),
   });
 }
 
@@ -221,20 +224,52 @@ async function loadIdentities(
   env: Environment,
   problems: ConfigProblem[],
 ): Promise<readonly IdentityRecord[] | null> {
+  const read = await readIdentities(file, env);
+  if (read.ok) return read.identities;
+  problems.push(...read.problems);
+  return null;
+}
+
+/** The identities file alone, as at start: by whoever takes a changed one over. */
+export async function readIdentities(
+  file: string,
+  env: Environment,
+): Promise<
+  | { ok: true; identities: readonly IdentityRecord[]; digest: string }
+  | { ok: false; problems: ConfigProblem[] }
+> {
+  const problems: ConfigProblem[] = [];
   const source = await readYaml(file, problems);
-  if (source === null) return null;
+  if (source === null) return { ok: false, problems };
   const result = parseIdentities({ value: source.yaml.value, isSharedFile: source.isShared, env });
-  if (result.ok) return result.identities;
+  if (result.ok) return { ok: true, identities: deepFreeze(result.identities), digest: source.digest };
   for (const { parts, message } of result.problems) {
     problems.push({ file, line: source.yaml.lineOf(parts), path: fieldPath(parts), message });
   }
-  return null;
+  return { ok: false, problems };
+}
+
+/** Where the configuration says the identities are and the service keeps its data; nothing else is looked at. */
+export async function locateIdentities(path: string): Promise<{ identitiesFile: string; dataDir: string }> {
+  const file = resolve(path);
+  const problems: ConfigProblem[] = [];
+  const source = await readYaml(file, problems);
+  if (source === null) throw new ConfigError(problems);
+  const { value } = source.yaml;
+  const dataDir =
+    typeof value === 'object' && value !== null && 'dataDir' in value && typeof value.dataDir === 'string'
+      ? value.dataDir
+      : 'data';
+  return {
+    identitiesFile: resolve(dirname(file), statedIdentities(value)),
+    dataDir: resolve(dirname(file), dataDir),
+  };
 }
 
 async function readYaml(
   file: string,
   problems: ConfigProblem[],
-): Promise<{ yaml: StrictYaml; isShared: boolean } | null> {
+): Promise<{ yaml: StrictYaml; isShared: boolean; digest: string } | null> {
   let text: string;
   let isShared: boolean;
   try {
@@ -253,7 +288,13 @@ async function readYaml(
     return null;
   }
   const result = readStrictYaml(text);
-  if (result.ok) return { yaml: result.yaml, isShared };
+  if (result.ok) {
+    const digest = createHash('sha256')
+      .update(isShared ? 'shared ' : 'own ')
+      .update(text)
+      .digest('hex');
+    return { yaml: result.yaml, isShared, digest };
+  }
   for (const { line, parts, message } of result.problems) {
     problems.push({ file, line, path: fieldPath(parts), message });
   }

@@ -6,6 +6,7 @@
  * Not here: policies (domain/policy) and what each alert channel needs (alerts/).
  */
 import { z } from 'zod';
+import { DurationSchema } from '../domain/duration.ts';
 import { IDENTITY_ID } from './identities.ts';
 
 export const SERVICE_ROLES = ['api', 'worker', 'scheduler'] as const;
@@ -34,6 +35,31 @@ const storeUrl = (schemes: readonly string[]) =>
     .refine(
       (text) => !URL.canParse(text) || new URL(text).password === '',
       'has a password in the file; write env:NAME',
+    );
+
+const UNITS = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 } as const;
+
+/** `8GiB`, `512MiB`, or a number of bytes; bytes from here on. */
+const byteCount = (min: number) =>
+  z
+    .union([
+      z.number(),
+      z
+        .string()
+        .regex(
+          /^[0-9]{1,6}(\.[0-9]{1,3})?(KiB|MiB|GiB|TiB)$/,
+          'must be bytes, or a size such as 512MiB or 8GiB',
+        )
+        .transform((text) => {
+          const unit = Object.entries(UNITS).find(([name]) => text.endsWith(name));
+          return Math.round(Number.parseFloat(text) * (unit?.[1] ?? Number.NaN));
+        }),
+    ])
+    .pipe(
+      z
+        .int()
+        .min(min)
+        .max(2 ** 50),
     );
 
 export const DATABASE_SCHEMES = ['postgres:', 'postgresql:'] as const;
@@ -93,7 +119,23 @@ export const ConfigurationFile = z.strictObject({
     .array(z.enum(SERVICE_ROLES))
     .min(1)
     .default([...SERVICE_ROLES]),
-  evaluators: z.strictObject({ concurrency: z.int().min(1).max(64).default(2) }).prefault({}),
+  evaluators: z
+    .strictObject({
+      concurrency: z.int().min(1).max(64).default(2),
+      dispatches: z.int().min(1).max(256).default(8),
+      containment: z.enum(['auto', 'cgroup', 'namespace', 'marks']).default('auto'),
+      limits: z
+        .strictObject({
+          memory: byteCount(2 ** 20).optional(),
+          processes: z.int().min(1).max(4_194_304).optional(),
+          openFiles: z.int().min(16).max(1_048_576).optional(),
+          fileSize: byteCount(1).optional(),
+          cpus: z.number().min(0.01).max(4096).optional(),
+          cpuTime: DurationSchema.optional(),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
   logLevel: z.enum(LOG_LEVELS).default('info'),
 });
 export type ConfigurationFile = z.output<typeof ConfigurationFile>;

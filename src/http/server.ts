@@ -122,7 +122,10 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       reply.headers(SECURITY_HEADERS);
       answerRefusal(toRefusal(error), error, request, reply);
     },
-    clientErrorHandler: answerBrokenRequest,
+    clientErrorHandler: (error, socket) =>
+      answerBrokenRequest(error, socket, (code, status) =>
+        options.metrics?.count('interlock_http_refusals_total', { code, status }),
+      ),
   });
   app.decorateRequest('rawBody', null);
   app.decorateRequest('authenticated', null);
@@ -212,8 +215,11 @@ export function buildServer(options: ServerOptions): FastifyInstance {
         refuseCredentialsInQuery(asRecord(request.query));
         if (route.open) return;
         const presented = options.authenticator.present(request.raw.rawHeaders, auth);
-        if (presented.kind === 'bearer') {
-          request.authenticated = options.authenticator.bearer(presented.token, auth);
+        if (presented.kind !== 'webhook') {
+          request.authenticated =
+            presented.kind === 'bearer'
+              ? options.authenticator.bearer(presented.token, auth)
+              : await options.authenticator.person(presented.token, auth);
           requireRole(access, request.authenticated.identity);
         }
       },
@@ -224,7 +230,8 @@ export function buildServer(options: ServerOptions): FastifyInstance {
           throw malformed('unexpected-body', `${route.method} on this path takes no body`);
         }
         const encoding = request.headers['content-encoding'];
-        if (encoding !== undefined) throw unsupportedMediaType('send the body without content-encoding');
+        if (encoding !== undefined)
+          throw unsupportedMediaType('send the body without content-encoding', 'header.content-encoding');
         const takes = [JSON_MEDIA_TYPE, ...(route.mediaTypes ?? [])];
         if (exactMediaType(request.headers['content-type'], takes) === null) {
           throw unsupportedMediaType(`Content-Type must be ${takes.join(' or ')}, in UTF-8`);
@@ -279,7 +286,9 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       if (spec.kind === 'stream') {
         // A stream lives long and costs little; it has its own cap and must not count as load.
         request.leave?.();
+        const { authenticated } = request;
         await sse(reply, {
+          ...(authenticated !== null && { isCurrent: () => authenticated.isCurrent() }),
           source: asStreamSource(answer.body),
           lastEventId: readLastEventId(request.headers['last-event-id']),
           owner: request.authenticated?.identity.id ?? request.ip,
@@ -385,7 +394,11 @@ function isSubscribe(value: unknown): value is StreamSource['subscribe'] {
 }
 
 /** What Node could not even parse as HTTP; there is no request, so the answer is written by hand. */
-function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+function answerBrokenRequest(
+  error: NodeJS.ErrnoException,
+  socket: Socket,
+  count: (code: string, status: number) => void,
+): void {
   // In the middle of an answer there is no room for another; Node's own handler looks at the same field.
   const answering: unknown = Reflect.get(socket, '_httpMessage');
   const isMidAnswer = answering instanceof ServerResponse && answering.headersSent;
@@ -399,6 +412,7 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? [408, 'Request Timeout', 'request-timeout', 'The request did not arrive in time']
         : [400, 'Bad Request', 'malformed-http', 'The request is not valid HTTP'];
+  count(code, status);
   const body = JSON.stringify({
     type: `urn:interlock:problem:${code}`,
     title,

@@ -4,7 +4,8 @@
  * The source is an async iterable, so backpressure is simply not asking for the next event: nothing
  * is buffered for a slow reader beyond the socket. A reader that takes nothing for `stalledAfterMs`
  * is cut off; it comes back with Last-Event-ID and loses nothing.
- * Each identity has a cap on open streams. All streams end when the server closes.
+ * Each identity has a cap on open streams. All streams end when the server closes, and one whose credential is
+ * no longer good (expired, revoked, its identity removed) ends within half a second of it.
  * Errors inside the source end the stream; there is no status left to send them with.
  */
 import { once } from 'node:events';
@@ -37,6 +38,7 @@ export const STREAM_LIMITS: StreamLimits = {
   totalMax: 256,
 };
 
+const CREDENTIAL_LOOK_MS = 500;
 const EVENT_ID = /^[A-Za-z0-9._:-]{1,128}$/;
 
 /** null where the reader has seen nothing yet; throws a Refusal on nonsense. */
@@ -104,6 +106,8 @@ export interface SseOptions {
   /** Identity id, or an address where the route is open to all. */
   owner: string;
   registry: StreamRegistry;
+  /** Whether whoever opened it would be let in now. */
+  isCurrent?: () => boolean;
   headers?: Readonly<Record<string, string>>;
   onError?: (error: unknown) => void;
 }
@@ -135,6 +139,10 @@ export async function sse(reply: FastifyReply, o: SseOptions): Promise<void> {
   });
   response.write('retry: 2000\n\n');
 
+  const { isCurrent = () => true } = o;
+  const guard = setInterval(() => {
+    if (!isCurrent()) abort();
+  }, CREDENTIAL_LOOK_MS);
   const heartbeat = setInterval(() => {
     if (!response.writableNeedDrain) response.write(': still here\n\n');
   }, heartbeatMs);
@@ -158,6 +166,7 @@ export async function sse(reply: FastifyReply, o: SseOptions): Promise<void> {
     // An abort is how a stream ends: the reader left, stalled, or the service is closing.
     if (!controller.signal.aborted) o.onError?.(error);
   } finally {
+    clearInterval(guard);
     clearInterval(heartbeat);
     controller.abort();
     release();

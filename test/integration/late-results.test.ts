@@ -43,6 +43,7 @@ const sender = (id: string, role: 'trainer' | 'evaluator'): Identity => ({
   name: id,
   roles: [role],
   groups: [],
+  evaluations: null,
   via: 'bearer',
 });
 const trainer = sender('trainer', 'trainer');

@@ -124,7 +124,14 @@ describe('authentication', () => {
 
   it('knows a bearer by its token, and gives no secret away with the identity', () => {
     const { identity } = auth.bearer(token, ['bearer']);
-    expect(identity).toEqual({ id: 'a', name: 'A', groups: [], roles: ['trainer'], via: 'bearer' });
+    expect(identity).toEqual({
+      id: 'a',
+      name: 'A',
+      groups: [],
+      roles: ['trainer'],
+      evaluations: null,
+      via: 'bearer',
+    });
   });
 
   it('knows a sender by an Ed25519 key', () => {
