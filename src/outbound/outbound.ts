@@ -52,7 +52,7 @@ export type OutboundErrorCode =
   /** The caller's own signal. */
   | 'outbound.cancelled';
 
-/** Every address of a name, as the system or a test resolves it. */
+/** Every address of a name, as the system, given servers (resolver.ts) or a test resolve it. */
 export type Resolve = (hostname: string) => Promise<readonly { address: string; family: number }[]>;
 
 export interface OutboundOptions {
