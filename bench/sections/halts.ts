@@ -1,0 +1,71 @@
+/**
+ * From evidence to receipt: a tripping result is posted, and the clock stops when the halt reaches the receiver.
+ * The baseline is one bare POST to the same receiver: what no service could beat. Turn about.
+ */
+import { request } from 'undici';
+import { z } from 'zod';
+import { type Figure, ms, type Section, type SectionContext } from '../figure.ts';
+import { startReceiver } from '../receiver.ts';
+import { quantile, spread } from '../statistics.ts';
+
+const WARM_UP = 10;
+const TARGET_MS = 25;
+const Reported = z.object({ evaluations: z.array(z.object({ evaluationId: z.string() })) });
+
+async function run({ stand, quick, profileTo }: SectionContext): Promise<Figure[]> {
+  const trips = quick ? 40 : 200;
+  const service = await stand.service({ profileTo });
+  const receiver = await startReceiver();
+  try {
+    const trip = async (i: number): Promise<number> => {
+      const runId = `trip-${i}`;
+      await service.post('/v1/runs', 'trainer', {
+        runId,
+        targets: [{ kind: 'webhook', url: `${receiver.url}/${runId}` }],
+      });
+      const checkpoint = { runId, checkpointId: 'c1', effectiveCompute: '1e21', modelUri: 's3://bench/c1' };
+      const { evaluations } = Reported.parse(await service.post('/v1/checkpoints', 'trainer', checkpoint));
+      const arrived = receiver.arrival(`/${runId}`);
+      const startedMs = performance.now();
+      await service.post(`/v1/evaluations/${evaluations[0]?.evaluationId}/result?attempt=1`, 'evaluator', {
+        status: 'success',
+        score: 0.6,
+        n: 300,
+      });
+      return (await arrived) - startedMs;
+    };
+    const bare = async (i: number): Promise<number> => {
+      const arrived = receiver.arrival(`/bare-${i}`);
+      const startedMs = performance.now();
+      const { body } = await request(`${receiver.url}/bare-${i}`, { method: 'POST', body: '{}' });
+      await body.dump();
+      return (await arrived) - startedMs;
+    };
+    const tripsMs: number[] = [];
+    const bareMs: number[] = [];
+    for (let i = 0; i < trips + WARM_UP; i += 1) {
+      const one = await trip(i);
+      const other = await bare(i);
+      if (i < WARM_UP) continue;
+      tripsMs.push(one);
+      bareMs.push(other);
+    }
+    const above = quantile(tripsMs, 0.99) - quantile(bareMs, 0.99);
+    return [
+      {
+        name: 'evidence to receipt of the halt / a bare fetch',
+        measured: `p50 ${ms(quantile(tripsMs, 0.5))}, p99 ${ms(quantile(tripsMs, 0.99))}`,
+        baseline: `p50 ${ms(quantile(bareMs, 0.5))}, p99 ${ms(quantile(bareMs, 0.99))}`,
+        ratio: spread(tripsMs.map((value, i) => value / (bareMs[i] ?? Number.NaN))),
+        target: `p99 within ${TARGET_MS} ms of it (${above.toFixed(1)} ms)`,
+        met: above <= TARGET_MS,
+        details: { tripsMs, bareMs },
+      },
+    ];
+  } finally {
+    await receiver.close();
+    await service.stop();
+  }
+}
+
+export const halts: Section = { name: 'halts', title: 'Evidence to halt', run };
