@@ -24,6 +24,7 @@ import { type Authenticator, createAuthenticator } from './http/authentication.t
 import { Refusal } from './http/refusal.ts';
 import { probeRoutes, routesOf, type Services } from './http/routes/index.ts';
 import { buildServer } from './http/server.ts';
+import { STREAM_LIMITS } from './http/sse.ts';
 import { createSignedHeads, type SignedHeads } from './ledger/heads.ts';
 import { createInstances } from './ledger/instances.ts';
 import { createLedger, type Ledger } from './ledger/ledger.ts';
@@ -303,6 +304,14 @@ async function serve(
     // A process without the api role answers probes alone.
     routes: isServing ? routesOf(services) : probeRoutes(services),
     authenticator,
+    limits: {
+      rates: config.limits,
+      streams: {
+        ...STREAM_LIMITS,
+        perIdentityMax: config.limits.streamsPerIdentity,
+        totalMax: config.limits.streamsTotal,
+      },
+    },
     logger,
     metrics,
     info: {

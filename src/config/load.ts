@@ -47,6 +47,7 @@ export interface Configuration<Alert> {
   readonly alerts: readonly Alert[];
   readonly roles: readonly ServiceRole[];
   readonly evaluators: ConfigurationFile['evaluators'];
+  readonly limits: ConfigurationFile['limits'];
   readonly logLevel: ConfigurationFile['logLevel'];
   readonly identities: readonly IdentityRecord[];
   readonly identitiesFile: string;
@@ -177,6 +178,7 @@ export async function loadConfiguration<A extends z.ZodType>(
     alerts,
     roles: stated.roles,
     evaluators: stated.evaluators,
+    limits: stated.limits,
     logLevel: stated.logLevel,
     identities,
     identitiesFile: at(stated.identities),

@@ -69,6 +69,15 @@ export function isStoreUrl(text: string, schemes: readonly string[]): boolean {
   return URL.canParse(text) && schemes.includes(new URL(text).protocol);
 }
 
+/** A budget per identity (for `open` and `stranger` per address), in this process. */
+const rate = (perSecond: number, burst: number) =>
+  z
+    .strictObject({
+      perSecond: z.number().positive().max(1_000_000).default(perSecond),
+      burst: z.int().min(1).max(10_000_000).default(burst),
+    })
+    .prefault({});
+
 export const ConfigurationFile = z.strictObject({
   server: z
     .strictObject({
@@ -134,6 +143,17 @@ export const ConfigurationFile = z.strictObject({
           cpuTime: DurationSchema.optional(),
         })
         .prefault({}),
+    })
+    .prefault({}),
+  limits: z
+    .strictObject({
+      heartbeat: rate(2_000, 10_000),
+      intake: rate(2_000, 10_000),
+      read: rate(500, 2_000),
+      open: rate(50, 200),
+      stranger: rate(50, 500),
+      streamsPerIdentity: z.int().min(1).max(1_000).default(8),
+      streamsTotal: z.int().min(1).max(10_000).default(256),
     })
     .prefault({}),
   logLevel: z.enum(LOG_LEVELS).default('info'),

@@ -3,6 +3,7 @@
  * these do not.
  */
 import { LOAD_LIMITS, type LoadLimits } from './load.ts';
+import { RATE_LIMITS, type RateLimits } from './rate-limits.ts';
 import { STREAM_LIMITS, type StreamLimits } from './sse.ts';
 
 export interface HttpLimits {
@@ -24,6 +25,7 @@ export interface HttpLimits {
   closeGraceMs: number;
   paramLengthMax: number;
   load: LoadLimits;
+  rates: RateLimits;
   streams: StreamLimits;
 }
 
@@ -41,5 +43,6 @@ export const HTTP_LIMITS: HttpLimits = {
   closeGraceMs: 12_000,
   paramLengthMax: 128,
   load: LOAD_LIMITS,
+  rates: RATE_LIMITS,
   streams: STREAM_LIMITS,
 };

@@ -1,8 +1,9 @@
 /**
  * The HTTP server: takes routes, gives an unlistened Fastify instance.
  *
- * The order of a request: let in (load) -> what credential is presented -> media type -> raw body ->
- * bearer token or signature over those raw bytes -> role -> strict JSON -> schemas -> handler.
+ * The order of a request: let in (load) -> what credential is presented -> bearer token, its budget and role ->
+ * media type -> raw body -> or else signature over those raw bytes, its budget and role -> strict JSON -> schemas ->
+ * handler.
  * So nothing is parsed for a caller we do not know, and nothing is decided on bytes we did not verify.
  * Every answer that says no is a problem document; nothing internal is in it. Halts are let in even
  * under load and while the server is closing.
@@ -34,6 +35,7 @@ import { createLoadGauge, type LoadGauge } from './load.ts';
 import { createNodeServer, type NodeServer } from './node-server.ts';
 import type { OpenApiInfo } from './openapi.ts';
 import { PROBLEM_MEDIA_TYPE, toProblem, toRefusal } from './problem.ts';
+import { addressKey, createRateLimiter, tooManyRequests } from './rate-limits.ts';
 import { forbidden, malformed, notFound, Refusal, unavailable, unsupportedMediaType } from './refusal.ts';
 import type { AnyAnswer, RawCall, Route } from './route.ts';
 import { readLastEventId, StreamRegistry, type StreamSource, sse } from './sse.ts';
@@ -93,6 +95,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   const limits: HttpLimits = { ...HTTP_LIMITS, ...options.limits };
   const load = options.load ?? createLoadGauge(limits.load);
   const streams = new StreamRegistry(limits.streams);
+  const rates = createRateLimiter(limits.rates);
   const table = options.access ?? ACCESS;
   const routes = [...options.routes, ...documentationRoutes(options.routes, options.info, table)];
   const allowed = routesByPath(routes);
@@ -162,7 +165,8 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       reply.elapsedTime / 1000,
     );
     const durationMs = Math.round(reply.elapsedTime * 10) / 10;
-    request.log.info(
+    // A flood is counted; a line for each would be a second one.
+    request.log[status === 429 ? 'debug' : 'info'](
       { method, route, status, durationMs, identityId: request.authenticated?.identity.id },
       'answered',
     );
@@ -213,15 +217,17 @@ export function buildServer(options: ServerOptions): FastifyInstance {
           throw unavailable('overloaded', 'Too much to do at the moment; nothing was recorded.', 1);
         }
         refuseCredentialsInQuery(asRecord(request.query));
-        if (route.open) return;
-        const presented = options.authenticator.present(request.raw.rawHeaders, auth);
-        if (presented.kind !== 'webhook') {
-          request.authenticated =
-            presented.kind === 'bearer'
-              ? options.authenticator.bearer(presented.token, auth)
-              : await options.authenticator.person(presented.token, auth);
-          requireRole(access, request.authenticated.identity);
+        if (route.open) {
+          spend(access.limit, addressKey(request.ip));
+          return;
         }
+        await identify(request, access, async () => {
+          const presented = options.authenticator.present(request.raw.rawHeaders, auth);
+          if (presented.kind === 'webhook') return null;
+          return presented.kind === 'bearer'
+            ? options.authenticator.bearer(presented.token, auth)
+            : options.authenticator.person(presented.token, auth);
+        });
       },
 
       preParsing: async (request) => {
@@ -241,13 +247,10 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       preValidation: async (request) => {
         if (route.open || request.authenticated !== null) return;
         faultPoint('message.received');
-        request.authenticated = options.authenticator.webhook(
-          request.raw.rawHeaders,
-          request.rawBody ?? NO_BODY,
-          auth,
+        await identify(request, access, async () =>
+          options.authenticator.webhook(request.raw.rawHeaders, request.rawBody ?? NO_BODY, auth),
         );
         faultPoint('message.verified');
-        requireRole(access, request.authenticated.identity);
       },
 
       handler: async (request, reply) => {
@@ -271,6 +274,31 @@ export function buildServer(options: ServerOptions): FastifyInstance {
         return send(route, answer, request, reply);
       },
     });
+  }
+
+  function spend(limit: Access['limit'] | 'stranger', caller: string): void {
+    const waitMs = limit === 'never' ? null : rates.take(limit, caller);
+    if (waitMs !== null) throw tooManyRequests(waitMs);
+  }
+
+  /** Who it is, within its budget and with a role for this; null where only the body can tell. */
+  async function identify(
+    request: FastifyRequest,
+    access: Access,
+    authenticate: () => Promise<Authenticated | null>,
+  ): Promise<void> {
+    try {
+      request.authenticated = await authenticate();
+    } catch (error) {
+      // Counted everywhere, but what stops a run is answered in its own words at any rate.
+      const waitMs = error instanceof Refusal ? rates.take('stranger', addressKey(request.ip)) : null;
+      if (waitMs !== null && access.limit !== 'never') throw tooManyRequests(waitMs);
+      throw error;
+    }
+    if (request.authenticated === null) return;
+    const { identity } = request.authenticated;
+    spend(access.limit, identity.id);
+    requireRole(access, identity);
   }
 
   async function send(
