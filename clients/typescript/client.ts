@@ -64,17 +64,29 @@ export interface HeartbeatReply {
   permit: string | null;
   nextCheckpointAt: string | null;
   retain: readonly string[];
+  /** Changes with the key set: fetch it again. */
+  keySet?: string | null;
+}
+
+export interface HeartbeatMessage {
+  effectiveCompute: string;
+  step?: number;
+  nonce: string;
+  /** This process; one at a time gets permits for a run. */
+  instance?: string;
+  /** The process that this one replaces and knows to be gone: its permit need not run out first. */
+  supersedes?: string;
+  /** Halts in force here that no permit has cleared yet. */
+  halts?: readonly string[];
+  /** This process trains no more: another may begin at once. */
+  leaving?: boolean;
 }
 
 export interface InterlockClient {
   /** Answers the first permit's token as it came; the guard asks for one of its own, with a nonce. */
   register(run: RunRegistration): Promise<{ permit: string | null }>;
   reportCheckpoint(report: CheckpointReport, signal?: AbortSignal): Promise<CheckpointReceipt>;
-  heartbeat(
-    runId: string,
-    beat: { effectiveCompute: string; step?: number; nonce: string },
-    signal?: AbortSignal,
-  ): Promise<HeartbeatReply>;
+  heartbeat(runId: string, beat: HeartbeatMessage, signal?: AbortSignal): Promise<HeartbeatReply>;
   acknowledgeHalt(haltId: string, state: 'received' | 'stopped', signal?: AbortSignal): Promise<void>;
   jwks(signal?: AbortSignal): Promise<unknown>;
 }
@@ -269,6 +281,7 @@ function readHeartbeatReply(reply: unknown): HeartbeatReply {
     permit: textOrNull(reply['permit']),
     nextCheckpointAt: next !== null && isDecimal(next) ? next : null,
     retain: retain.filter((id: unknown) => typeof id === 'string'),
+    keySet: textOrNull(reply['keySet']),
   };
 }
 

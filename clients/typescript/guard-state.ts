@@ -1,6 +1,7 @@
 /**
- * What a trainer must remember over a restart: halts it was ordered, which of them were cleared, and
- * the highest epoch and sequence of any permit. One small file per run in a directory of its own.
+ * What a trainer must remember over a restart: halts it was ordered, which of them were cleared, the highest
+ * epoch and sequence of any permit, the keys it believes, and which process trained last. One small file per run
+ * in a directory of its own.
  *
  * Written beside, fsynced and renamed, before anyone acts on it: a halt that was acknowledged is on
  * disk. Which way it fails: a file that is there but cannot be read stops the start, because it may
@@ -10,7 +11,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InterlockClientError } from './errors.ts';
-import { isRecord } from './tokens.ts';
+import { isKnownKey, isRecord, type KnownKey } from './trusted-keys.ts';
 
 export interface ReceivedHalt {
   haltId: string;
@@ -27,7 +28,21 @@ export interface GuardMemory {
   epoch: number;
   seq: number;
   halts: readonly ReceivedHalt[];
+  /** Every one that any permit has listed, the newest last. */
   clearedHalts: readonly string[];
+  keys?: readonly KnownKey[];
+  /** Interlock's name for the key set that `keys` was last learned from. */
+  keySet?: string;
+  holder?: Holder;
+}
+
+/** The process that used this memory last: one at a time may. */
+export interface Holder {
+  instance: string;
+  host: string;
+  pid: number;
+  /** Distinguishes it from a later process with the same number; null where the platform cannot say. */
+  startedAt: string | null;
 }
 
 export interface GuardStateFile {
@@ -95,7 +110,20 @@ function isMemory(value: unknown): value is GuardMemory {
     Array.isArray(value['halts']) &&
     value['halts'].every(isReceivedHalt) &&
     Array.isArray(value['clearedHalts']) &&
-    value['clearedHalts'].every((id) => typeof id === 'string')
+    value['clearedHalts'].every((id) => typeof id === 'string') &&
+    (value['keys'] === undefined || (Array.isArray(value['keys']) && value['keys'].every(isKnownKey))) &&
+    (value['keySet'] === undefined || typeof value['keySet'] === 'string') &&
+    (value['holder'] === undefined || isHolder(value['holder']))
+  );
+}
+
+function isHolder(value: unknown): value is Holder {
+  return (
+    isRecord(value) &&
+    typeof value['instance'] === 'string' &&
+    typeof value['host'] === 'string' &&
+    Number.isSafeInteger(value['pid']) &&
+    (value['startedAt'] === null || typeof value['startedAt'] === 'string')
   );
 }
 

@@ -7,7 +7,11 @@
  * second fence, so setting it back gains nothing and setting it forward stops early.
  *
  * A signed halt beats any permit, from whatever channel, and sticks: it is on disk before the run stops
- * and before anyone is told that it was received. It ends only when a newer permit lists it as cleared.
+ * and before anyone is told that it was received. It ends only when a newer permit lists it as cleared. An order
+ * signed by a revoked key stops too, but does not stick: it lasts until Interlock, asked afresh, says otherwise.
+ *
+ * One process at a time: each has an instance name, which its heartbeats carry and which Interlock gives permits
+ * to. A process that finds the memory of one that is gone says so, and need not wait for the other's permit to end.
  *
  * Which way it fails: silence lets the permit run out and training pauses; a blip shorter than the
  * permit's remaining life changes nothing. A halt directive without a valid order pauses, as it cannot
@@ -16,11 +20,19 @@
  * Known gap: a machine that sleeps may stop its monotonic clock too; the wall clock then catches it.
  */
 import { randomBytes } from 'node:crypto';
-import type { HeartbeatReply, InterlockClient } from './client.ts';
+import type { HeartbeatMessage, HeartbeatReply, InterlockClient } from './client.ts';
 import { atMost, toDecimal } from './decimal.ts';
 import { InterlockClientError } from './errors.ts';
 import { type GuardMemory, type GuardStateFile, guardStateFile, type ReceivedHalt } from './guard-state.ts';
-import { createTokenVerifier, type Permit, type TokenRefusal, type TokenVerifier } from './tokens.ts';
+import { predecessorOf, thisProcess } from './holder.ts';
+import {
+  createTokenVerifier,
+  type HaltOrder,
+  type Permit,
+  type TokenRefusal,
+  type TokenVerifier,
+} from './tokens.ts';
+import { TrustedKeys } from './trusted-keys.ts';
 
 export type GuardVerdict =
   | { verdict: 'go' }
@@ -34,13 +46,23 @@ export type GuardEvent =
   | { kind: 'permit-refused'; reason: TokenRefusal | 'nonce' | 'older-epoch' | 'older-seq' | 'not-saved' }
   | { kind: 'directive'; action: GuardDirective; reason: string | null }
   | { kind: 'heartbeat-failed'; code: string }
+  | { kind: 'permit-dropped'; reason: 'revoked-key' }
+  | { kind: 'keys-learned'; added: readonly string[]; revoked: readonly string[] }
+  | { kind: 'keys-not-learned'; code: string }
   | { kind: 'halt-received'; halt: ReceivedHalt }
+  | { kind: 'halt-raised'; halt: ReceivedHalt }
+  | { kind: 'halt-not-saved'; haltId: string }
+  | { kind: 'halt-suspect'; haltId: string }
   | { kind: 'halt-cleared'; haltId: string }
   | { kind: 'order-refused'; reason: TokenRefusal; via: ReceivedHalt['via'] }
   | { kind: 'halt-acknowledged'; haltId: string; state: 'received' | 'stopped' }
   | { kind: 'halt-not-acknowledged'; haltId: string; state: 'received' | 'stopped'; code: string };
 
-export type OrderOutcome = 'halted' | 'known' | 'cleared' | 'refused';
+/**
+ * `halted`: newly in force, and on disk. `raised`: a halt in force became a quarantine. `not-saved`: in force, but in
+ * memory only. `suspect`: signed by a revoked key, obeyed until Interlock says otherwise.
+ */
+export type OrderOutcome = 'halted' | 'raised' | 'known' | 'cleared' | 'suspect' | 'not-saved' | 'refused';
 
 export interface PermitGuardOptions {
   client: Pick<InterlockClient, 'heartbeat' | 'acknowledgeHalt' | 'jwks'>;
@@ -53,8 +75,12 @@ export interface PermitGuardOptions {
   heartbeatIntervalMs?: number;
   /** Between heartbeats while training waits, or after one that failed. */
   impatientIntervalMs?: number;
-  /** The key set, where it was brought by hand; otherwise fetched once and pinned. */
+  /** The key set, where it was brought by hand; otherwise remembered, or at the first start fetched and pinned. */
   jwks?: unknown;
+  /** What this process is called; drawn at random unless given. */
+  instance?: string;
+  /** An earlier process that is known to be gone, where its memory is not at hand to say so. */
+  supersedes?: string;
   issuer?: string;
   onEvent?: (event: GuardEvent) => void;
   monotonicMs?: () => number;
@@ -70,10 +96,17 @@ interface HeldPermit {
   expiresAtMonotonicMs: number;
 }
 
+/** Key sets are asked for when Interlock says that theirs changed, and this often in any case. */
+const keySetAgeMaxMs = 300_000;
+const clearedHaltsMax = 4_096;
+const haltsStatedMax = 32;
+
 export class PermitGuard {
   readonly #options: PermitGuardOptions;
   readonly #verifier: TokenVerifier;
+  readonly #keys: TrustedKeys;
   readonly #file: GuardStateFile;
+  readonly #instance: string;
   readonly #monotonicMs: () => number;
   readonly #wallClock: () => Date;
   readonly #after: (ms: number, run: () => void) => () => void;
@@ -83,6 +116,13 @@ export class PermitGuard {
   #memory: GuardMemory;
   #held: HeldPermit | null = null;
   #pausedBecause: string | null = null;
+  /** Said with each heartbeat until a permit shows that it was heard. */
+  #supersedes: string | null;
+  #unsaved = false;
+  /** An order of a revoked key came at this time: only a permit asked for after it lets the run go on. */
+  #suspectAtMonotonicMs: number | null = null;
+  #keysAskedAtMonotonicMs: number;
+  #left = false;
   // The contract takes no zero: a run that has not begun states the least that it could have spent.
   #progress: { effectiveCompute: string; step?: number } = { effectiveCompute: '1' };
   #lastBeatFailed = false;
@@ -91,22 +131,53 @@ export class PermitGuard {
   #callOff: (() => void) | null = null;
   #started = false;
 
-  private constructor(options: PermitGuardOptions, verifier: TokenVerifier) {
+  private constructor(
+    options: PermitGuardOptions,
+    parts: {
+      verifier: TokenVerifier;
+      keys: TrustedKeys;
+      file: GuardStateFile;
+      memory: GuardMemory;
+      supersedes: string | null;
+    },
+  ) {
     this.#options = options;
-    this.#verifier = verifier;
-    this.#file = options.stateFile ?? guardStateFile(options.stateDirectory, options.runId);
-    this.#memory = this.#file.load();
+    this.#verifier = parts.verifier;
+    this.#keys = parts.keys;
+    this.#file = parts.file;
+    this.#memory = parts.memory;
+    this.#instance = parts.memory.holder?.instance ?? '';
+    this.#supersedes = parts.supersedes;
     this.#monotonicMs = options.monotonicMs ?? (() => performance.now());
     this.#wallClock = options.wallClock ?? (() => new Date());
     this.#after = options.after ?? byTimer;
+    this.#keysAskedAtMonotonicMs = this.#monotonicMs();
   }
 
-  /** Reads the memory and pins the keys. Throws where either cannot be had: without them nothing may train. */
+  /**
+   * Reads the memory and the keys. Throws where either cannot be had, for without them nothing may train, and where
+   * another process that is alive uses the same memory.
+   */
   static async open(options: PermitGuardOptions): Promise<PermitGuard> {
-    const { runId, issuer } = options;
-    const jwks = options.jwks ?? (await options.client.jwks());
-    const verifier = await createTokenVerifier({ runId, jwks, ...(issuer === undefined ? {} : { issuer }) });
-    return new PermitGuard(options, verifier);
+    const { runId, issuer, jwks } = options;
+    const file = options.stateFile ?? guardStateFile(options.stateDirectory, runId);
+    const remembered = file.load();
+    const holder = thisProcess(options.instance);
+    const supersedes = options.supersedes ?? predecessorOf(remembered.holder, holder, file.path);
+    const keys =
+      jwks === undefined && remembered.keys !== undefined && remembered.keys.length > 0
+        ? await TrustedKeys.recall(remembered.keys)
+        : await TrustedKeys.pin(jwks ?? (await options.client.jwks()));
+    keys.revokeRemembered(remembered.keys ?? []);
+    const verifier = await createTokenVerifier({
+      runId,
+      jwks,
+      keys,
+      ...(issuer === undefined ? {} : { issuer }),
+    });
+    const memory = { ...remembered, keys: keys.remembered(), holder };
+    file.save(memory);
+    return new PermitGuard(options, { verifier, keys, file, memory, supersedes });
   }
 
   /** Starts the heartbeat loop; the first beat goes out at once. */
@@ -120,6 +191,9 @@ export class PermitGuard {
   mayTrain(compute: number | bigint | string): GuardVerdict {
     const [halt] = this.#memory.halts;
     if (halt !== undefined) return { verdict: 'stop', reason: `${halt.action} ordered`, halt };
+    if (this.#suspectAtMonotonicMs !== null) {
+      return { verdict: 'pause', reason: 'an order signed by a revoked key; waiting for a fresh permit' };
+    }
     if (this.#pausedBecause !== null) return { verdict: 'pause', reason: this.#pausedBecause };
     if (this.#held === null) return { verdict: 'pause', reason: 'no permit' };
     if (!(this.#remainingMs(this.#held) > 0)) return { verdict: 'pause', reason: 'permit expired' };
@@ -172,25 +246,52 @@ export class PermitGuard {
       this.#emit({ kind: 'order-refused', reason: verified.reason, via });
       return 'refused';
     }
-    const { haltId, action, epoch } = verified.value;
+    const { haltId, action } = verified.value;
     // A replayed old order must not stop a run that was resumed: the permit that cleared it says so.
     if (this.#memory.clearedHalts.includes(haltId)) return 'cleared';
-    if (this.#memory.halts.some((known) => known.haltId === haltId)) return 'known';
-    const halt = { haltId, action, epoch, via, receivedAt: this.#wallClock().toISOString(), order };
+    const known = this.#memory.halts.find((each) => each.haltId === haltId);
+    const raised = known !== undefined && known.action === 'halt' && action === 'quarantine';
+    if (known !== undefined && !raised) return this.#saved() ? 'known' : 'not-saved';
+    if (verified.value.suspect) {
+      this.#suspectAtMonotonicMs = this.#monotonicMs();
+      this.#emit({ kind: 'halt-suspect', haltId });
+      this.#schedule(0);
+      return 'suspect';
+    }
+    const halt = this.#record(verified.value, order, via);
+    const saved = this.#saved();
+    this.#emit({ kind: raised ? 'halt-raised' : 'halt-received', halt });
+    if (!saved) this.#emit({ kind: 'halt-not-saved', haltId });
+    this.#wake();
+    if (!raised) this.#acknowledgeInBackground(haltId, 'received');
+    if (!saved) return 'not-saved';
+    return raised ? 'raised' : 'halted';
+  }
+
+  /** In force from here on, in memory. */
+  #record({ haltId, action, epoch }: HaltOrder, order: string, via: ReceivedHalt['via']): ReceivedHalt {
+    const receivedAt = this.#wallClock().toISOString();
+    const halt = { haltId, action, epoch, via, receivedAt, order };
+    const others = this.#memory.halts.filter((each) => each.haltId !== haltId);
     this.#memory = {
       ...this.#memory,
       epoch: Math.max(this.#memory.epoch, epoch),
-      halts: [...this.#memory.halts, halt],
+      halts: [...others, halt],
     };
+    this.#unsaved = true;
+    return halt;
+  }
+
+  /** Brings what is only in memory to disk. A full disk must not keep a run going: the halt stands all the same. */
+  #saved(): boolean {
+    if (!this.#unsaved) return true;
     try {
       this.#file.save(this.#memory);
+      this.#unsaved = false;
     } catch {
-      // The halt stands in memory all the same: a full disk must not keep a run going.
+      return false; // tried again at every heartbeat and every repetition of the order
     }
-    this.#emit({ kind: 'halt-received', halt });
-    this.#wake();
-    this.#acknowledgeInBackground(haltId, 'received');
-    return 'halted';
+    return true;
   }
 
   /** Tells Interlock that training has stopped, for every halt in force. Bounded; never rejects. */
@@ -204,8 +305,24 @@ export class PermitGuard {
     await Promise.all(this.#acknowledgements);
   }
 
+  /**
+   * Gives the permit back: this process trains no more, and another of the run may begin at once. Bounded; never
+   * rejects. Without it the next one waits until the permit has run out, unless it finds this one's memory.
+   */
+  async leave(): Promise<void> {
+    this.#left = true;
+    this.#held = null;
+    this.#wake();
+    await this.#beating;
+    await this.beat();
+  }
+
   get halts(): readonly ReceivedHalt[] {
     return this.#memory.halts;
+  }
+
+  get instance(): string {
+    return this.#instance;
   }
 
   /** Stops the loop and aborts what is under way; waiting steps reject. */
@@ -222,20 +339,25 @@ export class PermitGuard {
     const nonce = this.#options.nonce?.() ?? randomBytes(16).toString('base64url');
     const sentAtMonotonicMs = this.#monotonicMs();
     try {
-      const beat = { ...this.#progress, nonce };
+      this.#saved();
+      const beat = { ...this.#progress, nonce, ...this.#standing() };
       const reply = await this.#options.client.heartbeat(this.#options.runId, beat, this.#closing.signal);
       this.#lastBeatFailed = false;
+      // Before anything signed is judged: it may be signed by a key that this brings, or takes away.
+      await this.#refreshKeys(reply.keySet ?? null);
       const { action, reason, order } = reply.directive;
       if (action !== this.#lastAction) this.#emit({ kind: 'directive', action, reason });
       this.#lastAction = action;
       if (action === 'halt' || action === 'quarantine') {
         const outcome = order === null ? 'refused' : await this.receiveOrder(order, 'heartbeat');
-        if (outcome === 'refused' || outcome === 'cleared') {
+        if (outcome === 'refused' || outcome === 'cleared' || outcome === 'suspect') {
           this.#pausedBecause = `${action} directive without a valid order`;
         }
         return;
       }
-      if (reply.permit !== null) await this.#acceptPermit(reply.permit, nonce, sentAtMonotonicMs);
+      if (reply.permit !== null && !this.#left) {
+        await this.#acceptPermit(reply.permit, nonce, sentAtMonotonicMs);
+      }
       this.#pausedBecause = action === 'pause' ? (reason ?? 'held') : null;
     } catch (error) {
       this.#lastBeatFailed = true;
@@ -244,6 +366,50 @@ export class PermitGuard {
         kind: 'heartbeat-failed',
         code: error instanceof InterlockClientError ? error.code : 'unexpected',
       });
+    }
+  }
+
+  /** What Interlock must know of this process beside its progress. */
+  #standing(): Pick<HeartbeatMessage, 'instance' | 'supersedes' | 'halts' | 'leaving'> {
+    const halts = this.#memory.halts.slice(-haltsStatedMax).map(({ haltId }) => haltId);
+    return {
+      instance: this.#instance,
+      ...(this.#supersedes === null ? {} : { supersedes: this.#supersedes }),
+      ...(halts.length === 0 ? {} : { halts }),
+      ...(this.#left ? { leaving: true } : {}),
+    };
+  }
+
+  /**
+   * Asks for the key set where Interlock says that it is another, or it was not asked for in a while. What it brings is
+   * believed only where a believed key has signed for it. Failing is no reason to stop: the next heartbeat tries again.
+   */
+  async #refreshKeys(keySet: string | null): Promise<void> {
+    const nowMs = this.#monotonicMs();
+    const isAnother = keySet !== null && keySet !== this.#memory.keySet;
+    if (!isAnother && nowMs - this.#keysAskedAtMonotonicMs < keySetAgeMaxMs) return;
+    try {
+      const { added, revoked } = await this.#keys.learn(
+        await this.#options.client.jwks(this.#closing.signal),
+      );
+      this.#keysAskedAtMonotonicMs = nowMs;
+      this.#memory = {
+        ...this.#memory,
+        keys: this.#keys.remembered(),
+        ...(keySet === null ? {} : { keySet }),
+      };
+      this.#unsaved = true;
+      this.#saved();
+      if (added.length > 0 || revoked.length > 0) this.#emit({ kind: 'keys-learned', added, revoked });
+    } catch (error) {
+      const code = error instanceof InterlockClientError ? error.code : 'unexpected';
+      if (!this.#closing.signal.aborted) this.#emit({ kind: 'keys-not-learned', code });
+    }
+    // The permit in hand is worth no more than the key that signed it.
+    const kid = this.#held?.permit.kid;
+    if (kid !== undefined && this.#keys.get(kid)?.known.revokedAtS !== null) {
+      this.#held = null;
+      this.#emit({ kind: 'permit-dropped', reason: 'revoked-key' });
     }
   }
 
@@ -261,7 +427,8 @@ export class PermitGuard {
       ...this.#memory,
       epoch,
       seq,
-      clearedHalts,
+      // A permit lists the newest; what was cleared once stays so.
+      clearedHalts: [...new Set([...this.#memory.clearedHalts, ...clearedHalts])].slice(-clearedHaltsMax),
       halts: this.#memory.halts.filter((halt) => !cleared.includes(halt)),
     };
     try {
@@ -271,6 +438,11 @@ export class PermitGuard {
       return;
     }
     this.#memory = memory;
+    this.#unsaved = false;
+    this.#supersedes = null;
+    if (this.#suspectAtMonotonicMs !== null && sentAtMonotonicMs > this.#suspectAtMonotonicMs) {
+      this.#suspectAtMonotonicMs = null;
+    }
     const lifetimeMs = (permit.expiresAtS - permit.issuedAtS) * 1000;
     this.#held = { permit, expiresAtMonotonicMs: sentAtMonotonicMs + lifetimeMs };
     for (const { haltId } of cleared) this.#emit({ kind: 'halt-cleared', haltId });

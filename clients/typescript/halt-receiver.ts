@@ -43,7 +43,10 @@ export async function listenForHalts(options: HaltReceiverOptions): Promise<Halt
     if (!verifyWebhook(secrets, request.rawHeaders, body, now())) return 401;
     const order = orderIn(body);
     if (order === null) return 400;
-    return (await guard.receiveOrder(order, 'webhook')) === 'refused' ? 422 : 200;
+    const outcome = await guard.receiveOrder(order, 'webhook');
+    // In force, but a restart would forget it: not answered, so that it is sent again.
+    if (outcome === 'not-saved') return 503;
+    return outcome === 'refused' ? 422 : 200;
   };
 
   const server = createServer({ requestTimeout: 10_000, headersTimeout: 10_000 }, (request, response) => {

@@ -1,17 +1,22 @@
 /**
- * Verifies permits and halt orders offline, with keys that were pinned once.
+ * Verifies permits and halt orders offline, with keys that are believed (trusted-keys.ts).
  *
  * Pinned by us because jose leaves them to the caller: EdDSA only, exactly the header keys
  * `alg kid typ`, one `typ` and audience per kind, every claim required and typed, no clock tolerance,
  * a permit's life capped at one hour. Nothing that a token names is ever fetched.
  *
- * Which way it fails: a permit in doubt is no permit. A halt order has no expiry and is compared with
- * no clock, because a wrong clock must not keep a run going; its signature, kind and run are checked.
+ * Which way it fails: a permit in doubt is no permit; one of a revoked key, or issued outside of its key's
+ * window, is refused. A halt order has no expiry and is compared with no clock and no window, because a wrong
+ * clock must not keep a run going; its signature, kind and run are checked. One of a revoked key is marked
+ * `suspect`: what that means is for the guard.
  *
  * Not here: whether a valid permit is fresh (nonce, epoch, sequence): that needs memory, see guard.ts.
  */
-import { type CryptoKey, compactVerify, importJWK, type JWK } from 'jose';
+import { compactVerify } from 'jose';
 import { isDecimal } from './decimal.ts';
+import { decodeRecord as decode, type KnownKey, TrustedKeys } from './trusted-keys.ts';
+
+export { isRecord } from './trusted-keys.ts';
 
 export const permitLifetimeMaxS = 3600;
 const issuedAheadMaxS = 60;
@@ -22,6 +27,8 @@ const latestInstantS = 253_402_300_799; // the year 9999: an `exp` of 1e18 is no
 
 export interface Permit {
   issuer: string;
+  /** The key that signed it. */
+  kid: string;
   issuedAtS: number;
   expiresAtS: number;
   epoch: number;
@@ -36,12 +43,16 @@ export interface HaltOrder {
   haltId: string;
   action: 'halt' | 'quarantine';
   epoch: number;
+  /** Signed by a key that has been revoked since. */
+  suspect: boolean;
 }
 
 export type TokenRefusal =
   | 'malformed'
   | 'header'
   | 'unknown-key'
+  | 'revoked-key'
+  | 'key-window'
   | 'signature'
   | 'claims'
   | 'wrong-run'
@@ -58,8 +69,9 @@ export interface TokenVerifier {
 
 export interface TokenVerifierOptions {
   runId: string;
-  /** The key set as served at `/.well-known/jwks.json`. */
+  /** The key set as served at `/.well-known/jwks.json`, or keys that are believed already. */
   jwks: unknown;
+  keys?: TrustedKeys;
   /** Without it the issuer of the first valid token is kept, as the keys were. */
   issuer?: string;
 }
@@ -67,16 +79,17 @@ export interface TokenVerifierOptions {
 export async function createTokenVerifier({
   runId,
   jwks,
+  keys: believed,
   issuer,
 }: TokenVerifierOptions): Promise<TokenVerifier> {
-  const keys = await importKeys(jwks);
+  const keys = believed ?? (await TrustedKeys.pin(jwks));
   let pinnedIssuer = issuer;
 
   async function open(
     token: string,
     typ: string,
     audience: string,
-  ): Promise<Verified<Record<string, unknown>>> {
+  ): Promise<{ ok: true; value: Record<string, unknown>; known: KnownKey } | Refused> {
     // Size and form come before any decoding: a hostile megabyte costs one comparison.
     const parts = token.length > tokenLengthMax ? null : compactForm.exec(token);
     if (parts === null) return refuse('malformed');
@@ -84,11 +97,11 @@ export async function createTokenVerifier({
     // `crit`, `jwk`, `jku`, `x5u` and whatever else a header may carry refuse the token.
     if (header === null || Object.keys(header).sort().join(' ') !== 'alg kid typ') return refuse('header');
     if (header['alg'] !== 'EdDSA' || header['typ'] !== typ) return refuse('header');
-    const key = typeof header['kid'] === 'string' ? keys.get(header['kid']) : undefined;
-    if (key === undefined) return refuse('unknown-key');
+    const signer = typeof header['kid'] === 'string' ? keys.get(header['kid']) : undefined;
+    if (signer === undefined) return refuse('unknown-key');
     let payload: Uint8Array;
     try {
-      payload = (await compactVerify(token, key, { algorithms: ['EdDSA'] })).payload;
+      payload = (await compactVerify(token, signer.key, { algorithms: ['EdDSA'] })).payload;
     } catch {
       return refuse('signature');
     }
@@ -97,27 +110,30 @@ export async function createTokenVerifier({
     if (claims['sub'] !== runId) return refuse('wrong-run');
     if (typeof claims['iss'] !== 'string' || claims['iss'] === '') return refuse('claims');
     if (pinnedIssuer !== undefined && claims['iss'] !== pinnedIssuer) return refuse('issuer');
-    return { ok: true, value: claims };
+    return { ok: true, value: claims, known: signer.known };
   }
 
   return {
     async permit(token, now) {
       const opened = await open(token, 'permit+jwt', 'interlock/permit');
       if (!opened.ok) return opened;
-      const permit = readPermit(opened.value);
+      const { known } = opened;
+      const permit = readPermit(opened.value, known.kid);
       if (permit === null) return refuse('claims');
+      if (known.revokedAtS !== null) return refuse('revoked-key');
       const lifetimeS = permit.expiresAtS - permit.issuedAtS;
       if (!(lifetimeS > 0 && lifetimeS <= permitLifetimeMaxS)) return refuse('lifetime');
       const nowS = now.getTime() / 1000;
       if (!(permit.issuedAtS <= nowS + issuedAheadMaxS)) return refuse('issued-ahead');
       if (!(nowS < permit.expiresAtS)) return refuse('expired');
+      if (!inWindow(permit.issuedAtS, known)) return refuse('key-window');
       pinnedIssuer ??= permit.issuer;
       return { ok: true, value: permit };
     },
     async haltOrder(token) {
       const opened = await open(token, 'halt+jwt', 'interlock/halt');
       if (!opened.ok) return opened;
-      const order = readHaltOrder(opened.value);
+      const order = readHaltOrder(opened.value, opened.known.revokedAtS !== null);
       if (order === null) return refuse('claims');
       pinnedIssuer ??= order.issuer;
       return { ok: true, value: order };
@@ -125,40 +141,35 @@ export async function createTokenVerifier({
   };
 }
 
-function refuse(reason: TokenRefusal): { ok: false; reason: TokenRefusal } {
+type Refused = { ok: false; reason: TokenRefusal };
+
+/** Two clocks are compared, Interlock's now and at the rotation: a minute is left to them. */
+function inWindow(issuedAtS: number, { notBeforeS, notAfterS }: KnownKey): boolean {
+  return (
+    issuedAtS >= (notBeforeS ?? 0) - issuedAheadMaxS &&
+    issuedAtS <= (notAfterS ?? latestInstantS) + issuedAheadMaxS
+  );
+}
+
+function refuse(reason: TokenRefusal): Refused {
   return { ok: false, reason };
 }
 
-async function importKeys(jwks: unknown): Promise<Map<string, CryptoKey>> {
-  const listed = isRecord(jwks) && Array.isArray(jwks['keys']) ? jwks['keys'] : [];
-  const keys = new Map<string, CryptoKey>();
-  for (const entry of listed) {
-    if (!isRecord(entry) || entry['kty'] !== 'OKP' || entry['crv'] !== 'Ed25519') continue;
-    const { x, kid } = entry;
-    if (typeof x !== 'string' || typeof kid !== 'string') continue;
-    const jwk: JWK = { kty: 'OKP', crv: 'Ed25519', x };
-    const key = await importJWK(jwk, 'EdDSA');
-    if (!(key instanceof Uint8Array)) keys.set(kid, key);
-  }
-  if (keys.size === 0) throw new TypeError('the key set holds no Ed25519 key');
-  return keys;
-}
-
-function readPermit(claims: Record<string, unknown>): Permit | null {
+function readPermit(claims: Record<string, unknown>, kid: string): Permit | null {
   const { iss, iat, exp, epoch, seq, ceiling, nonce, clearedHalts } = claims;
   if (typeof iss !== 'string' || typeof ceiling !== 'string' || !isDecimal(ceiling)) return null;
   if (!isInstant(iat) || !isInstant(exp) || !isCounter(epoch) || !isCounter(seq)) return null;
   if (nonce !== null && typeof nonce !== 'string') return null;
   if (!isHaltIds(clearedHalts)) return null;
-  return { issuer: iss, issuedAtS: iat, expiresAtS: exp, epoch, seq, ceiling, nonce, clearedHalts };
+  return { issuer: iss, kid, issuedAtS: iat, expiresAtS: exp, epoch, seq, ceiling, nonce, clearedHalts };
 }
 
-function readHaltOrder(claims: Record<string, unknown>): HaltOrder | null {
+function readHaltOrder(claims: Record<string, unknown>, suspect: boolean): HaltOrder | null {
   const { iss, iat, haltId, action, epoch } = claims;
   if (typeof iss !== 'string' || !isInstant(iat) || !isCounter(epoch)) return null;
   if (typeof haltId !== 'string' || !haltIdForm.test(haltId)) return null;
   if (action !== 'halt' && action !== 'quarantine') return null;
-  return { issuer: iss, haltId, action, epoch };
+  return { issuer: iss, haltId, action, epoch, suspect };
 }
 
 function isCounter(value: unknown): value is number {
@@ -171,18 +182,4 @@ function isInstant(value: unknown): value is number {
 
 function isHaltIds(value: unknown): value is string[] {
   return Array.isArray(value) && value.length <= 256 && value.every((id) => typeof id === 'string');
-}
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function decode(bytes: Uint8Array): Record<string, unknown> | null {
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-    const value: unknown = JSON.parse(text);
-    return isRecord(value) ? value : null;
-  } catch {
-    return null;
-  }
 }

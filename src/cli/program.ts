@@ -7,9 +7,11 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { VERSION } from '../version.ts';
 import { EXIT, type ExitCode, exitCodeOf, explainError } from './exit.ts';
+import { addKeyCommands } from './program-keys.ts';
 import { addLedgerCommands } from './program-ledger.ts';
 import { CONFIG_OPTION, describe, JSON_OPTION, type Register } from './program-parts.ts';
 import { addRunCommands } from './program-runs.ts';
+import { addTokenCommands } from './program-tokens.ts';
 import type { Terminal } from './terminal.ts';
 
 export async function run(argv: readonly string[], terminal: Terminal): Promise<number> {
@@ -129,6 +131,8 @@ Begin with:
 
   addRunCommands(program, perform);
   addLedgerCommands(program, perform);
+  addTokenCommands(program, perform);
+  addKeyCommands(program, perform);
   return program;
 }
 

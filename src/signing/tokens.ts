@@ -10,6 +10,9 @@
  * `iat` is not compared with any clock and unknown claims do not spoil it, because a wrong clock or a newer
  * sender must not keep a run going. Its signature, typ, issuer and audience are checked all the same.
  *
+ * Keys have windows and may be revoked: a permit or head issued outside of its key's window, or signed by a key after
+ * its revocation, is refused. A halt order is believed whatever became of its key, and says so (`revokedKey`).
+ *
  * Not here: epoch, sequence, nonce and cleared halts as a trainer judges them (that needs its memory).
  */
 
@@ -18,7 +21,7 @@ import { CompactSign, compactVerify, errors } from 'jose';
 import { z } from 'zod';
 import { assertNever } from '../domain/assert-never.ts';
 import { InterlockError } from '../errors.ts';
-import type { Keyring, PublicJwks } from './keyring.ts';
+import type { Keyring, PublicJwk, PublicJwks } from './keyring.ts';
 import { importEd25519 } from './keyring.ts';
 
 export const PERMIT_LIFETIME_MAX_S = 3600;
@@ -131,13 +134,17 @@ export type Refusal =
   | 'malformed'
   | 'header'
   | 'unknown-key'
+  | 'revoked-key'
+  | 'key-window'
   | 'signature'
   | 'claims'
   | 'issuer'
   | 'lifetime'
   | 'expired'
   | 'issued-ahead';
-export type Verified<Claims> = { ok: true; claims: Claims; kid: string } | { ok: false; reason: Refusal };
+export type Verified<Claims> =
+  | { ok: true; claims: Claims; kid: string; revokedKey?: true }
+  | { ok: false; reason: Refusal };
 
 export interface TokenVerifier {
   verifyPermit(token: string): Promise<Verified<PermitClaims>>;
@@ -182,21 +189,46 @@ export function createTokenVerifier({
     return { ok: true, claims: claims.data, kid: opened.kid };
   }
 
+  const jwkOf = (kid: string): PublicJwk | undefined => jwks().keys.find((each) => each.kid === kid);
+
   return {
     async verifyPermit(token) {
       const verified = await verify(token, kinds.permit.typ, permitClaimsSchema);
       if (!verified.ok) return verified;
+      const jwk = jwkOf(verified.kid);
+      if (jwk?.revoked !== undefined) return { ok: false, reason: 'revoked-key' };
       const nowS = now().getTime() / 1000;
       const { iat, exp } = verified.claims;
       if (!lifetimeAllowed(verified.claims)) return { ok: false, reason: 'lifetime' };
       if (iat > nowS + ISSUED_AHEAD_MAX_S) return { ok: false, reason: 'issued-ahead' };
       // Written so that a NaN clock refuses too.
       if (!(nowS < exp)) return { ok: false, reason: 'expired' };
-      return verified;
+      return inWindow(iat, jwk) ? verified : { ok: false, reason: 'key-window' };
     },
-    verifyHaltOrder: (token) => verify(token, kinds.halt.typ, haltOrderClaimsSchema),
-    verifyHead: (token) => verify(token, kinds.head.typ, headClaimsSchema),
+    async verifyHaltOrder(token) {
+      const verified = await verify(token, kinds.halt.typ, haltOrderClaimsSchema);
+      const revoked = verified.ok && jwkOf(verified.kid)?.revoked !== undefined;
+      return revoked ? { ...verified, revokedKey: true } : verified;
+    },
+    async verifyHead(token) {
+      const verified = await verify(token, kinds.head.typ, headClaimsSchema);
+      if (!verified.ok) return verified;
+      const jwk = jwkOf(verified.kid);
+      const { iat } = verified.claims;
+      // What it signed before counts. That its holder did not date a later head back, only a copy kept elsewhere shows.
+      if (jwk?.revoked !== undefined && iat >= jwk.revoked.revoked_at)
+        return { ok: false, reason: 'revoked-key' };
+      return inWindow(iat, jwk) ? verified : { ok: false, reason: 'key-window' };
+    },
   };
+}
+
+/** Two clocks are compared, that of the signing and that of the rotation: a minute is left to them. */
+function inWindow(iat: number, jwk: PublicJwk | undefined): boolean {
+  return (
+    iat >= (jwk?.nbf ?? 0) - ISSUED_AHEAD_MAX_S &&
+    iat <= (jwk?.exp ?? Number.MAX_SAFE_INTEGER) + ISSUED_AHEAD_MAX_S
+  );
 }
 
 function lifetimeAllowed({ iat, exp }: PermitClaims): boolean {
@@ -264,6 +296,10 @@ export function explainRefusal(reason: Refusal): string {
       return 'the header is not exactly the expected alg, typ and kid';
     case 'unknown-key':
       return 'the key that signed it is not in the key set';
+    case 'revoked-key':
+      return 'the key that signed it had been revoked';
+    case 'key-window':
+      return 'it was issued when the key that signed it did not sign';
     case 'signature':
       return 'the signature does not match';
     case 'claims':

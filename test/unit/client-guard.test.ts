@@ -413,16 +413,59 @@ describe('a halt', () => {
     expect(guard.mayTrain('1').verdict).toBe('go');
   });
 
-  it('stands in memory when the disk refuses it', async () => {
-    const { guard } = await newGuard();
+  it('stands in memory when the disk refuses it, says so, and is on disk once the disk takes it', async () => {
+    const { guard, events } = await newGuard();
     await guard.beat();
     const state = join(directory.path, 'state');
     // Root may write anywhere, so the name that the guard writes to is taken by a directory instead.
-    const { mkdirSync, readdirSync } = await import('node:fs');
+    const { mkdirSync, readdirSync, rmdirSync } = await import('node:fs');
     const [file = ''] = readdirSync(state);
-    mkdirSync(join(state, `${file}.${process.pid}.partial`));
-    expect(await guard.receiveOrder(await interlock.signer.halt(), 'webhook')).toBe('halted');
+    const obstacle = join(state, `${file}.${process.pid}.partial`);
+    mkdirSync(obstacle);
+    const order = await interlock.signer.halt();
+    expect(await guard.receiveOrder(order, 'webhook')).toBe('not-saved');
+    expect(await guard.receiveOrder(order, 'webhook')).toBe('not-saved');
     expect(guard.mayTrain('1').verdict).toBe('stop');
+    expect(kinds(events)).toContain('halt-not-saved');
+
+    rmdirSync(obstacle);
+    expect(await guard.receiveOrder(order, 'webhook')).toBe('known');
+    expect(readFileSync(join(state, file), 'utf8')).toContain('halt_a');
+  });
+
+  it('raised to a quarantine under the same id is a quarantine from then on, and never a halt again', async () => {
+    const { guard, events } = await newGuard();
+    const halt = await interlock.signer.halt();
+    expect(await guard.receiveOrder(halt, 'webhook')).toBe('halted');
+    expect(await guard.receiveOrder(await interlock.signer.halt({ action: 'quarantine' }), 'webhook')).toBe(
+      'raised',
+    );
+    expect(await guard.receiveOrder(halt, 'webhook')).toBe('known');
+    expect(guard.mayTrain('1')).toMatchObject({ verdict: 'stop', halt: { action: 'quarantine' } });
+    expect(guard.halts).toHaveLength(1);
+    expect(kinds(events)).toContain('halt-raised');
+  });
+
+  it('is named in every heartbeat until a permit clears it, so that one beyond the newest list can be cleared', async () => {
+    const { guard } = await newGuard();
+    await guard.receiveOrder(await interlock.signer.halt(), 'webhook');
+    await guard.beat();
+    expect(interlock.seen.beats.at(-1)?.halts).toEqual(['halt_a']);
+    interlock.script.permit = { epoch: 3, clearedHalts: ['halt_a'] };
+    await guard.beat();
+    await guard.beat();
+    expect(interlock.seen.beats.at(-1)?.halts).toBeUndefined();
+  });
+
+  it('cleared once stays cleared when later permits list only newer ones', async () => {
+    const { guard } = await newGuard();
+    const order = await interlock.signer.halt();
+    await guard.receiveOrder(order, 'webhook');
+    interlock.script.permit = { epoch: 3, clearedHalts: ['halt_a'] };
+    await guard.beat();
+    interlock.script.permit = { epoch: 3, clearedHalts: ['halt_z'] };
+    await guard.beat();
+    expect(await guard.receiveOrder(order, 'webhook')).toBe('cleared');
   });
 });
 

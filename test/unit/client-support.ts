@@ -55,6 +55,10 @@ const beatSchema = z.strictObject({
   effectiveCompute: z.string(),
   step: z.int().optional(),
   nonce: z.string(),
+  instance: z.string(),
+  supersedes: z.string().optional(),
+  halts: z.array(z.string()).optional(),
+  leaving: z.literal(true).optional(),
 });
 const checkpointSchema = z.strictObject({
   runId: z.string(),

@@ -119,3 +119,134 @@ describe('keyring', () => {
     expect(lost.length).toBeLessThan(2);
   });
 });
+
+describe('a rotation with an overlap', () => {
+  let directory: string;
+  let path: string;
+  const clock = { ms: Date.now() };
+  const now = () => new Date(clock.ms);
+  beforeEach(async () => {
+    clock.ms = Date.now();
+    directory = await mkdtemp(join(tmpdir(), 'interlock-keyring-'));
+    path = join(directory, 'keys.json');
+    await createKeyringFile(path);
+  });
+  afterEach(() => rm(directory, { recursive: true }));
+
+  const permitNow = () => ({
+    sub: 'run-1',
+    iat: Math.floor(clock.ms / 1000),
+    exp: Math.floor(clock.ms / 1000) + 60,
+    epoch: 1,
+    seq: 1,
+    ceiling: '1',
+    nonce: null,
+    clearedHalts: [],
+  });
+
+  test('publishes the next key at once, signs with it from its time on, and then forgets the private half of the old', async () => {
+    const keyring = await loadKeyring(path, { now });
+    const first = keyring.active().kid;
+    const { kid, activeFrom } = await keyring.rotate({ overlapMs: 600_000 });
+    expect(keyring.active().kid).toBe(first);
+    expect(keyring.jwks().keys.map((key) => key.kid)).toEqual([first, kid]);
+    expect(keyring.status()).toMatchObject([
+      { kid: first, state: 'active', notAfter: activeFrom },
+      { kid, state: 'next', notBefore: activeFrom, notAfter: null },
+    ]);
+    await expect(keyring.rotate()).rejects.toMatchObject({ code: 'signing.rotation-under-way' });
+
+    clock.ms += 600_000;
+    expect(keyring.active().kid).toBe(kid);
+    expect(keyring.status()).toMatchObject([
+      { kid, state: 'active' },
+      { kid: first, state: 'retired', notAfter: activeFrom },
+    ]);
+    const secret = JSON.parse(await readFile(path, 'utf8')).active.d;
+    clock.ms += 61_000;
+    await keyring.refresh();
+    expect(await readFile(path, 'utf8')).not.toContain(secret);
+    expect((await loadKeyring(path, { now })).active().kid).toBe(kid);
+  });
+
+  test('reaches another process that has the keyring open', async () => {
+    const [here, there] = [await loadKeyring(path, { now }), await loadKeyring(path, { now })];
+    expect(await there.refresh()).toBe(false);
+    const before = there.keySet();
+    const { kid } = await here.rotate();
+    expect(await there.refresh()).toBe(true);
+    expect(there.active().kid).toBe(kid);
+    expect(there.keySet()).toBe(here.keySet());
+    expect(there.keySet()).not.toBe(before);
+  });
+
+  test('that another process broke is said, and the keys in memory go on', async () => {
+    const keyring = await loadKeyring(path, { now });
+    const { kid } = keyring.active();
+    await writeFile(path, '{"format":');
+    await expect(keyring.refresh()).rejects.toMatchObject({ code: 'signing.keyring-invalid' });
+    expect(keyring.active().kid).toBe(kid);
+  });
+
+  test("a permit is believed only inside its key's window, a halt order always", async () => {
+    const keyring = await loadKeyring(path, { now });
+    const signer = createTokenSigner({ keyring, issuer: 'i' });
+    const verifier = createTokenVerifier({ jwks: () => keyring.jwks(), issuer: 'i', now });
+    const stolen = await loadKeyring(path, { now });
+    const thief = createTokenSigner({ keyring: stolen, issuer: 'i' });
+    await keyring.rotate();
+    expect(await verifier.verifyPermit(await signer.signPermit(permitNow()))).toMatchObject({ ok: true });
+    clock.ms += 120_000;
+    expect(await verifier.verifyPermit(await thief.signPermit(permitNow()))).toEqual({
+      ok: false,
+      reason: 'key-window',
+    });
+    const order = { sub: 'run-1', iat: 1_800_000_000, haltId: 'h', action: 'halt', epoch: 1 } as const;
+    expect(await verifier.verifyHaltOrder(await thief.signHaltOrder(order))).toMatchObject({ ok: true });
+  });
+
+  test('a revoked key signs no permit and no later head; what it signed before still verifies; its halts say so', async () => {
+    const keyring = await loadKeyring(path, { now });
+    const stolen = await loadKeyring(path, { now });
+    const thief = createTokenSigner({ keyring: stolen, issuer: 'i' });
+    const verifier = createTokenVerifier({ jwks: () => keyring.jwks(), issuer: 'i', now });
+    const root = '0'.repeat(64);
+    const head = () => ({ iat: Math.floor(clock.ms / 1000), size: 1, root, hash: root });
+    const before = await thief.signHead(head());
+    clock.ms += 10_000;
+    const { kid } = keyring.active();
+
+    const { activeKid } = await keyring.revoke(kid, 'stolen');
+
+    expect(activeKid).not.toBe(kid);
+    expect(keyring.active().kid).toBe(activeKid);
+    expect(keyring.status()[1]).toMatchObject({ kid, state: 'revoked', revokedBecause: 'stolen' });
+    expect(await verifier.verifyHead(before)).toMatchObject({ ok: true });
+    expect(await verifier.verifyHead(await thief.signHead(head()))).toEqual({
+      ok: false,
+      reason: 'revoked-key',
+    });
+    expect(await verifier.verifyPermit(await thief.signPermit(permitNow()))).toEqual({
+      ok: false,
+      reason: 'revoked-key',
+    });
+    const order = { sub: 'run-1', iat: 1_800_000_000, haltId: 'h', action: 'halt', epoch: 1 } as const;
+    expect(await verifier.verifyHaltOrder(await thief.signHaltOrder(order))).toMatchObject({
+      ok: true,
+      revokedKey: true,
+    });
+    await expect(keyring.revoke('x'.repeat(43), 'no such')).rejects.toMatchObject({
+      code: 'signing.unknown-key',
+    });
+  });
+
+  test('revoking the next key keeps the active one; revoking the active one brings the next one at once', async () => {
+    const keyring = await loadKeyring(path, { now });
+    const first = keyring.active().kid;
+    const spoiled = await keyring.rotate({ overlapMs: 600_000 });
+    expect(await keyring.revoke(spoiled.kid, 'spoiled')).toEqual({ activeKid: first });
+    const next = await keyring.rotate({ overlapMs: 600_000 });
+    expect(await keyring.revoke(first, 'stolen')).toEqual({ activeKid: next.kid });
+    expect(keyring.active().kid).toBe(next.kid);
+  });
+});

@@ -1,0 +1,79 @@
+/**
+ * `interlock keys`: the keys that sign permits, halt orders and heads: list, rotate, revoke.
+ *
+ * Works on the keyring's file alone, beside a running service, which takes the change over within seconds. Prints no
+ * private half, ever.
+ */
+import { durationMs } from '../domain/duration.ts';
+import { type Keyring, loadKeyring } from '../signing/keyring.ts';
+import { loadConfig } from './configuration.ts';
+import { EXIT, type ExitCode, UsageError } from './exit.ts';
+import { json } from './output.ts';
+import type { Terminal } from './terminal.ts';
+
+interface KeysOptions {
+  config?: string;
+  json?: true;
+}
+
+async function keyringOf({ config }: KeysOptions, terminal: Terminal): Promise<Keyring> {
+  return loadKeyring((await loadConfig(config, terminal)).signingKey);
+}
+
+export async function keysList(options: KeysOptions, terminal: Terminal): Promise<ExitCode> {
+  const keyring = await keyringOf(options, terminal);
+  const keys = keyring.status();
+  if (options.json === true) {
+    terminal.print(json({ keys }));
+    return EXIT.ok;
+  }
+  for (const { kid, state, notBefore, notAfter, revokedAt, revokedBecause } of keys) {
+    const until = notAfter === null ? '' : ` until ${notAfter}`;
+    const revoked = revokedAt === null ? '' : `, revoked ${revokedAt}: ${revokedBecause ?? ''}`;
+    terminal.print(`${state.padEnd(8)} ${kid}  signs from ${notBefore}${until}${revoked}`);
+  }
+  return EXIT.ok;
+}
+
+export async function keysRotate(
+  options: KeysOptions & { overlap: string },
+  terminal: Terminal,
+): Promise<ExitCode> {
+  const overlapMs = durationOf(options.overlap);
+  const keyring = await keyringOf(options, terminal);
+  const { kid, retiredKid, activeFrom } = await keyring.rotate({ overlapMs });
+  if (options.json === true) terminal.print(json({ kid, retiredKid, activeFrom }));
+  else {
+    terminal.print(`new key ${kid}, published now, signs from ${activeFrom}`);
+    terminal.print(`key ${retiredKid} verifies for ever what it signed until then`);
+    terminal.print('Running services take it over by themselves. Give `interlock ledger keys` to auditors.');
+  }
+  return EXIT.ok;
+}
+
+export async function keysRevoke(
+  kid: string,
+  options: KeysOptions & { reason: string },
+  terminal: Terminal,
+): Promise<ExitCode> {
+  const keyring = await keyringOf(options, terminal);
+  const { activeKid } = await keyring.revoke(kid, options.reason);
+  if (options.json === true) terminal.print(json({ revoked: kid, activeKid }));
+  else {
+    terminal.print(`key ${kid} is revoked; ${activeKid} signs`);
+    terminal.print(
+      'Trainers refuse its permits from their next heartbeat on. If the key was stolen, also give them',
+    );
+    terminal.print('`interlock ledger keys` by hand: its holder could have introduced a key of their own.');
+  }
+  return EXIT.ok;
+}
+
+function durationOf(text: string): number {
+  if (text === '0' || text === '0s') return 0;
+  try {
+    return durationMs(text);
+  } catch {
+    throw new UsageError('--overlap is a duration such as 10m, 1h or 0s');
+  }
+}
