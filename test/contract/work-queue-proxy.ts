@@ -12,6 +12,8 @@ export interface FaultProxy {
   /** Connections stay open and nothing passes any more, as with dropped packets. */
   silence(): void;
   mend(): Promise<void>;
+  /** Every piece of data comes so much later, either way; 0 ends it. */
+  slow(delayMs: number): void;
   /** For PostgreSQL: LISTEN seems to work and nothing is ever heard, as behind a transaction-mode pooler. */
   loseNotifications(lose: boolean): void;
   /** Ends every open connection; new ones pass. */
@@ -24,6 +26,7 @@ export type Upstream = ({ path: string } | { port: number; host: string }) & { s
 export async function startFaultProxy(upstream: Upstream): Promise<FaultProxy> {
   const open = new Set<Socket>();
   let silent = false;
+  let delayMs = 0;
   let deaf = false;
   const handler = (client: Socket) => {
     const server = connect(upstream);
@@ -38,13 +41,15 @@ export async function startFaultProxy(upstream: Upstream): Promise<FaultProxy> {
     }
     const toClient =
       upstream.speaks === 'postgres' ? withoutNotifications(() => deaf) : (chunk: Buffer) => chunk;
+    const onwards = later(() => delayMs);
+    const back = later(() => delayMs);
     client.on('data', (chunk) => {
-      if (!silent) server.write(chunk);
+      if (!silent) onwards(() => server.write(chunk));
     });
     server.on('data', (chunk) => {
       if (silent) return;
       const passed = toClient(chunk);
-      if (passed.length > 0) client.write(passed);
+      if (passed.length > 0) back(() => client.write(passed));
     });
   };
   const listen = async (port: number) => {
@@ -73,17 +78,31 @@ export async function startFaultProxy(upstream: Upstream): Promise<FaultProxy> {
     silence() {
       silent = true;
     },
+    slow(ms) {
+      delayMs = ms;
+    },
     loseNotifications(lose) {
       deaf = lose;
     },
     async mend() {
       silent = false;
+      delayMs = 0;
       deaf = false;
       if (!listener.listening) listener = await listen(port);
       else dropConnections();
     },
     dropConnections,
     close: shut,
+  };
+}
+
+/** In order: whichever timer rings first, what came first goes first. */
+function later(delayMs: () => number): (write: () => void) => void {
+  const waiting: (() => void)[] = [];
+  return (write) => {
+    if (delayMs() === 0 && waiting.length === 0) return write();
+    waiting.push(write);
+    setTimeout(() => waiting.shift()?.(), delayMs());
   };
 }
 

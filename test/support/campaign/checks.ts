@@ -39,20 +39,37 @@ const AckData = z.object({ haltId: z.string(), state: z.string() });
 const AlertData = z.object({ alertId: z.string() });
 
 export async function check(seen: Seen, evidence: Evidence): Promise<string[]> {
+  return [...seen.journal.violations, ...checkKept(seen, evidence), ...(await checkHalts(seen, evidence))];
+}
+
+/** Nothing acknowledged is lost, changed or counted twice, and the ledger agrees with itself. */
+export function checkKept(seen: Seen, evidence: Evidence): string[] {
   const { events } = evidence;
-  const ordered = haltsOf(events);
   return [
-    ...seen.journal.violations,
     ...evidence.objections,
     ...registrations(seen, events),
     ...checkpoints(seen, events),
     ...evaluations(seen, events),
     ...series(evidence),
-    ...presses(seen, events),
     ...signOffs(seen, events),
     ...acknowledgements(seen, events),
-    ...(await deliveries(seen, ordered, evidence)),
-    ...alerts(seen, events),
+  ];
+}
+
+/**
+ * No halt is lost or undone, and no permit is issued against one. `settled`: there was time to deliver everything.
+ */
+export async function checkHalts(
+  seen: Seen,
+  evidence: Evidence,
+  { settled = true }: { settled?: boolean } = {},
+): Promise<string[]> {
+  const { events } = evidence;
+  const ordered = haltsOf(events);
+  return [
+    ...presses(seen, events),
+    ...(await deliveries(seen, ordered, evidence, settled)),
+    ...(settled ? alerts(seen, events) : []),
     ...(await permits(seen, ordered, evidence)),
   ];
 }
@@ -184,13 +201,15 @@ async function deliveries(
   { journal, halts }: Seen,
   ordered: readonly Ordered[],
   evidence: Evidence,
+  settled: boolean,
 ): Promise<string[]> {
   const violations: string[] = [];
   const over = haltsOver(evidence.events);
   for (const { haltId, runId, epoch } of ordered) {
     const [received] = halts.filter((each) => each.haltId === haltId);
     if (received === undefined) {
-      if (!over.has(haltId)) violations.push(`halt ${haltId} of ${runId} was ordered and never delivered`);
+      if (settled && !over.has(haltId))
+        violations.push(`halt ${haltId} of ${runId} was ordered and never delivered`);
       continue;
     }
     const claims = await evidence.order(received.order);

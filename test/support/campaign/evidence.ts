@@ -15,7 +15,7 @@ import type { Api } from './api.ts';
 import { interlock } from './service-process.ts';
 import type { Workplace } from './workplace.ts';
 
-const EventSchema = z.object({
+export const EventSchema = z.object({
   stream: z.string(),
   version: z.int(),
   kind: z.string(),
@@ -26,7 +26,7 @@ const EventSchema = z.object({
 export type LedgerEvent = z.infer<typeof EventSchema>;
 
 const LineSchema = z.union([z.object({ signedHead: z.string() }), EventSchema]);
-const StateSchema = z.object({
+export const StateSchema = z.object({
   series: z.array(
     z.object({
       evaluation: z.string(),

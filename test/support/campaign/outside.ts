@@ -105,9 +105,7 @@ export async function openOutside(random: Random): Promise<Outside> {
         alerts.add(AlertSchema.parse(json).data.alertId);
         return void answer(200);
       case '/evaluate':
-        if (random.chance(0.1)) return void answer(500);
-        evaluate(EvaluationSchema.parse(json).data, parts);
-        return void answer(202);
+        return void answer(takeEvaluation(EvaluationSchema.parse(json).data, parts));
       default:
         return void answer(404);
     }
@@ -115,13 +113,22 @@ export async function openOutside(random: Random): Promise<Outside> {
 
   function takeHalt(json: unknown, journal: Journal): number {
     const { runId, haltId, order } = HaltSchema.parse(json).data;
-    if (refusing || random.chance(0.15)) {
+    // What measures how soon a halt goes out must not be refused by chance.
+    if (refusing || (!runId.startsWith('walk-') && random.chance(0.15))) {
       refusals += 1;
       return 503;
     }
     journal.knowHalt(haltId);
     halts.push({ haltId, runId, order, atMs: performance.now(), at: Date.now() });
     return 200;
+  }
+
+  function takeEvaluation(job: z.infer<typeof EvaluationSchema>['data'], given: Parts): number {
+    // As often as the model's URI asks for, so that a second attempt has to come.
+    const refused = Number(new URL(job.modelUri).searchParams.get('refuse') ?? 0);
+    if (job.attempt <= refused || random.chance(0.1)) return 500;
+    evaluate(job, given);
+    return 202;
   }
 
   function evaluate(job: z.infer<typeof EvaluationSchema>['data'], { api, journal }: Parts): void {

@@ -11,7 +11,7 @@ import { govern } from './people.ts';
 import { type ServiceProcess, startService } from './service-process.ts';
 import { type Grade, openStores, type Stores } from './stores.ts';
 import { startTrainer, type Trainer } from './trainer.ts';
-import { makeWorkplace, type Workplace } from './workplace.ts';
+import { makeWorkplace, type Workplace, type WorkplaceOptions } from './workplace.ts';
 
 export interface Scene {
   readonly grade: Grade;
@@ -21,7 +21,8 @@ export interface Scene {
   readonly journal: Journal;
   readonly api: Api;
   readonly trainers: readonly Trainer[];
-  start(): ServiceProcess;
+  /** `env` beside what every start gets. */
+  start(env?: Readonly<Record<string, string>>): ServiceProcess;
   addRun(): void;
   /** From here on people press and sign. */
   addPeople(): void;
@@ -33,19 +34,23 @@ export interface Scene {
   close(options: { keep: boolean }): Promise<void>;
 }
 
-export async function openScene({
-  bin,
-  grade,
-  seed,
-}: {
+export interface SceneOptions {
   /** The command of an installation (installation.ts). */
-  bin: string;
-  grade: Grade;
-  seed: number;
-}): Promise<Scene> {
+  readonly bin: string;
+  readonly grade: Grade;
+  readonly seed: number;
+  /** Stores that somebody else disturbs and closes; a fresh set of the grade's where left out. */
+  readonly stores?: Stores;
+  readonly workplace?: WorkplaceOptions;
+  /** A run reports so many checkpoints and then only heartbeats, and seldom. */
+  readonly checkpointsMax?: number;
+}
+
+export async function openScene(options: SceneOptions): Promise<Scene> {
+  const { bin, grade, seed } = options;
   const outside = await openOutside(createRandom(seed + 1));
-  const stores = await openStores(grade);
-  const place = await makeWorkplace(outside.url, bin);
+  const stores = options.stores ?? (await openStores(grade));
+  const place = await makeWorkplace(outside.url, bin, options.workplace);
   const over = new AbortController();
   const draining = new AbortController();
   // Every run waits on them.
@@ -70,9 +75,14 @@ export async function openScene({
     journal,
     api,
     trainers,
-    start() {
+    start(env = {}) {
       const { configFile, logFile } = place;
-      const service = startService({ bin, configFile, logFile, env: { ...place.env, ...stores.env } });
+      const service = startService({
+        bin,
+        configFile,
+        logFile,
+        env: { ...place.env, ...stores.env, ...env },
+      });
       services.push(service);
       return service;
     },
@@ -87,6 +97,7 @@ export async function openScene({
           haltsReceived: () => outside.halts,
           draining: draining.signal,
           over: over.signal,
+          checkpointsMax: options.checkpointsMax,
         }),
       );
     },
@@ -104,7 +115,7 @@ export async function openScene({
       for (const service of services) await service.kill9();
       for (const { process } of trainers) process?.kill('SIGKILL');
       await outside.close();
-      await stores.close();
+      if (options.stores === undefined) await stores.close();
       if (!keep) await place.remove();
     },
   };

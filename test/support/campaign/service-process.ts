@@ -20,6 +20,8 @@ export interface ServiceProcess {
   /** The URL once it answers; rejects when it ends before. */
   readonly ready: Promise<string>;
   readonly isGone: () => boolean;
+  /** Settles when it has ended, in whatever way. */
+  readonly ended: Promise<void>;
   kill9(): Promise<void>;
   /** Suspends it, as a machine that hangs; or wakes it again. */
   suspend(suspended: boolean): void;
@@ -37,6 +39,7 @@ export function startService({ bin, configFile, logFile, env = {} }: ServiceOpti
   const killWithUs = () => child.kill('SIGKILL');
   process.once('exit', killWithUs);
   child.once('exit', () => process.off('exit', killWithUs));
+  const ended = once(child, 'exit').then(() => undefined);
   const ready = heardUrl(child);
   // Whoever kills it during its start does not wait for this.
   ready.catch(() => undefined);
@@ -50,6 +53,7 @@ export function startService({ bin, configFile, logFile, env = {} }: ServiceOpti
     pid: child.pid ?? -1,
     ready,
     isGone: () => gone(child),
+    ended,
     kill9: () => end('SIGKILL'),
     suspend: (suspended) => void child.kill(suspended ? 'SIGSTOP' : 'SIGCONT'),
     stop: async () => {

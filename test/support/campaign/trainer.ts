@@ -25,6 +25,8 @@ export interface TrainerOptions {
   /** Once aborted it posts no new checkpoints; it goes on heartbeating and acknowledging. */
   readonly draining: AbortSignal;
   readonly over: AbortSignal;
+  /** After so many checkpoints it only heartbeats, and seldom: it costs little and still obeys. */
+  readonly checkpointsMax?: number | undefined;
 }
 
 export interface Trainer {
@@ -54,6 +56,7 @@ const PayloadSchema = z.object({ ceiling: z.string() });
 
 const TICK_MIN_MS = 80;
 const TICK_MAX_MS = 300;
+const RETIRED_TICK_MS = 3_000;
 
 export function startTrainer(options: TrainerOptions): Trainer {
   const { runId, random } = options;
@@ -93,7 +96,9 @@ async function live(
   let firstDueAt = Number.POSITIVE_INFINITY;
   const acknowledged = new Set<string>();
   while (!over.aborted) {
-    await delay(random.between(TICK_MIN_MS, TICK_MAX_MS), undefined, { signal: over }).catch(() => undefined);
+    const isRetired = ordinal >= (options.checkpointsMax ?? Number.POSITIVE_INFINITY);
+    const pauseMs = isRetired ? RETIRED_TICK_MS : random.between(TICK_MIN_MS, TICK_MAX_MS);
+    await delay(pauseMs, undefined, { signal: over }).catch(() => undefined);
     const beat = await api.once({
       path: `/v1/runs/${runId}/heartbeat`,
       body: { effectiveCompute: compute, nonce: `n${random.below(1e9)}` },
@@ -110,7 +115,7 @@ async function live(
     }
     if (permit === null) continue;
     journal.permits.push({ runId, token: permit, sentAtMs: beat.sentAtMs });
-    if (draining.aborted) continue;
+    if (draining.aborted || isRetired) continue;
     const ceiling = ceilingOf(permit);
     firstDueAt = Math.min(firstDueAt, Number(nextCheckpointAt));
     const dueAt = Math.max(Number(nextCheckpointAt), lastDue * 2);

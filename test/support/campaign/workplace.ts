@@ -29,8 +29,20 @@ export interface Workplace {
   remove(): Promise<void>;
 }
 
+export interface WorkplaceOptions {
+  /** Elsewhere than in the directory: on a disk that is to fail. */
+  readonly dataDir?: string;
+  readonly evaluatorsAtOnce?: number;
+  /** More of interlock.yaml. */
+  readonly config?: Readonly<Record<string, unknown>>;
+}
+
 /** `outsideUrl`: where the callback evaluator and the alert receiver listen. */
-export async function makeWorkplace(outsideUrl: string, bin: string): Promise<Workplace> {
+export async function makeWorkplace(
+  outsideUrl: string,
+  bin: string,
+  { dataDir, evaluatorsAtOnce = 3, config: more = {} }: WorkplaceOptions = {},
+): Promise<Workplace> {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'interlock-campaign-')));
   const made = await interlock(bin, ['init', '--dir', directory, '--json']);
   if (made.code !== 0) throw new Error(`init ended with ${made.code}: ${made.stderr}`);
@@ -45,14 +57,16 @@ export async function makeWorkplace(outsideUrl: string, bin: string): Promise<Wo
       alerts: [
         { name: 'oncall', kind: 'webhook', url: `${outsideUrl}/alert`, secret: 'env:CAMPAIGN_SECRET' },
       ],
-      evaluators: { concurrency: 3 },
+      evaluators: { concurrency: evaluatorsAtOnce },
+      ...(dataDir === undefined ? {} : { dataDir }),
+      ...more,
     }),
   );
   const outsideSecret = `whsec_${randomBytes(32).toString('base64')}`;
   return {
     bin,
     directory,
-    dataDir: join(directory, 'data'),
+    dataDir: dataDir ?? join(directory, 'data'),
     configFile,
     logFile: join(directory, 'service.log'),
     trainerSecret: webhookSecrets.trainer,
