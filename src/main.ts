@@ -14,9 +14,10 @@ import type { Environment } from './config/environment.ts';
 import type { Identity, IdentityRecord } from './config/identities.ts';
 import { openIdentityBook } from './config/identity-book.ts';
 import type { Configuration } from './config/load.ts';
+import { keepTokenUse } from './config/token-use.ts';
 import { migrate } from './database/migrate.ts';
 import { type DatabaseHandle, openDatabase } from './database/open-database.ts';
-import { detectContainment } from './evaluators/containment.ts';
+import { type Containment, detectContainment } from './evaluators/containment.ts';
 import { sweepOrphans } from './evaluators/job-records.ts';
 import { evaluationLimits } from './evaluators/limits.ts';
 import { createEvaluators } from './evaluators/registry.ts';
@@ -33,11 +34,13 @@ import { createOrchestrator } from './orchestrators/registry.ts';
 import { targetSchema } from './orchestrators/targets.ts';
 import { createOutbound } from './outbound/outbound.ts';
 import { createWorkQueue } from './queue/create-work-queue.ts';
+import { unreachableApprovals } from './service/approvers.ts';
 import { createHeadSchedule } from './service/heads-schedule.ts';
 import { createHeartbeats } from './service/heartbeats.ts';
 import { createIntake } from './service/intake.ts';
+import { createKeyRefresh } from './service/key-refresh.ts';
 import { createPolicyBook, loadPolicies } from './service/policies.ts';
-import { readiness } from './service/readiness.ts';
+import { type Check, readiness } from './service/readiness.ts';
 import { createRunService, type LoadedRun } from './service/run-service.ts';
 import { createRunningEvaluations } from './service/running-evaluations.ts';
 import { createSecurityLog } from './service/security.ts';
@@ -114,6 +117,13 @@ export async function startInterlock(
   const { logger } = options;
   const keyring = await loadKeyring(config.signingKey);
   const configured = await loadPolicies(config.policies.directory);
+  // Said and not refused: without a start there is no red button, and a halt that nobody can end is a safe one.
+  for (const sentence of unreachableApprovals(
+    configured.map(({ policy }) => policy),
+    config.identities,
+  )) {
+    logger.warn({}, `no halt could be ended: ${sentence}`);
+  }
   const store = await openStore(config, logger);
   const stops: Step[] = [['store', () => store.close()]];
   try {
@@ -137,6 +147,9 @@ async function serve(
   metrics.set('interlock_build_info', { version: VERSION }, 1);
   const instance = `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`;
   const signer = createTokenSigner({ keyring, issuer: config.issuer });
+  const keyRefresh = createKeyRefresh(keyring, logger);
+  keyRefresh.start();
+  stops.push(['keyring', () => keyRefresh.stop()]);
   const outbound = createOutbound({ allow: config.outbound.allow });
   stops.push(['outbound', () => outbound.close()]);
 
@@ -160,6 +173,8 @@ async function serve(
     logger,
   });
   stops.push(['identities', async () => identities.close()]);
+  const tokenUse = keepTokenUse(config.dataDir, () => authenticator.lastUsed());
+  stops.push(['token use', () => tokenUse.close()]);
 
   const port = { value: options.port ?? config.server.port };
   const baseUrl = (): string =>
@@ -298,6 +313,7 @@ async function serve(
         lastSweepAt: () => (config.roles.includes('scheduler') ? worker.reconciler.lastSweepAt : clock()),
         clock,
         durability: database.durability,
+        standing: config.roles.includes('worker') ? [containmentCheck(containment)] : [],
       }),
   };
   const app = buildServer({
@@ -340,6 +356,16 @@ async function serve(
     ledger,
     reloadIdentities: async () => void (await identities.reload()),
     close: () => inOrder(logger, [...stops].reverse()),
+  };
+}
+
+/** Known and accepted at start, hence never a reason not to be ready: `evaluators.containment` is how to insist. */
+function containmentCheck({ kind, enforced, missing }: Containment): Check {
+  const not = missing.length === 0 ? '' : `; not held here: ${missing.join(', ')}`;
+  return {
+    name: 'containment',
+    ok: true,
+    detail: `by ${kind}; limits: ${enforced.join(', ') || 'none'}${not}`,
   };
 }
 

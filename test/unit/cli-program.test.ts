@@ -51,6 +51,9 @@ describe('help', () => {
       'serve',
       'sign-off',
       'status',
+      'token create',
+      'token list',
+      'token revoke',
     ]);
   });
 
