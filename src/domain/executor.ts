@@ -110,6 +110,9 @@ export const CommandExecutorSchema = z.strictObject({
   attempts,
   backoff,
   env: EnvironmentSchema.default({}),
+  network: z.enum(['none', 'host']).optional().meta({
+    description: 'none: no network at all, not even loopback; by default the one of the machine',
+  }),
   cwd: z
     .string()
     .min(1)

@@ -7,26 +7,28 @@
  * logged: at a high level it may be hazardous to read.
  * Fails toward inconclusive. A result written by a run that then failed is handed on beside the failure: it clears
  * nothing, but a score at a threshold trips.
- * Known gaps: no CPU or memory limit and no network isolation here (run Interlock's worker in a container), and
- * what process-tree.ts says about processes that shed every trace.
+ * Not here: what holds the processes and limits them (containment.ts), and which of that this machine can do.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { stat } from 'node:fs/promises';
+import { constants } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { durationMs } from '../domain/duration.ts';
 import { type CommandExecutor, type CommandPlaceholder, replacePlaceholders } from '../domain/executor.ts';
 import { faultPoint } from '../fault-points.ts';
+import { limitsHit } from './cgroups.ts';
+import { type Containment, findProgram, type Launch, programFault } from './containment.ts';
 import type { EvaluationRequest, Evaluator, EvaluatorOutcome, FailureReason } from './evaluator.ts';
 import { type Job, openJob } from './job-records.ts';
 import { resolveModelUri } from './model-uri.ts';
 import { OutputTail } from './output-tail.ts';
+import type { ProcessStat } from './process-stat.ts';
 import {
   findJobProcesses,
   type JobIdentity,
   killJob,
   MARKER_VARIABLE,
-  type ProcessStat,
   signalGroup,
   signalJob,
 } from './process-tree.ts';
@@ -43,6 +45,7 @@ export interface CommandDeps {
   jobsDirectory: string;
   /** What a relative `cwd`, or a program with a slash in its relative path, is relative to: the configuration. */
   baseDirectory: string;
+  containment: Containment;
   limits?: Partial<CommandLimits>;
 }
 
@@ -78,7 +81,13 @@ export function createCommandEvaluator(executor: CommandExecutor, deps: CommandD
       const cwd = executor.cwd === undefined ? null : path.resolve(deps.baseDirectory, executor.cwd);
       if (cwd !== null && !(await isDirectory(cwd))) return failed('spawn-failed', 'cwd is not a directory');
 
-      const job = await openJob(deps.jobsDirectory);
+      const { containment } = deps;
+      const network = executor.network !== 'none';
+      if (!network && !containment.canCutNetwork) {
+        return failed('not-configured', 'network: none cannot be enforced on this machine');
+      }
+
+      const job = await openJob(deps.jobsDirectory, containment);
       let left = false;
       try {
         const resultFile = path.join(job.directory, 'result.json');
@@ -87,13 +96,12 @@ export function createCommandEvaluator(executor: CommandExecutor, deps: CommandD
         if (!argv.ok) return argv.failure;
         const env = buildEnvironment(executor, request, values, job.marker, deps);
         if (!env.ok) return env.failure;
+        const program = resolveProgram(argv.program, deps.baseDirectory, env.env['PATH']);
+        if (!program.ok) return failed('spawn-failed', program.fault);
+        await containment.makeGroups(job.marker);
+        const launch = containment.launch(job.marker, program.file, argv.args, { network });
         const ended = await runProgram(
-          {
-            program: resolveProgram(argv.program, deps.baseDirectory),
-            args: argv.args,
-            env: env.env,
-            cwd: cwd ?? job.directory,
-          },
+          { launch, env: env.env, cwd: cwd ?? job.directory },
           { job, timeoutMs: durationMs(executor.timeout), limits, signal },
         );
         left = ended.left;
@@ -179,8 +187,19 @@ function buildEnvironment(
   return { ok: true, env };
 }
 
-function resolveProgram(program: string, baseDirectory: string): string {
-  return program.includes('/') ? path.resolve(baseDirectory, program) : program;
+type ResolvedProgram = { ok: true; file: string } | { ok: false; fault: 'ENOENT' | 'EACCES' };
+
+/** Looked up here, because what starts it (a launcher of ours) could only say that something was not found. */
+function resolveProgram(
+  program: string,
+  baseDirectory: string,
+  searchPath = '/usr/local/bin:/usr/bin:/bin',
+): ResolvedProgram {
+  const file = program.includes('/')
+    ? path.resolve(baseDirectory, program)
+    : findProgram(program, searchPath.split(':'));
+  const fault = file === null ? 'ENOENT' : programFault(file);
+  return file === null || fault !== null ? { ok: false, fault: fault ?? 'ENOENT' } : { ok: true, file };
 }
 
 const isDirectory = (directory: string): Promise<boolean> =>
@@ -192,8 +211,7 @@ const isDirectory = (directory: string): Promise<boolean> =>
 // --- running it ---------------------------------------------------------------------------------------
 
 interface Program {
-  program: string;
-  args: readonly string[];
+  launch: Launch;
   env: Record<string, string>;
   cwd: string;
 }
@@ -206,7 +224,7 @@ interface Supervision {
 }
 
 type Ending =
-  | { how: 'exited'; code: number | null; signal: NodeJS.Signals | null }
+  | { how: 'exited'; code: number | null; signal: string | null }
   | { how: 'not-started'; errorCode: string }
   | { how: 'stopped'; why: 'timed-out' | 'cancelled' | 'output-too-large' };
 
@@ -216,16 +234,18 @@ interface Ended {
   stderrBytes: number;
   /** Something of the job could not be killed within the time allowed. */
   left: boolean;
+  /** Limits of the control group that something ran into. */
+  hit: readonly string[];
 }
 
-async function runProgram({ program, args, env, cwd }: Program, supervision: Supervision): Promise<Ended> {
+async function runProgram({ launch, env, cwd }: Program, supervision: Supervision): Promise<Ended> {
   const { job, timeoutMs, limits, signal } = supervision;
   const stdout = new OutputTail(limits.keptBytes);
   let stderrBytes = 0;
 
   let child: ChildProcess;
   try {
-    child = spawn(program, args, {
+    child = spawn(launch.file, launch.args, {
       cwd,
       env,
       shell: false,
@@ -234,20 +254,26 @@ async function runProgram({ program, args, env, cwd }: Program, supervision: Sup
       windowsHide: true,
     });
   } catch (error) {
-    return { ending: { how: 'not-started', errorCode: systemCode(error) }, stdout, stderrBytes, left: false };
+    return {
+      ending: { how: 'not-started', errorCode: systemCode(error) },
+      stdout,
+      stderrBytes,
+      left: false,
+      hit: [],
+    };
   }
 
   faultPoint('evaluation.spawned');
   let leader: JobIdentity['leader'] = null;
   let reaped = false;
-  const identity = (): JobIdentity => ({ marker: job.marker, leader });
+  const identity = (): JobIdentity => ({ marker: job.marker, leader, groups: job.groups });
 
   const exited = new Promise<Ending>((resolve) => {
     child.once('exit', (code, exitSignal) => {
       // While anyone is left in the group its id cannot be another's, so this comes before anything is awaited.
       if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL');
       reaped = true;
-      resolve({ how: 'exited', code, signal: exitSignal });
+      resolve(exitOf(code, exitSignal, launch));
     });
     child.on('error', (error) => {
       if (child.pid === undefined) resolve({ how: 'not-started', errorCode: systemCode(error) });
@@ -313,7 +339,15 @@ async function runProgram({ program, args, env, cwd }: Program, supervision: Sup
   child.stdout?.destroy();
   child.stderr?.destroy();
   child.unref();
-  return { ending, stdout, stderrBytes, left };
+  return { ending, stdout, stderrBytes, left, hit: await limitsHit(job.groups) };
+}
+
+const SIGNALS = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
+
+function exitOf(code: number | null, signal: string | null, { signalsAsCodes }: Launch): Ending {
+  const passedOn = signalsAsCodes && code !== null ? SIGNALS.get(code - 128) : undefined;
+  if (passedOn !== undefined) return { how: 'exited', code: null, signal: passedOn };
+  return { how: 'exited', code, signal };
 }
 
 async function within(limitMs: number, event: Promise<unknown>): Promise<void> {
@@ -332,13 +366,14 @@ function systemCode(error: unknown): string {
 // --- what it comes to ---------------------------------------------------------------------------------
 
 async function outcomeOf(
-  { ending, stdout, stderrBytes }: Ended,
+  { ending, stdout, stderrBytes, hit }: Ended,
   resultFile: string,
 ): Promise<EvaluatorOutcome> {
   if (ending.how === 'not-started') return failed('spawn-failed', ending.errorCode);
   const written = await readResultFile(resultFile);
   const text = written.kind === 'none' ? lastJsonLine(stdout.lines()) : written;
-  const sizes = `${stdout.totalBytes} bytes of output, ${stderrBytes} of errors`;
+  const limit = hit.length === 0 ? '' : `; ran into its limit of ${hit.join(' and ')}`;
+  const sizes = `${stdout.totalBytes} bytes of output, ${stderrBytes} of errors${limit}`;
 
   if (ending.how === 'stopped') return withResult(failed(ending.why, sizes), text);
   if (ending.code !== 0) {

@@ -3,16 +3,20 @@
  *
  * One directory holds, per job, `<marker>.json` and the working directory `<marker>/`. The record is written
  * before the program starts and gone when everything of it is. `sweepOrphans` at start ends what is left over,
- * verified by marker or by pid and start time, never by name; jobs of another Interlock that is alive are not
+ * verified by control group, marker, or pid and start time, never by name; jobs of another Interlock that is alive are not
  * touched. The directory belongs to one machine: from another, or from another container, no pid can be verified.
- * A damaged record still has its marker in its name, and only what carries that marker is ended.
+ * A damaged record still has its marker in its name, and only what carries that marker, or is in a group that does,
+ * is ended.
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { killJob, processStat } from './process-tree.ts';
+import { isGroupOf, removeGroups } from './cgroups.ts';
+import type { Containment } from './containment.ts';
+import { processStat } from './process-stat.ts';
+import { killJob } from './process-tree.ts';
 
 const ProcessSchema = z.strictObject({ pid: z.int().min(2), startTime: z.string().nullable() });
 const RecordSchema = z.strictObject({
@@ -20,6 +24,8 @@ const RecordSchema = z.strictObject({
   bootId: z.string().nullable(),
   owner: ProcessSchema,
   leader: ProcessSchema.nullable(),
+  /** Control groups, named before they are made. */
+  groups: z.array(z.string()).default([]),
 });
 type JobRecord = z.infer<typeof RecordSchema>;
 
@@ -27,30 +33,37 @@ export interface Job {
   marker: string;
   /** Fresh, mode 0700. */
   directory: string;
+  groups: readonly string[];
   started(pid: number): Promise<{ pid: number; startTime: string | null }>;
-  /** Removes directory and record. `left`: something could not be killed, so the record stays for the next sweep. */
+  /** Removes groups, directory and record. `left`: something could not be killed, so the record stays for the next sweep. */
   finished(options?: { left: boolean }): Promise<void>;
 }
 
-export async function openJob(jobsDirectory: string): Promise<Job> {
+export async function openJob(
+  jobsDirectory: string,
+  { groupsOf }: Pick<Containment, 'groupsOf'>,
+): Promise<Job> {
   await mkdir(jobsDirectory, { recursive: true, mode: 0o700 });
   const marker = randomBytes(16).toString('hex');
   const directory = path.join(jobsDirectory, marker);
   const owner = { pid: process.pid, startTime: processStat(process.pid)?.startTime ?? null };
-  const record: JobRecord = { marker, bootId: bootId(), owner, leader: null };
+  const groups = groupsOf(marker);
+  const record: JobRecord = { marker, bootId: bootId(), owner, leader: null, groups };
   await writeRecord(jobsDirectory, record);
   await mkdir(directory, { mode: 0o700 });
   return {
     marker,
     directory,
+    groups,
     async started(pid) {
       const leader = { pid, startTime: processStat(pid)?.startTime ?? null };
       await writeRecord(jobsDirectory, { ...record, leader });
       return leader;
     },
     async finished({ left } = { left: false }) {
+      const emptied = await removeGroups(groups);
       await removeTree(directory);
-      if (!left) await rm(recordFile(jobsDirectory, marker), { force: true });
+      if (!left && emptied) await rm(recordFile(jobsDirectory, marker), { force: true });
     },
   };
 }
@@ -62,7 +75,10 @@ export interface Sweep {
   survived: number;
 }
 
-export async function sweepOrphans(jobsDirectory: string): Promise<Sweep> {
+export async function sweepOrphans(
+  jobsDirectory: string,
+  containment: Pick<Containment, 'groupsOf'>,
+): Promise<Sweep> {
   const names = await readdir(jobsDirectory).catch((): string[] => []);
   const sweep: Sweep = { orphans: 0, survived: 0 };
   const markers = names.map((name) => /^([0-9a-f]{32})\.json(?:\.new)?$/.exec(name)?.[1]);
@@ -75,7 +91,8 @@ export async function sweepOrphans(jobsDirectory: string): Promise<Sweep> {
     sweep.orphans += 1;
     // Pids and start times are of one boot only; the marker is random and holds for ever.
     const leader = record !== null && record.bootId === bootId() ? record.leader : null;
-    if (!(await killJob({ marker, leader }))) {
+    const groups = record?.groups.filter((group) => isGroupOf(group, marker)) ?? containment.groupsOf(marker);
+    if (!(await killJob({ marker, leader, groups })) || !(await removeGroups(groups))) {
       sweep.survived += 1;
       continue;
     }

@@ -10,6 +10,8 @@ export interface ReadinessDeps {
   readonly lastSweepAt: () => Date | null;
   readonly clock: () => Date;
   readonly durability: string;
+  /** What else this process is known to do or not to do; settled at start. */
+  readonly standing?: readonly Check[];
 }
 
 const SWEEP_STALE_MS = 30_000;
@@ -32,6 +34,6 @@ export async function readiness(
   const reconciler: Check = stale
     ? { name: 'reconciler', ok: false, detail: 'has not swept for over 30 s; deadlines may pass unseen' }
     : { name: 'reconciler', ok: true, detail: 'sweeps' };
-  const checks = [database, ...queue, reconciler];
+  const checks = [database, ...queue, reconciler, ...(deps.standing ?? [])];
   return { ready: checks.every(({ ok }) => ok), durability, checks };
 }

@@ -2,9 +2,13 @@
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { vi } from 'vitest';
 import { type CommandExecutor, CommandExecutorSchema } from '../../src/domain/executor.ts';
 import { type CommandDeps, createCommandEvaluator } from '../../src/evaluators/command.ts';
+import {
+  type Containment,
+  type ContainmentOptions,
+  detectContainment,
+} from '../../src/evaluators/containment.ts';
 import type { EvaluationRequest, EvaluatorOutcome } from '../../src/evaluators/evaluator.ts';
 import { exampleRequest } from './describe-evaluator.ts';
 
@@ -30,7 +34,9 @@ export interface CommandFixture {
   close(): Promise<void>;
 }
 
-export async function commandFixture(): Promise<CommandFixture> {
+export async function commandFixture(
+  containment: Promise<Containment> = containmentHere('auto'),
+): Promise<CommandFixture> {
   const directory = await mkdtemp(path.join(os.tmpdir(), 'interlock-command-'));
   const modelRoot = path.join(directory, 'models');
   await mkdir(modelRoot);
@@ -40,6 +46,7 @@ export async function commandFixture(): Promise<CommandFixture> {
     environmentVariable: (name) => ({ EVAL_KEY: 'key-of-the-evaluator' })[name],
     jobsDirectory: path.join(directory, 'jobs'),
     baseDirectory: directory,
+    containment: await containment,
     limits: { killGraceMs: 300 },
   };
   const executor = (command: readonly string[], more: object = {}) =>
@@ -66,16 +73,28 @@ export async function commandFixture(): Promise<CommandFixture> {
   };
 }
 
-/** A pid that a program wrote into a file, once it is there. */
-export async function pidIn(file: string): Promise<number> {
-  return vi.waitFor(
-    async () => {
-      const pid = Number((await readFile(file, 'utf8')).trim());
-      if (!(pid > 1)) throw new Error('no pid yet');
-      return pid;
-    },
-    { timeout: 10_000, interval: 10 },
+const detected = new Map<string, Promise<Containment>>();
+
+/** Detected once per kind and test file: it starts a handful of programs. */
+export function containmentHere(mode: ContainmentOptions['mode']): Promise<Containment> {
+  const known = detected.get(mode) ?? detectContainment({ mode });
+  detected.set(mode, known);
+  return known;
+}
+
+/**
+ * Live processes whose command line names the path, as seen from here: also those in a PID namespace,
+ * which know themselves by another number.
+ */
+export async function processesOf(mention: string): Promise<number[]> {
+  const pids = (await readdir('/proc')).map(Number).filter((pid) => pid > 1 && pid !== process.pid);
+  const found = await Promise.all(
+    pids.map(async (pid) => {
+      const read = (name: string) => readFile(`/proc/${pid}/${name}`, 'latin1').catch(() => '');
+      return (await read('cmdline')).includes(mention) && (await isAlive(pid)) ? [pid] : [];
+    }),
   );
+  return found.flat();
 }
 
 /** A zombie counts as dead: nobody may reap it in a container without an init. */

@@ -1,15 +1,13 @@
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createCommandEvaluator } from '../../src/evaluators/command.ts';
-import { type CommandFixture, commandFixture, isAlive, pidIn } from './command-fixture.ts';
+import { type CommandFixture, commandFixture } from './command-fixture.ts';
 import { CANARY, exampleRequest, expectFailed } from './describe-evaluator.ts';
 
 const node = process.execPath;
-const linux = process.platform === 'linux';
 
 let fixture: CommandFixture;
 beforeEach(async () => {
@@ -294,87 +292,5 @@ describe('a program that cannot be started', () => {
   ])('%s', async (_, program, detail) => {
     await writeFile(fixture.file('plain.txt'), 'x');
     expect(await fixture.run([program])).toEqual({ kind: 'failed', reason: 'spawn-failed', detail });
-  });
-});
-
-describe('everything a program started is ended', () => {
-  /** A child that ignores SIGTERM, writes its pid and stays; `launch` says how it is started. */
-  const tree = async (launch: string, then: string) => {
-    await fixture.program(
-      'stay.sh',
-      `#!/bin/sh\ntrap '' TERM HUP\necho $$ > "${fixture.file('pid')}"\nwhile :; do sleep 1; done\n`,
-    );
-    return `${launch.replaceAll('STAY', fixture.file('stay.sh'))} &\nwhile [ ! -s "${fixture.file('pid')}" ]; do sleep 0.02; done\n${then}`;
-  };
-  const expectGone = async () => {
-    const pid = await pidIn(fixture.file('pid'));
-    expect(await isAlive(pid)).toBe(false);
-  };
-
-  describe.skipIf(!linux)('on Linux', () => {
-    test.each([
-      ['a child', 'STAY'],
-      ['a child in a session of its own', 'setsid STAY'],
-      ['a child in a session of its own without environment', 'env -i setsid STAY'],
-    ])('%s, at the timeout', async (_, launch) => {
-      const outcome = await sh(await tree(launch, 'sleep 1000'), { executor: { timeout: '2500ms' } });
-      expectFailed(outcome, 'timed-out');
-      await expectGone();
-    });
-
-    test.each([
-      ['a child that holds the pipe', 'STAY'],
-      ['one that also left the group', 'setsid STAY'],
-    ])('%s, when the program itself ends: the slot is free at once', async (_, launch) => {
-      const outcome = await sh(await tree(launch, 'echo "{\\"i\\":1}"'));
-      expect(outcome).toEqual({ kind: 'reported', result: { i: 1 } });
-      await expectGone();
-    });
-
-    test('one that shed every trace and holds the pipe does not hold the slot', async () => {
-      const startedAt = performance.now();
-      const outcome = await sh(await tree('env -i setsid STAY', 'echo "{\\"i\\":1}"'), {
-        executor: { timeout: '1h' },
-      });
-      expect(outcome).toEqual({ kind: 'reported', result: { i: 1 } });
-      expect(performance.now() - startedAt).toBeLessThan(5_000);
-      // The known gap of process-tree.ts: it is alive, and only a container would hold it.
-      process.kill(await pidIn(fixture.file('pid')), 'SIGKILL');
-    });
-
-    test('when it is cancelled', async () => {
-      const cancel = new AbortController();
-      const outcome = sh(await tree('setsid STAY', 'sleep 1000'), { signal: cancel.signal });
-      await pidIn(fixture.file('pid'));
-      cancel.abort();
-      expectFailed(await outcome, 'cancelled');
-      await expectGone();
-    });
-
-    test('when it floods', async () => {
-      expectFailed(await sh(await tree('setsid STAY', 'yes')), 'output-too-large');
-      await expectGone();
-    });
-  });
-
-  test('a program is asked to stop before it is killed, once', async () => {
-    const script = `let asked = 0; process.on('SIGTERM', () => { asked += 1; setTimeout(() => {
-        fs.writeFileSync(process.env.INTERLOCK_RESULT_FILE, JSON.stringify({ asked })); process.exit(0); }, 50); });
-      fs.writeFileSync('${fixture.file('ready')}', ''); setInterval(() => {}, 1000);`;
-    const cancel = new AbortController();
-    const outcome = js(script, { signal: cancel.signal, deps: { limits: { killGraceMs: 5_000 } } });
-    await vi.waitUntil(() => existsSync(fixture.file('ready')), { timeout: 10_000, interval: 10 });
-    cancel.abort();
-    expect(await outcome).toMatchObject({ kind: 'failed', reason: 'cancelled', result: { asked: 1 } });
-  });
-
-  test('another program of the same name is left alone', async () => {
-    const bystander = spawn(node, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
-    try {
-      await js('setInterval(() => {}, 1000)', { executor: { timeout: '200ms' } });
-      expect(bystander.exitCode ?? bystander.signalCode).toBeNull();
-    } finally {
-      bystander.kill('SIGKILL');
-    }
   });
 });

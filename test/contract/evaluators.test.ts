@@ -2,7 +2,7 @@ import { access } from 'node:fs/promises';
 import { vi } from 'vitest';
 import { createCommandEvaluator } from '../../src/evaluators/command.ts';
 import type { Evaluator, EvaluatorOutcome } from '../../src/evaluators/evaluator.ts';
-import { commandFixture } from './command-fixture.ts';
+import { commandFixture, containmentHere } from './command-fixture.ts';
 import { type Behaviour, CANARY, describeEvaluator } from './describe-evaluator.ts';
 import { httpFixture, vacantUrl } from './http-fixture.ts';
 
@@ -18,31 +18,34 @@ const PROGRAMS: Record<Exclude<Behaviour, 'is-absent'>, string> = {
   floods: `const line = '${CANARY}\\n'.repeat(2000); const more = () => { while (process.stdout.write(line)); process.stdout.once('drain', more); }; more();`,
 };
 
-describeEvaluator(
-  'command',
-  async (behaviour) => {
-    const fixture = await commandFixture();
-    const program = behaviour === 'is-absent' ? '' : PROGRAMS[behaviour];
-    const file = await fixture.program('evaluate.cjs', program);
-    const command = behaviour === 'is-absent' ? ['no-such-program-anywhere'] : [process.execPath, file];
-    const timeout = behaviour === 'hangs' ? '300ms' : behaviour === 'hangs-for-long' ? '1h' : '30s';
-    return {
-      evaluator: createCommandEvaluator(
-        fixture.executor(command, { timeout, cwd: fixture.directory }),
-        fixture.deps,
-      ),
-      begun: () => vi.waitFor(() => access(fixture.file('begun')), { timeout: 10_000, interval: 10 }),
-      close: fixture.close,
-    };
-  },
-  {
-    fails: 'exit-nonzero',
-    'says-nothing': 'no-result',
-    'says-nonsense': 'unreadable-result',
-    floods: 'output-too-large',
-    'is-absent': 'spawn-failed',
-  },
-);
+const { kind: strongest } = await containmentHere('auto');
+for (const kind of strongest === 'marks' ? (['marks'] as const) : ([strongest, 'marks'] as const)) {
+  describeEvaluator(
+    `command, contained by ${kind}`,
+    async (behaviour) => {
+      const fixture = await commandFixture(containmentHere(kind));
+      const program = behaviour === 'is-absent' ? '' : PROGRAMS[behaviour];
+      const file = await fixture.program('evaluate.cjs', program);
+      const command = behaviour === 'is-absent' ? ['no-such-program-anywhere'] : [process.execPath, file];
+      const timeout = behaviour === 'hangs' ? '300ms' : behaviour === 'hangs-for-long' ? '1h' : '30s';
+      return {
+        evaluator: createCommandEvaluator(
+          fixture.executor(command, { timeout, cwd: fixture.directory }),
+          fixture.deps,
+        ),
+        begun: () => vi.waitFor(() => access(fixture.file('begun')), { timeout: 10_000, interval: 10 }),
+        close: fixture.close,
+      };
+    },
+    {
+      fails: 'exit-nonzero',
+      'says-nothing': 'no-result',
+      'says-nonsense': 'unreadable-result',
+      floods: 'output-too-large',
+      'is-absent': 'spawn-failed',
+    },
+  );
+}
 
 describeEvaluator(
   'http, sync',
