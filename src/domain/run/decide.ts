@@ -60,6 +60,8 @@ import {
   recordStopObserved,
 } from './halt.ts';
 import { liftHolds, placeHolds } from './holds.ts';
+import { type NoteInstance, noteInstance } from './instances.ts';
+import { type LatchLineage, latchLineage } from './lineage.ts';
 import { type RecordPress, recordPress } from './press.ts';
 import { type FinishRun, finishRun, type RegisterRun, registerRun } from './registration.ts';
 import type { RunState } from './state.ts';
@@ -81,6 +83,8 @@ export type Command =
   | RetryEvaluation
   | OrderHalt
   | RecordPress
+  | NoteInstance
+  | LatchLineage
   | RecordHaltStep
   | AcknowledgeHalt
   | RecordStopObserved
@@ -166,6 +170,10 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return orderHalt(state, command, context);
     case 'RecordPress':
       return recordPress(state, command, context);
+    case 'NoteInstance':
+      return noteInstance(state, command, context);
+    case 'LatchLineage':
+      return latchLineage(state, command, context);
     case 'RecordHaltStep':
       return recordHaltStep(state, command, context);
     case 'AcknowledgeHalt':

@@ -28,6 +28,7 @@ export const FindingSchema = z
       'hold-deadline',
       'waiver-expired',
       'veto',
+      'duplicate',
       'suspicion',
     ]),
     category: z.string().nullable(),
@@ -82,6 +83,8 @@ export const HaltCauseSchema = z.discriminatedUnion('kind', [
     /** Of a press that the button wrote down before the ledger could. */
     pressId: z.string().optional(),
   }),
+  /** A halt of a run that this one descends from. */
+  z.object({ kind: z.literal('lineage'), runId: id, haltId: id, reason: z.string() }),
 ]);
 export type HaltCause = z.infer<typeof HaltCauseSchema>;
 
@@ -210,6 +213,11 @@ const events = {
     source: z.enum(['heartbeat', 'checkpoint']),
     at,
   }),
+  /** A second process of the run asked for a permit while another's ran: none was issued. */
+  InstanceRefused: z.object({ instance: id, holder: id, heldUntil: at, by: z.string(), at }),
+  /** It said that the process it replaces is gone, whose permit had not run out. */
+  InstanceTookOver: z.object({ instance: id, supersedes: id, by: z.string(), at }),
+  InstanceTrained: z.object({ instance: id, effectiveCompute: ComputeSchema, by: z.string(), at }),
   EvaluationStarted: z.object({ evaluationId: id, attempt: int, instance: z.string(), deadlineAt: at, at }),
   EvaluationDispatched: z.object({ evaluationId: id, attempt: int, at }),
   EvaluationReturned: z.object({
@@ -330,7 +338,7 @@ const events = {
     round: int,
     escalateAt: at,
     effectiveCompute: ComputeSchema.nullable(),
-    reason: z.enum(['progress', 'still-running', 'ordered-again']),
+    reason: z.enum(['progress', 'still-running', 'ordered-again', 'relaunched']),
     at,
   }),
   ProposalOpened: z.object({
@@ -348,7 +356,7 @@ const events = {
   }),
   ProposalVoided: z.object({
     proposalId: id,
-    reason: z.enum(['scorecard-changed', 'superseded', 'halt-changed']),
+    reason: z.enum(['scorecard-changed', 'superseded', 'halt-changed', 'terms-outdated']),
     at,
   }),
   SignOffRecorded: z.object({

@@ -11,6 +11,7 @@ import type { RunEvent, RunEventData, RunEventKind } from './events.ts';
 import { governanceEvolvers } from './governance.ts';
 import { haltEvolvers } from './halt-state.ts';
 import { holdEvolvers } from './holds.ts';
+import { instanceEvolvers } from './instances.ts';
 import { pressEvolvers } from './press.ts';
 import { registered, registrationEvolvers } from './registration.ts';
 import type { RunState } from './state.ts';
@@ -24,6 +25,7 @@ const evolvers: Evolvers = {
   ...holdEvolvers,
   ...haltEvolvers,
   ...pressEvolvers,
+  ...instanceEvolvers,
   ...governanceEvolvers,
   ...alertEvolvers,
 };

@@ -17,7 +17,13 @@ import type { Finding, RunEvent, RunEventData, Terms } from './events.ts';
 import { haltEvents } from './halt.ts';
 import { overdueFinding } from './holds.ts';
 import { idOf } from './ids.ts';
-import { type CheckpointState, PROPOSALS_KEPT, type Proposal, type RunState } from './state.ts';
+import {
+  type CheckpointState,
+  CLEARED_HALTS_KEPT,
+  PROPOSALS_KEPT,
+  type Proposal,
+  type RunState,
+} from './state.ts';
 
 export interface ProposeResume {
   readonly type: 'ProposeResume';
@@ -221,8 +227,16 @@ export function voidProposals(state: RunState, context: Context): RunEvent[] {
     ) {
       return [voided(proposal.proposalId, 'scorecard-changed', context)];
     }
+    if (outdated(state, proposal, context) !== null) {
+      return [voided(proposal.proposalId, 'terms-outdated', context)];
+    }
   }
   return [];
+}
+
+/** Why a resume under these terms would trip at once as things stand now: compute or findings since it was proposed. */
+function outdated(state: RunState, { terms }: Proposal, context: Context): string | null {
+  return termsProblem(state, terms, standing(state, context), context)?.message ?? null;
 }
 
 // --- signing -------------------------------------------------------------------------------------------
@@ -253,6 +267,11 @@ export function signOff(state: RunState, command: SignOff, context: Context): De
     signOffs: [...proposal.signOffs, { decision, group, by, justification, at }],
   };
   if (decision !== 'approve' || approvalsNeeded(signed, context.policy).length > 0) return [recorded];
+  // What people read is not what is any more: nothing resumes on it.
+  const problem = outdated(state, proposal, context);
+  if (problem !== null) {
+    return reject('conflict', `the terms no longer hold, propose anew: ${problem}`, 'proposalId');
+  }
   return [recorded, resumed(state, proposal, context)];
 }
 
@@ -314,6 +333,15 @@ export function requeueCancelled(state: RunState, context: Context): RunEvent[] 
 
 // --- state ---------------------------------------------------------------------------------------------
 
+/** The resume that the run trains under stays within reach of a late veto, however many proposals come after it. */
+function kept(proposals: readonly Proposal[]): Proposal[] {
+  const inForce = proposals.findLast(({ status }) => status === 'executed');
+  const others = proposals.filter((each) => each !== inForce);
+  const from = Math.max(0, others.length - (PROPOSALS_KEPT - (inForce === undefined ? 0 : 1)));
+  const evicted = new Set(others.slice(0, from));
+  return proposals.filter((each) => !evicted.has(each));
+}
+
 function withProposal(
   state: RunState,
   proposalId: string,
@@ -329,7 +357,7 @@ export const governanceEvolvers = {
     const proposal: Proposal = { ...content, openedAt: at, status: 'open', signOffs: [] };
     return {
       ...state,
-      proposals: [...state.proposals, proposal].slice(-PROPOSALS_KEPT),
+      proposals: kept([...state.proposals, proposal]),
       counters: { ...state.counters, proposals: state.counters.proposals + 1 },
     };
   },
@@ -353,7 +381,10 @@ export const governanceEvolvers = {
       halt: null,
       holds: [],
       clearedHalts:
-        haltId === null ? state.clearedHalts : [...state.clearedHalts, haltId, ...(state.halt?.orders ?? [])],
+        haltId === null
+          ? state.clearedHalts
+          : [...state.clearedHalts, haltId, ...(state.halt?.orders ?? [])].slice(-CLEARED_HALTS_KEPT),
+      ...(state.duplicates === undefined ? {} : { duplicates: { refused: [], training: [] } }),
     };
   },
 };

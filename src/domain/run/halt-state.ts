@@ -5,6 +5,7 @@
  */
 import { isoAfter } from './context.ts';
 import type { HaltCause, RunEventData } from './events.ts';
+import { withInherited } from './lineage.ts';
 import type { Halt, RunState } from './state.ts';
 
 /** People's causes kept in the state; every press stands in the ledger. */
@@ -41,7 +42,7 @@ function withTarget(
 
 function keptCauses(causes: readonly HaltCause[]): HaltCause[] {
   const people = causes.filter(({ kind }) => kind === 'person').slice(0, PERSON_CAUSES_KEPT);
-  return causes.filter((cause) => cause.kind === 'rule' || people.includes(cause));
+  return causes.filter((cause) => cause.kind !== 'person' || people.includes(cause));
 }
 
 /** A new round: every rung again from the start, and no earlier word about stopping counts. */
@@ -62,7 +63,7 @@ export const haltEvolvers = {
   HaltOrdered: (state: RunState, data: RunEventData<'HaltOrdered'>): RunState => {
     const { haltId, action, cause, epoch, issuedAt, at } = data;
     return {
-      ...state,
+      ...withInherited(state, cause),
       epoch,
       halt: {
         haltId,
@@ -84,7 +85,7 @@ export const haltEvolvers = {
     };
   },
   HaltCauseAdded: (state: RunState, data: RunEventData<'HaltCauseAdded'>): RunState =>
-    withHalt(state, data.haltId, (halt) => {
+    withHalt(withInherited(state, data.cause), data.haltId, (halt) => {
       const causes = keptCauses([...halt.causes, data.cause]);
       const graver = data.action !== halt.action;
       const next = graver ? rearmed(state, halt, halt.round + 1, data.at, halt.escalateAt) : halt;

@@ -236,6 +236,9 @@ function escalationAt({ now, policy }: Context): string {
 }
 
 export function explain(cause: HaltCause): string {
+  if (cause.kind === 'lineage') {
+    return `descends from ${cause.runId}, which was halted (${cause.haltId}): ${cause.reason}`;
+  }
   if (cause.kind === 'person') return `${cause.by} (${cause.group}) pressed the red button: ${cause.reason}`;
   return cause.findings.map(({ explanation }) => explanation).join('; ');
 }
@@ -361,7 +364,7 @@ export function noteHighWater(state: RunState, context: Context): RunEvent[] {
   return [{ kind: 'ProgressNoted', data: { effectiveCompute, source: 'heartbeat', at: iso(context.now) } }];
 }
 
-function reopened(
+export function reopened(
   state: RunState,
   halt: Halt,
   reason: RunEventData<'HaltReopened'>['reason'],

@@ -3,7 +3,7 @@
  * sign-off; one that nobody lifts becomes a halt at its deadline.
  *
  * One hold per cause: `checkpoint:<id>` while that checkpoint's assessment holds, `overdue` while a due
- * checkpoint is missing.
+ * checkpoint is missing, `instance:<id>` once that process trained without a permit.
  */
 import { durationMs } from '../duration.ts';
 import { raiseAlert } from './alerts.ts';
@@ -29,11 +29,33 @@ export function holdCauses(state: RunState, context: Context): Cause[] {
       causes.push({ key: `checkpoint:${checkpoint.checkpointId}`, findings: [first, ...rest] });
     }
   }
+  for (const { key, finding } of duplicateFindings(state)) causes.push({ key, findings: [finding] });
   const missing = overdueFinding(state, context);
   if (missing !== null && !missing.waived && verdictOf([missing]) === 'hold') {
     causes.push({ key: 'overdue', findings: [missing] });
   }
   return causes;
+}
+
+/** What holds the run: each process that trains without a permit. */
+function duplicateFindings({ duplicates }: RunState): { key: string; finding: Finding }[] {
+  return (duplicates?.training ?? []).map(({ instance, effectiveCompute }) => ({
+    key: `instance:${instance}`,
+    finding: {
+      rule: 'duplicate',
+      kind: 'duplicate',
+      category: null,
+      stage: null,
+      evaluation: instance,
+      checkpointId: null,
+      observed: effectiveCompute,
+      threshold: null,
+      basis: null,
+      then: ['hold'],
+      explanation: `process ${instance} trains at ${effectiveCompute} although it was refused a permit: another process of the run has it`,
+      waived: false,
+    },
+  }));
 }
 
 /** How a waiver names the overdue finding, which stands on no checkpoint. */

@@ -5,7 +5,8 @@
  * cleared checkpoint earned, the first ceiling, or what a governed resume set.
  */
 import type { Compute } from '../compute.ts';
-import type { RunState } from './state.ts';
+import { inheritedHalt } from './lineage.ts';
+import { CLEARED_HALTS_KEPT, type RunState } from './state.ts';
 
 export type PermitTerms =
   | {
@@ -14,18 +15,22 @@ export type PermitTerms =
       readonly epoch: number;
       readonly clearedHalts: readonly string[];
     }
-  | { readonly granted: false; readonly reason: 'halted' | 'on-hold' | 'finished' };
+  | { readonly granted: false; readonly reason: 'halted' | 'on-hold' | 'finished' | 'lineage' };
 
 /**
- * What a permit has room for. An order older than these would stop the run again if it were replayed: the safe side,
- * where a permit that cannot be signed would stop it for ever.
+ * `parents`: the runs it descends from, as far as they are known here. A permit names the newest cleared halts; older
+ * ones are added where a trainer that holds them asks by name (ADR 0012).
  */
-const CLEARED_NAMED_MAX = 256;
-
-export function permitTerms(state: RunState): PermitTerms {
+export function permitTerms(
+  state: RunState,
+  parents: readonly Pick<RunState, 'runId' | 'halt'>[] = [],
+): PermitTerms {
   if (state.halt !== null) return { granted: false, reason: 'halted' };
   if (state.holds.length > 0) return { granted: false, reason: 'on-hold' };
   if (state.finishedAt !== null) return { granted: false, reason: 'finished' };
-  const clearedHalts = state.clearedHalts.slice(-CLEARED_NAMED_MAX);
+  if (parents.some((parent) => inheritedHalt(state, parent) !== null)) {
+    return { granted: false, reason: 'lineage' };
+  }
+  const clearedHalts = state.clearedHalts.slice(-CLEARED_HALTS_KEPT);
   return { granted: true, ceiling: state.ceiling, epoch: state.epoch, clearedHalts };
 }

@@ -71,7 +71,8 @@ function assessmentDiffers(
 }
 
 function causeDiffers(before: RunState, cause: HaltCause, context: Context): string | null {
-  if (cause.kind === 'person') return null;
+  // A person's word, and the state of another run: neither is in this run's events before.
+  if (cause.kind !== 'rule') return null;
   const { checkpointId: id } = cause;
   const known = id === null || before.checkpoints.some(({ checkpointId }) => checkpointId === id);
   if (!known) return archivedCauseDiffers(cause.findings, context.policy);

@@ -204,7 +204,17 @@ export const RunStateSchema = z.object({
   ),
   holds: z.array(HoldSchema),
   halt: HaltSchema.nullable(),
+  /** The newest; older ones are in the views of halts. */
   clearedHalts: z.array(id),
+  /** Halts of the runs it descends from that have latched it. */
+  inherited: z.array(id).optional(),
+  /** Processes that were refused because another one trains, and those of them that trained on. */
+  duplicates: z
+    .object({
+      refused: z.array(z.object({ instance: z.string(), at })),
+      training: z.array(z.object({ instance: z.string(), effectiveCompute: ComputeSchema, at })),
+    })
+    .optional(),
   waiver: TermsSchema.nullable(),
   proposals: z.array(ProposalSchema),
   alerts: z.array(AlertStateSchema),
@@ -218,3 +228,5 @@ export const CLOSED_CHECKPOINTS_KEPT = 4;
 export const SERIES_POINTS_KEPT = 24;
 export const HISTORY_KEPT = 4;
 export const PROPOSALS_KEPT = 6;
+/** Leaves room in a permit for those that a trainer asks about by name. */
+export const CLEARED_HALTS_KEPT = 192;

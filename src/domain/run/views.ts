@@ -8,6 +8,7 @@ import type { Json } from '../canonical-json.ts';
 import { LEVEL_TITLES, levelName } from '../levels.ts';
 import { currentAttempt, statusOf } from './evaluation.ts';
 import type { RunEvent } from './events.ts';
+import { parentRuns } from './lineage.ts';
 import { permitTerms } from './permit.ts';
 import type { CheckpointState, Halt, Proposal, RunState } from './state.ts';
 
@@ -20,6 +21,7 @@ export interface View {
     | 'result'
     | 'halt'
     | 'halt-order'
+    | 'lineage'
     | 'proposal';
   readonly id: string;
   readonly runId: string;
@@ -180,6 +182,17 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
         ...proposalViews(after, event.data.proposalId),
       ];
     case 'RunRegistered':
+      return parentRuns(after).map((parent) => ({
+        kind: 'lineage' as const,
+        id: checkpointKey(parent, after.runId),
+        // Found by the parent: whose halt has to reach it.
+        runId: parent,
+        ordinal: Date.parse(event.data.at),
+        doc: json({ parent, child: after.runId }),
+      }));
+    case 'InstanceRefused':
+    case 'InstanceTookOver':
+    case 'InstanceTrained':
     case 'ProgressNoted':
     case 'ForecastSealed':
     case 'HoldPlaced':

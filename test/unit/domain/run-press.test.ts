@@ -1,6 +1,7 @@
 /** Presses that were carried out before the ledger knew of them: entered once, attributed, and cleared with the halt. */
 import { describe, expect, it } from 'vitest';
 import type { RecordPress } from '../../../src/domain/run/press.ts';
+import { CLEARED_HALTS_KEPT } from '../../../src/domain/run/state.ts';
 import { policyOf, type RunLife, registered } from './run-life.ts';
 
 const ORDERED_AT = '2026-10-31T23:59:58.123Z';
@@ -161,7 +162,7 @@ describe('a permit', () => {
     life.resume();
     const { permit } = life;
     if (!permit.granted) throw new Error('no permit');
-    expect(permit.clearedHalts).toHaveLength(256);
+    expect(permit.clearedHalts).toHaveLength(CLEARED_HALTS_KEPT);
     expect(permit.clearedHalts.at(-1)).toBe('halt_299');
   });
 });
