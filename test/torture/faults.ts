@@ -146,6 +146,8 @@ export const FAULTS: readonly Fault[] = [
     async strike(stage) {
       const disk = diskOf(stage);
       disk.fill();
+      // What is allocated already would last for hours: the log has to go on in a new file, for which there is no room.
+      await stage.cluster.query('SELECT pg_switch_wal()').catch(() => undefined);
       await delay(FULL_MS);
       disk.free();
       // A server that could not write its log has stopped; somebody makes room and starts it.

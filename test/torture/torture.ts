@@ -350,6 +350,20 @@ function figuresOf(
   };
 }
 
+/** How many of the points that a service passes were passed, and died at, at least once. */
+export function pointsOf({ rounds, notReached }: GradeReport): {
+  reached: number;
+  of: number;
+  notReached: readonly string[];
+} {
+  const reached = new Set(rounds.flatMap(({ points }) => points));
+  return {
+    reached: reached.size,
+    of: POINTS.length,
+    notReached: [...new Set(notReached)].filter((point) => !reached.has(point)),
+  };
+}
+
 export function quantile(values: readonly number[], q: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0);
