@@ -14,14 +14,17 @@ import type { Environment } from './config/environment.ts';
 import type { Identity, IdentityRecord } from './config/identities.ts';
 import { openIdentityBook } from './config/identity-book.ts';
 import type { Configuration } from './config/load.ts';
+import { oidcDisagreements } from './config/oidc.ts';
 import { keepTokenUse } from './config/token-use.ts';
 import { migrate } from './database/migrate.ts';
 import { type DatabaseHandle, openDatabase } from './database/open-database.ts';
+import { InterlockError } from './errors.ts';
 import { type Containment, detectContainment } from './evaluators/containment.ts';
 import { sweepOrphans } from './evaluators/job-records.ts';
 import { evaluationLimits } from './evaluators/limits.ts';
 import { createEvaluators } from './evaluators/registry.ts';
 import { type Authenticator, createAuthenticator } from './http/authentication.ts';
+import { createPeopleVerifier } from './http/oidc/people.ts';
 import { Refusal } from './http/refusal.ts';
 import { probeRoutes, routesOf, type Services } from './http/routes/index.ts';
 import { buildServer } from './http/server.ts';
@@ -30,6 +33,7 @@ import { createSignedHeads, type SignedHeads } from './ledger/heads.ts';
 import { createInstances } from './ledger/instances.ts';
 import { createLedger, type Ledger } from './ledger/ledger.ts';
 import { createProgressStore } from './ledger/progress.ts';
+import { readStanding } from './ledger/standing.ts';
 import { createOrchestrator } from './orchestrators/registry.ts';
 import { targetSchema } from './orchestrators/targets.ts';
 import { createOutbound } from './outbound/outbound.ts';
@@ -44,6 +48,7 @@ import { type Check, readiness } from './service/readiness.ts';
 import { createRunService, type LoadedRun } from './service/run-service.ts';
 import { createRunningEvaluations } from './service/running-evaluations.ts';
 import { createSecurityLog } from './service/security.ts';
+import { observeStanding } from './service/standing.ts';
 import { observeCommits, observeParts } from './service/telemetry.ts';
 import { createWorkHandlers } from './service/work.ts';
 import { createWorker } from './service/worker.ts';
@@ -159,7 +164,25 @@ async function serve(
   const running = createRunningEvaluations();
   observeCommits(runs, { logger, metrics });
 
+  for (const { name, issuer, jwksUrl = issuer } of config.oidc) {
+    const refusal = outbound.refusal(jwksUrl);
+    if (refusal !== null) {
+      throw new InterlockError(`oidc ${name}: its keys cannot be asked for: ${refusal} (outbound.allow)`, {
+        code: 'config.invalid',
+      });
+    }
+  }
   const authenticator = createAuthenticator({
+    people:
+      config.oidc.length === 0
+        ? undefined
+        : createPeopleVerifier({
+            providers: config.oidc,
+            outbound,
+            directory: join(config.dataDir, 'oidc'),
+            now: clock,
+            logger,
+          }),
     identities: config.identities,
     now: clock,
     onFailure: (method, reason) =>
@@ -169,6 +192,7 @@ async function serve(
     file: config.identitiesFile,
     env,
     initial: config.identities,
+    check: (changed) => oidcDisagreements(config.oidc, changed),
     apply: (changed) => authenticator.replace(changed),
     logger,
   });
@@ -268,7 +292,16 @@ async function serve(
     logger,
   });
   stops.push(['worker', () => worker.stop()]);
-  observeParts(metrics, { database, ledger, reconciler: worker.reconciler });
+  observeParts(metrics, { database, reconciler: worker.reconciler });
+  const look = observeStanding(metrics, {
+    standing: () => readStanding(database.pool),
+    queueDepths: () => queue.depths(),
+    queueChecks: () => queue.checks(),
+    reconciler: worker.reconciler,
+    isScheduler: config.roles.includes('scheduler'),
+    running: () => running.list().length,
+    clock,
+  });
 
   const headSchedule = createHeadSchedule({ heads, signer, runs, logger });
   headSchedule.start();
@@ -285,6 +318,7 @@ async function serve(
     signer,
     clock,
     metrics,
+    look,
     jwks: () => keyring.jwks(),
     modelRoots: config.models.roots,
     page: {

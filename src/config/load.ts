@@ -14,6 +14,7 @@ import { type FieldProblem, fieldPath, fieldProblems, type PathPart } from '../d
 import { InterlockError } from '../errors.ts';
 import { type Environment, resolveEnv } from './environment.ts';
 import { type IdentityRecord, parseIdentities } from './identities.ts';
+import { oidcDisagreements } from './oidc.ts';
 import {
   ConfigurationFile,
   DATABASE_SCHEMES,
@@ -45,12 +46,14 @@ export interface Configuration<Alert> {
     readonly process: { readonly enabled: boolean };
   };
   readonly alerts: readonly Alert[];
+  readonly button: { readonly host: string; readonly port: number };
   readonly roles: readonly ServiceRole[];
   readonly evaluators: ConfigurationFile['evaluators'];
   readonly limits: ConfigurationFile['limits'];
   readonly logLevel: ConfigurationFile['logLevel'];
   readonly identities: readonly IdentityRecord[];
   readonly identitiesFile: string;
+  readonly oidc: ConfigurationFile['oidc'];
 }
 
 export interface ConfigProblem {
@@ -158,6 +161,7 @@ export async function loadConfiguration<A extends z.ZodType>(
     report(['policies', 'directory'], 'is not a directory that can be read');
 
   const identities = await loadIdentities(at(stated.identities), env, problems);
+  for (const message of oidcDisagreements(stated.oidc, identities ?? [])) report(['oidc'], message);
   if (problems.length > 0 || identities === null) throw new ConfigError(problems);
   return deepFreeze({
     file,
@@ -176,12 +180,14 @@ export async function loadConfiguration<A extends z.ZodType>(
     outbound: stated.outbound,
     orchestrators: stated.orchestrators,
     alerts,
+    button: { host: stated.button.host ?? stated.server.host, port: stated.button.port },
     roles: stated.roles,
     evaluators: stated.evaluators,
     limits: stated.limits,
     logLevel: stated.logLevel,
     identities,
     identitiesFile: at(stated.identities),
+    oidc: stated.oidc,
   });
 }
 
@@ -196,6 +202,12 @@ function disagreements(stated: ConfigurationFile): FieldProblem[] {
   }
   if (new Set(stated.roles).size < stated.roles.length) {
     problems.push({ parts: ['roles'], message: 'states a role twice' });
+  }
+  if (stated.button.port !== 0 && stated.button.port === stated.server.port) {
+    problems.push({
+      parts: ['button', 'port'],
+      message: "is the service's own port; the red button needs one that it shares with nobody",
+    });
   }
   // It signals a pid that a caller names: only for callers on this machine.
   if (stated.orchestrators.process.enabled && !isLoopback(stated.server.host)) {

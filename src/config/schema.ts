@@ -8,8 +8,9 @@
 import { z } from 'zod';
 import { DurationSchema } from '../domain/duration.ts';
 import { IDENTITY_ID } from './identities.ts';
+import { OidcProvider } from './oidc.ts';
 
-export const SERVICE_ROLES = ['api', 'worker', 'scheduler'] as const;
+export const SERVICE_ROLES = ['api', 'worker', 'scheduler', 'button'] as const;
 export type ServiceRole = (typeof SERVICE_ROLES)[number];
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
@@ -99,6 +100,7 @@ export const ConfigurationFile = z.strictObject({
     .prefault({}),
   redis: z.strictObject({ url: storeUrl(REDIS_SCHEMES).optional() }).prefault({}),
   identities: path.default('identities.yaml'),
+  oidc: z.array(OidcProvider).max(8).default([]),
   signingKey: path.default('signing-key.json'),
   policies: z.strictObject({
     directory: path.default('policies'),
@@ -124,6 +126,13 @@ export const ConfigurationFile = z.strictObject({
     })
     .prefault({}),
   alerts: z.array(z.looseObject({ name, kind: z.string().min(1) })).default([]),
+  /** The red button's own door; the host is by default that of the service. */
+  button: z
+    .strictObject({
+      host: z.string().min(1).max(255).optional(),
+      port: z.int().min(0).max(65_535).default(8112),
+    })
+    .prefault({}),
   roles: z
     .array(z.enum(SERVICE_ROLES))
     .min(1)
