@@ -87,7 +87,7 @@ export function createCommandEvaluator(executor: CommandExecutor, deps: CommandD
         return failed('not-configured', 'network: none cannot be enforced on this machine');
       }
 
-      const job = await openJob(deps.jobsDirectory, containment);
+      const job = await openJob(deps.jobsDirectory, containment, request.runId);
       let left = false;
       try {
         const resultFile = path.join(job.directory, 'result.json');

@@ -26,6 +26,8 @@ const RecordSchema = z.strictObject({
   leader: ProcessSchema.nullable(),
   /** Control groups, named before they are made. */
   groups: z.array(z.string()).default([]),
+  /** Whose checkpoint it evaluates: the red button ends the jobs of a run, and knows them by this alone. */
+  runId: z.string().nullable().default(null),
 });
 type JobRecord = z.infer<typeof RecordSchema>;
 
@@ -42,13 +44,14 @@ export interface Job {
 export async function openJob(
   jobsDirectory: string,
   { groupsOf }: Pick<Containment, 'groupsOf'>,
+  runId: string | null = null,
 ): Promise<Job> {
   await mkdir(jobsDirectory, { recursive: true, mode: 0o700 });
   const marker = randomBytes(16).toString('hex');
   const directory = path.join(jobsDirectory, marker);
   const owner = { pid: process.pid, startTime: processStat(process.pid)?.startTime ?? null };
   const groups = groupsOf(marker);
-  const record: JobRecord = { marker, bootId: bootId(), owner, leader: null, groups };
+  const record: JobRecord = { marker, bootId: bootId(), owner, leader: null, groups, runId };
   await writeRecord(jobsDirectory, record);
   await mkdir(directory, { mode: 0o700 });
   return {
@@ -66,6 +69,25 @@ export async function openJob(
       if (!left && emptied) await rm(recordFile(jobsDirectory, marker), { force: true });
     },
   };
+}
+
+/**
+ * Ends the jobs of a run, or of all, whoever owns them; answers how many there were. For the red button: it needs
+ * nobody who started them to be alive, and their owner, if it is, sees them end by a signal.
+ */
+export async function killRunJobs(jobsDirectory: string, runId: string | null): Promise<number> {
+  const names = await readdir(jobsDirectory).catch((): string[] => []);
+  const markers = names.flatMap((name) => /^([0-9a-f]{32})\.json$/.exec(name)?.[1] ?? []);
+  const killed = await Promise.all(
+    markers.map(async (marker) => {
+      const record = await readRecord(recordFile(jobsDirectory, marker), marker);
+      if (record === null || (runId !== null && record.runId !== runId)) return 0;
+      const leader = record.bootId === bootId() ? record.leader : null;
+      await killJob({ marker, leader, groups: record.groups.filter((group) => isGroupOf(group, marker)) });
+      return 1;
+    }),
+  );
+  return killed.reduce((sum: number, each) => sum + each, 0);
 }
 
 export interface Sweep {
