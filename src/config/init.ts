@@ -166,7 +166,10 @@ orchestrators:
 alerts: []
 #  - { name: oncall, kind: pagerduty, routingKey: "env:PAGERDUTY_ROUTING_KEY" }
 
-roles: [api, worker, scheduler]
+# The red button: a process of its own that needs neither database nor queue. host: that of the server, unless stated.
+button: { port: 8112 }
+
+roles: [api, worker, scheduler, button]
 evaluators: { concurrency: 2 }
 logLevel: info
 `;

@@ -114,6 +114,7 @@ export async function startTestInterlock(options: InterlockOptions): Promise<Tes
   await mergeYaml(initialised.configFile, (file) => ({
     ...file,
     models: { roots: [models] },
+    button: { port: 0 },
     ...options.settings,
   }));
   const added = (options.identities ?? []).map(({ id, roles = [], groups = [] }) => {

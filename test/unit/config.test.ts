@@ -62,7 +62,8 @@ describe('configuration', () => {
       policies: { directory: join(dir, 'policies'), default: 'preparedness-beta' },
       database: { url: null, directUrl: null },
       orchestrators: { webhook: { enabled: true }, process: { enabled: false } },
-      roles: ['api', 'worker', 'scheduler'],
+      roles: ['api', 'worker', 'scheduler', 'button'],
+      button: { host: '127.0.0.1', port: 8112 },
       logLevel: 'info',
     });
     expect(config.identities[0]).toMatchObject({ id: 'op', roles: ['operator'] });
@@ -128,6 +129,7 @@ describe('configuration', () => {
       'policies.directory',
       /not a directory/,
     ],
+    ['one port for two doors', `${MINIMAL}button: { port: 8080 }`, 'button.port', /own port/],
     ['a role twice', `${MINIMAL}roles: [api, api]`, 'roles', /twice/],
     ['no role', `${MINIMAL}roles: []`, 'roles', /must not be empty/],
     [

@@ -58,6 +58,9 @@ export async function makeWorkplace(
         { name: 'oncall', kind: 'webhook', url: `${outsideUrl}/alert`, secret: 'env:CAMPAIGN_SECRET' },
       ],
       evaluators: { concurrency: evaluatorsAtOnce },
+      // No process that outlives a kill: what is counted here is what one service leaves behind.
+      roles: ['api', 'worker', 'scheduler'],
+      button: { port: 0 },
       ...(dataDir === undefined ? {} : { dataDir }),
       ...more,
     }),
