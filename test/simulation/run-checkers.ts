@@ -3,11 +3,30 @@
  * compute, an own level map, plain maps of what was reported. A checker knows the policy, never the state.
  */
 import type { Policy } from '../../src/domain/policy/schema.ts';
-import type { RunEvent, Terms } from '../../src/domain/run/events.ts';
+import type { RunEvent, RunEventData, StoredReading, Terms } from '../../src/domain/run/events.ts';
 import type { PermitTerms } from '../../src/domain/run/permit.ts';
+import { CLOSE, estimate, LEVEL_CLOSE, ms, thresholdOf, upper } from './arithmetic.ts';
 
-/** Doubles hold compute to 16 digits. */
-const CLOSE = 1e-9;
+/** What a broken invariant of DESIGN.md is reported as, by whichever checker. */
+export class Violation extends Error {
+  readonly invariant: number;
+
+  constructor(invariant: number, message: string) {
+    super(`invariant ${invariant}: ${message}`);
+    this.name = 'Violation';
+    this.invariant = invariant;
+  }
+}
+
+/** What stands after the events so far, by the checkers' own fold. */
+export interface Standing {
+  readonly ceiling: number;
+  readonly halted: string | null;
+  readonly holds: number;
+  readonly finished: boolean;
+  readonly epoch: number;
+  readonly high: number;
+}
 
 interface Evaluated {
   readonly checkpointId: string;
@@ -57,21 +76,34 @@ export class RunCheckers {
   readonly #stopped = new Set<string>();
   #epoch = 0;
   readonly #haltIds = new Set<string>();
+  readonly #names = new Set<string>();
 
   constructor(policy: Policy, memberships: ReadonlyMap<string, readonly string[]>) {
     this.#policy = policy;
     this.#memberships = memberships;
   }
 
+  get standing(): Standing {
+    return {
+      ceiling: this.#ceiling,
+      halted: this.#halted,
+      holds: this.#holds.size,
+      finished: this.#finished,
+      epoch: this.#epoch,
+      high: this.#high,
+    };
+  }
+
   /** Takes one decision's events; throws with the invariant that they break. */
   take(events: readonly RunEvent[], nowMs: number): void {
     const tripping: string[] = [];
     for (const event of events) {
+      this.#once(event);
       const trip = this.#one(event, nowMs);
       if (trip !== null) tripping.push(trip);
     }
     if (tripping.length > 0 && this.#halted === null) {
-      throw new Error(`invariant 3: ${tripping.join(', ')} and no halt`);
+      throw new Violation(3, `${tripping.join(', ')} and no halt`);
     }
   }
 
@@ -85,32 +117,32 @@ export class RunCheckers {
   ): void {
     const stands = this.#halted !== null || this.#holds.size > 0 || this.#finished;
     if (permit.granted === stands) {
-      throw new Error(`invariant 4: granted ${permit.granted}, while something stands against it: ${stands}`);
+      throw new Violation(4, `granted ${permit.granted}, while something stands against it: ${stands}`);
     }
     if (permit.granted && Math.abs(Number(permit.ceiling) / this.#ceiling - 1) > CLOSE) {
-      throw new Error(`invariant 2: the permit's ceiling is ${permit.ceiling}, earned is ${this.#ceiling}`);
+      throw new Violation(2, `the permit's ceiling is ${permit.ceiling}, earned is ${this.#ceiling}`);
     }
     if (this.#halted !== null && !this.#confirmed) {
       const alive = work.some(({ kind }) => kind === 'halt-step' || kind === 'observe' || kind === 'tick');
-      if (!alive) throw new Error('invariant 5: an unconfirmed halt with nothing outstanding');
+      if (!alive) throw new Violation(5, 'an unconfirmed halt with nothing outstanding');
     }
-    if (permit.granted && ticked) this.#missing(nowMs, progress);
+    if (permit.granted && ticked) this.missing(nowMs, progress);
   }
 
   /** Invariant 8: a granted permit although something is missing. */
-  #missing(nowMs: number, progress: number | null): void {
+  missing(nowMs: number, progress: number | null): void {
     for (const [evaluationId, { checkpointId, evaluation, variant, conclusive }] of this.#evaluations) {
       const checkpoint = this.#checkpoints.get(checkpointId);
       const required = this.#policy.evaluations.find(({ id }) => id === evaluation)?.required ?? true;
       const late = checkpoint?.deadlineMs != null && nowMs >= checkpoint.deadlineMs;
       const excused = checkpoint?.excused.has(`${evaluation}/${variant}`) ?? false;
       if (required && late && !conclusive && !excused) {
-        throw new Error(`invariant 8: ${evaluationId} (${evaluation}) is missing past its deadline`);
+        throw new Violation(8, `${evaluationId} (${evaluation}) is missing past its deadline`);
       }
     }
     const high = Math.max(this.#high, progress ?? 0);
     if (high > this.#ceiling * (1 + CLOSE))
-      throw new Error(`invariant 8: overrun ${high} > ${this.#ceiling}`);
+      throw new Violation(8, `overrun ${high} > ${this.#ceiling}`);
     const due = this.#dueCompute();
     const reported = [...this.#checkpoints.values()].some(
       (each) =>
@@ -122,8 +154,16 @@ export class RunCheckers {
     const covers = waiver !== null && nowMs < Date.parse(waiver.expires) && high <= Number(waiver.ceiling);
     const excused = covers && waiver.waives.includes('overdue////');
     if (high >= due * (1 + CLOSE) && !reported && !excused) {
-      throw new Error(`invariant 8: overdue at ${high}, due at ${due}`);
+      throw new Violation(8, `overdue at ${high}, due at ${due}`);
     }
+  }
+
+  /** Invariant 7, by the names that facts go by: each is recorded once. */
+  #once(event: RunEvent): void {
+    const key = nameOf(event);
+    if (key === null) return;
+    if (this.#names.has(key)) throw new Violation(7, `recorded twice: ${key}`);
+    this.#names.add(key);
   }
 
   #dueCompute(): number {
@@ -147,7 +187,7 @@ export class RunCheckers {
         return null;
       case 'CheckpointReported':
         if (this.#checkpoints.has(event.data.checkpointId)) {
-          throw new Error('invariant 7: the same checkpoint was recorded twice');
+          throw new Violation(7, 'the same checkpoint was recorded twice');
         }
         this.#high = Math.max(this.#high, Number(event.data.effectiveCompute));
         this.#checkpoints.set(event.data.checkpointId, {
@@ -173,11 +213,15 @@ export class RunCheckers {
         if (known === undefined) throw new Error('a result of an unknown evaluation');
         if (event.data.reading.conclusive) known.conclusive = true;
         const topUp = this.#purposes.get(`${event.data.evaluationId}/${event.data.attempt}`) === 'top-up';
-        return topUp ? null : this.#trips(known, event.data.reading.score, nowMs);
+        return topUp ? null : this.#trips(known, event.data.reading, nowMs);
+      }
+      case 'ArchivedResultReported': {
+        const known = this.#evaluations.get(event.data.evaluationId);
+        return known === undefined ? null : this.#trips(known, event.data.reading, nowMs);
       }
       case 'EvaluationAttemptFailed': {
         const known = this.#evaluations.get(event.data.evaluationId);
-        return known === undefined ? null : this.#trips(known, event.data.reading?.score ?? null, nowMs);
+        return known === undefined ? null : this.#trips(known, event.data.reading, nowMs);
       }
       case 'CheckpointAssessed':
         this.#assessed(event.data);
@@ -189,7 +233,7 @@ export class RunCheckers {
         if (!this.#holds.delete(event.data.holdId)) throw new Error('a hold was lifted that did not stand');
         return null;
       case 'HaltOrdered':
-        if (this.#halted !== null) throw new Error('invariant 4: a second halt on a halted run');
+        if (this.#halted !== null) throw new Violation(4, 'a second halt on a halted run');
         if (this.#haltIds.has(event.data.haltId)) throw new Error('a halt id was used twice');
         if (event.data.epoch <= this.#epoch) throw new Error('the epoch did not rise with the halt');
         this.#haltIds.add(event.data.haltId);
@@ -234,10 +278,10 @@ export class RunCheckers {
         if (this.#memberships.get(by)?.includes(group) !== true) throw new Error(`${by} signed for ${group}`);
         proposal.latest.set(by, { decision, group });
         if (decision === 'veto' && !proposal.executed) proposal.vetoed = true;
-        return null;
+        return decision === 'veto' && proposal.executed ? `the veto of the resume ${proposalId}` : null;
       }
       case 'RunResumed':
-        this.#resumed(event.data.proposalId, event.data.haltId, event.data.terms, event.data.epoch);
+        this.#resumed(event.data);
         return null;
       case 'RunFinished':
         this.#finished = true;
@@ -258,9 +302,9 @@ export class RunCheckers {
     if (this.#halted === null) throw new Error('a confirmed halt that was not ordered');
     if (this.#observedTargets.size > 0) {
       const all = [...this.#observedTargets].every((targetId) => this.#stopped.has(targetId));
-      if (!all) throw new Error('invariant 5: confirmed although a target was not seen to stop');
-    } else if (this.#stoppedAckMs === null || nowMs - this.#stoppedAckMs < 30_000) {
-      throw new Error("invariant 5: confirmed without the trainer's word and silence");
+      if (!all) throw new Violation(5, 'confirmed although a target was not seen to stop');
+    } else if (this.#stoppedAckMs === null || nowMs - this.#stoppedAckMs < ms(this.#policy.permit.heartbeatInterval)) {
+      throw new Violation(5, "confirmed without the trainer's word and silence");
     }
     this.#confirmed = true;
   }
@@ -273,21 +317,21 @@ export class RunCheckers {
     checkpoint.verdict = data.verdict;
     if (data.verdict !== 'proceed') {
       if (data.ceiling !== null)
-        throw new Error('invariant 2: a verdict other than proceed earned a ceiling');
+        throw new Violation(2, 'a verdict other than proceed earned a ceiling');
       return;
     }
     for (const { checkpointId, evaluation, variant, conclusive } of this.#evaluations.values()) {
       const required = this.#policy.evaluations.find(({ id }) => id === evaluation)?.required ?? true;
       const excused = checkpoint.excused.has(`${evaluation}/${variant}`);
       if (checkpointId === data.checkpointId && required && !conclusive && !excused) {
-        throw new Error(`invariant 2: ${checkpointId} proceeds without evidence of ${evaluation}/${variant}`);
+        throw new Violation(2, `${checkpointId} proceeds without evidence of ${evaluation}/${variant}`);
       }
     }
     const { ratio, grace } = this.#policy.cadence;
     const earned = ratio * (1 + grace) * checkpoint.compute;
     const ceiling = Number(data.ceiling);
     if (ceiling > Math.max(earned, this.#ceiling) * (1 + CLOSE)) {
-      throw new Error(`invariant 2: ${data.checkpointId} earned ${earned}, and got ${ceiling}`);
+      throw new Violation(2, `${data.checkpointId} earned ${earned}, and got ${ceiling}`);
     }
     this.#ceiling = ceiling;
     if (this.#clearedCompute === null || checkpoint.compute > this.#clearedCompute) {
@@ -296,19 +340,19 @@ export class RunCheckers {
     }
   }
 
-  #resumed(proposalId: string, haltId: string | null, terms: Terms, epoch: number): void {
+  #resumed({ proposalId, haltId, terms, epoch }: RunEventData<'RunResumed'>): void {
     const proposal = this.#proposals.get(proposalId);
-    if (proposal === undefined) throw new Error('invariant 4: resumed without a proposal');
+    if (proposal === undefined) throw new Violation(4, 'resumed without a proposal');
     if (proposal.voided || proposal.vetoed || proposal.executed) {
-      throw new Error('invariant 4: resumed by a proposal that was voided, vetoed or spent');
+      throw new Violation(4, 'resumed by a proposal that was voided, vetoed or spent');
     }
     if (proposal.haltId !== haltId || haltId !== this.#halted) {
-      throw new Error('invariant 4: resumed from another halt than the one that stands');
+      throw new Violation(4, 'resumed from another halt than the one that stands');
     }
     const approving = [...proposal.latest.values()].filter(({ decision }) => decision === 'approve');
     const groups = new Set(approving.map(({ group }) => group));
     if (!this.#policy.governance.resume.approvals.every((group) => groups.has(group))) {
-      throw new Error('invariant 4: resumed without every approval');
+      throw new Violation(4, 'resumed without every approval');
     }
     if (epoch <= this.#epoch) throw new Error('the epoch did not rise with the resume');
     proposal.executed = true;
@@ -322,26 +366,13 @@ export class RunCheckers {
   /** Invariant 3, for evidence whose level is its own: no pool, no top-up. */
   #trips(
     { checkpointId, evaluation, variant }: Evaluated,
-    score: number | null,
+    reading: StoredReading | null,
     nowMs: number,
   ): string | null {
     const spec = this.#policy.evaluations.find(({ id }) => id === evaluation);
-    if (spec === undefined || score === null || spec.stage !== 'pre-mitigation') return null;
+    if (spec === undefined || reading === null || reading.score === null) return null;
+    if (spec.stage !== 'pre-mitigation') return null;
     if (spec.variants.find(({ id }) => id === variant)?.pool !== undefined) return null;
-    const { medium, high, critical } = spec.levels;
-    const anchors: [number, number][] = [
-      [spec.score.chance, 1],
-      [medium, 2],
-      [high, 3],
-      [critical, 4],
-      [spec.score.best, 5],
-    ];
-    let level = score <= spec.score.chance ? 1 : 5;
-    for (const [i, [end, name]] of anchors.entries()) {
-      const [start] = anchors[i - 1] ?? [Number.POSITIVE_INFINITY];
-      if (score >= start && score < end) level = name - 1 + (score - start) / (end - start);
-    }
-    level = Math.min(5, level + spec.elicitationMargin);
     const compute = this.#checkpoints.get(checkpointId)?.compute ?? 0;
     const waiver =
       this.#waiver !== null &&
@@ -349,18 +380,45 @@ export class RunCheckers {
       compute <= Number(this.#waiver.ceiling) * (1 + CLOSE)
         ? (this.#waiver.levels[spec.category] ?? 0)
         : 0;
-    if (level <= waiver + 1e-6) return null;
-    const rule = this.#policy.rules.find(
-      (each) =>
-        each.kind === 'level' &&
-        each.stage === 'pre-mitigation' &&
-        (each.then.includes('halt') || each.then.includes('quarantine')) &&
-        level >= (each.atLeast === 'critical' ? 4 : 3) + 1e-6,
-    );
-    return rule === undefined ? null : `${evaluation} of ${checkpointId} at level ${level} under ${rule.id}`;
+    const own = estimate(reading.score, spec);
+    const limit = reading.conclusive ? upper({ ...reading, score: reading.score }, spec, this.#policy) : own;
+    const rule = this.#policy.rules.find((each) => {
+      if (each.kind !== 'level' || each.stage !== 'pre-mitigation') return false;
+      if (!each.then.includes('halt') && !each.then.includes('quarantine')) return false;
+      const observed = each.basis === 'upper' ? limit : own;
+      return observed >= thresholdOf(each.atLeast) + LEVEL_CLOSE && observed > waiver + LEVEL_CLOSE;
+    });
+    return rule === undefined ? null : `${evaluation} of ${checkpointId} at level ${own} (${limit}) under ${rule.id}`;
   }
 
   get summary(): string {
     return `cleared ${this.#clearedCompute} at ${this.#clearedAtMs}, ceiling ${this.#ceiling}, holds ${this.#holds.size}, halt ${this.#halted}`;
+  }
+}
+
+function nameOf(event: RunEvent): string | null {
+  const { kind } = event;
+  switch (kind) {
+    case 'RunRegistered':
+      return `${kind} ${event.data.runId}`;
+    case 'EvaluationStarted':
+    case 'EvaluationAttemptFailed':
+    case 'EvaluationRequeued':
+      return `${kind} ${event.data.evaluationId}/${event.data.attempt}`;
+    case 'EvaluationReported':
+    case 'ArchivedResultReported':
+      return `result ${event.data.evaluationId}/${event.data.attempt}`;
+    case 'HaltStepTaken': {
+      const { haltId, targetId, round, step, attempt } = event.data;
+      return `${kind} ${haltId} ${targetId} ${round} ${step} ${attempt}`;
+    }
+    case 'AlertAttempted':
+      return `${kind} ${event.data.alertId} ${event.data.channel} ${event.data.attempt}`;
+    case 'ProposalOpened':
+      return `${kind} ${event.data.proposalId}`;
+    case 'RunResumed':
+      return `${kind} ${event.data.proposalId}`;
+    default:
+      return null;
   }
 }

@@ -1,0 +1,125 @@
+/** Policies drawn by the seed, wide, and passed through the real policy check: what it refuses is drawn again. */
+import type { JsonObject } from '../../src/domain/canonical-json.ts';
+import { checkPolicy } from '../../src/domain/policy/check.ts';
+import type { Policy } from '../../src/domain/policy/schema.ts';
+import type { Random } from './random.ts';
+
+export const GROUPS = ['preparedness', 'safety', 'leadership', 'board'];
+
+function evaluation(random: Random, category: string, i: number): JsonObject {
+  const falling = random.chance(0.15);
+  const post = i === 1 && random.chance(0.4);
+  const kind = random.pick(['proportion', 'proportion', 'mean']);
+  const [chance, best] = falling ? [1, 0] : [random.pick([0, 0.1]), 1];
+  const at = (share: number): number => Number((chance + (best - chance) * share).toFixed(3));
+  const [medium, high, critical] = random.pick([
+    [0.2, 0.5, 0.8],
+    [0.15, 0.45, 0.8],
+    [0.3, 0.4, 0.95],
+  ]);
+  return {
+    id: `${category}-${i}`,
+    category,
+    stage: post ? 'post-mitigation' : 'pre-mitigation',
+    required: i === 0 || random.chance(0.5),
+    executor: {
+      ...random.pick<JsonObject>([
+        { kind: 'http', mode: 'callback' },
+        { kind: 'command', command: ['evaluate'] },
+      ]),
+      timeout: random.pick(['40s', '2m', '3m']),
+      attempts: 1 + random.below(3),
+      backoff: random.pick(['1s', '10s']),
+    },
+    variants: random.pick<JsonObject[]>([
+      [{ id: 'default' }],
+      [{ id: 'default' }],
+      [{ id: 'bare' }, { id: 'tools' }],
+      [
+        { id: 's1', pool: 'seeds' },
+        { id: 's2', pool: 'seeds' },
+      ],
+    ]),
+    score: { metric: 'accuracy', kind, chance, best, minSamples: 100 },
+    levels: { medium: at(medium ?? 0.2), high: at(high ?? 0.5), critical: at(critical ?? 0.8) },
+    elicitationMargin: random.pick([0, 0, 0.2, 0.5]),
+    topUps: random.below(3),
+  };
+}
+
+function draw(random: Random, name: string): JsonObject {
+  const categories = ['cyber', 'bio', 'talk'].slice(0, random.pick([1, 1, 2, 2, 3]));
+  const maybe = (p: number, rule: JsonObject): JsonObject[] => (random.chance(p) ? [rule] : []);
+  const stage = 'pre-mitigation';
+  return {
+    policy: name,
+    title: 'Generated',
+    cadence: {
+      ratio: random.pick([1.5, 2, 2, 4]),
+      grace: random.pick([0, 0.1, 0.1, 0.5]),
+      firstCheckpointBy: random.pick([1e21, 3.7e21, 1e22]),
+      maxInterval: random.pick(['12m', '1h', '2d']),
+      scorecardDeadline: random.pick(['4m', '8m', '15m']),
+      holdDeadline: random.pick(['3m', '10m', '25m']),
+    },
+    permit: {
+      ttl: random.pick(['90s', '4m', '10m', '1h']),
+      heartbeatInterval: random.pick(['10s', '30s', '1m']),
+    },
+    halt: { confirmWithin: random.pick(['30s', '2m', '5m']) },
+    categories: categories.map((id) => ({ id, title: id, confidence: random.pick([0.9, 0.95, 0.99]) })),
+    evaluations: categories.flatMap((category) =>
+      Array.from({ length: random.pick([1, 1, 2]) }, (_, i) => evaluation(random, category, i)),
+    ),
+    rules: [
+      {
+        id: 'high',
+        kind: 'level',
+        stage,
+        atLeast: random.pick<string | number>(['high', 'high', 2.6]),
+        then: ['halt'],
+      },
+      ...maybe(0.5, { id: 'critical', kind: 'level', stage, atLeast: 'critical', then: ['quarantine'] }),
+      ...maybe(0.6, {
+        id: 'upper',
+        kind: 'level',
+        stage,
+        basis: 'upper',
+        atLeast: 'high',
+        then: [random.pick(['hold', 'hold', 'halt'])],
+      }),
+      ...maybe(0.4, {
+        id: 'forecast',
+        kind: 'forecast',
+        stage,
+        atLeast: 'critical',
+        probability: random.pick([0.05, 0.3]),
+        whenMostlyPrior: random.pick(['ignore', 'alert', 'hold', 'halt']),
+        then: [random.pick(['halt', 'hold', 'alert'])],
+      }),
+      ...maybe(0.3, { id: 'jump', kind: 'jump', stage, above: 0.8, then: [random.pick(['hold', 'alert'])] }),
+      ...maybe(0.2, { id: 'silent', kind: 'inconclusive', then: [random.pick(['halt', 'alert'])] }),
+      ...maybe(0.2, { id: 'tardy', kind: 'overdue', then: ['halt'] }),
+    ],
+    governance: {
+      groups: GROUPS,
+      resume: {
+        approvals: random.pick([['leadership'], ['leadership', 'safety'], ['safety', 'board', 'leadership']]),
+        vetoes: random.pick([[], ['board'], GROUPS]),
+      },
+    },
+    alerts: random.pick([[], ['oncall'], ['oncall', 'chat']]),
+  };
+}
+
+const DRAWS_MAX = 50;
+
+export function generatedPolicy(random: Random, name: string): Policy {
+  let problems = '';
+  for (let i = 0; i < DRAWS_MAX; i += 1) {
+    const check = checkPolicy(draw(random, name));
+    if (check.ok) return check.policy;
+    problems = JSON.stringify(check.problems);
+  }
+  throw new Error(`no policy passes the check: ${problems}`);
+}

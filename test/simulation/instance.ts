@@ -1,0 +1,268 @@
+/**
+ * One Interlock of a simulation, built from the real parts as src/main.ts builds it: run service, intake, heartbeats,
+ * handlers, worker, reconciler. Its requests are answered as the routes of src/http answer them.
+ *
+ * When it crashes nothing of it is kept but what the store has; the next one has another instance id.
+ */
+import { z } from 'zod';
+import type { AlertChannel } from '../../src/alerts/alert-channel.ts';
+import type { Identity } from '../../src/config/identities.ts';
+import type { Policy } from '../../src/domain/policy/schema.ts';
+import type { Command } from '../../src/domain/run/decide.ts';
+import type { RunTarget } from '../../src/domain/run/events.ts';
+import { InterlockError } from '../../src/errors.ts';
+import type { Evaluators } from '../../src/evaluators/registry.ts';
+import type { Orchestrator } from '../../src/orchestrators/orchestrator.ts';
+import type { WorkQueue } from '../../src/queue/work-queue.ts';
+import { createHeartbeats, type Heartbeats } from '../../src/service/heartbeats.ts';
+import { createIntake, type Intake, type Registration } from '../../src/service/intake.ts';
+import { createPolicyBook, type PolicyBook, pin } from '../../src/service/policies.ts';
+import {
+  createRunService,
+  type Executed,
+  type LoadedRun,
+  type Receipt,
+  type RunService,
+} from '../../src/service/run-service.ts';
+import { createRunningEvaluations } from '../../src/service/running-evaluations.ts';
+import { createWorkHandlers } from '../../src/service/work.ts';
+import { createWorker, type Worker } from '../../src/service/worker.ts';
+import type { TokenSigner } from '../../src/signing/tokens.ts';
+import type { Connection } from './store.ts';
+import type { SimulatedProcess } from './virtual-time.ts';
+
+export interface Answer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+export interface InstanceDeps {
+  readonly id: string;
+  readonly process: SimulatedProcess;
+  readonly connection: Connection;
+  readonly queue: WorkQueue;
+  readonly policies: readonly Policy[];
+  readonly defaultPolicy: string;
+  readonly signer: TokenSigner;
+  readonly evaluators: (instance: string) => Evaluators;
+  readonly orchestratorOf: (loaded: LoadedRun, targetId: string, process: SimulatedProcess) => Orchestrator;
+  readonly channels: ReadonlyMap<string, AlertChannel>;
+  readonly isWorker: boolean;
+  readonly isScheduler: boolean;
+  readonly reconcileIntervalMs: number;
+  readonly lostAfterMs: number;
+  readonly hasEnded: (detail: string) => boolean;
+  /** What nobody should have to get up for in a simulation either. */
+  readonly onError: (message: string, fields: object) => void;
+}
+
+const ViewDoc = z.object({ runId: z.string() });
+
+export class Interlock {
+  readonly id: string;
+  readonly process: SimulatedProcess;
+  readonly runs: RunService;
+  readonly intake: Intake;
+  readonly heartbeats: Heartbeats;
+  readonly worker: Worker;
+  readonly connection: Connection;
+  readonly #policies: PolicyBook;
+  readonly #defaultPolicy: string;
+
+  constructor(deps: InstanceDeps) {
+    const { id, process, connection, signer, onError } = deps;
+    const { ledger, progress, instances } = connection;
+    const { clock, timers } = process;
+    this.id = id;
+    this.process = process;
+    this.connection = connection;
+    this.#defaultPolicy = deps.defaultPolicy;
+    const logger = {
+      debug: () => undefined,
+      info: () => undefined,
+      warn: () => undefined,
+      error: (fields: object, message: string) => onError(message, fields),
+    };
+    const policies = createPolicyBook(ledger, deps.policies.map(pin));
+    this.#policies = policies;
+    const runs = createRunService({ ledger, progress, policies, clock, timers, logger });
+    this.runs = runs;
+    const running = createRunningEvaluations();
+    const handlers = createWorkHandlers({
+      runs,
+      ledger,
+      evaluators: deps.evaluators(id),
+      running,
+      orchestratorOf: (loaded, targetId) => deps.orchestratorOf(loaded, targetId, process),
+      channels: deps.channels,
+      signer,
+      instance: id,
+      callbackUrl: (evaluationId, attempt) => `${evaluationId}/${attempt}`,
+      statusUrl: (runId) => `#${runId}`,
+      timers,
+      logger,
+    });
+    this.worker = createWorker({
+      runs,
+      ledger,
+      instances,
+      instance: id,
+      running,
+      handlers,
+      queue: deps.queue,
+      isWorker: deps.isWorker,
+      isScheduler: deps.isScheduler,
+      clock,
+      timers,
+      logger,
+      reconcileIntervalMs: deps.reconcileIntervalMs,
+      lostAfterMs: deps.lostAfterMs,
+      home: { describe: () => id, hasEnded: deps.hasEnded },
+    });
+    this.heartbeats = createHeartbeats({ runs, progress, signer, clock });
+    this.intake = createIntake({
+      runs,
+      ledger,
+      policies,
+      defaultPolicy: deps.defaultPolicy,
+      policyByLabel: {},
+      enabledTargets: new Set(['webhook', 'process']),
+      knownAlerts: new Set(deps.channels.keys()),
+      outboundRefusal: () => null,
+      statusUrl: (runId, checkpointId) => `${runId}/${checkpointId}`,
+    });
+  }
+
+  /** Answers as the server does: a passing fault is 503, a fault of ours 500. */
+  async answer(handle: () => Promise<Answer>): Promise<Answer> {
+    try {
+      return await handle();
+    } catch (error) {
+      if (error instanceof InterlockError && error.retryable) return { status: 503, body: error.code };
+      return { status: 500, body: error };
+    }
+  }
+
+  register(registration: Registration, identity: Identity): Promise<Answer> {
+    return this.answer(async () => {
+      const executed = await this.intake.register(registration, identity);
+      if (executed.outcome === 'rejected' || executed.outcome === 'reused-id') return refused(executed);
+      const loaded = await this.runs.load(registration.runId);
+      if (loaded === null) return { status: 404, body: null };
+      const permit = await this.heartbeats.issuePermit(loaded, null);
+      return { status: executed.outcome === 'recorded' ? 201 : 200, body: { permit } };
+    });
+  }
+
+  /** As intake does it, for targets that need no look at this machine's processes. */
+  registerObserved(registration: Registration, targets: RunTarget[], identity: Identity): Promise<Answer> {
+    return this.answer(async () => {
+      const chosen = this.#policies.byName(registration.policy ?? this.#defaultPolicy);
+      if (chosen === null) return { status: 422, body: 'policy' };
+      await this.#policies.record(chosen, identity.id);
+      const { runId, title, initialCompute, parents, sources, labels } = registration;
+      const executed = await this.runs.execute(
+        runId,
+        {
+          type: 'RegisterRun',
+          runId,
+          title,
+          policyDigest: chosen.digest,
+          initialCompute,
+          parents,
+          sources,
+          targets,
+          labels,
+          contentDigest: `as-sent ${runId}`,
+          by: identity.id,
+          operator: identity.roles.includes('operator'),
+        },
+        { actor: identity.id, policy: chosen.policy },
+      );
+      return answered(executed, 201);
+    });
+  }
+
+  checkpoint(
+    report: Parameters<Intake['reportCheckpoint']>[0],
+    identity: Identity,
+    receipt: Receipt | undefined,
+  ): Promise<Answer> {
+    return this.answer(async () => {
+      const executed = await this.intake.reportCheckpoint(report, identity, receipt);
+      if (executed.outcome === 'rejected' || executed.outcome === 'reused-id') return refused(executed);
+      const body = await this.intake.checkpointAnswer(report.runId, report.checkpointId);
+      return { status: executed.outcome === 'recorded' ? 202 : 200, body };
+    });
+  }
+
+  heartbeat(beat: Parameters<Heartbeats['beat']>[0]): Promise<Answer> {
+    return this.answer(async () => {
+      const outcome = await this.heartbeats.beat(beat);
+      if (outcome.ok) return { status: 200, body: outcome.answer };
+      return { status: outcome.code === 'forbidden' ? 403 : 404, body: outcome.message };
+    });
+  }
+
+  acknowledge(haltId: string, state: 'received' | 'stopped', by: Identity): Promise<Answer> {
+    return this.answer(async () => {
+      const view = await this.connection.ledger.view('halt', haltId);
+      if (view === null) return { status: 404, body: 'no such halt' };
+      const orchestrator = by.roles.includes('orchestrator');
+      const executed = await this.runs.execute(
+        view.runId,
+        { type: 'AcknowledgeHalt', haltId, state, claimedAt: null, by: by.id, orchestrator },
+        { actor: by.id },
+      );
+      return answered(executed, 200);
+    });
+  }
+
+  result(
+    evaluationId: string,
+    attempt: number,
+    result: unknown,
+    identity: Identity,
+    receipt: Receipt | undefined,
+  ): Promise<Answer> {
+    return this.answer(async () =>
+      answered(await this.intake.recordResult(evaluationId, attempt, result, identity, receipt), 200),
+    );
+  }
+
+  retry(evaluationId: string, identity: Identity): Promise<Answer> {
+    return this.answer(async () => {
+      const view = await this.connection.ledger.view('evaluation', evaluationId);
+      if (view === null || !ViewDoc.safeParse(view.doc).success) return { status: 404, body: null };
+      return answered(await this.intake.retry(evaluationId, identity), 200);
+    });
+  }
+
+  command(runId: string, command: Command, actor: string, receipt?: Receipt): Promise<Answer> {
+    return this.answer(async () =>
+      answered(await this.runs.execute(runId, command, { actor, receipt }), 200),
+    );
+  }
+
+  read(runId: string): Promise<Answer> {
+    return this.answer(async () => {
+      const loaded = await this.runs.load(runId);
+      return loaded === null ? { status: 404, body: null } : { status: 200, body: loaded.state };
+    });
+  }
+}
+
+type Outcome = Awaited<ReturnType<Intake['register']>>;
+type Failed = Extract<Outcome, { outcome: 'rejected' | 'reused-id' }>;
+
+function answered(executed: Outcome | Executed, status: number): Answer {
+  if (executed.outcome === 'rejected' || executed.outcome === 'reused-id') return refused(executed);
+  return { status, body: 'state' in executed ? executed.state : executed.response };
+}
+
+const STATUS = { conflict: 409, stale: 409, forbidden: 403, invalid: 422, 'not-found': 404 } as const;
+
+function refused(executed: Failed): Answer {
+  if (executed.outcome === 'reused-id') return { status: 409, body: 'webhook-id-reused' };
+  return { status: STATUS[executed.rejection.code], body: executed.rejection.message };
+}

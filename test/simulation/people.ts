@@ -1,0 +1,404 @@
+/**
+ * Everybody who calls Interlock's API in a simulation: trainers, evaluators, the operator, the governance groups, and
+ * an intruder. Each call goes through the network of the world; what an instance answered is checked at that moment,
+ * whether or not the answer arrives.
+ */
+import { z } from 'zod';
+import type { HeartbeatReply } from '../../clients/typescript/client.ts';
+import type { Identity } from '../../src/config/identities.ts';
+import { compute } from '../../src/domain/compute.ts';
+import type { RunEvent } from '../../src/domain/run/events.ts';
+import { type RunState, RunStateSchema } from '../../src/domain/run/state.ts';
+import { sha256 } from '../../src/service/digest.ts';
+import type { Receipt } from '../../src/service/run-service.ts';
+import type { Answer, Interlock } from './instance.ts';
+import { createRandom, type Random } from './random.ts';
+import type { Trainer } from './trainer.ts';
+import { round } from './trainer.ts';
+import type { SimulatedProcess } from './virtual-time.ts';
+import type { World } from './world.ts';
+
+export const MEMBERSHIPS = new Map<string, readonly string[]>([
+  ['ann', ['safety']],
+  ['bea', ['board']],
+  ['cai', ['leadership', 'safety']],
+  ['dov', ['leadership']],
+  ['eve', ['preparedness', 'board']],
+  ['fay', []],
+]);
+
+export const INTRUDER = 'mallory';
+
+function identity(id: string, roles: Identity['roles'], groups: readonly string[] = []): Identity {
+  return { id, name: id, groups, roles, evaluations: null, via: 'bearer' };
+}
+
+const OPERATOR = identity('operator', ['operator']);
+const EVALUATOR = identity('evaluator', ['evaluator']);
+
+const ReplySchema = z.object({
+  directive: z.object({
+    action: z.enum(['continue', 'pause', 'halt', 'quarantine']),
+    haltId: z.string().optional(),
+    reason: z.string().optional(),
+    resumeFrom: z.string().optional(),
+    order: z.string().optional(),
+  }),
+  permit: z.string().nullable(),
+  nextCheckpointAt: z.string(),
+  retain: z.array(z.string()),
+});
+
+export class People {
+  readonly #world: World;
+  readonly #random: Random;
+  #messages = 0;
+  /** Proposals that somebody executed, for vetoes long after. */
+  readonly #executed: { runId: string; proposalId: string; digest: string }[] = [];
+
+  constructor(world: World, seed: number) {
+    this.#world = world;
+    this.#random = createRandom(seed);
+  }
+
+  #receipt(source: string, body: string): Receipt {
+    this.#messages += 1;
+    return { source, webhookId: `msg_${this.#messages}`, bodyDigest: sha256(body) };
+  }
+
+  // --- trainers ------------------------------------------------------------------------------------------
+
+  async register(
+    runId: string,
+    targets: readonly ('webhook' | 'process')[],
+    initial: number | null,
+    policy: string,
+  ) {
+    const world = this.#world;
+    const registration = {
+      runId,
+      title: null,
+      policy,
+      initialCompute: initial === null ? null : compute(round(initial)),
+      parents: [],
+      sources: ['trainer', 'careless'],
+      targets: targets.map(() => ({ kind: 'webhook' as const, url: `http://trainer/${runId}` })),
+      labels: {},
+    };
+    const observed = targets.includes('process');
+    const answer = await world.request(null, (i) =>
+      observed
+        ? i.registerObserved(registration, world.runTargets(targets), OPERATOR)
+        : i.register(registration, OPERATOR),
+    );
+    return answer !== null && answer.status < 300;
+  }
+
+  async beats(
+    { runId, identity: by }: Trainer,
+    process: SimulatedProcess,
+    { effectiveCompute, nonce }: { effectiveCompute: string; nonce: string },
+  ): Promise<HeartbeatReply | null> {
+    const world = this.#world;
+    const stated = compute(effectiveCompute);
+    const receipt = this.#random.chance(0.3) ? this.#receipt(by, `${effectiveCompute} ${nonce}`) : null;
+    const handle = async (i: Interlock): Promise<Answer> => {
+      const received = receipt === null ? 'new' : await i.runs.receive(runId, receipt);
+      if (received === 'no-run') return { status: 404, body: null };
+      if (received === 'reused-id') return { status: 409, body: null };
+      const repeated = received === 'replayed';
+      return i.heartbeat({ runId, effectiveCompute: stated, step: null, nonce, repeated, by });
+    };
+    const answer = await world.request(
+      process,
+      (i) => i.answer(() => handle(i)),
+      (given, delivery) => world.seen.heartbeat(runId, stated, given, delivery),
+    );
+    if (answer === null || answer.status !== 200) return null;
+    const { directive, ...rest } = ReplySchema.parse(answer.body);
+    const { action, haltId = null, reason = null, resumeFrom = null, order = null } = directive;
+    return { ...rest, directive: { action, haltId, reason, resumeFrom, order } };
+  }
+
+  async acknowledges(
+    { runId, identity: by }: Trainer,
+    process: SimulatedProcess,
+    haltId: string,
+    state: 'received' | 'stopped',
+  ): Promise<boolean> {
+    const trainer = identity(by, ['trainer']);
+    const answer = await this.#world.request(
+      process,
+      (i) => i.acknowledge(haltId, state, trainer),
+      (given) => this.#world.seen.acknowledged(runId, haltId, state, by, given),
+    );
+    return answer !== null && answer.status < 500;
+  }
+
+  async reports(
+    { runId, identity: by }: Trainer,
+    process: SimulatedProcess,
+    { checkpointId, compute: at }: { checkpointId: string; compute: number },
+    attempt: number,
+  ): Promise<boolean> {
+    const world = this.#world;
+    const effectiveCompute = compute(round(at));
+    const report = {
+      runId,
+      checkpointId,
+      effectiveCompute,
+      step: null,
+      modelUri: 's3://weights/x',
+      endpoint: null,
+      metadata: null,
+      evaluate: this.#random.chance(0.2),
+    };
+    const trainer = identity(by, ['trainer']);
+    // The client signs each report under an id derived from its body: every attempt is the same message.
+    const body = JSON.stringify(report);
+    const receipt = { source: by, webhookId: `cp_${sha256(body).slice(0, 40)}`, bodyDigest: sha256(body) };
+    const signed = attempt > 1 || this.#random.chance(0.7) ? receipt : undefined;
+    const answer = await world.request(
+      process,
+      (i) => i.checkpoint(report, trainer, signed),
+      (given) => world.seen.checkpoint(runId, checkpointId, effectiveCompute, given),
+    );
+    if (answer !== null && answer.status < 300 && world.faults.hit('evaluator-contradicts', 0.1)) {
+      const other = { ...report, effectiveCompute: compute(round(at * 1.5)), modelUri: 's3://weights/y' };
+      void world.request(
+        process,
+        (i) => i.checkpoint(other, trainer, undefined),
+        (given) => world.seen.contradicted(`checkpoint ${runId} ${checkpointId}`, given),
+      );
+    }
+    return answer !== null && answer.status !== 503;
+  }
+
+  // --- evaluators ----------------------------------------------------------------------------------------
+
+  /** `sort` 99: another content under the same attempt. */
+  posts(evaluationId: string, attempt: number, said: unknown, sort: number): void {
+    const world = this.#world;
+    const receipt = this.#random.chance(0.5)
+      ? this.#receipt('evaluator', JSON.stringify([said, sort]))
+      : undefined;
+    const tries = async (n: number): Promise<void> => {
+      const answer = await world.request(
+        null,
+        (i) => i.result(evaluationId, attempt, said, EVALUATOR, receipt),
+        (given) => world.seen.result(evaluationId, attempt, said, given),
+      );
+      const again = answer === null || answer.status === 503;
+      if (again && n < 30) world.scheduler.after(4_000, () => void tries(n + 1));
+    };
+    world.seen.said(evaluationId, attempt, said);
+    void tries(1);
+  }
+
+  // --- people --------------------------------------------------------------------------------------------
+
+  async #state(runId: string): Promise<RunState | null> {
+    const answer = await this.#world.request(null, (i) => i.read(runId));
+    return answer?.status === 200 ? RunStateSchema.parse(answer.body) : null;
+  }
+
+  async presses(runId: string, who: string): Promise<void> {
+    const world = this.#world;
+    const group = MEMBERSHIPS.get(who)?.[0];
+    if (group === undefined) return;
+    this.#messages += 1;
+    const reason = `doubt ${this.#messages}`;
+    world.tell(`${who} presses the button on ${runId}`);
+    const action = this.#random.pick(['halt', 'halt', 'quarantine'] as const);
+    await world.request(
+      null,
+      (i) => i.command(runId, { type: 'OrderHalt', action, reason, group, by: who }, who),
+      (given, delivery) => world.seen.pressed(runId, who, reason, given, delivery),
+    );
+  }
+
+  async proposes(runId: string): Promise<void> {
+    const state = await this.#state(runId);
+    if (state === null || (state.halt === null && state.holds.length === 0)) return;
+    const haltId = state.halt?.haltId ?? null;
+    this.#messages += 1;
+    const rationale = `because ${this.#messages}`;
+    await this.#world.request(
+      null,
+      (i) =>
+        i.command(runId, { type: 'ProposeResume', haltId, terms: {}, rationale, by: 'operator' }, 'operator'),
+      (given) => this.#world.seen.proposed(runId, rationale, given),
+    );
+  }
+
+  async signs(
+    runId: string,
+    proposal: { proposalId: string; digest: string },
+    who: string,
+    group: string,
+    decision: 'approve' | 'veto' | 'dissent',
+  ): Promise<void> {
+    const world = this.#world;
+    const { proposalId, digest } = proposal;
+    const groups = MEMBERSHIPS.get(who) ?? [];
+    this.#messages += 1;
+    const justification = `read ${this.#messages}`;
+    world.seen.signing(proposalId, who, decision);
+    await world.request(
+      null,
+      (i) =>
+        i.command(
+          runId,
+          { type: 'SignOff', proposalId, digest, decision, group, justification, by: who, groups },
+          who,
+        ),
+      (given) => world.seen.signed({ runId, proposalId, who, decision, group }, given),
+    );
+  }
+
+  async agree(runId: string): Promise<void> {
+    const state = await this.#state(runId);
+    const open = state?.proposals.find(({ status }) => status === 'open');
+    if (open === undefined) return;
+    for (const group of this.#world.policyOf(runId).governance.resume.approvals) {
+      const who = [...MEMBERSHIPS].find(([name, groups]) => groups.includes(group) && name !== 'cai')?.[0];
+      if (who !== undefined) await this.signs(runId, open, who, group, 'approve');
+    }
+  }
+
+  /** What the ledger shows reaches people, and they act, at good moments and at bad ones. */
+  hears(runId: string, event: RunEvent): void {
+    const { faults, scheduler } = this.#world;
+    const random = this.#random;
+    const later = (meanMs: number, act: () => Promise<void>): void => {
+      scheduler.after(random.between(0.1, 2) * meanMs, () => void act());
+    };
+    switch (event.kind) {
+      case 'HaltOrdered':
+        if (random.chance(0.85)) later(150_000, () => this.proposes(runId));
+        break;
+      case 'HoldPlaced':
+        if (random.chance(0.4)) later(120_000, () => this.proposes(runId));
+        break;
+      case 'ProposalVoided':
+        if (random.chance(0.7)) later(60_000, () => this.proposes(runId));
+        break;
+      case 'ProposalOpened': {
+        const { proposalId, digest } = event.data;
+        const needed = this.#world.policyOf(runId).governance.resume.approvals;
+        for (const group of needed) {
+          const members = [...MEMBERSHIPS]
+            .filter(([, groups]) => groups.includes(group))
+            .map(([name]) => name);
+          if (random.chance(0.93)) {
+            const who = random.pick(members);
+            later(40_000, () => this.signs(runId, { proposalId, digest }, who, group, 'approve'));
+          }
+        }
+        if (faults.hit('ill-timed-sign-off', 0.5)) {
+          const wrong = faults.of('ill-timed-sign-off');
+          const who = wrong.pick([...MEMBERSHIPS.keys()]);
+          const group = wrong.pick(['leadership', 'safety', 'board']);
+          const other = wrong.chance(0.3) ? 'f'.repeat(64) : digest;
+          const decision = wrong.pick(['approve', 'approve', 'dissent'] as const);
+          later(60_000, () => this.signs(runId, { proposalId, digest: other }, who, group, decision));
+        }
+        if (faults.hit('ill-timed-press', 0.15)) later(60_000, () => this.presses(runId, 'bea'));
+        if (faults.hit('ill-timed-veto', 0.1)) {
+          later(60_000, () => this.#vetoes(runId, { proposalId, digest }));
+        }
+        break;
+      }
+      case 'RunResumed': {
+        const { proposalId } = event.data;
+        const digest = this.#world.seen.digestOf(proposalId);
+        this.#executed.push({ runId, proposalId, digest });
+        if (faults.hit('ill-timed-veto', 0.15)) {
+          later(200_000, () => this.#vetoes(runId, { proposalId, digest }));
+        }
+        if (faults.hit('ill-timed-press', 0.1)) later(5_000, () => this.presses(runId, 'ann'));
+        break;
+      }
+      case 'CheckpointReported':
+        if (faults.hit('ill-timed-press', 0.05)) later(20_000, () => this.presses(runId, 'eve'));
+        break;
+      default:
+        break;
+    }
+  }
+
+  async #vetoes(runId: string, proposal: { proposalId: string; digest: string }): Promise<void> {
+    const { vetoes } = this.#world.policyOf(runId).governance.resume;
+    const [group] = vetoes;
+    const who = [...MEMBERSHIPS].find(([, groups]) => group !== undefined && groups.includes(group))?.[0];
+    if (group === undefined || who === undefined) return;
+    this.#world.tell(`${who} vetoes ${proposal.proposalId}`);
+    await this.signs(runId, proposal, who, group, 'veto');
+  }
+
+  /** Now and then somebody does something that nothing called for. */
+  async wanders(runId: string): Promise<void> {
+    const world = this.#world;
+    const { faults } = world;
+    const random = this.#random;
+    if (random.chance(0.06)) await this.presses(runId, random.pick(['ann', 'bea', 'dov']));
+    if (random.chance(0.25)) await this.proposes(runId);
+    if (faults.hit('ill-timed-veto', 0.08) && this.#executed.length > 0) {
+      const old = faults.of('ill-timed-veto').pick(this.#executed);
+      await this.#vetoes(old.runId, old);
+    }
+    if (random.chance(0.15)) await this.#retries(runId);
+    if (faults.hit('intruder', 0.5)) await this.#intrudes(runId);
+  }
+
+  async #retries(runId: string): Promise<void> {
+    const state = await this.#state(runId);
+    const all = (state?.checkpoints ?? []).flatMap(({ evaluations }) => evaluations);
+    if (all.length === 0) return;
+    const { evaluationId } = this.#random.pick(all);
+    await this.#world.request(null, (i) => i.retry(evaluationId, OPERATOR));
+  }
+
+  /** Nothing of this may leave a trace in a run: no event names the intruder. */
+  async #intrudes(runId: string): Promise<void> {
+    const world = this.#world;
+    const random = world.faults.of('intruder');
+    const state = await this.#state(runId);
+    if (state === null) return;
+    const mallory = identity(INTRUDER, ['trainer', 'evaluator']);
+    const refused = (given: Answer): void => world.seen.intruded(given);
+    const report = {
+      runId,
+      checkpointId: `m${random.below(1000)}`,
+      effectiveCompute: compute('1e23'),
+      step: null,
+      modelUri: 's3://weights/m',
+      endpoint: null,
+      metadata: null,
+      evaluate: false,
+    };
+    const act = random.below(4);
+    if (act === 0) await world.request(null, (i) => i.checkpoint(report, mallory, undefined), refused);
+    else if (act === 1) {
+      const beat = {
+        runId,
+        effectiveCompute: compute('1'),
+        step: null,
+        nonce: 'm',
+        repeated: false,
+        by: INTRUDER,
+      };
+      await world.request(null, (i) => i.heartbeat(beat), refused);
+    } else if (act === 2 && state.halt !== null) {
+      const { haltId } = state.halt;
+      await world.request(null, (i) => i.acknowledge(haltId, 'stopped', mallory), refused);
+    } else {
+      const open = state.proposals.at(-1);
+      if (open === undefined) return;
+      const { proposalId, digest } = open;
+      const sign = { type: 'SignOff' as const, proposalId, digest, decision: 'approve' as const };
+      const command = { ...sign, group: 'leadership', justification: 'x', by: INTRUDER, groups: [] };
+      await world.request(null, (i) => i.command(runId, command, INTRUDER), refused);
+    }
+  }
+}

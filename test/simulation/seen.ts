@@ -1,0 +1,408 @@
+/**
+ * What outsiders saw, held against the ledger at the moment they saw it.
+ *
+ * An answer of 2xx is checked when the instance gives it: its event must be in the ledger then, whether or not the
+ * answer ever arrives. Permits are checked when their number is taken. Nothing here reads the service's state.
+ */
+import type { Compute } from '../../src/domain/compute.ts';
+import { parseRunEvent, type RunEvent } from '../../src/domain/run/events.ts';
+import { resultDigest } from '../../src/service/work.ts';
+import { CLOSE, ms } from './arithmetic.ts';
+import type { Answer } from './instance.ts';
+import { INTRUDER, MEMBERSHIPS } from './people.ts';
+import { RunCheckers, Violation } from './run-checkers.ts';
+import type { Committed, Reserved, Witness } from './store.ts';
+import type { SimulatedProcess } from './virtual-time.ts';
+import type { World } from './world.ts';
+
+export interface Delivery {
+  readonly instance: string;
+  readonly atMs: number;
+  readonly clockMs: number;
+  /** Failures of the store that anybody had met by then. */
+  readonly storeFailures: number;
+  /** The side columns' high-water marks when the request came in, by run. */
+  readonly high: ReadonlyMap<string, number>;
+  readonly ledgerSize: number;
+}
+
+interface Signed {
+  readonly ceiling: number;
+  readonly fromMs: number;
+  readonly untilMs: number;
+}
+
+interface Job {
+  readonly evaluationId: string;
+  readonly instance: string;
+  readonly signal: AbortSignal;
+}
+
+/** Requests take seconds where writes are slow; only what was long known counts against a permit. */
+const KNOWN_LONG_MS = 90_000;
+
+export class Seen implements Witness {
+  readonly #world: World;
+  readonly runs = new Map<string, RunCheckers>();
+  readonly events = new Map<string, RunEvent[]>();
+  readonly counts = new Map<string, number>();
+  readonly jobs = new Set<Job>();
+  readonly #checkpoints = new Map<string, string>();
+  readonly #results = new Map<string, string>();
+  readonly #signOffs = new Set<string>();
+  readonly #attempted = new Set<string>();
+  readonly #causes = new Set<string>();
+  readonly #acks = new Set<string>();
+  readonly #rationales = new Set<string>();
+  readonly #digests = new Map<string, string>();
+  readonly #executed = new Set<string>();
+  readonly #said = new Map<string, unknown[]>();
+  readonly #nonces = new Map<string, number>();
+  readonly #permits = new Map<string, Signed[]>();
+  readonly #steps = new Map<string, number>();
+  readonly #observed = new Map<string, number>();
+  readonly #orderedAt = new Map<string, number>();
+  readonly paged = new Set<string>();
+  permitsReserved = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  count(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
+  }
+
+  #broken(invariant: number, message: string): void {
+    this.#world.scheduler.fail(new Violation(invariant, message));
+  }
+
+  checkersOf(runId: string): RunCheckers {
+    const known = this.runs.get(runId);
+    if (known !== undefined) return known;
+    const made = new RunCheckers(this.#world.policyOf(runId), MEMBERSHIPS);
+    this.runs.set(runId, made);
+    return made;
+  }
+
+  // --- the ledger ----------------------------------------------------------------------------------------
+
+  committed(commit: Committed): void {
+    const { stream, actor } = commit;
+    if (!stream.startsWith('run-')) return;
+    const runId = stream.slice('run-'.length);
+    if (actor === INTRUDER) this.#broken(1, `a refused message of ${INTRUDER} moved run ${runId}`);
+    const events = commit.events.map(({ kind, data }) => parseRunEvent(kind, data));
+    const [first] = events;
+    if (first === undefined) return;
+    const known = this.events.get(runId) ?? [];
+    known.push(...events);
+    this.events.set(runId, known);
+    for (const event of events) this.#note(runId, event);
+    const nowMs = Date.parse(first.data.at);
+    try {
+      this.checkersOf(runId).take(events, nowMs);
+    } catch (error) {
+      this.#world.scheduler.fail(error);
+    }
+    this.#world.committed(runId, commit, events);
+    this.#soon(runId, commit, events);
+  }
+
+  #note(runId: string, event: RunEvent): void {
+    this.count(event.kind);
+    switch (event.kind) {
+      case 'CheckpointReported':
+        this.#checkpoints.set(`${runId} ${event.data.checkpointId}`, event.data.effectiveCompute);
+        return;
+      case 'EvaluationReported':
+      case 'ArchivedResultReported':
+        this.#results.set(`${event.data.evaluationId}/${event.data.attempt}`, event.data.resultDigest);
+        this.#fitsWhatWasSaid(event.data);
+        return;
+      case 'SignOffRecorded': {
+        const { proposalId, by, decision } = event.data;
+        this.#signOffs.add(`${proposalId} ${by} ${decision}`);
+        if (!this.#attempted.has(`${proposalId} ${by} ${decision}`)) {
+          this.#broken(4, `${by} never signed ${decision} on ${proposalId}`);
+        }
+        return;
+      }
+      case 'HaltOrdered':
+      case 'HaltCauseAdded':
+        if (event.kind === 'HaltOrdered') this.#orderedAt.set(runId, this.#world.scheduler.nowMs);
+        if (event.data.cause.kind === 'person') this.#causes.add(`${runId} ${event.data.cause.reason}`);
+        return;
+      case 'HaltAcknowledged':
+        this.#acks.add(`${event.data.haltId} ${event.data.state}`);
+        return;
+      case 'TargetStopObserved':
+        if (!this.#observed.has(`${runId} ${event.data.targetId}`)) {
+          this.#broken(5, `target ${event.data.targetId} of ${runId} was never seen to stop`);
+        }
+        return;
+      case 'ProposalOpened':
+        this.#rationales.add(`${runId} ${event.data.rationale}`);
+        this.#digests.set(event.data.proposalId, event.data.digest);
+        return;
+      case 'RunResumed':
+        this.#executed.add(event.data.proposalId);
+        this.#orderedAt.delete(runId);
+        return;
+      default:
+        return;
+    }
+  }
+
+  /** Invariant 8: what is conclusive is what an evaluator soundly said, and nothing else. */
+  #fitsWhatWasSaid(data: Extract<RunEvent, { kind: 'EvaluationReported' | 'ArchivedResultReported' }>['data']): void {
+    const { evaluationId, attempt, reading } = data;
+    const said = this.#said.get(`${evaluationId}/${attempt}`) ?? [];
+    const spec = this.#world.specOfEvaluation(evaluationId);
+    if (spec === null || !reading.conclusive) return;
+    const fits = said.some((each) => this.#world.sound(each, spec) === reading.score);
+    if (!fits) this.#broken(8, `${evaluationId}/${attempt} counts as conclusive at ${reading.score}; nobody soundly said so`);
+  }
+
+  // --- soon after a commit -------------------------------------------------------------------------------
+
+  /** Halts take the fast path: who commits one takes the first step of every target, and stops its jobs. */
+  #soon(runId: string, { instance }: Committed, events: readonly RunEvent[]): void {
+    const world = this.#world;
+    const owner = world.instanceOf(instance);
+    if (owner === null) return;
+    const skew = owner.process.skewMs;
+    const failures = world.storeFailures;
+    const calm = (): boolean =>
+      owner.process.alive && owner.process.skewMs === skew && world.storeFailures === failures && !owner.stopping;
+    for (const event of events) {
+      if (event.kind === 'HaltOrdered') {
+        const { haltId } = event.data;
+        const targets = world.urgentTargets(runId);
+        const cause = event.data.cause.kind;
+        world.scheduler.after(12_000, () => {
+          for (const { targetId, step } of targets) {
+            const over = this.#orderedAt.get(runId) === undefined;
+            if (!calm() || over || this.#steps.has(`${haltId} ${targetId} ${step}`)) continue;
+            this.#broken(cause === 'person' ? 9 : 5, `${instance} ordered ${haltId} and did not take ${step} of ${targetId} at once`);
+          }
+        });
+      }
+      if (event.kind === 'EvaluationsCancelled') {
+        const ids = event.data.evaluationIds;
+        const jobs = [...this.jobs].filter((job) => job.instance === instance && ids.includes(job.evaluationId));
+        world.scheduler.after(12_000, () => {
+          for (const { evaluationId, signal } of jobs) {
+            if (calm() && !signal.aborted) this.#broken(9, `the job of ${evaluationId} runs on after the button`);
+          }
+        });
+      }
+    }
+  }
+
+  // --- permits -------------------------------------------------------------------------------------------
+
+  nonce(nonce: string): void {
+    this.#nonces.set(nonce, this.#world.scheduler.nowMs);
+  }
+
+  reserved({ runId, clockMs }: Reserved): void {
+    this.permitsReserved += 1;
+    const checkers = this.checkersOf(runId);
+    const { halted, holds, finished } = checkers.standing;
+    if (halted !== null || holds > 0 || finished) {
+      const why = halted ?? (finished ? 'finished' : 'on hold');
+      this.#broken(4, `a permit of ${runId} was numbered while it is ${why}`);
+    }
+    try {
+      checkers.missing(clockMs - KNOWN_LONG_MS, null);
+    } catch (error) {
+      this.#world.scheduler.fail(error);
+    }
+  }
+
+  /** A permit that was signed, whoever gets it. */
+  permit(claims: { sub: string; ceiling: string; nonce: string | null; iat: number; exp: number }): void {
+    const { sub: runId, ceiling, nonce, iat, exp } = claims;
+    const { standing } = this.checkersOf(runId);
+    const earned = standing.ceiling;
+    // Between number and signature a veto may have lowered what stands; the number was checked when it was taken.
+    if (standing.halted === null && Number(ceiling) > earned * (1 + CLOSE)) {
+      this.#broken(2, `a permit of ${runId} up to ${ceiling}; earned is ${earned}`);
+    }
+    const ttl = ms(this.#world.policyOf(runId).permit.ttl);
+    if ((exp - iat) * 1000 > Math.max(1000, ttl)) this.#broken(2, `a permit of ${runId} lives ${exp - iat} s`);
+    const fromMs = nonce === null ? undefined : this.#nonces.get(nonce);
+    if (fromMs === undefined) return;
+    const all = this.#permits.get(runId) ?? [];
+    all.push({ ceiling: Number(ceiling), fromMs, untilMs: fromMs + ttl });
+    this.#permits.set(runId, all);
+  }
+
+  beaten(): void {
+    this.count('heartbeats');
+  }
+
+  heartbeat(runId: string, stated: Compute, { status, body }: Answer, delivery: Delivery): void {
+    if (status !== 200 || typeof body !== 'object' || body === null) return;
+    const { permit, directive } = Object.fromEntries(Object.entries(body));
+    const { standing } = this.checkersOf(runId);
+    const { action, order } = Object.fromEntries(Object.entries(directive ?? {}));
+    if (typeof permit === 'string') {
+      if (action !== 'continue') this.#broken(4, `a permit of ${runId} came with the directive ${action}`);
+      const { ceiling } = this.#world.claimsOf(permit);
+      const known = Math.max((delivery.high.get(runId) ?? 0), Number(stated));
+      if (ceiling < known * (1 - CLOSE)) {
+        this.#broken(8, `${runId} stated ${known} and got a permit up to ${ceiling}`);
+      }
+    } else if (action === 'halt' || action === 'quarantine') {
+      if (typeof order !== 'string') this.#broken(5, `${runId} heard ${action} without an order`);
+    }
+    const orderedMs = this.#orderedAt.get(runId);
+    const longHalted = standing.halted !== null && orderedMs !== undefined && orderedMs < delivery.atMs;
+    if (longHalted && action !== 'halt' && action !== 'quarantine') {
+      this.#broken(4, `${runId} is halted and heard ${action}`);
+    }
+  }
+
+  trained({
+    runId,
+    atMs,
+    compute,
+    honest,
+    halts,
+  }: {
+    runId: string;
+    atMs: number;
+    compute: number;
+    honest: boolean;
+    halts: readonly string[];
+  }): void {
+    this.count('steps trained');
+    if (!honest) return;
+    if (halts.length > 0) this.#broken(4, `the guard of ${runId} let it train under ${halts.join(', ')}`);
+    const permits = this.#permits.get(runId) ?? [];
+    const covered = permits.some(
+      ({ ceiling, fromMs, untilMs }) => compute <= ceiling * (1 + CLOSE) && fromMs <= atMs && atMs <= untilMs + 1,
+    );
+    if (!covered) this.#broken(2, `${runId} trained to ${compute} without a permit for it`);
+    const orderedMs = this.#orderedAt.get(runId);
+    const ttl = ms(this.#world.policyOf(runId).permit.ttl);
+    // A permit that was signed just before the order may have answered a nonce of just before that.
+    if (orderedMs !== undefined && atMs > orderedMs + ttl + 1000) {
+      this.#broken(4, `${runId} trained ${atMs - orderedMs} ms after its halt`);
+    }
+  }
+
+  // --- answers -------------------------------------------------------------------------------------------
+
+  checkpoint(runId: string, checkpointId: string, compute: Compute, { status, body }: Answer): void {
+    const recorded = this.#checkpoints.get(`${runId} ${checkpointId}`);
+    if (status < 300 && (recorded === undefined || Number(recorded) !== Number(compute))) {
+      this.#broken(1, `checkpoint ${checkpointId} at ${compute} was acknowledged and is recorded as ${recorded}`);
+    }
+    if (status === 409 && recorded !== undefined && Number(recorded) === Number(compute)) {
+      this.#broken(7, `the same checkpoint ${checkpointId} again was refused: ${String(body)}`);
+    }
+  }
+
+  contradicted(what: string, { status }: Answer): void {
+    this.count('contradictions');
+    if (status < 300) this.#broken(7, `${what} was acknowledged with other content`);
+  }
+
+  said(evaluationId: string, attempt: number, said: unknown): void {
+    const key = `${evaluationId}/${attempt}`;
+    this.#said.set(key, [...(this.#said.get(key) ?? []), said]);
+  }
+
+  result(evaluationId: string, attempt: number, said: unknown, { status, body }: Answer): void {
+    const recorded = this.#results.get(`${evaluationId}/${attempt}`);
+    const digest = resultDigest(said);
+    if (status < 300 && recorded === undefined) {
+      this.#broken(1, `the result of ${evaluationId}/${attempt} was acknowledged and is not recorded`);
+    } else if (status < 300 && recorded !== digest) {
+      this.#broken(7, `two results of ${evaluationId}/${attempt} were acknowledged`);
+    }
+    if (status === 409 && recorded === digest) {
+      this.#broken(7, `the same result of ${evaluationId}/${attempt} again was refused: ${String(body)}`);
+    }
+    if (status === 422 && recorded === digest) this.#broken(1, `${evaluationId}/${attempt} was refused and recorded`);
+  }
+
+  acknowledged(runId: string, haltId: string, state: string, _by: string, { status }: Answer): void {
+    if (status >= 300) return;
+    const said = this.#acks.has(`${haltId} ${state}`) || this.#acks.has(`${haltId} stopped`);
+    if (!said) this.#broken(1, `${runId}: the word "${state}" on ${haltId} was acknowledged and is not recorded`);
+  }
+
+  pressed(runId: string, who: string, reason: string, { status, body }: Answer, delivery: Delivery): void {
+    if (status === 503 && this.#world.storeFailures > delivery.storeFailures) return;
+    if (status >= 300) this.#broken(9, `${who} pressed the button on ${runId} and heard ${status} ${String(body)}`);
+    else if (!this.#causes.has(`${runId} ${reason}`)) {
+      this.#broken(9, `${who} pressed the button on ${runId}; it is not recorded`);
+    }
+  }
+
+  proposed(runId: string, rationale: string, { status }: Answer): void {
+    if (status < 300 && !this.#rationales.has(`${runId} ${rationale}`)) {
+      this.#broken(1, `a proposal for ${runId} was acknowledged and is not recorded`);
+    }
+  }
+
+  signing(proposalId: string, who: string, decision: string): void {
+    this.#attempted.add(`${proposalId} ${who} ${decision}`);
+  }
+
+  signed(
+    { proposalId, who, decision, group }: { runId: string; proposalId: string; who: string; decision: string; group: string },
+    { status, body }: Answer,
+  ): void {
+    const recorded = this.#signOffs.has(`${proposalId} ${who} ${decision}`);
+    if (status < 300 && !recorded) this.#broken(1, `${who}'s ${decision} of ${proposalId} was acknowledged and is not recorded`);
+    const isMember = MEMBERSHIPS.get(who)?.includes(group) === true;
+    if (status < 300 && !isMember) this.#broken(4, `${who} signed for ${group}`);
+    if (decision !== 'veto' || status < 400 || status === 503) return;
+    if (this.#executed.has(proposalId)) {
+      this.#broken(4, `${who}'s veto of the executed ${proposalId} was refused: ${String(body)}`);
+    }
+    this.count('vetoes refused');
+  }
+
+  intruded({ status }: Answer): void {
+    this.count('intrusions');
+    if (status < 300) this.#broken(1, `an intruder was answered ${status}`);
+  }
+
+  digestOf(proposalId: string): string {
+    return this.#digests.get(proposalId) ?? '';
+  }
+
+  // --- outside -------------------------------------------------------------------------------------------
+
+  job(evaluationId: string, _attempt: number, instance: string, signal: AbortSignal): void {
+    this.jobs.add({ evaluationId, instance, signal });
+  }
+
+  step(_runId: string, haltId: string, targetId: string, step: string, _process: SimulatedProcess): void {
+    const key = `${haltId} ${targetId} ${step}`;
+    this.#steps.set(key, (this.#steps.get(key) ?? 0) + 1);
+    this.count('halt steps sent');
+  }
+
+  stepsOf(haltId: string, targetId: string, step: string): number {
+    return this.#steps.get(`${haltId} ${targetId} ${step}`) ?? 0;
+  }
+
+  observedStopped(runId: string, targetId: string): void {
+    this.#observed.set(`${runId} ${targetId}`, this.#world.scheduler.nowMs);
+  }
+
+  page(_alertId: string, _channel: string): void {
+    this.count('pages sent');
+  }
+
+  isPaged(alertId: string, channel: string): void {
+    this.paged.add(`${alertId} ${channel}`);
+  }
+}
