@@ -15,7 +15,8 @@ export interface PreparedAppend {
   expectedVersion: number;
   actor: string;
   events: readonly { kind: string; dataJson: string }[];
-  snapshot: { stateJson: string; dueAt: string | null } | null;
+  /** `state` is what `stateJson` says: it is not written, only given back to whoever loads the stream next. */
+  snapshot: { state: Json; stateJson: string; dueAt: string | null } | null;
   views: readonly { kind: string; id: string; runId: string; ordinal: number; docJson: string }[];
   receipt: { source: string; webhookId: string; bodyDigest: string; responseJson: string } | null;
   bytes: number;
@@ -47,7 +48,11 @@ export function prepare(append: Append, bytesMax: number): PreparedAppend {
     snapshot:
       snapshot === null
         ? null
-        : { stateJson: json(snapshot.state, 'the state'), dueAt: instant(snapshot.dueAt) },
+        : {
+            state: snapshot.state,
+            stateJson: json(snapshot.state, 'the state'),
+            dueAt: instant(snapshot.dueAt),
+          },
     views: append.views.map(({ kind, id, runId, ordinal, doc }) => {
       if (!Number.isSafeInteger(ordinal)) throw invalid('the ordinal of a view is not a whole number');
       return {
@@ -128,9 +133,9 @@ function assertStorable(value: Json | undefined, what: string, depth: number): v
     // A Date or a Map has no members of its own: it would be recorded as {}.
     if (Object.prototype.toString.call(value) !== '[object Object]')
       throw invalid(`${what} is not plain JSON`);
-    for (const [key, member] of Object.entries(value)) {
+    for (const key of Object.keys(value)) {
       assertText(key, what);
-      assertStorable(member, what, depth + 1);
+      assertStorable(value[key], what, depth + 1);
     }
   }
 }

@@ -19,7 +19,10 @@ import { prepare } from './append.ts';
 import { query } from './connection.ts';
 import { parseJson } from './envelope.ts';
 import { CompactRange } from './merkle.ts';
-import { EVENT_COLUMNS, hexList, integer, recordedEvent, text, timestamp } from './rows.ts';
+import { pairKey } from './plan.ts';
+import { createPointReads } from './point-reads.ts';
+import { EVENT_COLUMNS, hexList, integer, type Row, recordedEvent, text, timestamp } from './rows.ts';
+import { type KeptState, StateCache } from './state-cache.ts';
 import { GroupCommitWriter } from './writer.ts';
 
 export interface NewEvent {
@@ -59,7 +62,7 @@ export interface Append {
   /** May be empty only where a receipt alone is recorded; then there is no snapshot and no view either. */
   events: readonly NewEvent[];
   actor: string;
-  /** Stored with the stream's head. null leaves what is there. */
+  /** Stored with the stream's head, and given back as it is by the next `load`: it may not be changed afterwards. null leaves what is there. */
   snapshot: { state: Json; dueAt: Date | null } | null;
   views: readonly ViewUpsert[];
   /** (source, webhookId) stays unique for ever. */
@@ -77,6 +80,7 @@ export interface Ledger {
    * `ledger.overloaded` (retryable) when too much is waiting, `ledger.invalid-append` for what cannot be recorded.
    */
   append(append: Append): Promise<AppendResult>;
+  /** Loads of an unchanged stream may give the same state object: it is not to be changed. */
   load(stream: string): Promise<{ version: number; state: Json; dueAt: Date | null } | null>;
   /** Beyond `after`, in order; at most 1,000, as in every list here. */
   read(query: { after: number; stream?: string; limit: number }): Promise<RecordedEvent[]>;
@@ -97,6 +101,12 @@ export interface Ledger {
   onAppended(listener: (events: RecordedEvent[]) => void): () => void;
   /** Refuses new appends, finishes those it has, within their deadlines. */
   close(): Promise<void>;
+}
+
+/** A ledger with a writer of its own. */
+export interface WritingLedger extends Ledger {
+  /** How long its writer has been at one step; 0 where it rests. Every step is bounded. */
+  writerBusyMs(): number;
 }
 
 export interface LedgerLogger {
@@ -149,29 +159,65 @@ export function createLedger({
   pool: Pool;
   logger?: LedgerLogger;
   limits?: Partial<LedgerLimits>;
-}): Ledger {
+}): WritingLedger {
   const limits = { ...DEFAULT_LIMITS, ...given };
-  const writer = new GroupCommitWriter({ pool, logger, limits });
+  const states = new StateCache();
+  const writer = new GroupCommitWriter({ pool, logger, limits, states });
   const rows = (sql: string, values: readonly unknown[]) =>
     query(pool, limits.statementTimeoutMs, sql, values);
+  const at = { pool, timeoutMs: limits.statementTimeoutMs };
+  const heads = createPointReads<{ stream: string; kept: KeptState | undefined }>({
+    ...at,
+    sql: `SELECT asked.stream, asked.tag, version, last_append, ${epochMs('due_at')} AS due_ms,
+        CASE WHEN last_append = asked.tag THEN NULL ELSE state END AS state
+      FROM unnest($1::text[], $2::text[]) AS asked (stream, tag) JOIN stream_head AS head ON head.stream = asked.stream`,
+    values: (keys) => [keys.map(({ stream }) => stream), keys.map(({ kept }) => kept?.tag ?? '')],
+    nameOf: ({ stream, kept }) => pairKey(stream, kept?.tag ?? ''),
+    nameOfRow: (row) => pairKey(text(row, 'stream'), text(row, 'tag')),
+  });
+  const receipts = createPointReads<readonly [source: string, webhookId: string]>({
+    ...at,
+    sql: `SELECT source, webhook_id, body_digest, response FROM webhook_receipt
+      WHERE (source, webhook_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))`,
+    values: (keys) => [keys.map(([source]) => source), keys.map(([, webhookId]) => webhookId)],
+    nameOf: ([source, webhookId]) => pairKey(source, webhookId),
+    nameOfRow: (row) => pairKey(text(row, 'source'), text(row, 'webhook_id')),
+  });
+  const views = createPointReads<readonly [kind: string, id: string]>({
+    ...at,
+    sql: `SELECT kind, id, run_id, ordinal, doc FROM view_row
+      WHERE (kind, id) IN (SELECT * FROM unnest($1::text[], $2::text[]))`,
+    values: (keys) => [keys.map(([kind]) => kind), keys.map(([, id]) => id)],
+    nameOf: ([kind, id]) => pairKey(kind, id),
+    nameOfRow: (row) => pairKey(text(row, 'kind'), text(row, 'id')),
+  });
+
+  async function load(stream: string): ReturnType<Ledger['load']> {
+    const kept = states.get(stream);
+    const [row] = await heads.read({ stream, kept });
+    if (row === undefined) return null;
+    return {
+      version: integer(row, 'version'),
+      state: row['state'] === null && kept !== undefined ? kept.state : freshState(stream, row),
+      dueAt: timestamp(row, 'due_ms'),
+    };
+  }
+
+  function freshState(stream: string, row: Row): Json {
+    const json = text(row, 'state');
+    const state = parseJson(json);
+    states.set(stream, { tag: text(row, 'last_append'), state }, json.length);
+    return state;
+  }
 
   return {
+    writerBusyMs: () => writer.busyMs(),
+
     async append(append) {
       return writer.submit(prepare(append, limits.appendBytesMax));
     },
 
-    async load(stream) {
-      const [row] = await rows(
-        `SELECT version, state, ${epochMs('due_at')} AS due_ms FROM stream_head WHERE stream = $1`,
-        [stream],
-      );
-      if (row === undefined) return null;
-      return {
-        version: integer(row, 'version'),
-        state: parseJson(text(row, 'state')),
-        dueAt: timestamp(row, 'due_ms'),
-      };
-    },
+    load,
 
     async read({ after, stream, limit }) {
       const found =
@@ -198,19 +244,13 @@ export function createLedger({
     },
 
     async receipt(source, webhookId) {
-      const [row] = await rows(
-        'SELECT body_digest, response FROM webhook_receipt WHERE source = $1 AND webhook_id = $2',
-        [source, webhookId],
-      );
+      const [row] = await receipts.read([source, webhookId]);
       if (row === undefined) return null;
       return { bodyDigest: text(row, 'body_digest'), response: parseJson(text(row, 'response')) };
     },
 
     async view(kind, id) {
-      const [row] = await rows(
-        'SELECT kind, id, run_id, ordinal, doc FROM view_row WHERE kind = $1 AND id = $2',
-        [kind, id],
-      );
+      const [row] = await views.read([kind, id]);
       return row === undefined ? null : viewRow(row);
     },
 

@@ -16,6 +16,7 @@ import type { PreparedAppend } from './append.ts';
 import { databaseFault, faultFields, unavailable } from './connection.ts';
 import type { AppendResult, LedgerLimits, LedgerLogger, RecordedEvent } from './ledger.ts';
 import type { Plan } from './plan.ts';
+import type { StateCache } from './state-cache.ts';
 import { attempt, settle } from './transaction.ts';
 
 interface Waiting {
@@ -32,13 +33,27 @@ export class GroupCommitWriter {
   readonly #pool: Pool;
   readonly #logger: LedgerLogger;
   readonly #limits: LedgerLimits;
+  readonly #states: StateCache;
   readonly #listeners = new Set<(events: RecordedEvent[]) => void>();
   readonly #queue: Waiting[] = [];
   #queuedBytes = 0;
   #running: Promise<void> | null = null;
   #closed = false;
+  /** When the step under way began; null while nothing is. */
+  #stepStartedMs: number | null = null;
 
-  constructor({ pool, logger, limits }: { pool: Pool; logger: LedgerLogger; limits: LedgerLimits }) {
+  constructor({
+    pool,
+    logger,
+    limits,
+    states,
+  }: {
+    pool: Pool;
+    logger: LedgerLogger;
+    limits: LedgerLimits;
+    states: StateCache;
+  }) {
+    this.#states = states;
     this.#pool = pool;
     this.#logger = logger;
     this.#limits = limits;
@@ -78,6 +93,11 @@ export class GroupCommitWriter {
     return () => this.#listeners.delete(listener);
   }
 
+  /** How long the batch under way, or one append of a batch that is tried one by one, has taken so far. */
+  busyMs(): number {
+    return this.#stepStartedMs === null ? 0 : performance.now() - this.#stepStartedMs;
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     await this.#running;
@@ -88,6 +108,7 @@ export class GroupCommitWriter {
     await Promise.resolve();
     while (this.#queue.length > 0) await this.#commit(this.#takeBatch());
     this.#running = null;
+    this.#stepStartedMs = null;
   }
 
   #takeBatch(): Waiting[] {
@@ -109,6 +130,7 @@ export class GroupCommitWriter {
 
   /** Answers everybody in the batch, and never throws. */
   async #commit(batch: readonly Waiting[]): Promise<void> {
+    this.#stepStartedMs = performance.now();
     try {
       const { results, events } = await this.#record(batch.map(({ append }) => append));
       for (const [index, { resolve, reject }] of batch.entries()) {
@@ -142,15 +164,24 @@ export class GroupCommitWriter {
     const tag = randomUUID();
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS)) {
       const tried = await attempt(this.#pool, appends, statementTimeoutMs, tag);
-      if (tried.fate === 'done') return tried.plan;
+      if (tried.fate === 'done') return this.#remember(tried.plan, tag);
       if (tried.fate === 'unknown') {
         this.#logger.warn(faultFields(tried.error), 'the answer to a ledger commit was lost; looking for it');
-        if ((await this.#settle(tried.plan)) === 'landed') return tried.plan;
+        if ((await this.#settle(tried.plan)) === 'landed') return this.#remember(tried.plan, tag);
       }
       if (tried.fate === 'undone' && tried.ownFault) throw databaseFault(tried.error);
       if (performance.now() + pauseMs > until) throw unavailable('the ledger cannot be reached', tried.error);
       await delay(pauseMs);
     }
+  }
+
+  /** What was just written need not be read again, as long as the head still carries our tag. */
+  #remember(plan: Plan, tag: string): Plan {
+    for (const { stream, snapshot } of plan.streams) {
+      if (snapshot === null) continue;
+      this.#states.set(stream, { tag, state: snapshot.state }, snapshot.stateJson.length);
+    }
+    return plan;
   }
 
   async #settle(plan: Plan): Promise<'landed' | 'not-landed'> {

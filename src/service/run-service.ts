@@ -102,7 +102,7 @@ export function createRunService(deps: RunServiceDeps): RunService {
   async function load(runId: string): Promise<LoadedRun | null> {
     const stream = await ledger.load(runStream(runId));
     if (stream === null) return null;
-    const state = RunStateSchema.parse(stream.state);
+    const state = checkedState(stream.state);
     return { version: stream.version, state, policy: await policies.byDigest(state.policy) };
   }
 
@@ -110,10 +110,10 @@ export function createRunService(deps: RunServiceDeps): RunService {
     runId: string,
     options: ExecuteOptions,
   ): Promise<{ loaded: LoadedRun | null; context: Context | null }> {
-    const loaded = await load(runId);
+    const [loaded, read] = await Promise.all([load(runId), progress.read(runId)]);
     const policy = loaded?.policy ?? options.policy;
     if (policy === undefined) return { loaded, context: null };
-    const seen = seenProgress(await progress.read(runId));
+    const seen = seenProgress(read);
     return { loaded, context: { now: clock(), policy, digest: sha256, progress: seen } };
   }
 
@@ -142,13 +142,14 @@ export function createRunService(deps: RunServiceDeps): RunService {
     if (decision.length === 0 && receipt === undefined) return { outcome: 'unchanged', state: after, policy };
     const items = outstanding(after, policy);
     const due = nextDueMs(items);
+    const snapshot =
+      decision.length === 0 ? null : { state: plain(after), dueAt: due === null ? null : new Date(due) };
     const append: Append = {
       stream: runStream(runId),
       expectedVersion: loaded?.version ?? 0,
       events: decision.map((event) => ({ kind: event.kind, data: plain(event.data) })),
       actor: options.actor,
-      snapshot:
-        decision.length === 0 ? null : { state: plain(after), dueAt: due === null ? null : new Date(due) },
+      snapshot,
       views: views.map((view) => ({ ...view })),
       ...(receipt === undefined
         ? {}
@@ -166,6 +167,7 @@ export function createRunService(deps: RunServiceDeps): RunService {
           : { outcome: 'reused-id' };
       case 'appended':
         if (decision.length === 0) return { outcome: 'unchanged', state: after, policy };
+        if (snapshot !== null) checked.set(snapshot.state, after);
         for (const { kind } of decision) passCommitted(kind);
         announce({ runId, before, after, policy, events: result.events, items });
         return { outcome: 'recorded', state: after, policy, events: decision };
@@ -223,6 +225,20 @@ export function createRunService(deps: RunServiceDeps): RunService {
       throw contended(runId);
     },
   };
+}
+
+/**
+ * Checked once per state that the ledger gives: an unchanged stream gives the same one again, and the state that an
+ * append of ours recorded is the one it was decided as.
+ */
+const checked = new WeakMap<object, RunState>();
+
+function checkedState(state: Json): RunState {
+  const known = typeof state === 'object' && state !== null ? checked.get(state) : undefined;
+  if (known !== undefined) return known;
+  const parsed = RunStateSchema.parse(state);
+  if (typeof state === 'object' && state !== null) checked.set(state, parsed);
+  return parsed;
 }
 
 /** The side columns as a decision reads them: nothing where no heartbeat came yet. */

@@ -33,7 +33,26 @@ export interface Assessment {
   readonly complete: boolean;
 }
 
+interface Known {
+  readonly state: RunState;
+  readonly policy: Policy;
+  readonly atMs: number;
+  readonly assessment: Assessment;
+}
+
+/** The reactions of one decision ask one after another about the same state at the same time. */
+const known = new WeakMap<CheckpointState, Known>();
+
 export function assess(state: RunState, checkpoint: CheckpointState, policy: Policy, now: Date): Assessment {
+  const last = known.get(checkpoint);
+  const atMs = now.getTime();
+  if (last?.state === state && last.policy === policy && last.atMs === atMs) return last.assessment;
+  const assessment = makeAssessment(state, checkpoint, policy, now);
+  known.set(checkpoint, { state, policy, atMs, assessment });
+  return assessment;
+}
+
+function makeAssessment(state: RunState, checkpoint: CheckpointState, policy: Policy, now: Date): Assessment {
   const scorecard = scorecardOf(checkpoint, policy);
   const late = reached(now, checkpoint.deadlineAt);
   const found = [

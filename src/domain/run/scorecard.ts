@@ -205,7 +205,18 @@ function nameOf(estimate: number | null, complete: boolean): string {
   return LEVEL_TITLES[levelName(estimate)];
 }
 
+/** Of a checkpoint that has not changed it is the same: several reactions of every decision ask for it. */
+const known = new WeakMap<CheckpointState, { readonly policy: Policy; readonly scorecard: Scorecard }>();
+
 export function scorecardOf(checkpoint: CheckpointState, policy: Policy): Scorecard {
+  const last = known.get(checkpoint);
+  if (last?.policy === policy) return last.scorecard;
+  const scorecard = makeScorecard(checkpoint, policy);
+  known.set(checkpoint, { policy, scorecard });
+  return scorecard;
+}
+
+function makeScorecard(checkpoint: CheckpointState, policy: Policy): Scorecard {
   const categories = policy.categories.map(({ id, title }) => {
     const stages: Scorecard['categories'][number]['stages'] = {};
     for (const stage of STAGES) {
