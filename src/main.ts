@@ -11,7 +11,7 @@ import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { type AlertChannelConfig, createAlertChannel } from './alerts/registry.ts';
 import type { Environment } from './config/environment.ts';
-import type { Identity, IdentityRecord } from './config/identities.ts';
+import type { IdentityRecord } from './config/identities.ts';
 import { openIdentityBook } from './config/identity-book.ts';
 import type { Configuration } from './config/load.ts';
 import { oidcDisagreements } from './config/oidc.ts';
@@ -23,32 +23,38 @@ import { type Containment, detectContainment } from './evaluators/containment.ts
 import { sweepOrphans } from './evaluators/job-records.ts';
 import { evaluationLimits } from './evaluators/limits.ts';
 import { createEvaluators } from './evaluators/registry.ts';
-import { type Authenticator, createAuthenticator } from './http/authentication.ts';
+import { type Authenticated, type Authenticator, createAuthenticator } from './http/authentication.ts';
 import { createPeopleVerifier } from './http/oidc/people.ts';
 import { Refusal } from './http/refusal.ts';
 import { probeRoutes, routesOf, type Services } from './http/routes/index.ts';
 import { buildServer } from './http/server.ts';
+import { createSessions } from './http/sessions.ts';
 import { STREAM_LIMITS } from './http/sse.ts';
 import { createSignedHeads, type SignedHeads } from './ledger/heads.ts';
 import { createInstances } from './ledger/instances.ts';
-import { createLedger, type Ledger } from './ledger/ledger.ts';
+import { createLedger, type Ledger, type WritingLedger } from './ledger/ledger.ts';
 import { createProgressStore } from './ledger/progress.ts';
+import { createLedgerPulse } from './ledger/pulse.ts';
 import { readStanding } from './ledger/standing.ts';
 import { createOrchestrator } from './orchestrators/registry.ts';
 import { targetSchema } from './orchestrators/targets.ts';
 import { createOutbound } from './outbound/outbound.ts';
 import { createWorkQueue } from './queue/create-work-queue.ts';
 import { unreachableApprovals } from './service/approvers.ts';
+import { wasCleared } from './service/cleared-halts.ts';
 import { createHeadSchedule } from './service/heads-schedule.ts';
 import { createHeartbeats } from './service/heartbeats.ts';
 import { createIntake } from './service/intake.ts';
 import { createKeyRefresh } from './service/key-refresh.ts';
+import { createLineage } from './service/lineage.ts';
+import { liveness } from './service/liveness.ts';
 import { createPolicyBook, loadPolicies } from './service/policies.ts';
 import { type Check, readiness } from './service/readiness.ts';
 import { createRunService, type LoadedRun } from './service/run-service.ts';
 import { createRunningEvaluations } from './service/running-evaluations.ts';
 import { createSecurityLog } from './service/security.ts';
 import { observeStanding } from './service/standing.ts';
+import { aboutTrainer, watchStopWords } from './service/stop-words.ts';
 import { observeCommits, observeParts } from './service/telemetry.ts';
 import { createWorkHandlers } from './service/work.ts';
 import { createWorker } from './service/worker.ts';
@@ -83,7 +89,7 @@ const OWN_SECRETS = new Set(['DATABASE_URL', 'DATABASE_DIRECT_URL', 'REDIS_URL']
 /** The database and the ledger alone: what the command line needs to verify, export and replay. */
 export interface Store {
   readonly database: DatabaseHandle;
-  readonly ledger: Ledger;
+  readonly ledger: WritingLedger;
   readonly heads: SignedHeads;
   close(): Promise<void>;
 }
@@ -308,6 +314,11 @@ async function serve(
   stops.push(['head schedule', () => headSchedule.stop()]);
   const security = createSecurityLog(ledger, clock, logger);
   stops.push(['security log', () => security.settled()]);
+  watchStopWords(runs, security);
+  const pulse = createLedgerPulse(database.pool);
+  const lineage = createLineage({ runs, ledger, logger });
+  lineage.start();
+  stops.push(['lineage', () => lineage.stop()]);
 
   const isServing = config.roles.includes('api');
   const services: Services = {
@@ -323,9 +334,27 @@ async function serve(
     modelRoots: config.models.roots,
     page: {
       isOpen: isLoopback(config.server.host),
+      publicUrl: config.server.publicUrl,
+      sessions: createSessions({
+        isSecure: () => config.server.publicUrl?.startsWith('https:') ?? false,
+        now: clock,
+      }),
       signIn: (token) => signedIn(authenticator, token),
     },
-    heartbeats: createHeartbeats({ runs, progress, signer, clock }),
+    heartbeats: createHeartbeats({
+      runs,
+      progress,
+      signer,
+      clock,
+      keySet: () => keyring.keySet(),
+      ledgerAdvances: () => pulse.advances(),
+      latchLineage: (state) => lineage.latch(state),
+      wasCleared: (runId, haltId) => wasCleared(ledger, runId, haltId),
+      onUnknownHalt: (runId, haltId, by) => {
+        logger.warn({ runId, haltId, by }, 'a trainer obeys a halt that the ledger does not know');
+        security.report(aboutTrainer('unknown-halt', by));
+      },
+    }),
     intake: createIntake({
       runs,
       ledger,
@@ -340,10 +369,16 @@ async function serve(
       statusUrl: (runId, checkpointId) =>
         `${baseUrl()}/v1/runs/${encodeURIComponent(runId)}/scorecards/${encodeURIComponent(checkpointId)}`,
     }),
+    alive: () =>
+      liveness({
+        writerBusyMs: () => ledger.writerBusyMs(),
+        sinceSweepMs: () => worker.reconciler.sinceSweepMs(),
+      }),
     ready: () =>
       readiness({
         database: async () => void (await database.pool.query('SELECT 1')),
         queue: () => queue.checks(),
+        queueIsNeeded: !config.roles.includes('scheduler') && !config.roles.includes('api'),
         lastSweepAt: () => (config.roles.includes('scheduler') ? worker.reconciler.lastSweepAt : clock()),
         clock,
         durability: database.durability,
@@ -354,6 +389,7 @@ async function serve(
     // A process without the api role answers probes alone.
     routes: isServing ? routesOf(services) : probeRoutes(services),
     authenticator,
+    isHttps: config.server.publicUrl?.startsWith('https:') ?? false,
     limits: {
       rates: config.limits,
       streams: {
@@ -422,9 +458,14 @@ const hostInUrl = (host: string): string =>
 const isLoopback = (host: string): boolean =>
   host === 'localhost' || host === '::1' || host.startsWith('127.');
 
-function signedIn(authenticator: Authenticator, token: string): Identity | null {
+/** By a token of Interlock's or of an identity provider. */
+async function signedIn(authenticator: Authenticator, token: string): Promise<Authenticated | null> {
+  const auth = ['bearer'] as const;
   try {
-    return authenticator.bearer(token, ['bearer']).identity;
+    const presented = authenticator.present(['authorization', `Bearer ${token}`], auth);
+    return presented.kind === 'person'
+      ? await authenticator.person(token, auth)
+      : authenticator.bearer(token, auth);
   } catch (error) {
     if (error instanceof Refusal) return null;
     throw error;

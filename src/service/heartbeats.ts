@@ -1,17 +1,19 @@
 /**
  * Heartbeats: the trainer says where it is and hears whether it may go on.
  *
- * Issuing a permit needs everything (a fresh read of the latch on the primary, in the transaction that takes
- * its number); saying halt needs nothing but the order. A heartbeat is not an event: only what it crosses is.
+ * Issuing a permit needs everything (a fresh read of the latch on the primary and of those of the runs it descends
+ * from, in the transaction that takes its number; a ledger that can advance; no other process that holds the run's
+ * permit); saying halt needs nothing but the order. A heartbeat is not an event: only what it crosses is.
  */
 import { type Compute, compareCompute } from '../domain/compute.ts';
 import { durationMs } from '../domain/duration.ts';
 import { nextCheckpointAt, nextDueCompute } from '../domain/run/cadence.ts';
 import { explain } from '../domain/run/halt.ts';
+import { parentRuns } from '../domain/run/lineage.ts';
 import { permitTerms } from '../domain/run/permit.ts';
 import { type RunState, RunStateSchema } from '../domain/run/state.ts';
 import { faultPoint } from '../fault-points.ts';
-import type { ProgressStore } from '../ledger/progress.ts';
+import type { PermitClaim, ProgressStore } from '../ledger/progress.ts';
 import type { TokenSigner } from '../signing/tokens.ts';
 import { signOrder } from './orders.ts';
 import { type LoadedRun, type RunService, runStream } from './run-service.ts';
@@ -24,6 +26,13 @@ export interface Heartbeat {
   /** The same signed message again: it is answered, and moves nothing. */
   readonly repeated: boolean;
   readonly by: string;
+  /** Which process of the run speaks; null where the client names none. */
+  readonly instance?: string | null;
+  readonly supersedes?: string | null;
+  /** Halts that are in force at the trainer. */
+  readonly halts?: readonly string[];
+  /** The process trains no more: it asks for no permit and keeps none. */
+  readonly leaving?: boolean;
 }
 
 export interface Directive {
@@ -39,6 +48,8 @@ export interface HeartbeatAnswer {
   readonly permit: string | null;
   readonly nextCheckpointAt: Compute;
   readonly retain: string[];
+  /** Names the key set: another name, another set to be fetched. */
+  readonly keySet?: string;
 }
 
 export type HeartbeatOutcome =
@@ -50,7 +61,21 @@ export interface HeartbeatDeps {
   readonly progress: ProgressStore;
   readonly signer: TokenSigner;
   readonly clock: () => Date;
+  readonly keySet?: () => string;
+  /** Whether a halt could be recorded now. */
+  readonly ledgerAdvances?: () => Promise<boolean>;
+  /** Latches a run by the halts of its parents. */
+  readonly latchLineage?: (state: RunState) => Promise<void>;
+  /** What was cleared too long ago for the run's state to name it. */
+  readonly wasCleared?: (runId: string, haltId: string) => Promise<boolean>;
+  /** A trainer obeys an order that the ledger knows nothing of. */
+  readonly onUnknownHalt?: (runId: string, haltId: string, by: string) => void;
 }
+
+/** Why there is no permit, where the run's state alone does not say. */
+type Refused =
+  | { readonly refused: 'terms' | 'ledger' }
+  | { readonly refused: 'occupied'; readonly reason: string };
 
 export interface Heartbeats {
   beat(heartbeat: Heartbeat): Promise<HeartbeatOutcome>;
@@ -58,10 +83,24 @@ export interface Heartbeats {
   issuePermit(loaded: LoadedRun, nonce: string | null): Promise<string | null>;
 }
 
-export function createHeartbeats({ runs, progress, signer, clock }: HeartbeatDeps): Heartbeats {
-  async function record(found: LoadedRun, beat: Heartbeat): Promise<LoadedRun> {
-    const { advanced } = await progress.beat(beat.runId, beat.effectiveCompute, beat.step);
-    return note(found, beat, advanced);
+/** Beside the newest that a permit names anyway. */
+const ASKED_HALTS_MAX = 32;
+
+export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
+  const { runs, progress, signer, clock } = deps;
+
+  async function record(
+    found: LoadedRun,
+    beat: Heartbeat,
+  ): Promise<{ loaded: LoadedRun; advanced: boolean }> {
+    const { runId, effectiveCompute, instance = null, by } = beat;
+    const { advanced, appeared } = await progress.beat(runId, effectiveCompute, beat.step, instance);
+    // Life after the halt: a process that nobody has heard of before.
+    if (appeared === true && instance !== null && found.state.halt !== null) {
+      const seen = { kind: 'appeared' as const, effectiveCompute };
+      await runs.execute(runId, { type: 'NoteInstance', instance, by, seen }, { actor: by });
+    }
+    return { loaded: await note(found, beat, advanced), advanced };
   }
 
   async function note(loaded: LoadedRun, beat: Heartbeat, advanced: boolean): Promise<LoadedRun> {
@@ -72,8 +111,6 @@ export function createHeartbeats({ runs, progress, signer, clock }: HeartbeatDep
     return (await runs.load(runId)) ?? loaded;
   }
 
-  return { issuePermit, beat: take };
-
   async function take(beat: Heartbeat): Promise<HeartbeatOutcome> {
     const { runId, by } = beat;
     const found = await runs.load(runId);
@@ -81,8 +118,11 @@ export function createHeartbeats({ runs, progress, signer, clock }: HeartbeatDep
     if (found.state.sources !== null && !found.state.sources.includes(by)) {
       return { ok: false, code: 'forbidden', message: `${by} is not a source of run ${runId}` };
     }
-    const loaded = beat.repeated ? found : await record(found, beat);
-    const permit = await issuePermit(loaded, beat.nonce);
+    const { loaded, advanced } = beat.repeated
+      ? { loaded: found, advanced: false }
+      : await record(found, beat);
+    const issued = await answerTo(beat, loaded, advanced);
+    const permit = typeof issued === 'string' ? issued : null;
     if (permit !== null) faultPoint('permit.signed');
     // The latch may have closed between the two reads: what is said must fit what was (not) issued.
     const current = permit === null ? ((await runs.load(runId)) ?? loaded) : loaded;
@@ -90,39 +130,121 @@ export function createHeartbeats({ runs, progress, signer, clock }: HeartbeatDep
     return {
       ok: true,
       answer: {
-        directive: permit === null ? await directive(state, signer) : { action: 'continue' },
+        directive:
+          typeof issued === 'string' ? { action: 'continue' } : await directive(state, signer, issued),
         permit,
         nextCheckpointAt: nextCheckpointAt(state, current),
         retain: state.checkpoints
           .filter(({ closed }) => closed?.verdict !== 'proceed')
           .map(({ checkpointId }) => checkpointId),
+        ...(deps.keySet === undefined ? {} : { keySet: deps.keySet() }),
       },
     };
   }
 
-  async function issuePermit(
-    { policy, state: { runId } }: LoadedRun,
+  /** A permit, or why there is none; and what follows from who asked. */
+  async function answerTo(
+    beat: Heartbeat,
+    loaded: LoadedRun,
+    advanced: boolean,
+  ): Promise<string | Refused | null> {
+    const { runId, instance = null, supersedes = null, by } = beat;
+    if (beat.leaving === true) {
+      if (instance !== null) await progress.release?.(runId, instance);
+      return null;
+    }
+    const cleared = await clearedOf(loaded.state, beat);
+    const issued = await issue(loaded, beat.nonce, { instance, supersedes }, cleared);
+    if (!('occupied' in issued)) {
+      if ('tookOver' in issued && instance !== null && issued.tookOver !== undefined) {
+        const seen = { kind: 'took-over' as const, supersedes: issued.tookOver };
+        await runs.execute(runId, { type: 'NoteInstance', instance, by, seen }, { actor: by });
+      }
+      return 'permit' in issued ? issued.permit : issued;
+    }
+    const { holder, until } = issued.occupied;
+    const heldUntil = until.toISOString();
+    // A client that names no instance cannot be told from the next one: it is refused, and nothing is noted.
+    if (instance !== null && !beat.repeated) {
+      const refused = { kind: 'refused' as const, holder, heldUntil };
+      await runs.execute(runId, { type: 'NoteInstance', instance, by, seen: refused }, { actor: by });
+      if (advanced) {
+        const { effectiveCompute } = beat;
+        const trained = { kind: 'trained' as const, effectiveCompute };
+        await runs.execute(runId, { type: 'NoteInstance', instance, by, seen: trained }, { actor: by });
+      }
+    }
+    const reason = `process ${holder} of this run has its permit until ${heldUntil} or until it leaves; one trains at a time`;
+    return { refused: 'occupied', reason };
+  }
+
+  /** Of the halts in force at the trainer, those that a resume has ended and its state no longer names. */
+  async function clearedOf(state: RunState, { runId, halts = [], by }: Heartbeat): Promise<string[]> {
+    const named = new Set([...state.clearedHalts, state.halt?.haltId, ...(state.halt?.orders ?? [])]);
+    const asked = halts.filter((haltId) => !named.has(haltId)).slice(0, ASKED_HALTS_MAX);
+    const cleared: string[] = [];
+    for (const haltId of asked) {
+      if ((await deps.wasCleared?.(runId, haltId)) === true) cleared.push(haltId);
+      else deps.onUnknownHalt?.(runId, haltId, by);
+    }
+    return cleared;
+  }
+
+  async function issuePermit(loaded: LoadedRun, nonce: string | null): Promise<string | null> {
+    const issued = await issue(loaded, nonce, { instance: null, supersedes: null }, []);
+    return 'permit' in issued ? issued.permit : null;
+  }
+
+  async function issue(
+    { policy, state: { runId, parents } }: LoadedRun,
     nonce: string | null,
-  ): Promise<string | null> {
-    const reserved = await progress.reserveSequence(runId, runStream(runId), (state) => {
-      const terms = permitTerms(RunStateSchema.parse(state));
-      return terms.granted ? terms : null;
-    });
-    if (reserved === null) return null;
+    claim: Omit<PermitClaim, 'lifetimeMs'>,
+    alsoCleared: readonly string[],
+  ): Promise<
+    | { readonly permit: string; readonly tookOver?: string }
+    | { readonly occupied: { readonly holder: string; readonly until: Date } }
+    | Refused
+  > {
+    if (deps.ledgerAdvances !== undefined && !(await deps.ledgerAdvances())) return { refused: 'ledger' };
+    const lifetimeS = Math.max(1, Math.floor(durationMs(policy.permit.ttl) / 1000));
+    let latched: RunState | null = null;
+    const reserved = await progress.reserveSequence(
+      runId,
+      runStream(runId),
+      (head, related = []) => {
+        const state = RunStateSchema.parse(head);
+        const terms = permitTerms(
+          state,
+          related.map((other) => RunStateSchema.parse(other)),
+        );
+        latched = !terms.granted && terms.reason === 'lineage' ? state : null;
+        return terms.granted ? terms : null;
+      },
+      { ...claim, lifetimeMs: lifetimeS * 1000 },
+      parentRuns({ runId, parents }).map(runStream),
+    );
+    if (reserved === null) {
+      if (latched !== null) await deps.latchLineage?.(latched);
+      return { refused: 'terms' };
+    }
+    if ('occupied' in reserved) return reserved;
     faultPoint('permit.numbered');
-    const { seq, terms } = reserved;
+    const { seq, terms, tookOver } = reserved;
     const iat = Math.floor(clock().getTime() / 1000);
-    return signer.signPermit({
+    const permit = await signer.signPermit({
       sub: runId,
       iat,
-      exp: iat + Math.max(1, Math.floor(durationMs(policy.permit.ttl) / 1000)),
+      exp: iat + lifetimeS,
       epoch: terms.epoch,
       seq,
       ceiling: terms.ceiling,
       nonce,
-      clearedHalts: [...terms.clearedHalts],
+      clearedHalts: [...terms.clearedHalts, ...alsoCleared],
     });
+    return tookOver === undefined ? { permit } : { permit, tookOver };
   }
+
+  return { issuePermit, beat: take };
 }
 
 /** Cheap look before a command: most heartbeats cross nothing. */
@@ -134,7 +256,11 @@ function mayMatter({ state, policy }: LoadedRun, effectiveCompute: Compute, adva
   );
 }
 
-export async function directive(state: RunState, signer: TokenSigner): Promise<Directive> {
+export async function directive(
+  state: RunState,
+  signer: TokenSigner,
+  refused: Refused | null = null,
+): Promise<Directive> {
   const { halt, holds, runId } = state;
   if (halt !== null) {
     const [cause] = halt.causes;
@@ -151,6 +277,10 @@ export async function directive(state: RunState, signer: TokenSigner): Promise<D
   const [hold] = holds;
   if (hold !== undefined) return { action: 'pause', reason: hold.findings[0]?.explanation ?? hold.key };
   if (state.finishedAt !== null) return { action: 'pause', reason: 'the run was declared finished' };
+  if (refused?.refused === 'occupied') return { action: 'pause', reason: refused.reason };
+  if (refused?.refused === 'ledger') {
+    return { action: 'pause', reason: 'the ledger cannot be written now, so no permit is issued' };
+  }
   // No permit and nothing against one: the number could not be taken this time. Ask again.
   return { action: 'pause', reason: 'no permit could be issued; ask again' };
 }

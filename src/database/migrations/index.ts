@@ -3,6 +3,7 @@
  * stored where it ran), a mistake is mended by the next one.
  */
 import { migration0001 } from './0001-ledger.ts';
+import { migration0002 } from './0002-permit-holder.ts';
 
 export interface Migration {
   /** Four digits and a name; the list is in this order. */
@@ -10,4 +11,4 @@ export interface Migration {
   readonly sql: string;
 }
 
-export const migrations: readonly Migration[] = [migration0001];
+export const migrations: readonly Migration[] = [migration0001, migration0002];

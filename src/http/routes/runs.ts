@@ -1,8 +1,9 @@
 /** Runs: registering, heartbeats, and everything that is read about one. */
 import { z } from 'zod';
+import type { Identity } from '../../config/identities.ts';
 import { ForecastSchema } from '../../domain/run/events.ts';
 import { targetSchema } from '../../orchestrators/targets.ts';
-import { runStream } from '../../service/run-service.ts';
+import { type LoadedRun, runStream } from '../../service/run-service.ts';
 import { forbidden, notFound } from '../refusal.ts';
 import { type Route, route } from '../route.ts';
 import {
@@ -73,6 +74,22 @@ const Heartbeat = z
       .regex(/^[\x21-\x7e]{1,256}$/, 'must be 1 to 256 printable ASCII characters')
       .optional()
       .meta({ description: 'Random; the permit echoes it' }),
+    instance: IdSchema.optional().meta({
+      description: 'This process, drawn at its start: one process of a run gets permits at a time',
+    }),
+    supersedes: IdSchema.optional().meta({
+      description:
+        'The instance that this one replaces and knows to be gone: its permit need not run out first',
+    }),
+    halts: z
+      .array(z.string().regex(/^[A-Za-z0-9_-]{1,128}$/, 'must be the id of a halt'))
+      .max(64)
+      .optional()
+      .meta({ description: 'Halts in force at the trainer: the permit names those that are cleared' }),
+    leaving: z
+      .boolean()
+      .optional()
+      .meta({ description: 'This process trains no more: no permit, and another may begin at once' }),
   })
   .meta({ id: 'Heartbeat' });
 
@@ -88,6 +105,10 @@ const HeartbeatAnswer = z
     permit: z.string().nullable().meta({ description: 'Compact JWS; null while none may be issued' }),
     nextCheckpointAt: ComputeOut,
     retain: z.array(z.string()).meta({ description: 'Checkpoints whose weights must be kept' }),
+    keySet: z
+      .string()
+      .optional()
+      .meta({ description: 'Names the key set; when it changes, fetch /.well-known/jwks.json' }),
   })
   .meta({ id: 'HeartbeatAnswer' });
 
@@ -128,6 +149,10 @@ function listOfRun<I, O extends I>(
     },
   });
 }
+
+/** `sources` are fixed at registration; an operator speaks for every run. */
+const isSource = ({ state: { sources } }: LoadedRun, { id, roles }: Identity): boolean =>
+  sources === null || sources.includes(id) || roles.includes('operator');
 
 export const runRoutes = (services: Services): Route[] => {
   const { runs, ledger, progress, intake, heartbeats, clock } = services;
@@ -175,7 +200,8 @@ export const runRoutes = (services: Services): Route[] => {
         if (isRefusal(loaded)) return loaded;
         const answer = {
           run: runDocument(loaded, await progress.read(body.runId)),
-          permit: await heartbeats.issuePermit(loaded, null),
+          // Who may not report the run gets no permit of it by registering it once more.
+          permit: isSource(loaded, identity) ? await heartbeats.issuePermit(loaded, null) : null,
         };
         return { status: executed.outcome === 'recorded' ? 201 : 200, body: answer };
       },
@@ -231,13 +257,21 @@ export const runRoutes = (services: Services): Route[] => {
           nonce: body.nonce ?? null,
           repeated: received === 'replayed',
           by: identity.id,
+          instance: body.instance ?? null,
+          supersedes: body.supersedes ?? null,
+          halts: body.halts ?? [],
+          leaving: body.leaving ?? false,
         });
         if (!outcome.ok) {
           const { code, message } = outcome;
           return refusalOf({ outcome: 'rejected', rejection: { code, message } }, OF_RUN);
         }
         services.metrics.count('interlock_heartbeats_total', { directive: outcome.answer.directive.action });
-        if (outcome.answer.permit !== null) services.metrics.count('interlock_permits_total', {});
+        if (outcome.answer.permit !== null) services.metrics.count('interlock_permits_issued_total', {});
+        else
+          services.metrics.count('interlock_permits_refused_total', {
+            directive: outcome.answer.directive.action,
+          });
         return { status: 200, body: outcome.answer };
       },
     }),
@@ -253,8 +287,7 @@ export const runRoutes = (services: Services): Route[] => {
         const { params, identity } = call;
         const found = await loadRun(runs, params.run);
         if (isRefusal(found)) return found;
-        const { sources } = found.state; // fixed at registration
-        if (sources !== null && !sources.includes(identity.id) && !identity.roles.includes('operator')) {
+        if (!isSource(found, identity)) {
           return forbidden(`${identity.id} is not a source of run ${params.run}`, 'path.run');
         }
         const executed = await runs.execute(
