@@ -83,6 +83,9 @@ export const ACCESS: AccessTable = {
   'GET /docs': everyone('open', 'read'),
   // The page itself asks who is there (routes/status-page.ts).
   'GET /': everyone('open', 'read'),
+  'GET /sign-in': everyone('open', 'read'),
+  'POST /sign-in': everyone('open', 'read'),
+  'POST /sign-out': everyone('open', 'read'),
 };
 
 export const accessKey = ({ method, path }: { method: string; path: string }): string => `${method} ${path}`;

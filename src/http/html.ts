@@ -50,7 +50,18 @@ export interface Page {
   headers: { 'content-security-policy': string };
 }
 
-export function page({ title, style, body }: { title: string; style: string; body: Html }): Page {
+export function page({
+  title,
+  style,
+  body,
+  hasForms = false,
+}: {
+  title: string;
+  style: string;
+  body: Html;
+  /** Whether it may send forms, to this service alone. */
+  hasForms?: boolean;
+}): Page {
   const hash = createHash('sha256').update(style).digest('base64');
   const document = html`<!doctype html>
 <html lang="en">
@@ -68,7 +79,7 @@ ${body}
   return {
     text: document.text,
     headers: {
-      'content-security-policy': `default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
+      'content-security-policy': `default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action ${hasForms ? "'self'" : "'none'"}; frame-ancestors 'none'`,
     },
   };
 }

@@ -11,6 +11,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { type AccessTable, accessOf } from './access.ts';
 import { JSON_MEDIA_TYPE } from './content-type.ts';
+import { FORM_MEDIA_TYPE } from './form.ts';
 import { PROBLEM_MEDIA_TYPE, Problem } from './problem.ts';
 import type { Route } from './route.ts';
 
@@ -110,7 +111,14 @@ function operation(route: Route, table: AccessTable, components: Components, pro
     requestBody:
       route.body === null
         ? undefined
-        : { required: true, content: { [JSON_MEDIA_TYPE]: { schema: components.add(route.body, 'input') } } },
+        : {
+            required: true,
+            content: {
+              [route.form ? FORM_MEDIA_TYPE : JSON_MEDIA_TYPE]: {
+                schema: components.add(route.body, 'input'),
+              },
+            },
+          },
     responses,
   };
 }

@@ -102,6 +102,8 @@ interface RouteFacts {
   timeoutMs?: number;
   /** Further media types of the body, beside application/json. */
   mediaTypes?: readonly string[];
+  /** The body is an HTML form, and nothing else is taken. */
+  form?: true;
   unwrap?: Unwrap;
 }
 

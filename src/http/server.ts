@@ -30,6 +30,7 @@ import { isStream, routesByPath } from './allowed-methods.ts';
 import { type Authenticated, type Authenticator, refuseCredentialsInQuery } from './authentication.ts';
 import { exactMediaType, JSON_MEDIA_TYPE } from './content-type.ts';
 import { documentationRoutes } from './documentation.ts';
+import { FORM_MEDIA_TYPE, parseForm } from './form.ts';
 import { HTTP_LIMITS, type HttpLimits } from './limits.ts';
 import { createLoadGauge, type LoadGauge } from './load.ts';
 import { createNodeServer, type NodeServer } from './node-server.ts';
@@ -59,6 +60,8 @@ export interface ServerOptions {
   /** Who may call which; a route without a row is refused here. Only tests have one of their own. */
   access?: AccessTable;
   authenticator: Authenticator;
+  /** Whether callers reach it by https, through a proxy. */
+  isHttps?: boolean;
   logger: FastifyBaseLogger;
   info: OpenApiInfo;
   limits?: Partial<HttpLimits>;
@@ -87,11 +90,16 @@ const SECURITY_HEADERS = {
   'cache-control': 'no-store',
   'cross-origin-resource-policy': 'same-origin',
   'cross-origin-opener-policy': 'same-origin',
+  'x-frame-options': 'DENY',
+  'permissions-policy': 'camera=(), geolocation=(), microphone=(), payment=(), usb=()',
   'content-security-policy':
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 } as const;
+/** Only where people come by https: said over http it would be ignored, and said wrongly it locks people out. */
+const HTTPS_ONLY = { 'strict-transport-security': 'max-age=31536000; includeSubDomains' } as const;
 
 export function buildServer(options: ServerOptions): FastifyInstance {
+  const everywhere = { ...SECURITY_HEADERS, ...(options.isHttps === true && HTTPS_ONLY) };
   const limits: HttpLimits = { ...HTTP_LIMITS, ...options.limits };
   const load = options.load ?? createLoadGauge(limits.load);
   const streams = new StreamRegistry(limits.streams);
@@ -99,6 +107,9 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   const table = options.access ?? ACCESS;
   const routes = [...options.routes, ...documentationRoutes(options.routes, options.info, table)];
   const allowed = routesByPath(routes);
+  const probes = new Set(
+    routes.filter((each) => accessOf(table, each).priority === 'probe').map(({ path }) => path),
+  );
   let isClosing = false;
   let node: NodeServer | null = null;
   options.metrics?.collect('interlock_http_in_flight', load.inFlight);
@@ -122,7 +133,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     },
     routerOptions: { maxParamLength: limits.paramLengthMax },
     frameworkErrors: (error, request, reply) => {
-      reply.headers(SECURITY_HEADERS);
+      reply.headers(everywhere);
       answerRefusal(toRefusal(error), error, request, reply);
     },
     clientErrorHandler: (error, socket) =>
@@ -135,7 +146,11 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   app.decorateRequest('leave', null);
 
   app.removeAllContentTypeParsers();
-  const bodyTypes = new Set([JSON_MEDIA_TYPE, ...routes.flatMap((route) => route.mediaTypes ?? [])]);
+  const bodyTypes = new Set([
+    JSON_MEDIA_TYPE,
+    FORM_MEDIA_TYPE,
+    ...routes.flatMap((route) => route.mediaTypes ?? []),
+  ]);
   for (const mediaType of bodyTypes) {
     app.addContentTypeParser(mediaType, { parseAs: 'buffer' }, (request, body, done) => {
       request.rawBody = Buffer.isBuffer(body) ? body : Buffer.from(body);
@@ -144,7 +159,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   }
 
   app.addHook('onRequest', async (request, reply) => {
-    reply.headers(SECURITY_HEADERS);
+    reply.headers(everywhere);
     reply.header('x-correlation-id', request.id);
     if (!hasOneHost(request)) throw malformed('malformed-http', 'a request names its Host once');
   });
@@ -165,8 +180,9 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       reply.elapsedTime / 1000,
     );
     const durationMs = Math.round(reply.elapsedTime * 10) / 10;
-    // A flood is counted; a line for each would be a second one.
-    request.log[status === 429 ? 'debug' : 'info'](
+    // A flood is counted; a line for each would be a second one. Probes come every few seconds for ever.
+    const isQuiet = status === 429 || (status < 400 && probes.has(route));
+    request.log[isQuiet ? 'debug' : 'info'](
       { method, route, status, durationMs, identityId: request.authenticated?.identity.id },
       'answered',
     );
@@ -238,7 +254,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
         const encoding = request.headers['content-encoding'];
         if (encoding !== undefined)
           throw unsupportedMediaType('send the body without content-encoding', 'header.content-encoding');
-        const takes = [JSON_MEDIA_TYPE, ...(route.mediaTypes ?? [])];
+        const takes = route.form ? [FORM_MEDIA_TYPE] : [JSON_MEDIA_TYPE, ...(route.mediaTypes ?? [])];
         if (exactMediaType(request.headers['content-type'], takes) === null) {
           throw unsupportedMediaType(`Content-Type must be ${takes.join(' or ')}, in UTF-8`);
         }
@@ -256,7 +272,11 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       handler: async (request, reply) => {
         const { rawBody } = request;
         const body: JsonObject | undefined =
-          route.body === null ? undefined : parseStrictJson(rawBody ?? NO_BODY);
+          route.body === null
+            ? undefined
+            : route.form
+              ? parseForm(rawBody ?? NO_BODY)
+              : parseStrictJson(rawBody ?? NO_BODY);
         const call: RawCall = {
           params: request.params,
           query: asRecord(request.query),
@@ -421,6 +441,10 @@ function isSubscribe(value: unknown): value is StreamSource['subscribe'] {
   return typeof value === 'function';
 }
 
+const BROKEN_HEADERS = Object.entries(SECURITY_HEADERS)
+  .map(([name, value]) => `${name}: ${value}\r\n`)
+  .join('');
+
 /** What Node could not even parse as HTTP; there is no request, so the answer is written by hand. */
 function answerBrokenRequest(
   error: NodeJS.ErrnoException,
@@ -448,6 +472,6 @@ function answerBrokenRequest(
     instance: `urn:interlock:request:${randomUUID()}`,
   });
   socket.end(
-    `HTTP/1.1 ${status} ${phrase}\r\nconnection: close\r\ncontent-type: ${PROBLEM_MEDIA_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    `HTTP/1.1 ${status} ${phrase}\r\nconnection: close\r\n${BROKEN_HEADERS}content-type: ${PROBLEM_MEDIA_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
 }

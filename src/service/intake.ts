@@ -108,6 +108,15 @@ const refused = (code: Refused['rejection']['code'], message: string, path?: str
   rejection: path === undefined ? { code, message } : { code, message, path },
 });
 
+/** An evaluator that configuration binds to some evaluations speaks for no other. */
+function foreignEvaluation(
+  { evaluation }: { evaluation: string },
+  { id, evaluations }: Identity,
+): Refused | null {
+  if (evaluations === null || evaluations.includes(evaluation)) return null;
+  return refused('forbidden', `${id} does not speak for the evaluation ${evaluation}`);
+}
+
 export function createIntake(deps: IntakeDeps): Intake {
   const { runs, ledger, policies } = deps;
 
@@ -253,6 +262,8 @@ export function createIntake(deps: IntakeDeps): Intake {
     async retry(evaluationId, identity, receipt) {
       const view = await ledger.view('evaluation', evaluationId);
       if (view === null) return refused('not-found', `there is no evaluation ${evaluationId}`);
+      const foreign = foreignEvaluation(EvaluationDoc.parse(view.doc), identity);
+      if (foreign !== null) return foreign;
       const command = { type: 'RetryEvaluation', evaluationId, by: identity.id } as const;
       return runs.execute(view.runId, command, { actor: identity.id, receipt });
     },
@@ -261,6 +272,8 @@ export function createIntake(deps: IntakeDeps): Intake {
       const view = await ledger.view('evaluation', evaluationId);
       if (view === null) return refused('not-found', `there is no evaluation ${evaluationId}`);
       const known = EvaluationDoc.parse(view.doc);
+      const foreign = foreignEvaluation(known, identity);
+      if (foreign !== null) return foreign;
       const digest = resultDigest(result);
       const by = identity.id;
       return runs.execute(

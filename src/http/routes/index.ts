@@ -8,6 +8,7 @@ import { ledgerRoutes } from './ledger.ts';
 import { probeRoutes } from './probes.ts';
 import { runRoutes } from './runs.ts';
 import type { Services } from './services.ts';
+import { signInRoutes } from './sign-in.ts';
 import { statusPageRoutes } from './status-page.ts';
 
 export type { Services } from './services.ts';
@@ -22,4 +23,5 @@ export const routesOf = (services: Services): Route[] => [
   ...ledgerRoutes(services),
   ...probeRoutes(services),
   ...statusPageRoutes(services),
+  ...signInRoutes(services),
 ];

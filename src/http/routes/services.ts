@@ -1,15 +1,17 @@
 /** What the routes are given: the service layer, and nothing that reaches around it. */
-import type { Identity } from '../../config/identities.ts';
 import type { SignedHeads } from '../../ledger/heads.ts';
 import type { Ledger } from '../../ledger/ledger.ts';
 import type { ProgressStore } from '../../ledger/progress.ts';
 import type { Heartbeats } from '../../service/heartbeats.ts';
 import type { Intake } from '../../service/intake.ts';
-import type { Check } from '../../service/readiness.ts';
+import type { Liveness } from '../../service/liveness.ts';
+import type { Readiness } from '../../service/readiness.ts';
 import type { RunService } from '../../service/run-service.ts';
 import type { PublicJwks } from '../../signing/keyring.ts';
 import type { TokenSigner } from '../../signing/tokens.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
+import type { Authenticated } from '../authentication.ts';
+import type { Sessions } from '../sessions.ts';
 
 export interface Services {
   readonly runs: RunService;
@@ -19,11 +21,19 @@ export interface Services {
   readonly signer: TokenSigner;
   readonly clock: () => Date;
   readonly metrics: Metrics;
+  /** Brings the gauges up to date that need a look at database and queue; bounded, never throws. */
+  readonly look: () => Promise<void>;
   readonly jwks: () => PublicJwks;
   readonly heartbeats: Heartbeats;
   readonly intake: Intake;
   readonly modelRoots: readonly string[];
-  readonly ready: () => Promise<{ ready: boolean; durability: string; checks: Check[] }>;
+  readonly alive: () => Liveness;
+  readonly ready: () => Promise<Readiness>;
   /** The status page: open where the service listens on loopback only, and how a person signs in elsewhere. */
-  readonly page: { readonly isOpen: boolean; readonly signIn: (token: string) => Identity | null };
+  readonly page: {
+    readonly isOpen: boolean;
+    readonly publicUrl: string | null;
+    readonly sessions: Sessions;
+    readonly signIn: (token: string) => Promise<Authenticated | null>;
+  };
 }

@@ -1,8 +1,8 @@
 /**
  * `/`: one screen for whoever is woken at night. What tripped, by how much, has it stopped, what to do next.
  *
- * Plain HTML, no script, reloads itself. Open where the service listens on loopback only; elsewhere a
- * token is asked for (HTTP Basic, any user name, the token as password).
+ * Plain HTML, no script, reloads itself. Open where the service listens on loopback only; elsewhere
+ * people sign in (sign-in.ts).
  */
 import type { z } from 'zod';
 import type { Finding } from '../../domain/run/events.ts';
@@ -11,10 +11,10 @@ import type { Halt, RunState } from '../../domain/run/state.ts';
 import { statusOfRun } from '../../domain/run/views.ts';
 import type { LoadedRun } from '../../service/run-service.ts';
 import { type Html, html, page } from '../html.ts';
-import { unauthenticated } from '../refusal.ts';
 import { type RawCall, type Route, rawResponse, route } from '../route.ts';
 import { openScorecard, RunSummary, ScorecardDocument } from './documents.ts';
 import type { Services } from './services.ts';
+import { cookiesOf } from './sign-in.ts';
 
 type ScorecardBody = z.output<typeof ScorecardDocument>;
 
@@ -28,11 +28,13 @@ export const statusPageRoutes = (services: Services): Route[] => [
     summary: 'Status page for people',
     tags: ['probes'],
     open: true,
-    responses: { 200: rawResponse('text/html; charset=utf-8', 'The page') },
+    responses: {
+      200: rawResponse('text/html; charset=utf-8', 'The page'),
+      303: rawResponse('text/plain', 'To the form, where nobody is signed in'),
+    },
     handler: async ({ headers }) => {
-      if (!isSignedIn(headers, services)) {
-        return unauthenticated('Basic realm="Interlock (your token is the password)", charset="UTF-8"');
-      }
+      const reader = await readerOf(headers, services);
+      if (reader === null) return { status: 303, body: '', headers: { location: '/sign-in' } };
       const runs = await allRuns(services.ledger);
       const loaded = await Promise.all(
         runs.slice(0, RUNS_SHOWN).map(({ runId }) => services.runs.load(runId)),
@@ -40,7 +42,12 @@ export const statusPageRoutes = (services: Services): Route[] => [
       const cards = await Promise.all(
         loaded.filter((each) => each !== null).map((each) => runCard(each, services)),
       );
-      const shown = page({ title: 'Interlock', style: STYLE, body: body(runs, cards, services.clock()) });
+      const shown = page({
+        title: 'Interlock',
+        style: STYLE,
+        hasForms: true,
+        body: body(runs, cards, services.clock(), reader.name),
+      });
       return { status: 200, body: shown.text, headers: { ...shown.headers, refresh: '5' } };
     },
   }),
@@ -49,15 +56,18 @@ export const statusPageRoutes = (services: Services): Route[] => [
 /** Open to a browser that asked for this machine by a name of its own: a name from outside may be rebound DNS. */
 const LOCAL_HOST = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?$/i;
 
-function isSignedIn(headers: RawCall['headers'], { page: access }: Services): boolean {
+/** Who reads: by the cookie of sign-in, by a token as the API takes it, or anybody on this machine. */
+async function readerOf(
+  headers: RawCall['headers'],
+  { page: access }: Services,
+): Promise<{ name: string | null } | null> {
   const { authorization, host } = headers;
-  if (access.isOpen && typeof host === 'string' && LOCAL_HOST.test(host)) return true;
-  const basic =
-    typeof authorization === 'string' ? /^basic +([A-Za-z0-9+/=]{1,1024})$/i.exec(authorization) : null;
-  if (basic === null) return false;
-  const [, credentials = ''] = basic;
-  const decoded = Buffer.from(credentials, 'base64').toString('utf8');
-  return access.signIn(decoded.slice(decoded.indexOf(':') + 1)) !== null;
+  const signedIn = access.sessions.find(cookiesOf(headers));
+  if (signedIn !== null) return { name: signedIn.name };
+  if (access.isOpen && typeof host === 'string' && LOCAL_HOST.test(host)) return { name: null };
+  const token = typeof authorization === 'string' ? /^bearer +(\S+)$/i.exec(authorization)?.[1] : undefined;
+  const shown = token === undefined ? null : await access.signIn(token);
+  return shown === null ? null : { name: shown.identity.name };
 }
 
 type Summary = z.output<typeof RunSummary>;
@@ -80,7 +90,7 @@ function urgency({ halt, holds }: Summary): number {
   return holds.length > 0 ? 2 : 0;
 }
 
-function body(runs: readonly Summary[], cards: readonly Html[], now: Date): Html {
+function body(runs: readonly Summary[], cards: readonly Html[], now: Date, reader: string | null): Html {
   const count = (level: number): number => runs.filter((run) => urgency(run) === level).length;
   const [open, held, stopped] = [count(3), count(2), count(1)];
   const rest = runs.length - cards.length;
@@ -93,7 +103,7 @@ function body(runs: readonly Summary[], cards: readonly Html[], now: Date): Html
           ? html`<p class="banner warn">${stopped} ${plural(stopped, 'run is', 'runs are')} halted and known to have stopped. Nothing else is open.</p>`
           : html`<p class="banner ok">No run is halted or on hold.</p>`;
   const empty = html`<p>No run is registered yet. <a href="/docs">The API</a> says how.</p>`;
-  return html`<header><h1>Interlock</h1><p class="quiet">as of ${clock(now.toISOString())} · reloads every 5 s · <a href="/docs">API</a></p></header>
+  return html`<header><h1>Interlock</h1><p class="quiet">as of ${clock(now.toISOString())} · reloads every 5 s · <a href="/docs">API</a></p>${reader === null ? [] : [html`<form method="post" action="/sign-out" class="quiet">${reader} <button>Sign out</button></form>`]}</header>
 ${headline}
 <main>${cards.length === 0 ? empty : cards}</main>
 ${rest > 0 ? [html`<p class="quiet">${rest} more ${plural(rest, 'run', 'runs')}, none more urgent than these: GET /v1/runs lists all.</p>`] : []}`;
