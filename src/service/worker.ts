@@ -19,6 +19,7 @@ import { createReconciler, type Reconciler } from '../queue/reconciler.ts';
 import type { WorkHandlers, WorkItem, WorkQueue } from '../queue/work-queue.ts';
 import { realTimers, type Timer, type Timers } from '../timers.ts';
 import { describeHome, hasEnded } from './instance-home.ts';
+import { startConsuming } from './queue-start.ts';
 import type { Commit, RunService } from './run-service.ts';
 import type { RunningEvaluations } from './running-evaluations.ts';
 
@@ -65,6 +66,8 @@ export function createWorker(options: WorkerOptions): Worker {
   const pending = new Map<string, Timer>();
   const direct = new Set<Promise<void>>();
   const stopping = new AbortController();
+  /** Aborted before `stopping`: the queue hands its work back first. */
+  const closing = new AbortController();
   const home = homes.describe();
 
   function runNow(item: WorkItem): void {
@@ -204,10 +207,14 @@ export function createWorker(options: WorkerOptions): Worker {
     reconciler,
     async start() {
       await instances.beat(instance, home);
-      if (options.isWorker) await queue.start(handlers);
+      // First, so that what is outstanding is done even where the queue keeps us waiting.
       if (options.isScheduler) reconciler.start();
+      if (options.isWorker) {
+        await startConsuming({ queue, handlers, logger, timers, stopping: closing.signal });
+      }
     },
     async stop() {
+      closing.abort();
       for (const timer of pending.values()) timers.clear(timer);
       pending.clear();
       await reconciler.stop();

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { isAlive } from '../support/alive.ts';
 import { score, testPolicy, writeEvaluator, writeModel } from '../support/evaluation-policy.ts';
 import { type Receiver, startReceiver } from '../support/evaluation-service.ts';
@@ -110,12 +111,43 @@ for (const grade of GRADES) {
       expect((await run.register()).status).toBe(201);
       await run.report('c1', '1e21', await writeModel(interlock.models, run.runId, { result: score(0.1) }));
       await soon(async () => expect((await run.show()).lastCleared?.checkpointId).toBe('c1'), PATIENT);
-      expect((await interlock.call('GET', '/readyz')).status).toBe(503);
+      // Still ready, because it serves and halts; what is amiss is said.
+      expect((await readyz(interlock)).ready).toBe(true);
+      await soon(async () => expect(failing(await readyz(interlock))).not.toEqual([]), PATIENT);
       await redis.restart();
-      await soon(async () => expect((await interlock.call('GET', '/readyz')).status).toBe(200), PATIENT);
+      await soon(async () => expect(failing(await readyz(interlock))).toEqual([]), PATIENT);
+    });
+
+    it('may be away when the service starts, and is used once it is back', async () => {
+      await interlock.stop();
+      await interlock.redis?.kill9();
+      await interlock.start();
+      expect((await readyz(interlock)).ready).toBe(true);
+
+      const run = drive(interlock, { kind: 'webhook', url: `${trainer.url}/halt` });
+      expect((await run.register()).status).toBe(201);
+      await run.report('c1', '1e21', await writeModel(interlock.models, run.runId, { result: score(0.1) }));
+      await soon(async () => expect((await run.show()).lastCleared?.checkpointId).toBe('c1'), PATIENT);
+      await run.press();
+      await soon(() => expect(trainer.received.some(({ body }) => body.includes(run.runId))).toBe(true));
+
+      await interlock.redis?.restart();
+      await soon(async () => expect(failing(await readyz(interlock))).toEqual([]), PATIENT);
     });
   });
 }
+
+const Ready = z.object({
+  ready: z.boolean(),
+  checks: z.array(z.object({ name: z.string(), ok: z.boolean() })),
+});
+
+async function readyz(interlock: TestInterlock): Promise<z.infer<typeof Ready>> {
+  return Ready.parse((await interlock.call('GET', '/readyz')).body);
+}
+
+const failing = ({ checks }: z.infer<typeof Ready>): string[] =>
+  checks.filter(({ ok }) => !ok).map(({ name }) => name);
 
 async function wipe(interlock: TestInterlock): Promise<void> {
   if (interlock.redis === null) {
