@@ -12,8 +12,17 @@ export interface QueuePort {
   ready(): Promise<void>;
   add(name: string, data: object, options: JobsOptions & { jobId: string }): Promise<void>;
   has(jobId: string): Promise<boolean>;
+  counts(): Promise<{ waiting: number; active: number; delayed: number }>;
   close(): Promise<void>;
 }
+
+/** BullMQ names more states than an operator needs; what has a priority waits like the rest. */
+export function countsOf(counts: Readonly<Record<string, number>>): Awaited<ReturnType<QueuePort['counts']>> {
+  const { waiting = 0, prioritized = 0, active = 0, delayed = 0 } = counts;
+  return { waiting: waiting + prioritized, active, delayed };
+}
+
+export const COUNTED_STATES = ['waiting', 'prioritized', 'active', 'delayed'] as const;
 
 /** BullMQ counts parameters before it passes the signal; ours aborts for more reasons than BullMQ's does. */
 export type Processor = (job: Job, token: string | undefined, signal?: AbortSignal) => Promise<undefined>;

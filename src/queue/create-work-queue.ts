@@ -30,7 +30,7 @@ import {
 import { createRedisBroker } from './redis-broker.ts';
 import type { HandlerRun } from './run-handler.ts';
 import { createJobRunner } from './run-job.ts';
-import type { QueueCheck, WorkHandlers, WorkItem, WorkKind, WorkQueue } from './work-queue.ts';
+import type { QueueCheck, QueueDepth, WorkHandlers, WorkItem, WorkKind, WorkQueue } from './work-queue.ts';
 import { createWorkerSlot, type WorkerSlot } from './worker-slot.ts';
 
 export type QueueBackend =
@@ -56,7 +56,12 @@ const ROUND_TRIP_MS = 5_000;
 const PROBE_EVERY_BEATS = 6;
 const CHECKS_FRESH_MS = 2_000;
 
-export function createWorkQueue(options: WorkQueueOptions): WorkQueue {
+/** The work queue, and what it holds, for metrics: an attempt per kind, each under a deadline. */
+export interface CountedWorkQueue extends WorkQueue {
+  depths(): Promise<readonly QueueDepth[]>;
+}
+
+export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
   const { backend, logger } = options;
   const now = () => options.clock?.now() ?? Date.now();
   const specs = resolveQueues({ concurrency: options.concurrency, timeoutsMs: options.timeouts });
@@ -320,10 +325,27 @@ export function createWorkQueue(options: WorkQueueOptions): WorkQueue {
     await Promise.allSettled([...ports.values()].map(async (opening) => (await opening).close()));
   }
 
+  async function depths(): Promise<QueueDepth[]> {
+    if (isClosed()) return [];
+    const counted = await Promise.all(
+      WORK_KINDS.map(async (kind) => {
+        const counting = async () => (await port(specs[kind].name)).counts();
+        const { waiting, active, delayed } = await withDeadline('counting the queue', counting);
+        return [
+          { kind, state: 'waiting' as const, jobs: waiting },
+          { kind, state: 'active' as const, jobs: active },
+          { kind, state: 'delayed' as const, jobs: delayed },
+        ];
+      }),
+    );
+    return counted.flat();
+  }
+
   return {
     enqueue,
     start,
     checks,
+    depths,
     close() {
       closing ??= shutDown();
       return closing;

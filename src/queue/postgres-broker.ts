@@ -34,6 +34,8 @@ import { brake } from './brake.ts';
 import {
   BLIND_WAIT_MAX_S,
   type Broker,
+  COUNTED_STATES,
+  countsOf,
   type Probe,
   type Processor,
   type QueuePort,
@@ -147,6 +149,7 @@ export function createPostgresBroker({ url, workers, poolMax, logger }: Postgres
           await queue.add(jobName, data, options);
         }),
       has: (jobId) => healing(async () => (await queue.getJob(jobId)) !== undefined),
+      counts: () => healing(async () => countsOf(await queue.getJobCounts(...COUNTED_STATES))),
       close: () => queue.close(),
     };
   }

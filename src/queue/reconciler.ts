@@ -50,6 +50,13 @@ export interface ReconcilerOptions {
   timers?: Timers;
 }
 
+export interface SweepFound {
+  /** Due items by kind. */
+  readonly due: Readonly<Record<WorkKind, number>>;
+  /** Of these, what the queue did not take, first steps of halts apart: those never wait for a queue. */
+  readonly notQueued: number;
+}
+
 export interface Reconciler {
   /** First sweep at once, then every interval. */
   start(): void;
@@ -60,6 +67,10 @@ export interface Reconciler {
   /** Aborts direct runs and waits for them, bounded. */
   stop(): Promise<void>;
   readonly lastSweepAt: Date | null;
+  /** Since a sweep last ended, well or badly, or since the start; null while it is not started or is stopped. */
+  sinceSweepMs(): number | null;
+  /** What the last sweep that succeeded found; null before the first. */
+  readonly lastSweep: SweepFound | null;
   readonly counters: Readonly<ReconcilerCounters>;
 }
 
@@ -106,6 +117,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   /** When an item was first seen due, by key, for as long as sweeps keep bringing it. */
   let outstandingSinceMs = new Map<string, number>();
   let lastSweepAt: Date | null = null;
+  let lastSweep: SweepFound | null = null;
+  let attemptEndedMs: number | null = null;
   let sweeping: Promise<boolean> | undefined;
   let timer: Timer | undefined;
   let started = false;
@@ -175,6 +188,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       for (const key of before) waiting.delete(key);
       runHere([...refused, ...late]);
       counters.sweeps += 1;
+      lastSweep = found(due, refused);
       lastSweepAt = new Date(now());
       return true;
     } catch (error) {
@@ -212,6 +226,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
 
   function sweepNow(): Promise<boolean> {
     sweeping ??= sweepOnce().finally(() => {
+      attemptEndedMs = performance.now();
       sweeping = undefined;
     });
     return sweeping;
@@ -227,6 +242,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     start() {
       if (started || stopping.signal.aborted) return;
       started = true;
+      attemptEndedMs = performance.now();
       void loop();
     },
     async kick(items) {
@@ -250,6 +266,19 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     get lastSweepAt() {
       return lastSweepAt;
     },
+    sinceSweepMs() {
+      if (attemptEndedMs === null || stopping.signal.aborted) return null;
+      return performance.now() - attemptEndedMs;
+    },
+    get lastSweep() {
+      return lastSweep;
+    },
     counters,
   };
+}
+
+function found(due: readonly WorkItem[], refused: readonly WorkItem[]): SweepFound {
+  const counts: Record<WorkKind, number> = { 'halt-step': 0, observe: 0, tick: 0, alert: 0, evaluate: 0 };
+  for (const { kind } of due) counts[kind] += 1;
+  return { due: counts, notQueued: refused.filter(({ kind }) => kind !== 'halt-step').length };
 }

@@ -14,6 +14,8 @@ import { brake } from './brake.ts';
 import {
   BLIND_WAIT_MAX_S,
   type Broker,
+  COUNTED_STATES,
+  countsOf,
   type Probe,
   type Processor,
   type QueuePort,
@@ -95,6 +97,7 @@ export function createRedisBroker({ url, logger }: RedisBrokerOptions): Broker {
         await queue.add(jobName, data, options);
       },
       has: async (jobId) => (await queue.getJob(jobId)) !== undefined,
+      counts: async () => countsOf(await queue.getJobCounts(...COUNTED_STATES)),
       close: () => queue.close(),
     };
   }

@@ -33,6 +33,13 @@ export interface QueueCheck {
   detail: string;
 }
 
+/** Jobs of one kind in one state; the canaries are among them for a moment. */
+export interface QueueDepth {
+  kind: WorkKind;
+  state: 'waiting' | 'active' | 'delayed';
+  jobs: number;
+}
+
 export interface EnqueueResult {
   queued: number;
   /** Everything that may not be in the queue; offering it again is harmless. */

@@ -1,7 +1,6 @@
 /** What commits mean for logs and metrics: one line per fact that a person would want to read, no content. */
 import type { DatabaseHandle } from '../database/open-database.ts';
 import type { RunEventKind } from '../domain/run/events.ts';
-import type { Ledger } from '../ledger/ledger.ts';
 import type { Reconciler } from '../queue/reconciler.ts';
 import { withCorrelation } from '../telemetry/correlation.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -54,11 +53,9 @@ export function observeParts(
   metrics: Metrics,
   {
     database,
-    ledger,
     reconciler,
   }: {
     readonly database: Pick<DatabaseHandle, 'onDown' | 'onUp'>;
-    readonly ledger: Pick<Ledger, 'onAppended'>;
     readonly reconciler: Pick<Reconciler, 'counters'>;
   },
 ): void {
@@ -69,16 +66,13 @@ export function observeParts(
   database.onUp(() => {
     isUp = true;
   });
-  let size = 0;
-  ledger.onAppended((events) => {
-    size = events.at(-1)?.seq ?? size;
-  });
   metrics.collect('interlock_database_up', () => (isUp ? 1 : 0));
-  metrics.collect('interlock_ledger_size', () => size);
-  metrics.collect('interlock_queue_refusals', () => reconciler.counters.refused);
-  metrics.collect('interlock_reconciler_sweeps', () => reconciler.counters.sweeps);
-  metrics.collect('interlock_reconciler_sweep_failures', () => reconciler.counters.sweepFailures);
-  metrics.collect('interlock_reconciler_direct_runs', () => reconciler.counters.directRuns);
+  metrics.collect('interlock_queue_refusals_total', () => reconciler.counters.refused);
+  metrics.collect('interlock_reconciler_sweeps_total', () => reconciler.counters.sweeps);
+  metrics.collect('interlock_reconciler_sweep_failures_total', () => reconciler.counters.sweepFailures);
+  metrics.collect('interlock_reconciler_direct_runs_total', () => reconciler.counters.directRuns);
+  metrics.collect('interlock_process_resident_memory_bytes', () => process.memoryUsage.rss());
+  metrics.set('interlock_process_start_time_seconds', {}, Math.round(performance.timeOrigin) / 1000);
 }
 
 function lineOf(kind: string): { level: 'info' | 'warn'; message: string } | undefined {
@@ -120,17 +114,21 @@ function time(
   const instant = typeof data['at'] === 'string' ? Date.parse(data['at']) : Date.parse(recordedAt);
   const seconds = (from: string, toMs: number): number => Math.max(0, toMs - Date.parse(from)) / 1000;
   if (kind === 'HaltOrdered') {
+    // The order stands in the append of its evidence; a person's, a deadline's or a heartbeat's has no result in it.
     const evidence = events.find((event) => event.kind === 'EvaluationReported')?.data['at'];
     if (typeof evidence === 'string') {
       const spent = seconds(evidence, Date.parse(recordedAt));
       metrics.observe('interlock_halt_evidence_to_order_seconds', {}, spent);
     }
-  } else if (kind === 'HaltStepTaken' && data['attempt'] === 1 && after.halt !== null) {
-    const target = after.targets.find(({ targetId }) => targetId === data['targetId']);
-    const spent = seconds(after.halt.orderedAt, instant);
-    metrics.observe('interlock_halt_order_to_sent_seconds', { kind: target?.kind ?? 'unknown' }, spent);
+  } else if (kind === 'HaltStepTaken' && data['outcome'] === 'accepted' && after.halt !== null) {
+    const { targetId } = data;
+    const taken = before?.halt?.targets.find((each) => each.targetId === targetId)?.steps ?? [];
+    if (taken.some(({ acceptances }) => acceptances > 0)) return;
+    const target = after.targets.find((each) => each.targetId === targetId);
+    const spent = seconds(after.halt.roundAt, instant);
+    metrics.observe('interlock_halt_order_to_delivery_seconds', { kind: target?.kind ?? 'unknown' }, spent);
   } else if (kind === 'HaltConfirmed' && after.halt !== null) {
-    metrics.observe('interlock_halt_order_to_stopped_seconds', {}, seconds(after.halt.orderedAt, instant));
+    metrics.observe('interlock_halt_order_to_stop_seconds', {}, seconds(after.halt.roundAt, instant));
   } else if (kind === 'EvaluationReported' || kind === 'EvaluationAttemptFailed') {
     const started = (before?.checkpoints ?? [])
       .flatMap(({ evaluations }) => evaluations)

@@ -16,6 +16,7 @@ function bench(options: { busy?: () => boolean } = {}) {
     ready: () => answer(() => undefined),
     add: (_name, data, { jobId }) => answer(() => void jobs.set(jobId, data)),
     has: (jobId) => answer(() => jobs.has(jobId)),
+    counts: () => answer(() => ({ waiting: jobs.size, active: 0, delayed: 0 })),
     close: async () => {},
   };
   const canary = createCanary({

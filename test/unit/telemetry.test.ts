@@ -136,17 +136,17 @@ describe('metrics', () => {
     metrics.set('interlock_database_up', {}, 1);
     metrics.collect('interlock_ledger_size', () => 42);
     for (const s of [0.004, 0.2, 99])
-      metrics.observe('interlock_halt_order_to_sent_seconds', { kind: 'webhook' }, s);
+      metrics.observe('interlock_halt_order_to_delivery_seconds', { kind: 'webhook' }, s);
     const text = metrics.render();
     expect(text).toContain(
       '# TYPE interlock_verdicts_total counter\ninterlock_verdicts_total{verdict="halt"} 3\n',
     );
     expect(text).toContain('interlock_database_up 1\n');
     expect(text).toContain('interlock_ledger_size 42\n');
-    expect(text).toContain('interlock_halt_order_to_sent_seconds_bucket{kind="webhook",le="0.005"} 1\n');
-    expect(text).toContain('interlock_halt_order_to_sent_seconds_bucket{kind="webhook",le="0.25"} 2\n');
-    expect(text).toContain('interlock_halt_order_to_sent_seconds_bucket{kind="webhook",le="+Inf"} 3\n');
-    expect(text).toContain('interlock_halt_order_to_sent_seconds_count{kind="webhook"} 3\n');
+    expect(text).toContain('interlock_halt_order_to_delivery_seconds_bucket{kind="webhook",le="0.005"} 1\n');
+    expect(text).toContain('interlock_halt_order_to_delivery_seconds_bucket{kind="webhook",le="0.25"} 2\n');
+    expect(text).toContain('interlock_halt_order_to_delivery_seconds_bucket{kind="webhook",le="+Inf"} 3\n');
+    expect(text).toContain('interlock_halt_order_to_delivery_seconds_count{kind="webhook"} 3\n');
   });
 
   it('escapes labels and caps the number of series', () => {

@@ -1,28 +1,37 @@
 /** Liveness, readiness, metrics. */
 import { z } from 'zod';
-import { CheckSchema } from '../../service/readiness.ts';
+import { CheckSchema, DUTIES } from '../../service/readiness.ts';
 import { METRICS_CONTENT_TYPE } from '../../telemetry/metrics.ts';
 import { type Route, rawResponse, route } from '../route.ts';
 import type { Services } from './services.ts';
 
 const Health = z.object({ status: z.literal('alive') }).meta({ id: 'Health' });
+const Stuck = z
+  .object({ status: z.literal('stuck'), detail: z.string().meta({ description: 'What no longer turns' }) })
+  .meta({ id: 'Stuck' });
 const Readiness = z
   .object({
     ready: z.boolean(),
     durability: z.string().meta({ description: 'What an acknowledged event survives' }),
+    cannot: z.array(z.enum(DUTIES)).meta({ description: 'What this process cannot do now, by name' }),
     checks: z.array(CheckSchema),
   })
   .meta({ id: 'Readiness' });
 
-export const probeRoutes = ({ ready, metrics }: Services): Route[] => [
+export const probeRoutes = ({ alive, ready, metrics, look }: Services): Route[] => [
   route({
     method: 'GET',
     path: '/healthz',
-    summary: 'Is the process alive?',
+    summary: 'Can the process make progress? Where not, restart it',
     tags: ['probes'],
     open: true,
-    responses: { 200: Health },
-    handler: async () => ({ status: 200, body: { status: 'alive' as const } }),
+    responses: { 200: Health, 503: Stuck },
+    handler: async () => {
+      const state = alive();
+      return state.alive
+        ? { status: 200, body: { status: 'alive' as const } }
+        : { status: 503, body: { status: 'stuck' as const, detail: state.stuck } };
+    },
   }),
   route({
     method: 'GET',
@@ -43,6 +52,9 @@ export const probeRoutes = ({ ready, metrics }: Services): Route[] => [
     tags: ['probes'],
     open: true,
     responses: { 200: rawResponse(METRICS_CONTENT_TYPE, 'Prometheus text') },
-    handler: async () => ({ status: 200, body: metrics.render() }),
+    handler: async () => {
+      await look();
+      return { status: 200, body: metrics.render() };
+    },
   }),
 ];
