@@ -12,6 +12,7 @@
 import { randomUUID } from 'node:crypto';
 import { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -112,6 +113,13 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   );
   let isClosing = false;
   let node: NodeServer | null = null;
+  const broken = new WeakSet<object>();
+  const countBroken =
+    (socket: object | null) =>
+    (code: string, status: number): void => {
+      if (socket !== null) broken.add(socket);
+      options.metrics?.count('interlock_http_refusals_total', { code, status });
+    };
   options.metrics?.collect('interlock_http_in_flight', load.inFlight);
   options.metrics?.collect('interlock_http_streams', () => streams.size);
   options.metrics?.collect('interlock_event_loop_delay_seconds', () => load.loopDelayMs() / 1000);
@@ -129,6 +137,11 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     genReqId: (request) => correlationIdOf(request.headers['x-correlation-id']),
     serverFactory: (handler) => {
       node = createNodeServer(handler, limits);
+      // Left to Node, both end without a problem document and without being counted.
+      node.server.on('checkExpectation', (_request, response: ServerResponse) =>
+        answerByHand(response.socket, EXPECTATION_FAILED, countBroken(response.socket)),
+      );
+      node.server.on('connect', (_request, socket) => answerByHand(socket, NOT_HTTP, countBroken(socket)));
       return node.server;
     },
     routerOptions: { maxParamLength: limits.paramLengthMax },
@@ -136,10 +149,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       reply.headers(everywhere);
       answerRefusal(toRefusal(error), error, request, reply);
     },
-    clientErrorHandler: (error, socket) =>
-      answerBrokenRequest(error, socket, (code, status) =>
-        options.metrics?.count('interlock_http_refusals_total', { code, status }),
-      ),
+    clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, countBroken(socket)),
   });
   app.decorateRequest('rawBody', null);
   app.decorateRequest('authenticated', null);
@@ -162,6 +172,10 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     reply.headers(everywhere);
     reply.header('x-correlation-id', request.id);
     if (!hasOneHost(request)) throw malformed('malformed-http', 'a request names its Host once');
+    const coding = request.headers['transfer-encoding'];
+    if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+      throw malformed('malformed-http', 'a body comes plain: Transfer-Encoding can only be chunked');
+    }
   });
   app.addHook('onSend', async (_request, reply) => {
     // Answers that were under way when closing began would otherwise keep their connections alive.
@@ -194,7 +208,12 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   });
   app.addHook('onClose', async () => load.close());
 
-  app.setErrorHandler((error, request, reply) => answerRefusal(toRefusal(error), error, request, reply));
+  app.setErrorHandler((error, request, reply) => {
+    const refusal = toRefusal(error);
+    // Over its time while the body was still coming: the sender was slow, and nothing was begun.
+    const isSlow = refusal.code === 'timed-out' && !request.raw.complete;
+    return answerRefusal(isSlow ? requestTimeout() : refusal, error, request, reply);
+  });
   app.setNotFoundHandler((request, reply) => {
     const methods = allowed(request.url);
     const refusal =
@@ -373,7 +392,10 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     reply: FastifyReply,
   ): FastifyReply {
     logRefusal(refusal, error, request);
-    options.metrics?.count('interlock_http_refusals_total', { code: refusal.code, status: refusal.status });
+    // Where the bytes were no HTTP in the middle of a body, the connection has its answer, and its count, already.
+    if (!broken.has(request.raw.socket)) {
+      options.metrics?.count('interlock_http_refusals_total', { code: refusal.code, status: refusal.status });
+    }
     options.onRefusal?.({
       code: refusal.code,
       status: refusal.status,
@@ -458,12 +480,33 @@ function answerBrokenRequest(
     socket.destroy();
     return;
   }
-  const [status, phrase, code, title] =
-    error.code === 'HPE_HEADER_OVERFLOW'
-      ? [431, 'Request Header Fields Too Large', 'headers-too-large', 'The headers are too large']
-      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? [408, 'Request Timeout', 'request-timeout', 'The request did not arrive in time']
-        : [400, 'Bad Request', 'malformed-http', 'The request is not valid HTTP'];
+  answerByHand(socket, BROKEN[error.code ?? ''] ?? NOT_HTTP, count);
+}
+
+type ByHand = readonly [status: number, phrase: string, code: string, title: string];
+const NOT_HTTP: ByHand = [400, 'Bad Request', 'malformed-http', 'The request is not valid HTTP'];
+const EXPECTATION_FAILED: ByHand = [
+  417,
+  'Expectation Failed',
+  'expectation-failed',
+  'Nothing but 100-continue can be expected',
+];
+const BROKEN: Readonly<Record<string, ByHand>> = {
+  HPE_HEADER_OVERFLOW: [
+    431,
+    'Request Header Fields Too Large',
+    'headers-too-large',
+    'The headers are too large',
+  ],
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: [413, 'Content Too Large', 'body-too-large', 'The body is too large'],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'Request Timeout', 'request-timeout', 'The request did not arrive in time'],
+};
+
+function answerByHand(
+  socket: Duplex | null,
+  [status, phrase, code, title]: ByHand,
+  count: (code: string, status: number) => void,
+): void {
   count(code, status);
   const body = JSON.stringify({
     type: `urn:interlock:problem:${code}`,
@@ -471,7 +514,16 @@ function answerBrokenRequest(
     status,
     instance: `urn:interlock:request:${randomUUID()}`,
   });
-  socket.end(
+  socket?.end(
     `HTTP/1.1 ${status} ${phrase}\r\nconnection: close\r\n${BROKEN_HEADERS}content-type: ${PROBLEM_MEDIA_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
+}
+
+function requestTimeout(): Refusal {
+  return new Refusal({
+    status: 408,
+    code: 'request-timeout',
+    title: 'The request did not arrive in time',
+    detail: 'the body did not come to its end; nothing was recorded',
+  });
 }
