@@ -211,7 +211,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   app.setErrorHandler((error, request, reply) => {
     const refusal = toRefusal(error);
     // Over its time while the body was still coming: the sender was slow, and nothing was begun.
-    const isSlow = refusal.code === 'timed-out' && !request.raw.complete;
+    const isSlow = refusal.code === 'timed-out' && hasBody(request) && request.rawBody === null;
     return answerRefusal(isSlow ? requestTimeout() : refusal, error, request, reply);
   });
   app.setNotFoundHandler((request, reply) => {
