@@ -1,0 +1,64 @@
+/**
+ * A small real trainer for the permit trials: a process that does nothing but ask the guard before each step.
+ *
+ * Says on standard output, one JSON line each: `training` after its first permitted step, `permit` for each permit,
+ * `paused` whenever a step was not allowed, and `stopped` with the instant of its last step, upon which it ends. With
+ * `goOn` it waits through pauses instead, and ends only by a halt or a signal. Instants are of the system's monotonic
+ * clock, which all processes of one machine share.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { createInterlockClient, PermitGuard } from '../../clients/typescript/index.ts';
+
+const optionsSchema = z.strictObject({
+  url: z.string(),
+  token: z.string(),
+  webhookSecret: z.string(),
+  runId: z.string(),
+  stateDirectory: z.string(),
+  heartbeatIntervalMs: z.number(),
+  checkPeriodMs: z.number(),
+  goOn: z.boolean(),
+});
+export type TrainerOptions = z.infer<typeof optionsSchema>;
+
+const nowMs = (): number => Number(process.hrtime.bigint() / 1000n) / 1000;
+
+function tell(event: string, more: object = {}): void {
+  process.stdout.write(`${JSON.stringify({ event, atMs: nowMs(), ...more })}\n`);
+}
+
+const options = optionsSchema.parse(JSON.parse(process.env['TRAINER'] ?? ''));
+const { url, token, webhookSecret, runId, checkPeriodMs, goOn } = options;
+const guard = await PermitGuard.open({
+  client: createInterlockClient({ url, token, webhookSecret, timeoutMs: 2_000 }),
+  runId,
+  stateDirectory: options.stateDirectory,
+  heartbeatIntervalMs: options.heartbeatIntervalMs,
+  onEvent: (event) => {
+    if (event.kind === 'permit') tell('permit', { seq: event.seq });
+  },
+});
+guard.start();
+
+let steps = 0;
+let lastStepAtMs = 0;
+let isPaused = false;
+for (;;) {
+  const leave = guard.mayTrain(1000 + steps);
+  if (leave.verdict === 'go') {
+    lastStepAtMs = nowMs();
+    steps += 1;
+    isPaused = false;
+    guard.report(1000 + steps, steps);
+    if (steps === 1) tell('training');
+  } else if (steps > 0) {
+    if (!isPaused) tell('paused', { reason: leave.reason });
+    isPaused = true;
+    if (!goOn || leave.verdict === 'stop') break;
+  }
+  await delay(checkPeriodMs);
+}
+tell('stopped', { lastStepAtMs, steps });
+// At once: the point of the trial is a process that has ended, not one that says goodbye to a service that is away.
+process.exit(0);
