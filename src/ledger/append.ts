@@ -111,10 +111,14 @@ function objectJson(value: JsonObject, what: string): string {
 }
 
 function json(value: Json, what: string): string {
-  assertStorable(value, what, 0);
   try {
-    return canonicalJson(value);
+    const text = canonicalJson(value, DEPTH_MAX);
+    // How NUL is written; also how a backslash before `u0000` is, which is text like any other.
+    if (text.includes('\\u0000')) assertStorable(value, what, 0);
+    return text;
   } catch (error) {
+    // Most of what can be wrong has better words.
+    assertStorable(value, what, 0);
     throw new InterlockError(`${what} is not canonical JSON`, {
       code: 'ledger.invalid-append',
       cause: error,

@@ -10,7 +10,7 @@ import type { Identity } from '../config/identities.ts';
 import type { Json } from '../domain/canonical-json.ts';
 import type { Compute } from '../domain/compute.ts';
 import type { RunTarget } from '../domain/run/events.ts';
-import { checkpointKey } from '../domain/run/views.ts';
+import { checkpointKey, evaluationName } from '../domain/run/views.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { confirmationOf, ladderOf } from '../orchestrators/ladders.ts';
 import { describeProcess } from '../orchestrators/process.ts';
@@ -80,7 +80,7 @@ export interface Intake {
   register(registration: Registration, identity: Identity, receipt?: Receipt): Promise<Executed | Refused>;
   reportCheckpoint(report: CheckpointReport, identity: Identity, receipt?: Receipt): Promise<Executed>;
   /** What the sender of a checkpoint is told, from what is recorded: the same every time. */
-  checkpointAnswer(runId: string, checkpointId: string): Promise<CheckpointAnswer>;
+  checkpointAnswer(runId: string, checkpointId: string, executed?: Executed): Promise<CheckpointAnswer>;
   retry(evaluationId: string, identity: Identity, receipt?: Receipt): Promise<Executed | Refused>;
   recordResult(
     evaluationId: string,
@@ -247,9 +247,10 @@ export function createIntake(deps: IntakeDeps): Intake {
       );
     },
 
-    async checkpointAnswer(runId, checkpointId) {
-      const row = await ledger.view('checkpoint', checkpointKey(runId, checkpointId));
-      const { disposition, evaluations } = CheckpointDoc.parse(row?.doc);
+    async checkpointAnswer(runId, checkpointId, executed) {
+      const { disposition, evaluations } =
+        justReported(checkpointId, executed) ??
+        CheckpointDoc.parse((await ledger.view('checkpoint', checkpointKey(runId, checkpointId)))?.doc);
       return {
         runId,
         checkpointId,
@@ -283,4 +284,23 @@ export function createIntake(deps: IntakeDeps): Intake {
       );
     },
   };
+}
+
+/** What was recorded a moment ago need not be looked up. */
+function justReported(
+  checkpointId: string,
+  executed: Executed | undefined,
+): Pick<CheckpointAnswer, 'disposition' | 'evaluations'> | null {
+  if (executed?.outcome !== 'recorded') return null;
+  for (const { kind, data } of executed.events) {
+    if (kind !== 'CheckpointReported' || data.checkpointId !== checkpointId) continue;
+    return {
+      disposition: data.deadlineAt === null ? 'recorded' : 'evaluate',
+      evaluations: data.evaluations.map((each) => ({
+        evaluationId: each.evaluationId,
+        name: evaluationName(each),
+      })),
+    };
+  }
+  return null;
 }

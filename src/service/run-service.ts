@@ -191,8 +191,6 @@ export function createRunService(deps: RunServiceDeps): RunService {
 
   async function receive(runId: string, receipt: Receipt): ReturnType<RunService['receive']> {
     for (let i = 0; i < CONFLICTS_MAX; i += 1) {
-      const known = await replayedReceipt(receipt);
-      if (known !== null) return known.outcome === 'replayed' ? 'replayed' : 'reused-id';
       const stream = await ledger.load(runStream(runId));
       if (stream === null) return 'no-run';
       const result = await ledger.append({
@@ -205,6 +203,9 @@ export function createRunService(deps: RunServiceDeps): RunService {
         receipt: { ...receipt, response: null },
       });
       if (result.outcome === 'appended') return 'new';
+      if (result.outcome === 'receipt-conflict') {
+        return result.receipt.bodyDigest === receipt.bodyDigest ? 'replayed' : 'reused-id';
+      }
     }
     throw contended(runId);
   }
@@ -214,13 +215,13 @@ export function createRunService(deps: RunServiceDeps): RunService {
     receive,
     onCommit: (listener) => void listeners.push(listener),
     async execute(runId, command, options) {
-      if (options.receipt !== undefined) {
-        const known = await replayedReceipt(options.receipt);
-        if (known !== null) return known;
-      }
       for (let i = 0; i < CONFLICTS_MAX; i += 1) {
         const executed = await inTurn(runId, () => attempt(runId, command, options));
-        if (executed !== 'conflict') return executed;
+        if (executed === 'conflict') continue;
+        // A repetition is told by its receipt in the append; one that would be refused by now never gets there.
+        const { receipt } = options;
+        const refused = executed.outcome === 'rejected' && receipt !== undefined;
+        return (refused ? await replayedReceipt(receipt) : null) ?? executed;
       }
       throw contended(runId);
     },

@@ -107,7 +107,7 @@ export const checkpointRoutes = ({ intake, modelRoots }: Services): Route[] => [
         receiptOf(call),
       );
       if (isFailed(executed)) return refusalOf(executed, { '': 'runId' });
-      const answer = await intake.checkpointAnswer(runId, checkpointId);
+      const answer = await intake.checkpointAnswer(runId, checkpointId, executed);
       return { status: executed.outcome === 'recorded' ? 202 : 200, body: answer };
     },
   }),
