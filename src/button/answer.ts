@@ -1,6 +1,7 @@
 /** What a press is answered with: the same document as the service's, as far as a button without a ledger knows it. */
+import type { HaltCause } from '../domain/run/events.ts';
 import type { Desk, Pressed } from './desk.ts';
-import type { Sender } from './sender.ts';
+import type { Delivery, Order, Sender } from './sender.ts';
 
 /** Long enough for a target that is well to answer, short enough for whoever waits. */
 export const FIRST_ATTEMPTS_MS = 500;
@@ -12,30 +13,43 @@ export interface PressAnswer {
     readonly pressId: string;
     readonly recordedIn: 'spool' | 'memory';
     readonly knowledgeAt: string | null;
-    readonly halts: readonly object[];
-    readonly failed: readonly { runId: string; reason: string }[];
+    readonly halts: HaltAnswer[];
+    readonly failed: { runId: string; reason: string }[];
   };
+}
+
+export interface HaltAnswer extends Pick<Order, 'haltId' | 'runId' | 'action' | 'epoch' | 'orderedAt'> {
+  readonly causes: HaltCause[];
+  readonly state: 'open';
+  readonly acknowledged: { readonly receivedAt: null; readonly stoppedAt: null };
+  readonly confirmedAt: null;
+  readonly clearedAt: null;
+  readonly round: number;
+  readonly escalations: number;
+  readonly deliveries: Delivery[];
 }
 
 export async function answerTo(pressed: Pressed, sender: Sender, now: Date): Promise<PressAnswer> {
   const { press, orders, durable, knowledgeAt, isUnknown } = pressed;
   await sender.attempted(orders, FIRST_ATTEMPTS_MS);
   const { by, group, reason, scope } = press;
-  const halts = orders.map(({ runId, haltId, action, epoch, orderedAt }) => ({
-    haltId,
-    runId,
-    action,
-    epoch,
-    orderedAt,
-    causes: [{ kind: 'person', by, group, reason }],
-    state: 'open',
-    acknowledged: { receivedAt: null, stoppedAt: null },
-    confirmedAt: null,
-    clearedAt: null,
-    round: 1,
-    escalations: 0,
-    deliveries: sender.deliveries(runId, haltId),
-  }));
+  const halts = orders.map(
+    ({ runId, haltId, action, epoch, orderedAt }): HaltAnswer => ({
+      haltId,
+      runId,
+      action,
+      epoch,
+      orderedAt,
+      causes: [{ kind: 'person', by, group, reason }],
+      state: 'open',
+      acknowledged: { receivedAt: null, stoppedAt: null },
+      confirmedAt: null,
+      clearedAt: null,
+      round: 1,
+      escalations: 0,
+      deliveries: sender.deliveries(runId, haltId),
+    }),
+  );
   const unknown = isUnknown && scope.kind === 'run' ? [scope.runId] : [];
   return {
     status: durable ? 202 : 507,

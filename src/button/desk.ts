@@ -13,6 +13,7 @@
 import { createHash } from 'node:crypto';
 import { explain } from '../domain/run/halt.ts';
 import { idOf } from '../domain/run/ids.ts';
+import { faultPoint } from '../fault-points.ts';
 import type { BookEntry, BookReader, Knowledge } from './book.ts';
 import type { MarkReader } from './marks.ts';
 import { byTime, newPressId, type Press, type Scope, scopeKey } from './press.ts';
@@ -204,7 +205,9 @@ export function createDesk(deps: DeskDeps): Desk {
       notice(press);
       const written = spool.append(press);
       const inTime = await Promise.race([written, patience()]);
+      faultPoint('press.written');
       const orders = carryOut(press);
+      faultPoint('press.sending');
       killJobs(press);
       const durable = inTime ?? false;
       const fields = { pressId, identityId: by, via, runs: orders.length, durable };

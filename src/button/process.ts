@@ -8,14 +8,17 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { z } from 'zod';
 import type { Environment } from '../config/environment.ts';
 import type { IdentityRecord } from '../config/identities.ts';
 import { openIdentityBook } from '../config/identity-book.ts';
 import type { Configuration } from '../config/load.ts';
+import { oidcDisagreements } from '../config/oidc.ts';
 import { InterlockError } from '../errors.ts';
 import { killRunJobs } from '../evaluators/job-records.ts';
-import { createAuthenticator, type PeopleVerifier } from '../http/authentication.ts';
+import { createAuthenticator } from '../http/authentication.ts';
+import { createPeopleVerifier } from '../http/oidc/people.ts';
 import { createOrchestrator } from '../orchestrators/registry.ts';
 import { targetSchema } from '../orchestrators/targets.ts';
 import { createOutbound } from '../outbound/outbound.ts';
@@ -44,6 +47,7 @@ export type ButtonConfiguration = Pick<
   | 'identitiesFile'
   | 'outbound'
   | 'orchestrators'
+  | 'oidc'
 >;
 
 interface Log {
@@ -159,8 +163,6 @@ export interface ButtonOptions {
   readonly env: Environment;
   readonly logger: Log;
   readonly clock?: () => Date;
-  /** Checks OpenID tokens from keys on disk, where people sign in with them. */
-  readonly people?: PeopleVerifier | undefined;
 }
 
 export interface Button {
@@ -188,15 +190,27 @@ export async function startButton(config: ButtonConfiguration, options: ButtonOp
   const earlier = lastButton(files);
   const keyring = await loadKeyring(config.signingKey);
   const signer = createTokenSigner({ keyring, issuer: config.issuer });
+  const outbound = createOutbound({ allow: config.outbound.allow });
   const authenticator = createAuthenticator({
     identities: config.identities,
-    people: options.people,
     now: clock,
+    // From keys that are kept on disk: a provider that is away keeps nobody out who has a token.
+    people:
+      config.oidc.length === 0
+        ? undefined
+        : createPeopleVerifier({
+            providers: config.oidc,
+            outbound,
+            directory: join(config.dataDir, 'oidc'),
+            now: clock,
+            logger,
+          }),
   });
   const identities = openIdentityBook({
     file: config.identitiesFile,
     env,
     initial: config.identities,
+    check: (changed) => oidcDisagreements(config.oidc, changed),
     apply: (changed) => authenticator.replace(changed),
     logger,
   });
@@ -267,6 +281,7 @@ export async function startButton(config: ButtonConfiguration, options: ButtonOp
       for (const timer of [tending, keys, looking]) clearInterval(timer);
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       await parts.close();
+      await outbound.close();
       server.closeAllConnections();
       await closed;
       identities.close();

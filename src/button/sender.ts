@@ -36,7 +36,7 @@ export interface Delivery {
   readonly kind: string;
   readonly stoppedAt: string | null;
   readonly stopDetail: string | null;
-  readonly steps: readonly {
+  readonly steps: {
     readonly step: string;
     readonly attempts: number;
     readonly acceptedAt: string | null;
@@ -50,7 +50,7 @@ export interface Sender {
   send(order: Order): void;
   /** The service has it: nothing more is sent from here. */
   release(runId: string, haltId: string): void;
-  deliveries(runId: string, haltId: string): readonly Delivery[];
+  deliveries(runId: string, haltId: string): Delivery[];
   /** Every target of these orders has answered its first step, or the time is up. */
   attempted(orders: readonly Order[], waitMs: number): Promise<void>;
   readonly size: number;

@@ -234,9 +234,9 @@ export class SpoolReader {
     return this.#presses;
   }
 
-  /** Files all of whose presses are among these, and whose writer is another process that has ended. */
-  files(): { name: string; pressIds: ReadonlySet<string> }[] {
-    return [...this.#files].map(([name, { pressIds }]) => ({ name, pressIds }));
+  /** Each file, and whether nobody will write to it any more. */
+  files(): { name: string; pressIds: ReadonlySet<string>; isQuiet: boolean }[] {
+    return [...this.#files].map(([name, { pressIds }]) => ({ name, pressIds, isQuiet: !hasWriter(name) }));
   }
 
   #forget(name: string): void {
@@ -244,6 +244,17 @@ export class SpoolReader {
     this.#files.delete(name);
     const held = new Set([...this.#files.values()].flatMap(({ pressIds }) => [...pressIds]));
     for (const pressId of gone) if (!held.has(pressId)) this.#presses.delete(pressId);
+  }
+}
+
+/** A pid that changed hands keeps a file longer than needed, which costs nothing. */
+function hasWriter(name: string): boolean {
+  const pid = Number(/^[a-z]+-(\d+)-/.exec(name)?.[1]);
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
   }
 }
 

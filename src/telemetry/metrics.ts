@@ -91,6 +91,8 @@ export const METRICS = {
   interlock_reconciler_sweeps_total: counter('Passes of the reconciler', []),
   interlock_reconciler_sweep_failures_total: counter('Passes of the reconciler that failed', []),
   interlock_reconciler_direct_runs_total: counter('Work items that the reconciler ran itself', []),
+  interlock_button_up: gauge("1 while the red button's own process answers", []),
+  interlock_button_restarts_total: counter("Times the red button's own process was started again", []),
   interlock_spool_orders: gauge('Presses of the red button that are not in the ledger yet', []),
 } as const;
 

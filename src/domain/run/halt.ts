@@ -161,6 +161,7 @@ function actionOf(cause: HaltCause): HaltAction {
 /** The red button: anyone in a governance group, at any time. The run's evaluation jobs stop too. */
 export function orderHalt(state: RunState, command: OrderHalt, context: Context): Decision {
   const { by, group, reason, action, pressId } = command;
+  if (pressId !== undefined && hasPress(state, pressId)) return [];
   const cause: HaltCause = {
     kind: 'person',
     by,
@@ -169,6 +170,11 @@ export function orderHalt(state: RunState, command: OrderHalt, context: Context)
     ...(pressId === undefined ? {} : { pressId }),
   };
   return [...haltEvents(state, context, cause, action), ...cancelJobs(state, context)];
+}
+
+/** Among the causes that are kept. */
+export function hasPress({ halt }: RunState, pressId: string): boolean {
+  return (halt?.causes ?? []).some((cause) => cause.kind === 'person' && cause.pressId === pressId);
 }
 
 /** What a person stops, stops with all its evaluation jobs. */

@@ -12,7 +12,7 @@
 import { raiseAlert } from './alerts.ts';
 import { type Context, type Decision, iso } from './context.ts';
 import type { HaltAction, HaltCause, RunEvent, RunEventData } from './events.ts';
-import { cancelJobs, haltEvents } from './halt.ts';
+import { cancelJobs, haltEvents, hasPress } from './halt.ts';
 import type { RunState } from './state.ts';
 
 export interface RecordPress {
@@ -32,13 +32,10 @@ export interface RecordPress {
 
 export function recordPress(state: RunState, command: RecordPress, context: Context): Decision {
   const { pressId, orderId, orderedAt, pressedAt, action, reason, group, by, via } = command;
-  const isKnown = (state.halt?.causes ?? []).some(
-    (cause) => cause.kind === 'person' && cause.pressId === pressId,
-  );
   const cause: HaltCause = { kind: 'person', by, group, reason, pressId };
   const isCleared = state.clearedHalts.includes(orderId);
   const issued = isCleared ? undefined : { haltId: orderId, issuedAt: orderedAt };
-  const halting = isKnown ? [] : haltEvents(state, context, cause, action, issued);
+  const halting = hasPress(state, pressId) ? [] : haltEvents(state, context, cause, action, issued);
   const ordered = halting.find((event) => event.kind === 'HaltOrdered');
   const haltId = ordered?.data.haltId ?? state.halt?.haltId ?? orderId;
   const recorded: RunEvent = {
