@@ -18,6 +18,7 @@ import { InterlockError } from '../errors.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { Append, Ledger, RecordedEvent } from '../ledger/ledger.ts';
 import type { Progress, ProgressStore } from '../ledger/progress.ts';
+import { withinSpan } from '../telemetry/tracing.ts';
 import type { Timers } from '../timers.ts';
 import { sha256 } from './digest.ts';
 import type { PolicyBook } from './policies.ts';
@@ -102,7 +103,7 @@ export function createRunService(deps: RunServiceDeps): RunService {
   async function load(runId: string): Promise<LoadedRun | null> {
     const stream = await ledger.load(runStream(runId));
     if (stream === null) return null;
-    const state = checkedState(stream.state);
+    const state = readRunState(stream.state);
     return { version: stream.version, state, policy: await policies.byDigest(state.policy) };
   }
 
@@ -216,7 +217,9 @@ export function createRunService(deps: RunServiceDeps): RunService {
     onCommit: (listener) => void listeners.push(listener),
     async execute(runId, command, options) {
       for (let i = 0; i < CONFLICTS_MAX; i += 1) {
-        const executed = await inTurn(runId, () => attempt(runId, command, options));
+        const executed = await withinSpan('ledger.append', { 'interlock.run.id': runId }, () =>
+          inTurn(runId, () => attempt(runId, command, options)),
+        );
         if (executed === 'conflict') continue;
         // A repetition is told by its receipt in the append; one that would be refused by now never gets there.
         const { receipt } = options;
@@ -234,7 +237,7 @@ export function createRunService(deps: RunServiceDeps): RunService {
  */
 const checked = new WeakMap<object, RunState>();
 
-function checkedState(state: Json): RunState {
+export function readRunState(state: Json): RunState {
   const known = typeof state === 'object' && state !== null ? checked.get(state) : undefined;
   if (known !== undefined) return known;
   const parsed = RunStateSchema.parse(state);
