@@ -22,7 +22,7 @@ import { CompactRange } from './merkle.ts';
 import { pairKey } from './plan.ts';
 import { createPointReads } from './point-reads.ts';
 import { EVENT_COLUMNS, hexList, integer, type Row, recordedEvent, text, timestamp } from './rows.ts';
-import { type KeptState, StateCache } from './state-cache.ts';
+import { type KeptState, statesOf } from './state-cache.ts';
 import { GroupCommitWriter } from './writer.ts';
 
 export interface NewEvent {
@@ -161,7 +161,7 @@ export function createLedger({
   limits?: Partial<LedgerLimits>;
 }): WritingLedger {
   const limits = { ...DEFAULT_LIMITS, ...given };
-  const states = new StateCache();
+  const states = statesOf(pool);
   const writer = new GroupCommitWriter({ pool, logger, limits, states });
   const rows = (sql: string, values: readonly unknown[]) =>
     query(pool, limits.statementTimeoutMs, sql, values);

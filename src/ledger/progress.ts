@@ -10,10 +10,10 @@ import type { Pool, PoolClient } from 'pg';
 import type { Json } from '../domain/canonical-json.ts';
 import { type Compute, compareCompute, compute, maxCompute } from '../domain/compute.ts';
 import { InterlockError } from '../errors.ts';
-import { databaseFault, withClient } from './connection.ts';
-import { parseJson } from './envelope.ts';
+import { createPermitNumbers, lockProgress } from './permit-numbers.ts';
 import { createPointReads } from './point-reads.ts';
-import { integer, type Row, text, timestamp } from './rows.ts';
+import { type Row, text, timestamp } from './rows.ts';
+import { createSharedTransactions, transaction } from './shared-transactions.ts';
 
 export interface Progress {
   /** The highest compute any heartbeat stated. */
@@ -87,62 +87,19 @@ export function createProgressStore(pool: Pool): ProgressStore {
     nameOf: (runId) => runId,
     nameOfRow: (row) => text(row, 'run_id'),
   });
+  const beats = createSharedTransactions<Stated, Beat>(pool, TIMEOUT_MS, recordBeats);
+  const numberPermit = createPermitNumbers(pool, TIMEOUT_MS);
   return {
     async read(runId) {
       const [row] = await rows.read(runId);
       return row === undefined ? NONE : progressOf(row);
     },
     beat: (runId, effectiveCompute, step, instance = null) =>
-      transaction(pool, async (client) => {
-        await client.query('INSERT INTO run_progress (run_id) VALUES ($1) ON CONFLICT DO NOTHING', [runId]);
-        const select = `SELECT ${COLUMNS}, instances FROM run_progress WHERE run_id = $1 FOR UPDATE`;
-        const row = expected(await one(client, select, [runId]));
-        const before = progressOf(row);
-        const { computeHigh, computeLast } = before;
-        const known = instancesOf(row['instances']);
-        // Clients that name no instance share one name: they are taken for one process.
-        const name = instance ?? '';
-        const last = known.get(name) ?? (instance === null ? (computeLast ?? undefined) : undefined);
-        // Of a process that is new, what counts is whether it is further than any has been.
-        const reference = last ?? computeHigh;
-        const advanced = reference === null || compareCompute(effectiveCompute, reference) > 0;
-        const high = computeHigh === null ? effectiveCompute : maxCompute(effectiveCompute, computeHigh);
-        known.delete(name);
-        known.set(name, effectiveCompute);
-        const update = `UPDATE run_progress SET compute_high = $2, compute_last = $3, step = coalesce($4, step),
-            heartbeat_at = clock_timestamp(), instances = $6,
-            progress_at = CASE WHEN $5 THEN clock_timestamp() ELSE progress_at END
-          WHERE run_id = $1 RETURNING ${COLUMNS}`;
-        const instances = JSON.stringify([...known].slice(-INSTANCES_KEPT));
-        const values = [runId, high, effectiveCompute, step, advanced, instances];
-        const after = progressOf(expected(await one(client, update, values)));
-        const isFirst = computeLast === null;
-        return {
-          before,
-          after,
-          advanced: advanced && !isFirst,
-          appeared: instance !== null && last === undefined && !isFirst,
-        };
-      }),
+      beats(runId, { effectiveCompute, step, instance }),
     reserveSequence: (runId, stream, mayIssue, claim = UNNAMED, related = []) =>
-      transaction(pool, async (client) => {
-        // Waits for an append that is under way: a halt committed before this line is seen.
-        const head = await one(client, 'SELECT state FROM stream_head WHERE stream = $1 FOR SHARE', [stream]);
-        if (head === null) return null;
-        // Without a lock: two runs that name one another must not wait for one another.
-        const others =
-          related.length === 0
-            ? []
-            : (
-                await client.query<Row>('SELECT state FROM stream_head WHERE stream = ANY($1::text[])', [
-                  related,
-                ])
-              ).rows.map((row) => parseJson(text(row, 'state')));
-        const terms = mayIssue(parseJson(text(head, 'state')), others);
-        return terms === null ? null : number(client, runId, claim, terms);
-      }),
+      numberPermit({ runId, stream, mayIssue, claim, related }),
     async release(runId, instance) {
-      await transaction(pool, (client) =>
+      await transaction(pool, TIMEOUT_MS, (client) =>
         client.query(
           'UPDATE run_progress SET permit_holder = NULL, permit_until = NULL WHERE run_id = $1 AND permit_holder = $2',
           [runId, instance],
@@ -155,37 +112,68 @@ export function createProgressStore(pool: Pool): ProgressStore {
 const INSTANCES_KEPT = 8;
 const UNNAMED: PermitClaim = { instance: null, supersedes: null, lifetimeMs: 0 };
 
-/** Free for a process if nobody has it, it has it itself, it ran out, or its holder is said to be gone. */
-async function number<T>(
+/** What one heartbeat says. */
+interface Stated {
+  readonly effectiveCompute: Compute;
+  readonly step: number | null;
+  readonly instance: string | null;
+}
+
+async function recordBeats(
   client: PoolClient,
-  runId: string,
-  { instance, supersedes, lifetimeMs }: PermitClaim,
-  terms: T,
-): Promise<Reserved<T>> {
-  const holderOf = `SELECT permit_holder, permit_until > clock_timestamp() AS live,
-      floor(extract(epoch FROM permit_until) * 1000)::bigint AS until_ms FROM run_progress WHERE run_id = $1`;
-  const before = supersedes === null ? null : await one(client, `${holderOf} FOR UPDATE`, [runId]);
-  const insert = `INSERT INTO run_progress AS p (run_id, permit_seq, permit_holder, permit_until)
-    VALUES ($1, 1, $2, CASE WHEN $2::text IS NULL THEN NULL ELSE clock_timestamp() + $3 * interval '1 ms' END)
-    ON CONFLICT (run_id) DO UPDATE SET permit_seq = p.permit_seq + 1,
-      permit_holder = coalesce(excluded.permit_holder, p.permit_holder),
-      permit_until = coalesce(excluded.permit_until, p.permit_until)
-    WHERE p.permit_holder IS NULL OR p.permit_holder = $2 OR p.permit_holder = $4
-      OR p.permit_until <= clock_timestamp()
-    RETURNING permit_seq`;
-  const row = await one(client, insert, [runId, instance, lifetimeMs, supersedes]);
-  if (row === null) {
-    const holder = expected(await one(client, holderOf, [runId]));
-    return {
-      occupied: {
-        holder: text(holder, 'permit_holder'),
-        until: timestamp(holder, 'until_ms') ?? new Date(0),
-      },
-    };
-  }
-  const tookOver = before !== null && before['live'] === true && before['permit_holder'] === supersedes;
-  const seq = integer(row, 'permit_seq');
-  return tookOver && supersedes !== null ? { seq, terms, tookOver: supersedes } : { seq, terms };
+  members: ReadonlyMap<string, Stated>,
+): Promise<Map<string, Beat>> {
+  const standing = await lockProgress(client, [...members.keys()], `run_id, ${COLUMNS}, instances`);
+  const judged = [...members].map(([runId, stated]) => judge(runId, stated, expected(standing.get(runId))));
+  const { rows } = await client.query<Row>(
+    `UPDATE run_progress AS p SET compute_high = said.high, compute_last = said.last,
+       step = coalesce(said.step, p.step), heartbeat_at = clock_timestamp(), instances = said.instances,
+       progress_at = CASE WHEN said.advanced THEN clock_timestamp() ELSE progress_at END
+     FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::boolean[])
+       AS said (run_id, high, last, step, instances, advanced)
+     WHERE p.run_id = said.run_id RETURNING p.run_id, ${COLUMNS}`,
+    [
+      judged.map(({ runId }) => runId),
+      judged.map(({ high }) => high),
+      judged.map(({ stated }) => stated.effectiveCompute),
+      judged.map(({ stated }) => stated.step),
+      judged.map(({ instances }) => instances),
+      judged.map(({ isFurther }) => isFurther),
+    ],
+  );
+  const written = new Map(rows.map((row) => [text(row, 'run_id'), row]));
+  return new Map(
+    judged.map(({ runId, before, advanced, appeared }) => [
+      runId,
+      { before, after: progressOf(expected(written.get(runId))), advanced, appeared },
+    ]),
+  );
+}
+
+function judge(runId: string, stated: Stated, row: Row) {
+  const { effectiveCompute, instance } = stated;
+  const before = progressOf(row);
+  const { computeHigh, computeLast } = before;
+  const known = instancesOf(row['instances']);
+  // Clients that name no instance share one name: they are taken for one process.
+  const name = instance ?? '';
+  const last = known.get(name) ?? (instance === null ? (computeLast ?? undefined) : undefined);
+  // Of a process that is new, what counts is whether it is further than any has been.
+  const reference = last ?? computeHigh;
+  const isFurther = reference === null || compareCompute(effectiveCompute, reference) > 0;
+  known.delete(name);
+  known.set(name, effectiveCompute);
+  const isFirst = computeLast === null;
+  return {
+    runId,
+    stated,
+    before,
+    high: computeHigh === null ? effectiveCompute : maxCompute(effectiveCompute, computeHigh),
+    instances: JSON.stringify([...known].slice(-INSTANCES_KEPT)),
+    isFurther,
+    advanced: isFurther && !isFirst,
+    appeared: instance !== null && last === undefined && !isFirst,
+  };
 }
 
 /** What cannot be read is as if nothing had been stated: the next heartbeat of each says it again. */
@@ -212,26 +200,8 @@ function progressOf(row: Row): Progress {
   };
 }
 
-/** One short transaction; a connection whose fate is unclear is thrown away with whatever was open on it. */
-async function transaction<T>(pool: Pool, talk: (client: PoolClient) => Promise<T>): Promise<T> {
-  try {
-    return await withClient(pool, TIMEOUT_MS, async (client) => {
-      await client.query('BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE');
-      const answer = await talk(client);
-      await client.query('COMMIT');
-      return answer;
-    });
-  } catch (error) {
-    throw databaseFault(error);
-  }
-}
-
-async function one(client: PoolClient, sql: string, values: unknown[]): Promise<Row | null> {
-  const { rows } = await client.query<Row>(sql, values);
-  return rows[0] ?? null;
-}
-
-function expected(row: Row | null): Row {
-  if (row === null) throw new InterlockError('a row that must be there is not', { code: 'ledger.damaged' });
+function expected(row: Row | undefined): Row {
+  if (row === undefined)
+    throw new InterlockError('a row that must be there is not', { code: 'ledger.damaged' });
   return row;
 }

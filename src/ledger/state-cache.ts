@@ -6,6 +6,7 @@
  * transaction, so a ledger that was restored to an earlier time, or changed by another process, does not match.
  * What is kept is shared by all who load it: nobody may change it.
  */
+import type { Pool } from 'pg';
 import type { Json } from '../domain/canonical-json.ts';
 
 export interface KeptState {
@@ -49,4 +50,15 @@ export class StateCache {
     this.#characters -= this.#kept.get(stream)?.characters ?? 0;
     this.#kept.delete(stream);
   }
+}
+
+const byPool = new WeakMap<Pool, StateCache>();
+
+/** One per database: what a load has read, a heartbeat need not read again. */
+export function statesOf(pool: Pool): StateCache {
+  const known = byPool.get(pool);
+  if (known !== undefined) return known;
+  const states = new StateCache();
+  byPool.set(pool, states);
+  return states;
 }
