@@ -215,9 +215,11 @@ export function createTokenVerifier({
       if (!verified.ok) return verified;
       const jwk = jwkOf(verified.kid);
       const { iat } = verified.claims;
-      // What it signed before counts. That its holder did not date a later head back, only a copy kept elsewhere shows.
-      if (jwk?.revoked !== undefined && iat >= jwk.revoked.revoked_at)
+      // What it signed before counts, and for the minute that replicas may take to hear of it. That its holder did
+      // not date a later head back, only a copy kept elsewhere shows.
+      if (jwk?.revoked !== undefined && iat > jwk.revoked.revoked_at + ISSUED_AHEAD_MAX_S) {
         return { ok: false, reason: 'revoked-key' };
+      }
       return inWindow(iat, jwk) ? verified : { ok: false, reason: 'key-window' };
     },
   };
