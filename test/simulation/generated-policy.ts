@@ -48,7 +48,7 @@ function evaluation(random: Random, category: string, i: number): JsonObject {
 }
 
 function draw(random: Random, name: string): JsonObject {
-  const categories = ['cyber', 'bio', 'talk'].slice(0, random.pick([1, 1, 2, 2, 3]));
+  const categories = ['cyber', 'bio', 'talk'].slice(0, random.pick([1, 1, 1, 2, 3]));
   const maybe = (p: number, rule: JsonObject): JsonObject[] => (random.chance(p) ? [rule] : []);
   const stage = 'pre-mitigation';
   return {
@@ -58,9 +58,9 @@ function draw(random: Random, name: string): JsonObject {
       ratio: random.pick([1.5, 2, 2, 4]),
       grace: random.pick([0, 0.1, 0.1, 0.5]),
       firstCheckpointBy: random.pick([1e21, 3.7e21, 1e22]),
-      maxInterval: random.pick(['12m', '1h', '2d']),
-      scorecardDeadline: random.pick(['4m', '8m', '15m']),
-      holdDeadline: random.pick(['3m', '10m', '25m']),
+      maxInterval: random.pick(['6m', '1h', '2d']),
+      scorecardDeadline: random.pick(['3m', '4m', '8m']),
+      holdDeadline: random.pick(['2m', '5m', '15m']),
     },
     permit: {
       ttl: random.pick(['90s', '4m', '10m', '1h']),
@@ -69,7 +69,7 @@ function draw(random: Random, name: string): JsonObject {
     halt: { confirmWithin: random.pick(['30s', '2m', '5m']) },
     categories: categories.map((id) => ({ id, title: id, confidence: random.pick([0.9, 0.95, 0.99]) })),
     evaluations: categories.flatMap((category) =>
-      Array.from({ length: random.pick([1, 1, 2]) }, (_, i) => evaluation(random, category, i)),
+      Array.from({ length: random.pick([1, 1, 1, 2]) }, (_, i) => evaluation(random, category, i)),
     ),
     rules: [
       {
@@ -108,7 +108,7 @@ function draw(random: Random, name: string): JsonObject {
         vetoes: random.pick([[], ['board'], GROUPS]),
       },
     },
-    alerts: random.pick([[], ['oncall'], ['oncall', 'chat']]),
+    alerts: random.pick([[], ['oncall'], ['oncall'], ['oncall', 'chat']]),
   };
 }
 

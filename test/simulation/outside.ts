@@ -71,10 +71,10 @@ export function createEvaluators(world: World, process: SimulatedProcess, instan
       };
       const said = faults.hit('evaluator-nonsense', 0.1) ? nonsense(random, value) : honest;
       const late = faults.hit('evaluator-late', 0.1);
-      const afterMs = random.between(2_000, 45_000) + (late ? timeoutMs * random.between(1, 6) : 0);
-      world.seen.job(request.evaluationId, request.attempt, instance, signal);
+      const afterMs = random.between(1_000, 20_000) + (late ? timeoutMs * random.between(1, 6) : 0);
       if (executor.kind === 'http') return callback(world, policy, request, said, afterMs);
-      return command(world, process, request, { said, afterMs, timeoutMs }, signal);
+      const ended = world.seen.job(request.evaluationId, instance, signal);
+      return command(world, process, request, { said, afterMs, timeoutMs }, signal).finally(ended);
     },
   };
 }

@@ -138,7 +138,7 @@ export class People {
   async reports(
     { runId, identity: by }: Trainer,
     process: SimulatedProcess,
-    { checkpointId, compute: at }: { checkpointId: string; compute: number },
+    { checkpointId, compute: at, evaluate }: { checkpointId: string; compute: number; evaluate: boolean },
     attempt: number,
   ): Promise<boolean> {
     const world = this.#world;
@@ -151,7 +151,7 @@ export class People {
       modelUri: 's3://weights/x',
       endpoint: null,
       metadata: null,
-      evaluate: this.#random.chance(0.2),
+      evaluate,
     };
     const trainer = identity(by, ['trainer']);
     // The client signs each report under an id derived from its body: every attempt is the same message.

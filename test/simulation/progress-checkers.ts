@@ -9,7 +9,7 @@ import type { World } from './world.ts';
 
 const MINUTE_MS = 60_000;
 /** An alert that failed is tried again after five minutes at the latest. */
-const HEALING_MS = 8 * MINUTE_MS;
+const HEALING_MS = 6.5 * MINUTE_MS;
 
 interface Attempt {
   readonly attempt: number;
@@ -117,7 +117,8 @@ export async function checkProgress(world: World): Promise<void> {
 }
 
 function done(world: World, runId: string, events: readonly RunEvent[]): void {
-  if (events.length === 0) throw new Violation(1, `${runId} could not be registered, though everything healed`);
+  if (events.length === 0)
+    throw new Violation(1, `${runId} could not be registered, though everything healed`);
   const { scheduler, policy, reconcileIntervalMs, clockJumpMs } = world;
   const nowMs = scheduler.nowMs;
   const slackMs = 2 * reconcileIntervalMs + 30_000 + clockJumpMs;
@@ -126,7 +127,7 @@ function done(world: World, runId: string, events: readonly RunEvent[]): void {
     const timeout = policy.evaluations.find(({ id }) => id === evaluation)?.executor.timeout ?? '1h';
     const queued = `attempt ${attempt} of ${evaluationId} (${runId})`;
     // Slots are few: what waits behind others waits for their timeouts.
-    if (startedMs === null && nowMs - dueMs > slackMs + 3 * MINUTE_MS) {
+    if (startedMs === null && nowMs - dueMs > slackMs + MINUTE_MS + attempts.size * 25_000) {
       throw new Violation(6, `${queued} was due ${nowMs - dueMs} ms ago and has not begun`);
     }
     if (startedMs !== null && nowMs - startedMs > ms(timeout) + 10_000 + slackMs) {
@@ -140,7 +141,8 @@ function done(world: World, runId: string, events: readonly RunEvent[]): void {
   }
   if (halt === null) {
     for (const [holdId, deadlineMs] of finished ? [] : holds) {
-      if (nowMs > deadlineMs + slackMs) throw new Violation(8, `hold ${holdId} of ${runId} is past its deadline, and no halt`);
+      if (nowMs > deadlineMs + slackMs)
+        throw new Violation(8, `hold ${holdId} of ${runId} is past its deadline, and no halt`);
     }
   } else if (!halt.confirmed) {
     if (nowMs > halt.escalateMs + slackMs) {
@@ -155,7 +157,8 @@ function done(world: World, runId: string, events: readonly RunEvent[]): void {
     }
   }
   for (const [page, raisedMs] of pages) {
-    if (nowMs - raisedMs > slackMs + 6 * MINUTE_MS) throw new Violation(5, `the page ${page} (${runId}) reached nobody`);
+    if (nowMs - raisedMs > slackMs + 5 * MINUTE_MS)
+      throw new Violation(5, `the page ${page} (${runId}) reached nobody`);
   }
 }
 
@@ -186,7 +189,10 @@ async function goesOn(world: World, runId: string): Promise<void> {
     const before = seen.permitsReserved;
     if (!trainer.isRunning) trainer.start();
     const until = scheduler.nowMs + 3 * MINUTE_MS;
-    await scheduler.run(until, () => seen.permitsReserved > before && scheduler.nowMs > until - 2 * MINUTE_MS);
+    await scheduler.run(
+      until,
+      () => seen.permitsReserved > before && scheduler.nowMs > until - 2 * MINUTE_MS,
+    );
     if (seen.permitsReserved > before) return;
     const now = seen.checkersOf(runId).standing;
     reason = now.halted !== null ? 'halted' : now.holds > 0 ? 'on hold' : 'neither halted nor on hold';

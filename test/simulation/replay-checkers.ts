@@ -22,7 +22,8 @@ export function checkReplay(world: World): void {
   for (const [stream, { fold, version, state }] of folder.streams) {
     const stored = store.streams.get(stream);
     if (stored === undefined || fold === null || state === null) continue;
-    if (stored.version !== version) throw new Violation(10, `${stream} is stored at another version than it has events`);
+    if (stored.version !== version)
+      throw new Violation(10, `${stream} is stored at another version than it has events`);
     if (canonicalJson(fold.toJson(state)) !== canonicalJson(stored.state)) {
       throw new Violation(10, `${stream} is stored in another state than its events lead to`);
     }
@@ -36,14 +37,19 @@ export function checkReplay(world: World): void {
       run.epoch === own.epoch &&
       (run.finishedAt !== null) === own.finished &&
       Math.abs(Number(run.ceiling) / own.ceiling - 1) < CLOSE;
-    if (!same) throw new Violation(10, `${run.runId} stands otherwise by the checkers' fold: ${JSON.stringify(own)}`);
+    if (!same)
+      throw new Violation(10, `${run.runId} stands otherwise by the checkers' fold: ${JSON.stringify(own)}`);
   }
 }
 
 function chain(envelopes: readonly string[]): void {
   let before = '0'.repeat(64);
   for (const [i, envelope] of envelopes.entries()) {
-    if (!envelope.includes(`"prevHash":"${before}"`)) throw new Violation(10, `event ${i + 1} does not follow the one before it`);
-    before = createHash('sha256').update(Buffer.from([0])).update(envelope).digest('hex');
+    if (!envelope.includes(`"prevHash":"${before}"`))
+      throw new Violation(10, `event ${i + 1} does not follow the one before it`);
+    before = createHash('sha256')
+      .update(Buffer.from([0]))
+      .update(envelope)
+      .digest('hex');
   }
 }

@@ -103,7 +103,8 @@ export class RunCheckers {
       if (trip !== null) tripping.push(trip);
     }
     if (tripping.length > 0 && this.#halted === null) {
-      throw new Violation(3, `${tripping.join(', ')} and no halt`);
+      const invariant = tripping.every((each) => each.startsWith('the veto')) ? 4 : 3;
+      throw new Violation(invariant, `${tripping.join(', ')} and no halt`);
     }
   }
 
@@ -141,8 +142,7 @@ export class RunCheckers {
       }
     }
     const high = Math.max(this.#high, progress ?? 0);
-    if (high > this.#ceiling * (1 + CLOSE))
-      throw new Violation(8, `overrun ${high} > ${this.#ceiling}`);
+    if (high > this.#ceiling * (1 + CLOSE)) throw new Violation(8, `overrun ${high} > ${this.#ceiling}`);
     const due = this.#dueCompute();
     const reported = [...this.#checkpoints.values()].some(
       (each) =>
@@ -303,7 +303,10 @@ export class RunCheckers {
     if (this.#observedTargets.size > 0) {
       const all = [...this.#observedTargets].every((targetId) => this.#stopped.has(targetId));
       if (!all) throw new Violation(5, 'confirmed although a target was not seen to stop');
-    } else if (this.#stoppedAckMs === null || nowMs - this.#stoppedAckMs < ms(this.#policy.permit.heartbeatInterval)) {
+    } else if (
+      this.#stoppedAckMs === null ||
+      nowMs - this.#stoppedAckMs < ms(this.#policy.permit.heartbeatInterval)
+    ) {
       throw new Violation(5, "confirmed without the trainer's word and silence");
     }
     this.#confirmed = true;
@@ -316,15 +319,16 @@ export class RunCheckers {
     checkpoint.excused = new Set(inconclusive.map(({ evaluation }) => evaluation ?? ''));
     checkpoint.verdict = data.verdict;
     if (data.verdict !== 'proceed') {
-      if (data.ceiling !== null)
-        throw new Violation(2, 'a verdict other than proceed earned a ceiling');
+      if (data.ceiling !== null) throw new Violation(2, 'a verdict other than proceed earned a ceiling');
       return;
     }
     for (const { checkpointId, evaluation, variant, conclusive } of this.#evaluations.values()) {
       const required = this.#policy.evaluations.find(({ id }) => id === evaluation)?.required ?? true;
       const excused = checkpoint.excused.has(`${evaluation}/${variant}`);
       if (checkpointId === data.checkpointId && required && !conclusive && !excused) {
-        throw new Violation(2, `${checkpointId} proceeds without evidence of ${evaluation}/${variant}`);
+        const late = checkpoint.deadlineMs !== null && Date.parse(data.at) >= checkpoint.deadlineMs;
+        const what = `${checkpointId} proceeds without evidence of ${evaluation}/${variant}`;
+        throw new Violation(late ? 8 : 2, what);
       }
     }
     const { ratio, grace } = this.#policy.cadence;
@@ -388,7 +392,9 @@ export class RunCheckers {
       const observed = each.basis === 'upper' ? limit : own;
       return observed >= thresholdOf(each.atLeast) + LEVEL_CLOSE && observed > waiver + LEVEL_CLOSE;
     });
-    return rule === undefined ? null : `${evaluation} of ${checkpointId} at level ${own} (${limit}) under ${rule.id}`;
+    return rule === undefined
+      ? null
+      : `${evaluation} of ${checkpointId} at level ${own} (${limit}) under ${rule.id}`;
   }
 
   get summary(): string {

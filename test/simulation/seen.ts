@@ -123,6 +123,7 @@ export class Seen implements Witness {
       case 'SignOffRecorded': {
         const { proposalId, by, decision } = event.data;
         this.#signOffs.add(`${proposalId} ${by} ${decision}`);
+        if (decision === 'veto' && this.#executed.has(proposalId)) this.count('vetoes after a resume');
         if (!this.#attempted.has(`${proposalId} ${by} ${decision}`)) {
           this.#broken(4, `${by} never signed ${decision} on ${proposalId}`);
         }
@@ -155,13 +156,19 @@ export class Seen implements Witness {
   }
 
   /** Invariant 8: what is conclusive is what an evaluator soundly said, and nothing else. */
-  #fitsWhatWasSaid(data: Extract<RunEvent, { kind: 'EvaluationReported' | 'ArchivedResultReported' }>['data']): void {
+  #fitsWhatWasSaid(
+    data: Extract<RunEvent, { kind: 'EvaluationReported' | 'ArchivedResultReported' }>['data'],
+  ): void {
     const { evaluationId, attempt, reading } = data;
     const said = this.#said.get(`${evaluationId}/${attempt}`) ?? [];
     const spec = this.#world.specOfEvaluation(evaluationId);
     if (spec === null || !reading.conclusive) return;
     const fits = said.some((each) => this.#world.sound(each, spec) === reading.score);
-    if (!fits) this.#broken(8, `${evaluationId}/${attempt} counts as conclusive at ${reading.score}; nobody soundly said so`);
+    if (!fits)
+      this.#broken(
+        8,
+        `${evaluationId}/${attempt} counts as conclusive at ${reading.score}; nobody soundly said so`,
+      );
   }
 
   // --- soon after a commit -------------------------------------------------------------------------------
@@ -174,7 +181,10 @@ export class Seen implements Witness {
     const skew = owner.process.skewMs;
     const failures = world.storeFailures;
     const calm = (): boolean =>
-      owner.process.alive && owner.process.skewMs === skew && world.storeFailures === failures && !owner.stopping;
+      owner.process.alive &&
+      owner.process.skewMs === skew &&
+      world.storeFailures === failures &&
+      !owner.stopping;
     for (const event of events) {
       if (event.kind === 'HaltOrdered') {
         const { haltId } = event.data;
@@ -184,16 +194,23 @@ export class Seen implements Witness {
           for (const { targetId, step } of targets) {
             const over = this.#orderedAt.get(runId) === undefined;
             if (!calm() || over || this.#steps.has(`${haltId} ${targetId} ${step}`)) continue;
-            this.#broken(cause === 'person' ? 9 : 5, `${instance} ordered ${haltId} and did not take ${step} of ${targetId} at once`);
+            this.#broken(
+              cause === 'person' ? 9 : 5,
+              `${instance} ordered ${haltId} and did not take ${step} of ${targetId} at once`,
+            );
           }
         });
       }
       if (event.kind === 'EvaluationsCancelled') {
         const ids = event.data.evaluationIds;
-        const jobs = [...this.jobs].filter((job) => job.instance === instance && ids.includes(job.evaluationId));
+        const jobs = [...this.jobs].filter(
+          (job) => job.instance === instance && ids.includes(job.evaluationId),
+        );
         world.scheduler.after(12_000, () => {
-          for (const { evaluationId, signal } of jobs) {
-            if (calm() && !signal.aborted) this.#broken(9, `the job of ${evaluationId} runs on after the button`);
+          for (const job of jobs) {
+            const { evaluationId, signal } = job;
+            if (calm() && !signal.aborted && this.jobs.has(job))
+              this.#broken(9, `the job of ${evaluationId} runs on after the button`);
           }
         });
       }
@@ -231,7 +248,8 @@ export class Seen implements Witness {
       this.#broken(2, `a permit of ${runId} up to ${ceiling}; earned is ${earned}`);
     }
     const ttl = ms(this.#world.policyOf(runId).permit.ttl);
-    if ((exp - iat) * 1000 > Math.max(1000, ttl)) this.#broken(2, `a permit of ${runId} lives ${exp - iat} s`);
+    if ((exp - iat) * 1000 > Math.max(1000, ttl))
+      this.#broken(2, `a permit of ${runId} lives ${exp - iat} s`);
     const fromMs = nonce === null ? undefined : this.#nonces.get(nonce);
     if (fromMs === undefined) return;
     const all = this.#permits.get(runId) ?? [];
@@ -251,7 +269,7 @@ export class Seen implements Witness {
     if (typeof permit === 'string') {
       if (action !== 'continue') this.#broken(4, `a permit of ${runId} came with the directive ${action}`);
       const { ceiling } = this.#world.claimsOf(permit);
-      const known = Math.max((delivery.high.get(runId) ?? 0), Number(stated));
+      const known = Math.max(delivery.high.get(runId) ?? 0, Number(stated));
       if (ceiling < known * (1 - CLOSE)) {
         this.#broken(8, `${runId} stated ${known} and got a permit up to ${ceiling}`);
       }
@@ -283,7 +301,8 @@ export class Seen implements Witness {
     if (halts.length > 0) this.#broken(4, `the guard of ${runId} let it train under ${halts.join(', ')}`);
     const permits = this.#permits.get(runId) ?? [];
     const covered = permits.some(
-      ({ ceiling, fromMs, untilMs }) => compute <= ceiling * (1 + CLOSE) && fromMs <= atMs && atMs <= untilMs + 1,
+      ({ ceiling, fromMs, untilMs }) =>
+        compute <= ceiling * (1 + CLOSE) && fromMs <= atMs && atMs <= untilMs + 1,
     );
     if (!covered) this.#broken(2, `${runId} trained to ${compute} without a permit for it`);
     const orderedMs = this.#orderedAt.get(runId);
@@ -299,7 +318,10 @@ export class Seen implements Witness {
   checkpoint(runId: string, checkpointId: string, compute: Compute, { status, body }: Answer): void {
     const recorded = this.#checkpoints.get(`${runId} ${checkpointId}`);
     if (status < 300 && (recorded === undefined || Number(recorded) !== Number(compute))) {
-      this.#broken(1, `checkpoint ${checkpointId} at ${compute} was acknowledged and is recorded as ${recorded}`);
+      this.#broken(
+        1,
+        `checkpoint ${checkpointId} at ${compute} was acknowledged and is recorded as ${recorded}`,
+      );
     }
     if (status === 409 && recorded !== undefined && Number(recorded) === Number(compute)) {
       this.#broken(7, `the same checkpoint ${checkpointId} again was refused: ${String(body)}`);
@@ -327,18 +349,21 @@ export class Seen implements Witness {
     if (status === 409 && recorded === digest) {
       this.#broken(7, `the same result of ${evaluationId}/${attempt} again was refused: ${String(body)}`);
     }
-    if (status === 422 && recorded === digest) this.#broken(1, `${evaluationId}/${attempt} was refused and recorded`);
+    if (status === 422 && recorded === digest)
+      this.#broken(1, `${evaluationId}/${attempt} was refused and recorded`);
   }
 
   acknowledged(runId: string, haltId: string, state: string, _by: string, { status }: Answer): void {
     if (status >= 300) return;
     const said = this.#acks.has(`${haltId} ${state}`) || this.#acks.has(`${haltId} stopped`);
-    if (!said) this.#broken(1, `${runId}: the word "${state}" on ${haltId} was acknowledged and is not recorded`);
+    if (!said)
+      this.#broken(1, `${runId}: the word "${state}" on ${haltId} was acknowledged and is not recorded`);
   }
 
   pressed(runId: string, who: string, reason: string, { status, body }: Answer, delivery: Delivery): void {
     if (status === 503 && this.#world.storeFailures > delivery.storeFailures) return;
-    if (status >= 300) this.#broken(9, `${who} pressed the button on ${runId} and heard ${status} ${String(body)}`);
+    if (status >= 300)
+      this.#broken(9, `${who} pressed the button on ${runId} and heard ${status} ${String(body)}`);
     else if (!this.#causes.has(`${runId} ${reason}`)) {
       this.#broken(9, `${who} pressed the button on ${runId}; it is not recorded`);
     }
@@ -355,11 +380,17 @@ export class Seen implements Witness {
   }
 
   signed(
-    { proposalId, who, decision, group }: { runId: string; proposalId: string; who: string; decision: string; group: string },
+    {
+      proposalId,
+      who,
+      decision,
+      group,
+    }: { runId: string; proposalId: string; who: string; decision: string; group: string },
     { status, body }: Answer,
   ): void {
     const recorded = this.#signOffs.has(`${proposalId} ${who} ${decision}`);
-    if (status < 300 && !recorded) this.#broken(1, `${who}'s ${decision} of ${proposalId} was acknowledged and is not recorded`);
+    if (status < 300 && !recorded)
+      this.#broken(1, `${who}'s ${decision} of ${proposalId} was acknowledged and is not recorded`);
     const isMember = MEMBERSHIPS.get(who)?.includes(group) === true;
     if (status < 300 && !isMember) this.#broken(4, `${who} signed for ${group}`);
     if (decision !== 'veto' || status < 400 || status === 503) return;
@@ -380,8 +411,11 @@ export class Seen implements Witness {
 
   // --- outside -------------------------------------------------------------------------------------------
 
-  job(evaluationId: string, _attempt: number, instance: string, signal: AbortSignal): void {
-    this.jobs.add({ evaluationId, instance, signal });
+  /** A child that runs; answers what is called when it has ended. */
+  job(evaluationId: string, instance: string, signal: AbortSignal): () => void {
+    const job = { evaluationId, instance, signal };
+    this.jobs.add(job);
+    return () => void this.jobs.delete(job);
   }
 
   step(_runId: string, haltId: string, targetId: string, step: string, _process: SimulatedProcess): void {

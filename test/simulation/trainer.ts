@@ -39,7 +39,8 @@ export class Trainer {
   #memory: GuardMemory;
   #checkpoints = 0;
   #reportedAt = 0;
-  #reporting: { checkpointId: string; compute: number } | null = null;
+  #reportedFor = 0;
+  #reporting: object | null = null;
   #nonces = 0;
   #acknowledging = false;
 
@@ -64,7 +65,7 @@ export class Trainer {
     this.#random = random;
     this.#growth = random.between(1.04, 1.16);
     this.#stepMs = random.pick([15_000, 25_000, 40_000]);
-    this.#heartbeatMs = random.pick([10_000, 20_000, 45_000]);
+    this.#heartbeatMs = temper === 'honest' ? random.pick([10_000, 30_000, 45_000]) : 60_000;
     this.#memory = { runId, epoch: 0, seq: 0, halts: [], clearedHalts: [] };
     this.process = new SimulatedProcess(world.scheduler);
     this.process.alive = false;
@@ -200,9 +201,15 @@ export class Trainer {
         });
       });
     }
-    if (this.#stated() >= this.nextCheckpointAt * (1 - 1e-12) && this.#reporting === null)
-      this.#report(process);
-    else if (this.#random.chance(0.03) && this.#reporting === null) this.#report(process);
+    if (this.#reporting === null && (this.#isDue() || this.#random.chance(0.02))) this.#report(process);
+  }
+
+  /** Once for each due point, and once more a ratio beyond the last that was reported. */
+  #isDue(): boolean {
+    const stated = this.#stated();
+    const due = this.nextCheckpointAt;
+    if (stated < due * (1 - 1e-12)) return false;
+    return due !== this.#reportedFor || stated >= this.#reportedAt * this.#world.policy.cadence.ratio;
   }
 
   /** Up to the next checkpoint exactly, then on while it is evaluated. */
@@ -219,8 +226,10 @@ export class Trainer {
   #report(process: SimulatedProcess): void {
     const compute = this.#stated();
     if (compute <= this.#reportedAt * 1.001) return;
+    if (this.#isDue()) this.#reportedFor = this.nextCheckpointAt;
     this.#checkpoints += 1;
-    const reporting = { checkpointId: `c${this.#checkpoints}`, compute };
+    const evaluate = this.#random.chance(0.2);
+    const reporting = { checkpointId: `c${this.#checkpoints}`, compute, evaluate };
     this.#reporting = reporting;
     const tries = async (attempt: number): Promise<void> => {
       const done = await this.#world.people.reports(this, process, reporting, attempt);

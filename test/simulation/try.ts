@@ -1,6 +1,9 @@
 import { installSignatures } from './signatures.ts';
 import { World } from './world.ts';
-process.on('unhandledRejection', (e) => { console.log('UNHANDLED', e); });
+
+process.on('unhandledRejection', (e) => {
+  console.log('UNHANDLED', e);
+});
 const signatures = await installSignatures();
 const from = Number(process.argv[2] ?? 1);
 const count = Number(process.argv[3] ?? 1);
@@ -13,9 +16,21 @@ for (let seed = from; seed < from + count; seed += 1) {
     await world.simulate();
   } catch (error) {
     failed += 1;
-    if (failed < 12) console.log(`seed ${seed}: ${error instanceof Error ? (count === 1 ? error.stack : error.message) : String(error)}`);
+    if (failed < 12)
+      console.log(
+        `seed ${seed}: ${error instanceof Error ? (count === 1 ? error.stack : error.message) : String(error)}`,
+      );
   }
-  if (count === 1) { console.log(world.story.join('\n')); console.log('events', world.scheduler.events, 'ledger', world.store.events.length, world.policy.rules.map(r => r.id)); }
+  if (count === 1) {
+    console.log(world.story.join('\n'));
+    console.log(
+      'events',
+      world.scheduler.events,
+      'ledger',
+      world.store.events.length,
+      world.policy.rules.map((r) => r.id),
+    );
+  }
   for (const [k, n] of world.seen.counts) counts.set(k, (counts.get(k) ?? 0) + n);
   for (const [k, n] of world.faults.counts) counts.set(`~${k}`, (counts.get(`~${k}`) ?? 0) + n);
   counts.set('conflicts', (counts.get('conflicts') ?? 0) + world.store.conflicts);
@@ -23,4 +38,6 @@ for (let seed = from; seed < from + count; seed += 1) {
 }
 const ms = performance.now() - t0;
 console.log(Object.fromEntries([...counts].sort()));
-console.log(`${failed} failed of ${count}; ${(ms / count).toFixed(1)} ms each; cpu ${process.cpuUsage().user / 1000 / count}`);
+console.log(
+  `${failed} failed of ${count}; ${(ms / count).toFixed(1)} ms each; cpu ${process.cpuUsage().user / 1000 / count}`,
+);

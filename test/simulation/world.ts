@@ -13,7 +13,13 @@ import { soundScore } from './arithmetic.ts';
 import { type Fault, Faults, mix } from './faults.ts';
 import { generatedPolicy } from './generated-policy.ts';
 import { type Answer, Interlock } from './instance.ts';
-import { type Capability, createChannel, createEvaluators, createOrchestrator, drawCapability } from './outside.ts';
+import {
+  type Capability,
+  createChannel,
+  createEvaluators,
+  createOrchestrator,
+  drawCapability,
+} from './outside.ts';
 import { People } from './people.ts';
 import { checkProgress } from './progress-checkers.ts';
 import { createRandom, type Random } from './random.ts';
@@ -34,8 +40,8 @@ const ClaimsSchema = z.object({ ceiling: z.string(), seq: z.number(), epoch: z.n
 export interface SimulateOptions {
   readonly signatures: Signatures;
   readonly without?: ReadonlySet<Fault>;
-  /** Kept for whoever reads the story of a failure. */
-  readonly onTold?: (line: string) => void;
+  /** Keep the story, for whoever reads of a failure; it costs time. */
+  readonly tells?: boolean;
 }
 
 interface Slot {
@@ -68,6 +74,7 @@ export class World {
   clockJumpMs = 0;
   ended = false;
   readonly #signatures: Signatures;
+  readonly #tells: boolean;
   readonly #slots: Slot[];
   readonly #roles: { isWorker: boolean; isScheduler: boolean }[];
   readonly #signer: TokenSigner;
@@ -75,19 +82,19 @@ export class World {
   readonly #evaluations = new Map<string, string>();
   #instances = 0;
 
-  constructor(seed: number, { signatures, without = new Set(), onTold }: SimulateOptions) {
+  constructor(seed: number, { signatures, without = new Set(), tells = false }: SimulateOptions) {
     this.seed = seed;
     this.random = createRandom(mix(seed, 1000));
     this.faults = new Faults(seed, without);
     this.#signatures = signatures;
     signatures.real = this.random.chance(0.1);
     this.seen = new Seen(this);
-    this.store = new Store(this.scheduler, this.seen);
+    this.store = new Store(this.scheduler, this.seen, this.random.chance(0.1));
     this.queue = new SharedQueue(this.scheduler, this.faults);
     this.people = new People(this, mix(seed, 1001));
     this.policy = generatedPolicy(createRandom(mix(seed, 1002)), POLICY);
     this.reconcileIntervalMs = this.random.pick([5_000, 10_000, 20_000]);
-    if (onTold !== undefined) this.#onTold = onTold;
+    this.#tells = tells;
     const count = this.random.pick([1, 1, 2, 2, 3]);
     this.#slots = Array.from({ length: count }, () => ({ current: null }));
     // At least one does everything; others may serve the API alone, as the distributed grade allows.
@@ -98,20 +105,24 @@ export class World {
     this.#signer = this.#watchedSigner();
   }
 
-  readonly #onTold: (line: string) => void = () => undefined;
-
   tell(line: string): void {
+    if (!this.#tells) return;
     const minutes = ((this.scheduler.nowMs - START_MS) / MINUTE_MS).toFixed(2);
     const told = `${minutes.padStart(7)} min  ${line}`;
     this.story.push(told);
-    this.#onTold(told);
   }
 
   // --- what the others ask -------------------------------------------------------------------------------
 
   get storeFailures(): number {
     const { counts } = this.faults;
-    const kinds = ['write-fails', 'read-fails', 'write-fails-but-lands', 'write-slow', 'database-outage'] as const;
+    const kinds = [
+      'write-fails',
+      'read-fails',
+      'write-fails-but-lands',
+      'write-slow',
+      'database-outage',
+    ] as const;
     return kinds.reduce((sum, kind) => sum + (counts.get(kind) ?? 0), this.store.refusals);
   }
 
@@ -245,9 +256,7 @@ export class World {
       atMs: this.scheduler.nowMs,
       clockMs: instance.process.clock().getTime(),
       storeFailures: this.storeFailures,
-      high: new Map(
-        [...this.store.progress].map(([runId, { high }]) => [runId, Number(high ?? 0)] as const),
-      ),
+      high: new Map([...this.store.progress].map(([runId, { high }]) => [runId, Number(high ?? 0)] as const)),
       ledgerSize: this.store.events.length,
     };
     void handle(instance).then((answer) => {
@@ -259,7 +268,8 @@ export class World {
       } catch (error) {
         this.scheduler.fail(error);
       }
-      if (!this.faults.hit('answer-lost', 0.03)) this.scheduler.after(2 + this.random.below(10), () => settle(answer));
+      if (!this.faults.hit('answer-lost', 0.03))
+        this.scheduler.after(2 + this.random.below(10), () => settle(answer));
     });
   }
 
@@ -374,7 +384,7 @@ export class World {
 
   #narrate(runId: string, instance: string, event: RunEvent): void {
     const told = TOLD[event.kind];
-    if (told === undefined) return;
+    if (told === undefined || !this.#tells) return;
     const data: object = event.data;
     const fields = Object.entries(data)
       .filter(([name]) => told.includes(name))
@@ -383,7 +393,7 @@ export class World {
   }
 
   async #register(): Promise<void> {
-    const count = this.random.pick([1, 1, 1, 2]);
+    const count = this.random.pick([1, 1, 1, 1, 1, 2]);
     const tempers: readonly Temper[] = ['understates', 'ignores-halts', 'feigns-stop', 'forgets'];
     for (let n = 1; n <= count; n += 1) {
       const random = createRandom(mix(this.seed, 2000 + n));
@@ -495,7 +505,7 @@ export class World {
     });
     await this.#register();
     this.scheduler.after(30_000, () => this.#weather());
-    const chaosMs = this.random.between(14, 26) * MINUTE_MS;
+    const chaosMs = this.random.between(6, 11) * MINUTE_MS;
     await this.scheduler.run(START_MS + chaosMs);
     this.#heal();
     await checkProgress(this);
