@@ -10,13 +10,14 @@ import { durationMs } from '../domain/duration.ts';
 import { nextCheckpointAt, nextDueCompute } from '../domain/run/cadence.ts';
 import { explain } from '../domain/run/halt.ts';
 import { parentRuns } from '../domain/run/lineage.ts';
+import { nextDeadlineMs } from '../domain/run/outstanding.ts';
 import { permitTerms } from '../domain/run/permit.ts';
-import { type RunState, RunStateSchema } from '../domain/run/state.ts';
+import type { RunState } from '../domain/run/state.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { PermitClaim, ProgressStore } from '../ledger/progress.ts';
 import type { TokenSigner } from '../signing/tokens.ts';
 import { signOrder } from './orders.ts';
-import { type LoadedRun, type RunService, runStream } from './run-service.ts';
+import { type LoadedRun, type RunService, readRunState, runStream } from './run-service.ts';
 
 export interface Heartbeat {
   readonly runId: string;
@@ -64,6 +65,8 @@ export interface HeartbeatDeps {
   readonly keySet?: () => string;
   /** Whether a halt could be recorded now. */
   readonly ledgerAdvances?: () => Promise<boolean>;
+  /** Why nobody gets a permit now, whatever the run; null where nothing is in the way. */
+  readonly withheld?: () => Promise<string | null>;
   /** Latches a run by the halts of its parents. */
   readonly latchLineage?: (state: RunState) => Promise<void>;
   /** What was cleared too long ago for the run's state to name it. */
@@ -75,7 +78,7 @@ export interface HeartbeatDeps {
 /** Why there is no permit, where the run's state alone does not say. */
 type Refused =
   | { readonly refused: 'terms' | 'ledger' }
-  | { readonly refused: 'occupied'; readonly reason: string };
+  | { readonly refused: 'occupied' | 'withheld'; readonly reason: string };
 
 export interface Heartbeats {
   beat(heartbeat: Heartbeat): Promise<HeartbeatOutcome>;
@@ -94,30 +97,47 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     beat: Heartbeat,
   ): Promise<{ loaded: LoadedRun; advanced: boolean }> {
     const { runId, effectiveCompute, instance = null, by } = beat;
-    const { advanced, appeared } = await progress.beat(runId, effectiveCompute, beat.step, instance);
+    const { advanced, appeared, after } = await progress.beat(runId, effectiveCompute, beat.step, instance);
     // Life after the halt: a process that nobody has heard of before.
     if (appeared === true && instance !== null && found.state.halt !== null) {
       const seen = { kind: 'appeared' as const, effectiveCompute };
       await runs.execute(runId, { type: 'NoteInstance', instance, by, seen }, { actor: by });
     }
-    return { loaded: await note(found, beat, advanced), advanced };
+    // Also what an earlier heartbeat stated whose answer, and whose effect, was lost on the way.
+    const high = after.computeHigh ?? effectiveCompute;
+    return { loaded: await note(found, beat, high, advanced), advanced };
   }
 
-  async function note(loaded: LoadedRun, beat: Heartbeat, advanced: boolean): Promise<LoadedRun> {
+  async function note(
+    loaded: LoadedRun,
+    beat: Heartbeat,
+    high: Compute,
+    advanced: boolean,
+  ): Promise<LoadedRun> {
     const { effectiveCompute, runId, by } = beat;
-    if (!mayMatter(loaded, effectiveCompute, advanced)) return loaded;
+    if (!mayMatter(loaded, high, advanced)) return loaded;
     const command = { type: 'NoteProgress' as const, effectiveCompute, advanced };
     await runs.execute(runId, command, { actor: by });
     return (await runs.load(runId)) ?? loaded;
   }
 
+  /** A deadline that has passed counts, whether or not a worker has come round to say so: no permit outlives it. */
+  async function upToDate(loaded: LoadedRun): Promise<LoadedRun> {
+    const { runId } = loaded.state;
+    const deadlineMs = nextDeadlineMs(loaded.state, loaded.policy);
+    if (deadlineMs === null || deadlineMs > clock().getTime()) return loaded;
+    await runs.execute(runId, { type: 'Tick' }, { actor: 'interlock' });
+    return (await runs.load(runId)) ?? loaded;
+  }
+
   async function take(beat: Heartbeat): Promise<HeartbeatOutcome> {
     const { runId, by } = beat;
-    const found = await runs.load(runId);
-    if (found === null) return { ok: false, code: 'not-found', message: `there is no run ${runId}` };
-    if (found.state.sources !== null && !found.state.sources.includes(by)) {
+    const known = await runs.load(runId);
+    if (known === null) return { ok: false, code: 'not-found', message: `there is no run ${runId}` };
+    if (known.state.sources !== null && !known.state.sources.includes(by)) {
       return { ok: false, code: 'forbidden', message: `${by} is not a source of run ${runId}` };
     }
+    const found = await upToDate(known);
     const { loaded, advanced } = beat.repeated
       ? { loaded: found, advanced: false }
       : await record(found, beat);
@@ -206,16 +226,18 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     | Refused
   > {
     if (deps.ledgerAdvances !== undefined && !(await deps.ledgerAdvances())) return { refused: 'ledger' };
+    const reason = (await deps.withheld?.()) ?? null;
+    if (reason !== null) return { refused: 'withheld', reason };
     const lifetimeS = Math.max(1, Math.floor(durationMs(policy.permit.ttl) / 1000));
     let latched: RunState | null = null;
     const reserved = await progress.reserveSequence(
       runId,
       runStream(runId),
       (head, related = []) => {
-        const state = RunStateSchema.parse(head);
+        const state = readRunState(head);
         const terms = permitTerms(
           state,
-          related.map((other) => RunStateSchema.parse(other)),
+          related.map((other) => readRunState(other)),
         );
         latched = !terms.granted && terms.reason === 'lineage' ? state : null;
         return terms.granted ? terms : null;
@@ -277,7 +299,7 @@ export async function directive(
   const [hold] = holds;
   if (hold !== undefined) return { action: 'pause', reason: hold.findings[0]?.explanation ?? hold.key };
   if (state.finishedAt !== null) return { action: 'pause', reason: 'the run was declared finished' };
-  if (refused?.refused === 'occupied') return { action: 'pause', reason: refused.reason };
+  if (refused !== null && 'reason' in refused) return { action: 'pause', reason: refused.reason };
   if (refused?.refused === 'ledger') {
     return { action: 'pause', reason: 'the ledger cannot be written now, so no permit is issued' };
   }

@@ -115,7 +115,7 @@ function alerts({ runId, alerts: pending }: RunState): WorkItem[] {
 }
 
 /** The earliest instant at which a `Tick` may change something. */
-function nextDeadlineMs(state: RunState, policy: Policy): number | null {
+export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
   const instants: number[] = [];
   const add = (instant: string | null): void => {
     if (instant !== null) instants.push(Date.parse(instant));
