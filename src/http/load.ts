@@ -16,7 +16,8 @@ export interface LoadLimits {
 
 export const LOAD_LIMITS: LoadLimits = {
   readsInFlightMax: 128,
-  intakeInFlightMax: 512,
+  /** More would wait in line, and a halt behind them: what is let in is done within a few hundred milliseconds. */
+  intakeInFlightMax: 256,
   readsLoopDelayMaxMs: 1_000,
   intakeLoopDelayMaxMs: 3_000,
 };

@@ -5,6 +5,9 @@
  * and a connection that never sent one is not "idle" to it: one silent peer would delay the end by the
  * socket time-out. So while closing, connections with no request in hand are closed here, and all that
  * is left after the grace is cut.
+ * When there are as many connections as there may be, the one that has been quiet longest makes room for the next:
+ * ten thousand idle sockets must not keep one press of the red button out. A connection with a request in hand is
+ * never closed for that.
  * One server per process and address; with Fastify's own, `localhost` would open a second that has
  * neither these limits nor the handler for broken requests.
  */
@@ -21,6 +24,8 @@ export interface NodeServer {
 const LOOK_EACH_MS = 50;
 /** A peer that has just connected may be about to press the red button. */
 const SILENT_GRACE_MS = 250;
+/** Closing takes a moment; in it there are a few more. Beyond them Node refuses. */
+const CLOSING_AT_ONCE = 256;
 
 export function createNodeServer(handler: RequestListener, limits: HttpLimits): NodeServer {
   const connections = new Map<Socket, { requests: number; quietSince: number }>();
@@ -38,10 +43,21 @@ export function createNodeServer(handler: RequestListener, limits: HttpLimits): 
     handler,
   );
   server.maxRequestsPerSocket = limits.requestsPerSocketMax;
-  server.maxConnections = limits.connectionsMax;
+  server.maxConnections = limits.connectionsMax + CLOSING_AT_ONCE;
   server.setTimeout(limits.connectionTimeoutMs);
 
+  /** Quiet ones stand in the order in which they fell quiet. */
+  function makeRoom(): void {
+    for (const [socket, { requests }] of connections) {
+      if (requests > 0) continue;
+      connections.delete(socket);
+      socket.destroy();
+      return;
+    }
+  }
+
   server.on('connection', (socket) => {
+    if (connections.size >= limits.connectionsMax) makeRoom();
     connections.set(socket, { requests: 0, quietSince: performance.now() });
     socket.once('close', () => connections.delete(socket));
   });
@@ -52,6 +68,8 @@ export function createNodeServer(handler: RequestListener, limits: HttpLimits): 
     response.once('close', () => {
       connection.requests -= 1;
       connection.quietSince = performance.now();
+      if (!connections.delete(request.socket)) return;
+      connections.set(request.socket, connection);
     });
   });
 
