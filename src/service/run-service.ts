@@ -78,7 +78,10 @@ export interface RunService {
   load(runId: string): Promise<LoadedRun | null>;
   execute(runId: string, command: Command | BuildCommand, options: ExecuteOptions): Promise<Executed>;
   /** Takes a signed message that is no command (a heartbeat): unique for ever all the same. */
-  receive(runId: string, receipt: Receipt): Promise<'new' | 'replayed' | 'reused-id' | 'no-run'>;
+  receive(
+    runId: string,
+    receipt: Receipt,
+  ): Promise<'new' | 'replayed' | 'reused-id' | 'no-run' | 'no-source'>;
   /** Called after each commit of this process, in the order of commits; must not throw. */
   onCommit(listener: (commit: Commit) => void): void;
 }
@@ -194,6 +197,9 @@ export function createRunService(deps: RunServiceDeps): RunService {
     for (let i = 0; i < CONFLICTS_MAX; i += 1) {
       const stream = await ledger.load(runStream(runId));
       if (stream === null) return 'no-run';
+      // Before the receipt: what is refused leaves nothing behind.
+      const { sources } = readRunState(stream.state);
+      if (sources !== null && !sources.includes(receipt.source)) return 'no-source';
       const result = await ledger.append({
         stream: runStream(runId),
         expectedVersion: stream.version,

@@ -249,6 +249,9 @@ export const runRoutes = (services: Services): Route[] => {
         const receipt = receiptOf(call);
         const received = receipt === undefined ? 'new' : await runs.receive(params.run, receipt);
         if (received === 'no-run') return notFound(`there is no run ${params.run}`, 'path.run');
+        if (received === 'no-source') {
+          return forbidden(`${identity.id} is not a source of run ${params.run}`, 'path.run');
+        }
         if (received === 'reused-id') return refusalOf({ outcome: 'reused-id' });
         const outcome = await heartbeats.beat({
           runId: params.run,
