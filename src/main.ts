@@ -10,8 +10,8 @@ import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { type AlertChannelConfig, createAlertChannel } from './alerts/registry.ts';
+import { secretsNamed, secretsOfSenders, variable } from './button/target-secrets.ts';
 import type { Environment } from './config/environment.ts';
-import type { IdentityRecord } from './config/identities.ts';
 import { openIdentityBook } from './config/identity-book.ts';
 import type { Configuration } from './config/load.ts';
 import { oidcDisagreements } from './config/oidc.ts';
@@ -42,6 +42,7 @@ import { createOutbound } from './outbound/outbound.ts';
 import { createWorkQueue } from './queue/create-work-queue.ts';
 import { unreachableApprovals } from './service/approvers.ts';
 import { wasCleared } from './service/cleared-halts.ts';
+import { createButtonParts, observeButton } from './service/button-parts.ts';
 import { createHeadSchedule } from './service/heads-schedule.ts';
 import { createHeartbeats } from './service/heartbeats.ts';
 import { createIntake } from './service/intake.ts';
@@ -59,7 +60,6 @@ import { observeCommits, observeParts } from './service/telemetry.ts';
 import { createWorkHandlers } from './service/work.ts';
 import { createWorker } from './service/worker.ts';
 import { type Keyring, loadKeyring } from './signing/keyring.ts';
-import { WebhookSecret } from './signing/standard-webhooks.ts';
 import { createTokenSigner } from './signing/tokens.ts';
 import { createMetrics } from './telemetry/metrics.ts';
 import { VERSION } from './version.ts';
@@ -67,6 +67,8 @@ import { VERSION } from './version.ts';
 export type InterlockConfiguration = Configuration<AlertChannelConfig>;
 
 export interface StartOptions {
+  /** Keeps the red button's own process running, where the roles name it. A program that embeds the service does not. */
+  readonly supervisesButton?: boolean;
   readonly env: Environment;
   readonly logger: Logger;
   /** Overrides the configured port; 0 takes a free one. */
@@ -209,7 +211,7 @@ async function serve(
   const port = { value: options.port ?? config.server.port };
   const baseUrl = (): string =>
     config.server.publicUrl ?? `http://${hostInUrl(config.server.host)}:${port.value}`;
-  const secretsOf = (by: string) => webhookSecrets(identities.current())(by);
+  const secretsOf = (by: string) => secretsOfSenders(identities.current())(by);
 
   const jobsDirectory = join(config.dataDir, 'jobs');
   await mkdir(jobsDirectory, { recursive: true, mode: 0o700 });
@@ -320,6 +322,23 @@ async function serve(
   lineage.start();
   stops.push(['lineage', () => lineage.stop()]);
 
+  const button = createButtonParts({
+    config,
+    env,
+    logger,
+    clock,
+    instance,
+    runs,
+    ledger,
+    signer,
+    database,
+    identities: identities.current,
+    supervised: options.supervisesButton === true && config.roles.includes('button'),
+  });
+  await button.start();
+  stops.push(['red button', () => button.stop()]);
+  observeButton(metrics, button);
+
   const isServing = config.roles.includes('api');
   const services: Services = {
     runs,
@@ -330,6 +349,8 @@ async function serve(
     clock,
     metrics,
     look,
+    redButton: button.redButton,
+    enterPresses: button.enterPresses,
     jwks: () => keyring.jwks(),
     modelRoots: config.models.roots,
     page: {
@@ -383,6 +404,7 @@ async function serve(
         clock,
         durability: database.durability,
         standing: config.roles.includes('worker') ? [containmentCheck(containment)] : [],
+        advisory: button.checks(),
       }),
   };
   const app = buildServer({
@@ -470,29 +492,4 @@ async function signedIn(authenticator: Authenticator, token: string): Promise<Au
     if (error instanceof Refusal) return null;
     throw error;
   }
-}
-
-function variable(env: Environment, reference: string): string | undefined {
-  const name = reference.startsWith('env:') ? reference.slice('env:'.length) : reference;
-  return env[name];
-}
-
-/** A named secret that is not set or no secret at all yields none; who needs it says so. */
-function secretsNamed(env: Environment, reference: string): readonly WebhookSecret[] {
-  const value = variable(env, reference);
-  return value === undefined || value === '' ? [] : [WebhookSecret.parse(value)];
-}
-
-/** Webhook targets without a secret of their own: the registering identity's, or for an operator the (first) trainer's. */
-function webhookSecrets(identities: readonly IdentityRecord[]): (by: string) => readonly WebhookSecret[] {
-  const senders = identities.map(({ id, roles, webhookSecrets: own }) => ({
-    id,
-    isTrainer: roles.includes('trainer'),
-    secrets: own.map((each) => WebhookSecret.parse(each.reveal())),
-  }));
-  const trainers = senders.filter(({ isTrainer, secrets }) => isTrainer && secrets.length > 0);
-  return (by) => {
-    const own = senders.find(({ id }) => id === by)?.secrets ?? [];
-    return own.length > 0 ? own : (trainers[0]?.secrets ?? []);
-  };
 }

@@ -86,6 +86,8 @@ export function createDesk(deps: DeskDeps): Desk {
   /** Orders of a press that are being sent here, by its id. */
   const sending = new Map<string, readonly Order[]>();
   const own = new Map<string, Press>();
+  /** Being written: not yet to be sent by anything but the press itself. */
+  const taking = new Set<string>();
   const rates = new Map<string, { minute: number; count: number }>();
   let seq = 0;
 
@@ -202,11 +204,13 @@ export function createDesk(deps: DeskDeps): Desk {
       const root = rootOf(alone);
       const press: Press = { ...alone, rootId: root.pressId, rootAt: root.pressedAt };
       own.set(pressId, press);
+      taking.add(pressId);
       notice(press);
       const written = spool.append(press);
       const inTime = await Promise.race([written, patience()]);
       faultPoint('press.written');
       const orders = carryOut(press);
+      taking.delete(pressId);
       faultPoint('press.sending');
       killJobs(press);
       const durable = inTime ?? false;
@@ -230,6 +234,7 @@ export function createDesk(deps: DeskDeps): Desk {
       const beforeMs = clock().getTime() - foreignAfterMs;
       for (const press of [...spoolReader.read().values()].sort(byTime)) {
         if (entered.has(press.pressId) || sending.has(press.pressId)) continue;
+        if (taking.has(press.pressId)) continue;
         if (!own.has(press.pressId) && Date.parse(press.pressedAt) > beforeMs) continue;
         if (!roots.has(scopeKey(press))) roots.set(scopeKey(press), rootIn(press));
         own.set(press.pressId, press);

@@ -62,6 +62,7 @@ const STEP_TIMEOUT_MS = 10_000;
 const OBSERVE_MS = 250;
 const OBSERVE_SLOW_MS = 2_000;
 const CLOSE_GRACE_MS = 3_000;
+const SHOWN_FOR_MS = 30_000;
 
 interface Rung {
   readonly step: string;
@@ -90,7 +91,9 @@ interface Sending {
   readonly headings: readonly Heading[];
   /** Made when first needed: signing ten thousand before the first one leaves would hold that one up. */
   signed: Promise<string> | null;
-  readonly released: AbortController;
+  /** The service goes on: what is under way ends by itself, nothing more is begun. */
+  isReleased: boolean;
+  readonly ended: AbortController;
 }
 
 export function createSender(deps: SenderDeps): Sender {
@@ -109,7 +112,8 @@ export function createSender(deps: SenderDeps): Sender {
     return {
       order,
       signed: null,
-      released: new AbortController(),
+      isReleased: false,
+      ended: new AbortController(),
       headings: order.targets.map((target) => ({
         target,
         orchestrator: deps.orchestratorOf(target, order.registeredBy),
@@ -134,7 +138,7 @@ export function createSender(deps: SenderDeps): Sender {
 
   function proceed(sending: Sending, heading: Heading): void {
     clearTimeout(heading.timer);
-    if (closed || sending.released.signal.aborted || heading.stoppedAt !== null) return;
+    if (closed || sending.isReleased || heading.stoppedAt !== null) return;
     const nowMs = clock().getTime();
     for (const rung of heading.rungs) {
       if (rung.isBusy || rung.nextAtMs === null || rung.nextAtMs > nowMs) continue;
@@ -164,8 +168,9 @@ export function createSender(deps: SenderDeps): Sender {
   }
 
   async function attempt(sending: Sending, heading: Heading, rung: Rung): Promise<void> {
-    const { order, released } = sending;
-    if (closed || released.signal.aborted) return;
+    const { order, isReleased } = sending;
+    // First attempts go out all the same: whoever took over may need longer.
+    if (closed || (isReleased && rung.attempts > 0)) return;
     const { kind, detail } = await take(sending, heading, rung);
     rung.isBusy = false;
     rung.attempts += 1;
@@ -192,12 +197,12 @@ export function createSender(deps: SenderDeps): Sender {
     if (orchestrator === null) {
       return { kind: 'rejected', detail: 'this kind of target is not enabled here' };
     }
-    const { order, released } = sending;
+    const { order, ended } = sending;
     const { runId, haltId, action, reason, epoch } = order;
     const controller = new AbortController();
     const abort = (): void => controller.abort();
     const timer = setTimeout(abort, STEP_TIMEOUT_MS);
-    released.signal.addEventListener('abort', abort, { once: true });
+    ended.signal.addEventListener('abort', abort, { once: true });
     try {
       sending.signed ??= deps.sign(order);
       const message: HaltMessage = {
@@ -215,23 +220,24 @@ export function createSender(deps: SenderDeps): Sender {
       return { kind: 'retry', detail: 'the step broke here' };
     } finally {
       clearTimeout(timer);
-      released.signal.removeEventListener('abort', abort);
+      ended.signal.removeEventListener('abort', abort);
     }
   }
 
   /** Only where the adapter can see the run itself; until it is gone. */
-  async function watch({ released }: Sending, heading: Heading): Promise<void> {
+  async function watch(sending: Sending, heading: Heading): Promise<void> {
+    const { signal } = sending.ended;
     if (heading.isWatched || heading.orchestrator === null) return;
     heading.isWatched = true;
-    for (let looks = 0; !closed && !released.signal.aborted; looks += 1) {
-      const seen = await heading.orchestrator.observe(released.signal).catch(() => null);
+    for (let looks = 0; !closed && !sending.isReleased; looks += 1) {
+      const seen = await heading.orchestrator.observe(signal).catch(() => null);
       if (seen?.state === 'stopped') {
         heading.stoppedAt = clock().toISOString();
         heading.stopDetail = seen.detail;
         clearTimeout(heading.timer);
         return;
       }
-      await pause(looks < 100 ? OBSERVE_MS : OBSERVE_SLOW_MS, released.signal);
+      await pause(looks < 100 ? OBSERVE_MS : OBSERVE_SLOW_MS, signal);
     }
   }
 
@@ -239,7 +245,7 @@ export function createSender(deps: SenderDeps): Sender {
     send(order) {
       const key = keyOf(order.runId, order.haltId);
       const known = sendings.get(key);
-      if (known !== undefined && known.order.action === order.action) {
+      if (known !== undefined && !known.isReleased && known.order.action === order.action) {
         const nowMs = clock().getTime();
         for (const { rungs } of known.headings) {
           // What was tried is tried again; what is to come keeps its time.
@@ -259,10 +265,13 @@ export function createSender(deps: SenderDeps): Sender {
     release(runId, haltId) {
       const key = keyOf(runId, haltId);
       const sending = sendings.get(key);
-      if (sending === undefined) return;
-      sendings.delete(key);
-      sending.released.abort();
+      if (sending === undefined || sending.isReleased) return;
+      sending.isReleased = true;
       for (const { timer } of sending.headings) clearTimeout(timer);
+      // Its deliveries may still be asked for by whoever pressed.
+      setTimeout(() => {
+        if (sendings.get(key) === sending) sendings.delete(key);
+      }, SHOWN_FOR_MS).unref();
     },
     deliveries(runId, haltId) {
       return (sendings.get(keyOf(runId, haltId))?.headings ?? []).map(shown);
@@ -289,7 +298,7 @@ export function createSender(deps: SenderDeps): Sender {
       });
     },
     get size() {
-      return sendings.size;
+      return [...sendings.values()].filter(({ isReleased }) => !isReleased).length;
     },
     async close() {
       // First attempts under way are worth waiting for; the rest is in the spool.
@@ -298,8 +307,8 @@ export function createSender(deps: SenderDeps): Sender {
         pause(CLOSE_GRACE_MS, new AbortController().signal),
       ]);
       closed = true;
-      for (const { released, headings } of sendings.values()) {
-        released.abort();
+      for (const { ended, headings } of sendings.values()) {
+        ended.abort();
         for (const { timer } of headings) clearTimeout(timer);
       }
       sendings.clear();

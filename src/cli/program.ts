@@ -5,6 +5,8 @@
  * database driver. Each `run…` gets parsed options and the terminal, and answers with an exit code.
  */
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { z } from 'zod';
+import { SERVICE_ROLES, type ServiceRole } from '../config/schema.ts';
 import { VERSION } from '../version.ts';
 import { EXIT, type ExitCode, exitCodeOf, explainError } from './exit.ts';
 import { addKeyCommands } from './program-keys.ts';
@@ -70,8 +72,19 @@ Begin with:
   })
     .addOption(CONFIG_OPTION())
     .option('--port <n>', 'port to listen on, 0 for a free one (default: server.port)', port)
-    .action((options: { config?: string; port?: number }) =>
-      perform(async (t) => (await import('./serve.ts')).serve(options, t)),
+    .option(
+      '--roles <list>',
+      'what this process does, with commas: api, worker, scheduler, button (default: roles)',
+      roles,
+    )
+    .action((options: { config?: string; port?: number; roles?: readonly ServiceRole[] }) =>
+      perform(async (t) => {
+        // The red button alone loads neither database nor queue.
+        const isButton = options.roles?.every((role) => role === 'button') === true;
+        return isButton
+          ? (await import('./serve-button.ts')).serveButton(options, t)
+          : (await import('./serve.ts')).serve(options, t);
+      }),
     );
 
   describe(program.command('init'), {
@@ -134,6 +147,12 @@ Begin with:
   addTokenCommands(program, perform);
   addKeyCommands(program, perform);
   return program;
+}
+
+function roles(text: string): readonly ServiceRole[] {
+  const parsed = z.array(z.enum(SERVICE_ROLES)).min(1).safeParse(text.split(','));
+  if (!parsed.success) throw new InvalidArgumentError(`Roles are ${SERVICE_ROLES.join(', ')}.`);
+  return parsed.data;
 }
 
 function port(text: string): number {

@@ -8,6 +8,7 @@
  */
 import { pino } from 'pino';
 import type { Environment } from '../config/environment.ts';
+import type { ServiceRole } from '../config/schema.ts';
 import { InterlockError } from '../errors.ts';
 import { type InterlockConfiguration, startInterlock } from '../main.ts';
 import { loadPolicies } from '../service/policies.ts';
@@ -21,10 +22,14 @@ const STOP_TIMEOUT_MS = 30_000;
 const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 
 export async function serve(
-  options: { config?: string; port?: number },
+  options: { config?: string; port?: number; roles?: readonly ServiceRole[] },
   terminal: Terminal,
 ): Promise<ExitCode> {
-  const config = await loadConfig(options.config, terminal);
+  const stated = await loadConfig(options.config, terminal);
+  const config = options.roles === undefined ? stated : { ...stated, roles: options.roles };
+  if (config.roles.every((role) => role === 'button')) {
+    return (await import('./serve-button.ts')).serveButton({ config: config.file }, terminal);
+  }
   await assertUsable(config);
   const logger = createLogger({
     level: config.logLevel,
@@ -41,7 +46,12 @@ export async function serve(
   let reload = async (): Promise<void> => undefined;
   const onHangup = (): void => void reload();
   process.on('SIGHUP', onHangup);
-  const interlock = await startInterlock(config, { env: terminal.env, logger, port: options.port });
+  const interlock = await startInterlock(config, {
+    env: terminal.env,
+    logger,
+    port: options.port,
+    supervisesButton: true,
+  });
   reload = () => interlock.reloadIdentities();
   terminal.print(`listening on ${interlock.url}`);
   await stop.requested;

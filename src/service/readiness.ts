@@ -32,6 +32,8 @@ export interface ReadinessDeps {
   readonly durability: string;
   /** What else this process is known to do or not to do; settled at start. */
   readonly standing?: readonly Check[];
+  /** Said, and no reason to take this instance out of service: it does that duty itself meanwhile. */
+  readonly advisory?: readonly Check[];
 }
 
 const SWEEP_STALE_MS = 30_000;
@@ -52,7 +54,7 @@ export async function readiness(deps: ReadinessDeps): Promise<Readiness> {
   const reconciler: Check = stale
     ? { name: 'reconciler', ok: false, detail: 'has not swept for over 30 s; deadlines may pass unseen' }
     : { name: 'reconciler', ok: true, detail: 'sweeps' };
-  const checks = [database, ...queue, reconciler, ...(deps.standing ?? [])];
+  const checks = [database, ...queue, reconciler, ...(deps.standing ?? []), ...(deps.advisory ?? [])];
   const cannot = new Set<Duty>();
   // Halts are sent all the same: they need no queue, and what was ordered is known here.
   if (!database.ok) for (const duty of ['acknowledge', 'issue-permits'] as const) cannot.add(duty);

@@ -1,21 +1,13 @@
 /** The red button, and what the other side says of a halt. */
 import { z } from 'zod';
+import type { PressAnswer } from '../../button/answer.ts';
+import { RedButton } from '../../button/request.ts';
 import type { Identity } from '../../config/identities.ts';
-import { HaltActionSchema } from '../../domain/run/events.ts';
-import type { Executed } from '../../service/run-service.ts';
-import { invalid, notFound, type Refusal, unavailable } from '../refusal.ts';
+import { invalid, notFound, Refusal, unavailable } from '../refusal.ts';
 import { type Route, route } from '../route.ts';
-import { IdSchema, Instant, isFailed, OF_RUN, RunParams, receiptOf, refusalOf, text } from './common.ts';
+import { IdSchema, Instant, isFailed, OF_RUN, RunParams, receiptOf, refusalOf } from './common.ts';
 import { HaltDocument, haltDocument } from './documents.ts';
 import type { Services } from './services.ts';
-
-const RedButton = z
-  .strictObject({
-    reason: text(2000).default('no reason given'),
-    action: HaltActionSchema.default('halt'),
-    group: IdSchema.optional().meta({ description: 'For which of your groups; default: the first' }),
-  })
-  .meta({ id: 'RedButton' });
 
 const HaltsOrdered = z
   .object({
@@ -23,57 +15,41 @@ const HaltsOrdered = z
     failed: z.array(z.object({ runId: z.string(), reason: z.string() })).meta({
       description: 'Runs whose halt could not be recorded now: press again',
     }),
+    recordedIn: z.enum(['ledger', 'spool']).meta({
+      description: 'spool: the ledger is away; the halts are sent, and it learns of them when it is back',
+    }),
+    pressId: z.string().optional().meta({ description: 'The press in the spool, and later in the ledger' }),
+    knowledgeAt: z.string().nullable().optional().meta({
+      description: 'How old the list of runs and targets is that the halts were sent by',
+    }),
   })
   .meta({ id: 'HaltsOrdered' });
+
+const HaltOrder = z.object({ haltId: z.string() });
 
 const HaltAck = z
   .strictObject({ state: z.enum(['received', 'stopped']), at: Instant.optional() })
   .meta({ id: 'HaltAcknowledgement' });
 
-const AT_ONCE = 16;
-const PAGE = 500;
-
-export const haltRoutes = ({ runs, ledger }: Services): Route[] => {
-  async function press(
-    runId: string,
-    body: z.output<typeof RedButton>,
-    identity: Identity,
-    receipt: ReturnType<typeof receiptOf>,
-  ): Promise<Executed> {
-    const group = body.group ?? identity.groups[0] ?? '';
-    return runs.execute(
-      runId,
-      { type: 'OrderHalt', action: body.action, reason: body.reason, group, by: identity.id },
-      { actor: identity.id, receipt },
-    );
-  }
-
-  function groupProblem(body: z.output<typeof RedButton>, identity: Identity): Refusal | null {
+export const haltRoutes = ({ runs, ledger, redButton, enterPresses }: Services): Route[] => {
+  function groupProblem(body: RedButton, identity: Identity): Refusal | null {
     if (body.group === undefined || identity.groups.includes(body.group)) return null;
     return invalid([
       { path: 'group', message: `you are not a member; yours are ${identity.groups.join(', ')}` },
     ]);
   }
 
-  async function unfinishedRuns(): Promise<string[]> {
-    const ids: string[] = [];
-    let after: number | undefined;
-    for (;;) {
-      const rows = await ledger.views({
-        kind: 'run',
-        limit: PAGE,
-        order: 'asc',
-        ...(after === undefined ? {} : { after }),
-      });
-      ids.push(
-        ...rows
-          .filter(({ doc }) => z.object({ status: z.string() }).parse(doc).status !== 'finished')
-          .map(({ runId }) => runId),
-      );
-      const last = rows.at(-1);
-      if (rows.length < PAGE || last === undefined) return ids;
-      after = last.ordinal;
-    }
+  const forGroup = (body: RedButton, { groups }: Identity) => ({
+    ...body,
+    group: body.group ?? groups[0] ?? '',
+  });
+
+  /** Trainers name a halt by the order that reached them, which may be the button's own. */
+  async function haltNamed(id: string): Promise<{ runId: string; haltId: string } | null> {
+    const view = await ledger.view('halt', id);
+    if (view !== null) return { runId: view.runId, haltId: id };
+    const order = await ledger.view('halt-order', id);
+    return order === null ? null : { runId: order.runId, haltId: HaltOrder.parse(order.doc).haltId };
   }
 
   return [
@@ -91,11 +67,21 @@ export const haltRoutes = ({ runs, ledger }: Services): Route[] => {
         const { params, body, identity } = call;
         const problem = groupProblem(body, identity);
         if (problem !== null) return problem;
-        const executed = await press(params.run, body, identity, receiptOf(call));
+        const pressed = await redButton.pressRun(
+          params.run,
+          forGroup(body, identity),
+          identity,
+          receiptOf(call),
+        );
+        if (pressed.way === 'spool') return spooled(pressed.answer);
+        const { executed } = pressed;
         if (isFailed(executed)) return refusalOf(executed, OF_RUN);
         const state = 'state' in executed ? executed.state : (await runs.load(params.run))?.state;
         if (state?.halt == null) return notFound(`the halt of run ${params.run} is over`, 'path.run');
-        return { status: 202, body: { halts: [haltDocument(state.halt, state)], failed: [] } };
+        return {
+          status: 202,
+          body: { halts: [haltDocument(state.halt, state)], failed: [], recordedIn: 'ledger' as const },
+        };
       },
     }),
     route({
@@ -109,24 +95,16 @@ export const haltRoutes = ({ runs, ledger }: Services): Route[] => {
       handler: async ({ body, identity }) => {
         const problem = groupProblem(body, identity);
         if (problem !== null) return problem;
-        const ids = await unfinishedRuns();
-        const halts: z.input<typeof HaltDocument>[] = [];
-        const failed: { runId: string; reason: string }[] = [];
-        const next = ids.values();
-        const workers = Array.from({ length: Math.min(AT_ONCE, ids.length) }, async () => {
-          for (const runId of next) {
-            // One run's trouble must not keep the button from the others.
-            const executed = await press(runId, body, identity, undefined).catch(() => null);
-            if (executed !== null && 'state' in executed && executed.state.halt !== null) {
-              halts.push(haltDocument(executed.state.halt, executed.state));
-            } else failed.push({ runId, reason: 'not recorded' });
-          }
-        });
-        await Promise.all(workers);
+        const pressed = await redButton.pressAll(forGroup(body, identity), identity);
+        if (pressed.way === 'spool') return spooled(pressed.answer);
+        const { failed } = pressed;
+        const halts = pressed.halted.flatMap((state) =>
+          state.halt === null ? [] : [haltDocument(state.halt, state)],
+        );
         if (halts.length === 0 && failed.length > 0) {
           return unavailable('halt-not-recorded', 'No halt could be recorded now; press again.', 1);
         }
-        return { status: 202, body: { halts, failed } };
+        return { status: 202, body: { halts, failed: [...failed], recordedIn: 'ledger' as const } };
       },
     }),
     route({
@@ -141,10 +119,15 @@ export const haltRoutes = ({ runs, ledger }: Services): Route[] => {
       responses: { 200: HaltDocument },
       handler: async (call) => {
         const { params, body, identity } = call;
-        const view = await ledger.view('halt', params.halt);
-        if (view === null) return notFound(`there is no halt ${params.halt}`, 'path.halt');
+        let named = await haltNamed(params.halt);
+        if (named === null) {
+          // A trainer may be quicker than the way from the spool into the ledger.
+          await enterPresses();
+          named = await haltNamed(params.halt);
+        }
+        if (named === null) return notFound(`there is no halt ${params.halt}`, 'path.halt');
         const executed = await runs.execute(
-          view.runId,
+          named.runId,
           {
             type: 'AcknowledgeHalt',
             haltId: params.halt,
@@ -156,9 +139,20 @@ export const haltRoutes = ({ runs, ledger }: Services): Route[] => {
           { actor: identity.id, receipt: receiptOf(call) },
         );
         if (isFailed(executed)) return refusalOf(executed, { '': 'path.halt', runId: 'path.halt' });
-        const row = await ledger.view('halt', params.halt);
+        const row = await ledger.view('halt', named.haltId);
         return { status: 200, body: HaltDocument.parse(row?.doc) };
       },
     }),
   ];
 };
+
+/** Sent, and written down or not: what is not durable is no 2xx. */
+function spooled({ status, body }: PressAnswer) {
+  if (status === 202) return { status, body: { ...body, recordedIn: 'spool' as const } };
+  return new Refusal({
+    status,
+    code: 'halt-sent-not-durable',
+    title: 'Halts are being sent, and the press could not be written down',
+    detail: `${body.halts.length} orders are on their way. Neither database nor disk takes the press; if this machine stops now it is forgotten: press again.`,
+  });
+}

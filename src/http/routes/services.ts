@@ -6,6 +6,7 @@ import type { Heartbeats } from '../../service/heartbeats.ts';
 import type { Intake } from '../../service/intake.ts';
 import type { Liveness } from '../../service/liveness.ts';
 import type { Readiness } from '../../service/readiness.ts';
+import type { RedButtonService } from '../../service/red-button.ts';
 import type { RunService } from '../../service/run-service.ts';
 import type { PublicJwks } from '../../signing/keyring.ts';
 import type { TokenSigner } from '../../signing/tokens.ts';
@@ -23,6 +24,9 @@ export interface Services {
   readonly metrics: Metrics;
   /** Brings the gauges up to date that need a look at database and queue; bounded, never throws. */
   readonly look: () => Promise<void>;
+  readonly redButton: RedButtonService;
+  /** Enters what waits in the spools of the red button now; never throws. */
+  readonly enterPresses: () => Promise<void>;
   readonly jwks: () => PublicJwks;
   readonly heartbeats: Heartbeats;
   readonly intake: Intake;
