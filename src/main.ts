@@ -30,6 +30,7 @@ import { probeRoutes, routesOf, type Services } from './http/routes/index.ts';
 import { buildServer } from './http/server.ts';
 import { createSessions } from './http/sessions.ts';
 import { STREAM_LIMITS } from './http/sse.ts';
+import { createAnchors } from './ledger/anchors.ts';
 import { createSignedHeads, type SignedHeads } from './ledger/heads.ts';
 import { createInstances } from './ledger/instances.ts';
 import { createLedger, type Ledger, type WritingLedger } from './ledger/ledger.ts';
@@ -43,6 +44,7 @@ import { createWorkQueue } from './queue/create-work-queue.ts';
 import { unreachableApprovals } from './service/approvers.ts';
 import { wasCleared } from './service/cleared-halts.ts';
 import { createButtonParts, observeButton } from './service/button-parts.ts';
+import { headVerifier } from './service/head-verifier.ts';
 import { createHeadSchedule } from './service/heads-schedule.ts';
 import { createHeartbeats } from './service/heartbeats.ts';
 import { createIntake } from './service/intake.ts';
@@ -51,6 +53,7 @@ import { createLineage } from './service/lineage.ts';
 import { liveness } from './service/liveness.ts';
 import { createPolicyBook, loadPolicies } from './service/policies.ts';
 import { type Check, readiness } from './service/readiness.ts';
+import { createRestoreGuard } from './service/restore-guard.ts';
 import { createRunService, type LoadedRun } from './service/run-service.ts';
 import { createRunningEvaluations } from './service/running-evaluations.ts';
 import { createSecurityLog } from './service/security.ts';
@@ -169,6 +172,22 @@ async function serve(
   const policies = createPolicyBook(ledger, configured);
   const progress = createProgressStore(database.pool);
   const runs = createRunService({ ledger, progress, policies, clock, logger });
+  const guard = createRestoreGuard({
+    ledger,
+    heads,
+    runs,
+    anchors:
+      config.ledger.anchors === null
+        ? null
+        : createAnchors(
+            config.ledger.anchors,
+            headVerifier(() => keyring.jwks()),
+          ),
+    clock,
+    logger,
+  });
+  database.onDown(() => guard.doubt());
+  await guard.compare();
   const running = createRunningEvaluations();
   observeCommits(runs, { logger, metrics });
 
@@ -311,7 +330,7 @@ async function serve(
     clock,
   });
 
-  const headSchedule = createHeadSchedule({ heads, signer, runs, logger });
+  const headSchedule = createHeadSchedule({ heads: guard.heads, signer, runs, logger });
   headSchedule.start();
   stops.push(['head schedule', () => headSchedule.stop()]);
   const security = createSecurityLog(ledger, clock, logger);
@@ -343,7 +362,8 @@ async function serve(
   const services: Services = {
     runs,
     ledger,
-    heads,
+    heads: guard.heads,
+    guard,
     progress,
     signer,
     clock,
@@ -369,6 +389,7 @@ async function serve(
       clock,
       keySet: () => keyring.keySet(),
       ledgerAdvances: () => pulse.advances(),
+      withheld: () => guard.refusal(),
       latchLineage: (state) => lineage.latch(state),
       wasCleared: (runId, haltId) => wasCleared(ledger, runId, haltId),
       onUnknownHalt: (runId, haltId, by) => {
@@ -399,6 +420,7 @@ async function serve(
       readiness({
         database: async () => void (await database.pool.query('SELECT 1')),
         queue: () => queue.checks(),
+        issuing: () => guard.check(),
         queueIsNeeded: !config.roles.includes('scheduler') && !config.roles.includes('api'),
         lastSweepAt: () => (config.roles.includes('scheduler') ? worker.reconciler.lastSweepAt : clock()),
         clock,

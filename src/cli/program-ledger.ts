@@ -1,6 +1,6 @@
 /** The commands of those who check: replay, and everything below `ledger`. */
 import type { Command } from 'commander';
-import { CONFIG_OPTION, describe, JSON_OPTION, type Register } from './program-parts.ts';
+import { CONFIG_OPTION, describe, JSON_OPTION, overHttp, type Register } from './program-parts.ts';
 
 export function addLedgerCommands(program: Command, perform: Register): void {
   describe(program.command('replay'), {
@@ -74,6 +74,21 @@ export function addLedgerCommands(program: Command, perform: Register): void {
     .addOption(CONFIG_OPTION())
     .action((options: { config?: string }) =>
       perform(async (t) => (await import('./ledger-keys.ts')).ledgerKeys(options, t)),
+    );
+
+  overHttp(
+    describe(ledger.command('accept-restore'), {
+      summary: 'go on with a ledger that was put back from a backup',
+      details:
+        'Where the ledger contradicts a signed head kept in ledger.anchors, no permit is issued (`/readyz` says why). Accepting it halts every unfinished run first, because halts may be missing from it: each goes on only by a governed resume. Needs a token of an operator.',
+      example: 'interlock ledger accept-restore --reason "disk of db-1 lost, backup of 03:00 restored"',
+      exits: '0 accepted; 1 refused, or there is nothing to accept; 2 usage, or no answer',
+    }),
+  )
+    .requiredOption('--reason <text>', 'why; stands in the ledger')
+    .option(...JSON_OPTION('{size, anchoredSize, runsHalted}'))
+    .action((options: import('./accept-restore.ts').AcceptRestoreOptions) =>
+      perform(async (t) => (await import('./accept-restore.ts')).acceptRestore(options, t)),
     );
 
   describe(ledger.command('rebuild-views'), {

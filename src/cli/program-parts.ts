@@ -31,3 +31,11 @@ export const CONFIG_OPTION = (): Option =>
 export function collect(value: string, earlier: readonly string[] = []): readonly string[] {
   return [...earlier, value];
 }
+
+/** The options of every command that speaks to the running service. */
+export function overHttp(command: Command): Command {
+  return command
+    .option('--url <url>', 'the service (default: INTERLOCK_URL, then the configuration)')
+    .option('--token-file <file>', 'file with the bearer token (default: INTERLOCK_TOKEN)')
+    .addOption(CONFIG_OPTION());
+}

@@ -1,17 +1,10 @@
 /** The commands that speak to the running service. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { CONFIG_OPTION, collect, describe, JSON_OPTION, type Register } from './program-parts.ts';
+import { collect, describe, JSON_OPTION, overHttp, type Register } from './program-parts.ts';
 import type { ServiceOptions } from './service-client.ts';
 
 const EXITS =
   '0 done; 1 the service refused (no such thing, not allowed, or in conflict); 2 usage, or no answer';
-
-function overHttp(command: Command): Command {
-  return command
-    .option('--url <url>', 'the service (default: INTERLOCK_URL, then the configuration)')
-    .option('--token-file <file>', 'file with the bearer token (default: INTERLOCK_TOKEN)')
-    .addOption(CONFIG_OPTION());
-}
 
 export function addRunCommands(program: Command, perform: Register): void {
   overHttp(

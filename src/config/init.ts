@@ -142,6 +142,11 @@ issuer: ${issuer}
 # Without DATABASE_URL, Interlock runs its own PostgreSQL here.
 dataDir: data
 
+# Signed heads of the ledger are kept here and compared with at start, so that a database that was put back from an
+# older backup shows. Best on another machine's disk: it must survive what the database does not.
+ledger:
+  anchors: anchors
+
 identities: identities.yaml
 signingKey: signing-key.json
 

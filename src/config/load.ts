@@ -34,6 +34,8 @@ export interface Configuration<Alert> {
   readonly database: { readonly url: Secret | null; readonly directUrl: Secret | null };
   readonly redis: { readonly url: Secret | null };
   readonly signingKey: string;
+  /** Null where no heads are kept outside. */
+  readonly ledger: { readonly anchors: string | null };
   readonly policies: {
     readonly directory: string;
     readonly default: string;
@@ -175,6 +177,7 @@ export async function loadConfiguration<A extends z.ZodType>(
     database,
     redis,
     signingKey: at(stated.signingKey),
+    ledger: { anchors: stated.ledger.anchors === undefined ? null : at(stated.ledger.anchors) },
     policies: { directory, default: stated.policies.default, byLabel: stated.policies.byLabel },
     models: { roots: stated.models.roots.map(at) },
     outbound: stated.outbound,

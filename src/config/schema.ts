@@ -117,6 +117,8 @@ export const ConfigurationFile = z.strictObject({
       )
       .default({}),
   }),
+  /** A directory where the database is not: signed heads are kept there, and compared with at start. */
+  ledger: z.strictObject({ anchors: path.optional() }).prefault({}),
   models: z.strictObject({ roots: z.array(path).default([]) }).prefault({}),
   outbound: z.strictObject({ allow: z.array(z.string().min(1).max(255)).default([]) }).prefault({}),
   orchestrators: z

@@ -74,6 +74,7 @@ export const ACCESS: AccessTable = {
   'GET /v1/stream': reading(),
   'GET /v1/ledger': reading(['auditor', 'operator', 'oncall', 'governance']),
   'GET /v1/ledger/head': reading(),
+  'POST /v1/ledger/accept-restore': to(['operator'], 'intake', 'intake', TOKEN),
 
   'GET /healthz': everyone('never', 'probe'),
   'GET /readyz': everyone('never', 'probe'),

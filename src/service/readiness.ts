@@ -30,6 +30,8 @@ export interface ReadinessDeps {
   readonly lastSweepAt: () => Date | null;
   readonly clock: () => Date;
   readonly durability: string;
+  /** Whether permits may be issued; null where there is nothing to compare with. */
+  readonly issuing?: () => Check | null;
   /** What else this process is known to do or not to do; settled at start. */
   readonly standing?: readonly Check[];
   /** Said, and no reason to take this instance out of service: it does that duty itself meanwhile. */
@@ -54,13 +56,16 @@ export async function readiness(deps: ReadinessDeps): Promise<Readiness> {
   const reconciler: Check = stale
     ? { name: 'reconciler', ok: false, detail: 'has not swept for over 30 s; deadlines may pass unseen' }
     : { name: 'reconciler', ok: true, detail: 'sweeps' };
-  const checks = [database, ...queue, reconciler, ...(deps.standing ?? []), ...(deps.advisory ?? [])];
+  const issuing = deps.issuing?.() ?? null;
+  const own = [database, ...queue, reconciler, ...(issuing === null ? [] : [issuing])];
+  const checks = [...own, ...(deps.standing ?? []), ...(deps.advisory ?? [])];
   const cannot = new Set<Duty>();
   // Halts are sent all the same: they need no queue, and what was ordered is known here.
   if (!database.ok) for (const duty of ['acknowledge', 'issue-permits'] as const) cannot.add(duty);
   // Without its queue a scheduler still evaluates, one at a time; that is not the duty done.
   if (!database.ok || queue.some(({ ok }) => !ok)) cannot.add('evaluate');
   if (!reconciler.ok) cannot.add('meet-deadlines');
+  if (issuing?.ok === false) cannot.add('issue-permits');
   const needed = [database, reconciler, ...(deps.standing ?? []), ...(deps.queueIsNeeded ? queue : [])];
   return { ready: needed.every(({ ok }) => ok), durability, cannot: [...cannot], checks };
 }

@@ -180,6 +180,7 @@ const MATRIX: Readonly<Record<string, string>> = {
   'GET /v1/stream': /*                          */ '1111111 ........ .... .. ..',
   'GET /v1/ledger': /*                          */ '1111111 333...3. .... 3. ..',
   'GET /v1/ledger/head': /*                     */ '1111111 ........ .... .. ..',
+  'POST /v1/ledger/accept-restore': /*          */ '1111111 333.3333 3333 11 .3',
   'GET /healthz': /*                            */ '....... ........ .... .. ..',
   'GET /readyz': /*                             */ '....... ........ .... .. ..',
   'GET /metrics': /*                            */ '....... ........ .... .. ..',

@@ -158,6 +158,12 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
     not: 'operator',
     body: () => ({ reason: 'r', action: 'halt', group: 'leadership' }),
   },
+  'POST /v1/ledger/accept-restore': {
+    path: () => '/v1/ledger/accept-restore',
+    as: 'operator',
+    not: 'leadership',
+    body: () => ({ reason: 'r' }),
+  },
   'POST /v1/halts/{halt}/ack': {
     path: () => `/v1/halts/${haltId}/ack`,
     as: 'trainer',

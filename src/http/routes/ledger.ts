@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { z } from 'zod';
 import type { Ledger, RecordedEvent } from '../../ledger/ledger.ts';
 import { runStream } from '../../service/run-service.ts';
-import { malformed, notFound, type Refusal } from '../refusal.ts';
+import { conflict, malformed, notFound, type Refusal } from '../refusal.ts';
 import { type RawCall, type Route, route, streamResponse } from '../route.ts';
 import type { StreamEvent, StreamSource } from '../sse.ts';
-import { isRefusal, listOf, loadRun, POSITION, RunParams } from './common.ts';
+import { isRefusal, listOf, loadRun, POSITION, RunParams, text } from './common.ts';
 import type { Services } from './services.ts';
 
 export const EventDocument = z
@@ -40,12 +40,26 @@ const HeadDocument = z
     description: 'RFC 6962 root over all events; `signed` is the newest signed head',
   });
 
+const AcceptRestore = z.strictObject({ reason: text(2000) }).meta({ id: 'AcceptRestore' });
+
+const RestoreAccepted = z
+  .object({ size: z.number(), anchoredSize: z.number(), runsHalted: z.number() })
+  .meta({ id: 'RestoreAccepted' });
+
 const Jwks = z
-  .object({ keys: z.array(z.record(z.string(), z.json())) })
+  .object({
+    keys: z.array(z.record(z.string(), z.json())),
+    statements: z
+      .array(z.string())
+      .optional()
+      .meta({
+        description: 'Signed by earlier keys: how a trainer that believes one of them learns of the others',
+      }),
+  })
   .meta({ id: 'Jwks', description: 'Public keys (RFC 7517) of permits, halt orders and heads' });
 
 export const ledgerRoutes = (services: Services): Route[] => {
-  const { ledger, heads, signer, runs } = services;
+  const { ledger, heads, signer, runs, guard } = services;
   return [
     route({
       method: 'GET',
@@ -77,6 +91,26 @@ export const ledgerRoutes = (services: Services): Route[] => {
         );
         const [head, signed] = await Promise.all([ledger.head(), heads.latestHead()]);
         return { status: 200, body: { ...head, signed } };
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/ledger/accept-restore',
+      summary: 'Go on with a ledger that was put back from a backup',
+      description:
+        'Where the ledger contradicts a signed head that is kept outside, no permit is issued. Accepting it halts every unfinished run first: each goes on only by a governed resume.',
+      tags: ['ledger'],
+      body: AcceptRestore,
+      timeoutMs: 60_000,
+      responses: { 200: RestoreAccepted },
+      handler: async ({ body, identity }) => {
+        const accepted = await guard.accept(identity.id, body.reason);
+        return accepted === null
+          ? conflict(
+              'nothing-to-accept',
+              'the ledger continues what was signed before: there is nothing to accept',
+            )
+          : { status: 200, body: accepted };
       },
     }),
     route({

@@ -7,6 +7,7 @@ import type { Intake } from '../../service/intake.ts';
 import type { Liveness } from '../../service/liveness.ts';
 import type { Readiness } from '../../service/readiness.ts';
 import type { RedButtonService } from '../../service/red-button.ts';
+import type { RestoreGuard } from '../../service/restore-guard.ts';
 import type { RunService } from '../../service/run-service.ts';
 import type { PublicJwks } from '../../signing/keyring.ts';
 import type { TokenSigner } from '../../signing/tokens.ts';
@@ -18,6 +19,7 @@ export interface Services {
   readonly runs: RunService;
   readonly ledger: Ledger;
   readonly heads: SignedHeads;
+  readonly guard: Pick<RestoreGuard, 'accept'>;
   readonly progress: ProgressStore;
   readonly signer: TokenSigner;
   readonly clock: () => Date;
