@@ -15,6 +15,7 @@ import { loadPolicies } from '../service/policies.ts';
 import { loadKeyring } from '../signing/keyring.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { loadConfig } from './configuration.ts';
+import { startTracing } from '../telemetry/start-tracing.ts';
 import { EXIT, type ExitCode, explainError } from './exit.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -47,6 +48,9 @@ export async function serve(
   const onHangup = (): void => void reload();
   process.on('SIGHUP', onHangup);
   const interlock = await startInterlock(config, {
+  const tracing = await startTracing(terminal.env, logger);
+  // From here on the secrets of the environment are in this copy alone; a report of the process has none of them.
+  const env = terminal.env === process.env ? hideEnvironment(process.env) : terminal.env;
     env: terminal.env,
     logger,
     port: options.port,
@@ -57,6 +61,7 @@ export async function serve(
   await stop.requested;
   await interlock.close();
   process.off('SIGHUP', onHangup);
+  await tracing?.stop();
   stop.done();
   logger.info('stopped');
   return EXIT.ok;

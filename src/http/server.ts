@@ -26,6 +26,7 @@ import type { JsonObject } from '../domain/canonical-json.ts';
 import { faultPoint } from '../fault-points.ts';
 import { withCorrelation } from '../telemetry/correlation.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { withIncomingTrace } from '../telemetry/tracing.ts';
 import { ACCESS, type Access, type AccessTable, accessOf } from './access.ts';
 import { isStream, routesByPath } from './allowed-methods.ts';
 import { type Authenticated, type Authenticator, refuseCredentialsInQuery } from './authentication.ts';
@@ -307,7 +308,9 @@ export function buildServer(options: ServerOptions): FastifyInstance {
           webhook: request.authenticated?.webhook ?? null,
           signal: request.signal,
         };
-        const answer = await withCorrelation(request.id, () => route.handle(call));
+        const answer = await withCorrelation(request.id, () =>
+          withIncomingTrace(request.headers['traceparent'], () => route.handle(call)),
+        );
         if (route.method === 'POST') faultPoint('answer.ready');
         if (answer instanceof Refusal) throw answer;
         return send(route, answer, request, reply);

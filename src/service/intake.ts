@@ -16,10 +16,13 @@ import { confirmationOf, ladderOf } from '../orchestrators/ladders.ts';
 import { describeProcess } from '../orchestrators/process.ts';
 import type { Target } from '../orchestrators/targets.ts';
 import { currentCorrelation } from '../telemetry/correlation.ts';
+import { checkpointStory } from '../telemetry/story.ts';
+import { withSpan } from '../telemetry/tracing.ts';
 import { digestOf } from './digest.ts';
 import type { PinnedPolicy, PolicyBook } from './policies.ts';
 import { recordResult } from './results.ts';
 import type { Executed, Receipt, RunService } from './run-service.ts';
+import { checkpointThread } from './stories.ts';
 import { resultDigest } from './work.ts';
 
 export interface Registration {
@@ -115,6 +118,12 @@ function foreignEvaluation(
 ): Refused | null {
   if (evaluations === null || evaluations.includes(evaluation)) return null;
   return refused('forbidden', `${id} does not speak for the evaluation ${evaluation}`);
+}
+
+/** To be found from a log line, and the other way round. */
+function correlation(): { 'interlock.correlation.id'?: string } {
+  const id = currentCorrelation();
+  return id === undefined ? {} : { 'interlock.correlation.id': id };
 }
 
 export function createIntake(deps: IntakeDeps): Intake {
@@ -223,27 +232,38 @@ export function createIntake(deps: IntakeDeps): Intake {
     async reportCheckpoint(report, identity, receipt) {
       const { runId, checkpointId, effectiveCompute, step, modelUri, endpoint, evaluate } = report;
       const contentDigest = digestOf(JSON.parse(JSON.stringify(report)));
-      return runs.execute(
-        runId,
-        async () => {
-          const known = await ledger.view('checkpoint', checkpointKey(runId, checkpointId));
-          const prior = z.object({ contentDigest: z.string() }).safeParse(known?.doc);
-          return {
-            type: 'ReportCheckpoint',
-            checkpointId,
-            effectiveCompute,
-            step,
-            modelUri,
-            endpoint,
-            evaluate,
-            declined: report.declined === true,
-            contentDigest,
-            priorDigest: prior.success ? prior.data.contentDigest : null,
-            correlationId: currentCorrelation() ?? '',
-            by: identity.id,
-          };
+      const receive = () =>
+        runs.execute(
+          runId,
+          async () => {
+            const known = await ledger.view('checkpoint', checkpointKey(runId, checkpointId));
+            const prior = z.object({ contentDigest: z.string() }).safeParse(known?.doc);
+            return {
+              type: 'ReportCheckpoint',
+              checkpointId,
+              effectiveCompute,
+              step,
+              modelUri,
+              endpoint,
+              evaluate,
+              declined: report.declined === true,
+              contentDigest,
+              priorDigest: prior.success ? prior.data.contentDigest : null,
+              correlationId: currentCorrelation() ?? '',
+              by: identity.id,
+            };
+          },
+          { actor: identity.id, receipt },
+        );
+      return withSpan(
+        'checkpoint.receive',
+        { 'interlock.run.id': runId, 'interlock.checkpoint.id': checkpointId, ...correlation() },
+        async (set) => {
+          const executed = await receive();
+          set({ 'interlock.outcome': executed.outcome });
+          return executed;
         },
-        { actor: identity.id, receipt },
+        { story: checkpointStory(runId, checkpointId), kind: 'server' },
       );
     },
 
@@ -277,10 +297,29 @@ export function createIntake(deps: IntakeDeps): Intake {
       if (foreign !== null) return foreign;
       const digest = resultDigest(result);
       const by = identity.id;
-      return runs.execute(
-        known.runId,
-        recordResult(ledger, { ...known, evaluationId, attempt, result, resultDigest: digest, by }),
-        { actor: by, receipt },
+      const receive = () =>
+        runs.execute(
+          known.runId,
+          recordResult(ledger, { ...known, evaluationId, attempt, result, resultDigest: digest, by }),
+          { actor: by, receipt },
+        );
+      const { runId, checkpointId } = known;
+      const { story, links } = checkpointThread(runId, checkpointId);
+      return withSpan(
+        'evaluation.receive',
+        {
+          'interlock.run.id': runId,
+          'interlock.checkpoint.id': checkpointId,
+          'interlock.evaluation.id': evaluationId,
+          'interlock.attempt': attempt,
+          ...correlation(),
+        },
+        async (set) => {
+          const executed = await receive();
+          set({ 'interlock.outcome': executed.outcome });
+          return executed;
+        },
+        { story, links, kind: 'server' },
       );
     },
   };

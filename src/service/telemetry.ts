@@ -5,6 +5,7 @@ import type { Reconciler } from '../queue/reconciler.ts';
 import { withCorrelation } from '../telemetry/correlation.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Commit, RunService } from './run-service.ts';
+import { tellCommit } from './stories.ts';
 
 interface Sinks {
   readonly logger: {
@@ -34,6 +35,7 @@ const FIELDS = ['checkpointId', 'evaluationId', 'attempt', 'verdict', 'haltId', 
 
 export function observeCommits(runs: RunService, sinks: Sinks): void {
   runs.onCommit((commit) => {
+    tellCommit(commit);
     for (const { kind, data, recordedAt } of commit.events) {
       sinks.metrics.count('interlock_ledger_events_total', { kind });
       record(kind, data, sinks.metrics);

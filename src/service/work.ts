@@ -9,6 +9,7 @@ import type { Alert, AlertChannel } from '../alerts/alert-channel.ts';
 import { assertNever } from '../domain/assert-never.ts';
 import { type Located, locate } from '../domain/run/evaluation.ts';
 import { explain } from '../domain/run/halt.ts';
+import type { Halt } from '../domain/run/state.ts';
 import { InterlockError } from '../errors.ts';
 import type { EvaluatorOutcome } from '../evaluators/evaluator.ts';
 import type { Evaluators } from '../evaluators/registry.ts';
@@ -18,12 +19,14 @@ import type { Orchestrator } from '../orchestrators/orchestrator.ts';
 import type { WorkHandlers, WorkItem } from '../queue/work-queue.ts';
 import type { TokenSigner } from '../signing/tokens.ts';
 import { withCorrelation } from '../telemetry/correlation.ts';
+import { recordSpan, withSpan } from '../telemetry/tracing.ts';
 import { realTimers, type Timers } from '../timers.ts';
 import { digestOf, sha256 } from './digest.ts';
 import { signOrder } from './orders.ts';
 import { type ReportedResult, recordResult } from './results.ts';
 import type { LoadedRun, RunService } from './run-service.ts';
 import type { RunningEvaluations } from './running-evaluations.ts';
+import { alertThread, checkpointThread, haltThread } from './stories.ts';
 import { correlationOf } from './telemetry.ts';
 
 export interface WorkDeps {
@@ -82,6 +85,7 @@ export function createWorkHandlers(deps: WorkDeps): WorkHandlers {
 async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: WorkDeps): Promise<void> {
   const { runs, instance } = deps;
   const { evaluationId, attempt } = EvaluateIds.parse(ids);
+  const startTime = new Date();
   const started = await runs.execute(
     runId,
     { type: 'StartEvaluation', evaluationId, attempt, instance },
@@ -91,9 +95,26 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
   faultPoint('evaluation.started');
   const located = locate(started.state, evaluationId, started.policy);
   if (located === null) return;
-  const { correlationId } = located.checkpoint;
+  const { correlationId, checkpointId } = located.checkpoint;
+  const thread = checkpointThread(runId, checkpointId);
+  const attributes = {
+    'interlock.run.id': runId,
+    'interlock.checkpoint.id': checkpointId,
+    'interlock.evaluation.id': evaluationId,
+    'interlock.attempt': attempt,
+    'interlock.kind': located.spec.executor.kind,
+  };
+  recordSpan('work.claim', attributes, { ...thread, kind: 'consumer', startTime, endTime: new Date() });
   await withCorrelation(correlationId, () =>
-    runAttempt({ runId, attempt, evaluationId }, located, signal, deps),
+    withSpan(
+      'evaluation.run',
+      attributes,
+      async (set) => {
+        const outcome = await runAttempt({ runId, attempt, evaluationId }, located, signal, deps);
+        set({ 'interlock.outcome': outcome.kind === 'failed' ? outcome.reason : outcome.kind });
+      },
+      thread,
+    ),
   );
 }
 
@@ -102,7 +123,7 @@ async function runAttempt(
   { checkpoint, evaluation, spec }: Located,
   signal: AbortSignal,
   deps: WorkDeps,
-): Promise<void> {
+): Promise<EvaluatorOutcome> {
   const { evaluators, running, logger } = deps;
   const variant = spec.variants.find(({ id }) => id === evaluation.variant);
   const topUp = evaluation.attempts.filter(({ purpose }) => purpose === 'top-up').length;
@@ -143,6 +164,7 @@ async function runAttempt(
   faultPoint('evaluation.ended');
   await untilRecorded(() => report(runId, known, outcome, signal, deps), signal, deps.timers);
   faultPoint('evaluation.recorded');
+  return outcome;
 }
 
 /**
@@ -243,6 +265,27 @@ async function haltStep({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
     .find((each) => each.targetId === targetId)
     ?.steps.find((each) => each.step === step);
   if (rung === undefined || rung.attempts + 1 !== attempt || halt.confirmedAt !== null) return;
+  const attributes = {
+    'interlock.run.id': runId,
+    'interlock.halt.id': haltId,
+    'interlock.target.id': targetId,
+    'interlock.kind': step,
+    'interlock.attempt': attempt,
+  };
+  const take = () =>
+    takeStep({ loaded, halt }, { runId, haltId, targetId, round, step, attempt }, signal, deps);
+  await withSpan('halt.deliver', attributes, async (set) => set({ 'interlock.outcome': await take() }), {
+    ...haltThread(runId, halt, attempt),
+    kind: 'client',
+  });
+}
+
+async function takeStep(
+  { loaded, halt }: { loaded: LoadedRun; halt: Halt },
+  { runId, haltId, targetId, round, step, attempt }: z.infer<typeof StepIds> & { runId: string },
+  signal: AbortSignal,
+  deps: WorkDeps,
+): Promise<string> {
   const orchestrator = deps.orchestratorOf(loaded, targetId);
   const order = await signOrder(deps.signer, runId, halt);
   const [cause] = halt.causes;
@@ -279,6 +322,7 @@ async function haltStep({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
     { actor: ACTOR },
   );
   faultPoint('halt.step-recorded');
+  return kind;
 }
 
 /** A signal that also ends by time. By hand: on Node 20 a timeout inside AbortSignal.any may never fire. */
@@ -362,7 +406,16 @@ async function alert({ runId, ids }: WorkItem, signal: AbortSignal, deps: WorkDe
   const delivery =
     channel === undefined
       ? { outcome: 'retry' as const, reason: `no channel ${name} is configured` }
-      : await channel.send(message, signal);
+      : await withSpan(
+          'alert.send',
+          { 'interlock.run.id': runId, 'interlock.alert.id': alertId, 'interlock.attempt': attempt },
+          async (set) => {
+            const sent = await channel.send(message, signal);
+            set({ 'interlock.outcome': sent.outcome });
+            return sent;
+          },
+          { ...alertThread(loaded?.state, attempt), kind: 'client' },
+        );
   faultPoint('alert.sent');
   // Called off by a shutdown: nothing happened, and nothing is counted.
   if (signal.aborted && delivery.outcome === 'retry') return;

@@ -10,6 +10,7 @@
 
 import type { WorkItem as DueItem } from '../domain/run/outstanding.ts';
 import { outstanding } from '../domain/run/outstanding.ts';
+import type { RunState } from '../domain/run/state.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { Instances } from '../ledger/instances.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -17,11 +18,13 @@ import { exclusive } from '../queue/exclusive.ts';
 import type { QueueLogger } from '../queue/log.ts';
 import { createReconciler, type Reconciler } from '../queue/reconciler.ts';
 import type { WorkHandlers, WorkItem, WorkQueue } from '../queue/work-queue.ts';
+import { recordSpan, tracingOn } from '../telemetry/tracing.ts';
 import { realTimers, type Timer, type Timers } from '../timers.ts';
 import { describeHome, hasEnded } from './instance-home.ts';
 import { startConsuming } from './queue-start.ts';
 import type { Commit, RunService } from './run-service.ts';
 import type { RunningEvaluations } from './running-evaluations.ts';
+import { type Thread, threadOfItem } from './stories.ts';
 
 export interface WorkerOptions {
   readonly runs: RunService;
@@ -57,6 +60,8 @@ const DUE_STREAMS_MAX = 500;
 const TIMER_HORIZON_MS = 60_000;
 const STOP_GRACE_MS = 5_000;
 
+const OFFERS_TOLD_MAX = 10_000;
+
 const RUN_PREFIX = 'run-';
 
 export function createWorker(options: WorkerOptions): Worker {
@@ -69,6 +74,16 @@ export function createWorker(options: WorkerOptions): Worker {
   /** Aborted before `stopping`: the queue hands its work back first. */
   const closing = new AbortController();
   const home = homes.describe();
+
+  /** Which story each item belongs to, for tracing alone: the queue carries nothing of it. */
+  const threads = new WeakMap<WorkItem, Thread>();
+  const offersTold = new Set<string>();
+  const threaded = (state: RunState) => (due: DueItem) => {
+    const item = mutable(due);
+    const thread = threadOfItem(state, item);
+    if (thread !== null) threads.set(item, thread);
+    return item;
+  };
 
   function runNow(item: WorkItem): void {
     if (stopping.signal.aborted) return;
@@ -102,7 +117,7 @@ export function createWorker(options: WorkerOptions): Worker {
     const known = new Set(
       before === null ? [] : outstanding(before, policy).map(({ kind, key }) => `${kind}/${key}`),
     );
-    const fresh = items.filter(({ kind, key }) => !known.has(`${kind}/${key}`)).map(mutable);
+    const fresh = items.filter(({ kind, key }) => !known.has(`${kind}/${key}`)).map(threaded(after));
     for (const item of fresh) {
       const delayMs = item.notBeforeMs - nowMs;
       const urgent = item.kind === 'halt-step' || item.kind === 'observe';
@@ -131,7 +146,7 @@ export function createWorker(options: WorkerOptions): Worker {
       const due = outstanding(loaded.state, loaded.policy).filter(
         ({ notBeforeMs }) => notBeforeMs <= now.getTime(),
       );
-      items.push(...due.map(mutable));
+      items.push(...due.map(threaded(loaded.state)));
     }
     return items;
   }
@@ -183,8 +198,31 @@ export function createWorker(options: WorkerOptions): Worker {
    */
   async function offer(items: readonly WorkItem[]): ReturnType<WorkQueue['enqueue']> {
     const halts = items.filter(({ kind }) => kind === 'halt-step');
+    const startTime = new Date();
     const { queued, failed } = await queue.enqueue(items.filter(({ kind }) => kind !== 'halt-step'));
+    tellOffer(items, failed, startTime);
     return { queued, failed: [...halts, ...failed] };
+  }
+
+  /** The first offer here alone: sweeps offer the same again for as long as it waits. */
+  function tellOffer(items: readonly WorkItem[], failed: readonly WorkItem[], startTime: Date): void {
+    if (!tracingOn()) return;
+    if (offersTold.size > OFFERS_TOLD_MAX) offersTold.clear();
+    for (const item of items) {
+      const thread = threads.get(item);
+      const key = `${item.kind}/${item.key}`;
+      if (thread === undefined || item.kind === 'halt-step' || offersTold.has(key)) continue;
+      offersTold.add(key);
+      recordSpan(
+        'work.enqueue',
+        {
+          'interlock.run.id': item.runId,
+          'interlock.kind': item.kind,
+          'interlock.outcome': failed.includes(item) ? 'not-queued' : 'queued',
+        },
+        { ...thread, kind: 'producer', startTime, endTime: new Date() },
+      );
+    }
   }
 
   const reconciler = createReconciler({

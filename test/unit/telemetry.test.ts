@@ -4,6 +4,8 @@ import { InterlockError } from '../../src/errors.ts';
 import { withCorrelation } from '../../src/telemetry/correlation.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { createMetrics, METRICS } from '../../src/telemetry/metrics.ts';
+import { tracingIsWanted } from '../../src/telemetry/start-tracing.ts';
+import { checkpointStory, factSpan, haltStory, parseTraceparent } from '../../src/telemetry/story.ts';
 import { withSpan } from '../../src/telemetry/tracing.ts';
 
 function capture() {
@@ -163,6 +165,48 @@ describe('metrics', () => {
       expect(name.endsWith('_total')).toBe(type === 'counter');
       expect(help).not.toBe('');
     }
+  });
+});
+
+describe('stories', () => {
+  it('are the same for everybody who knows the ids, and differ with any of them', () => {
+    const story = checkpointStory('run-1', 'ck-1');
+    expect(story).toEqual(checkpointStory('run-1', 'ck-1'));
+    expect(story.traceId).toMatch(/^[0-9a-f]{32}$/);
+    const all = [
+      story,
+      checkpointStory('run-1', 'ck-2'),
+      checkpointStory('run-1c', 'k-1'),
+      haltStory('run-1', 'ck-1'),
+    ];
+    expect(new Set(all.map(({ traceId }) => traceId)).size).toBe(all.length);
+    expect(factSpan(story, 'halt', 'a').spanId).not.toBe(factSpan(story, 'halt', 'b').spanId);
+  });
+
+  it.each([
+    ['00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', true],
+    ['cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00', true],
+    ['ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', false],
+    ['00-00000000000000000000000000000000-b7ad6b7169203331-01', false],
+    ['00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01', false],
+    ['00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01', false],
+    ['00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more', false],
+    [['00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'], false],
+    ['', false],
+  ])('read the traceparent %j: %s', (header, isOne) => {
+    expect(parseTraceparent(header) !== null).toBe(isOne);
+  });
+
+  it.each([
+    [{}, false],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://x:4318' }, true],
+    [{ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://x:4318/v1/traces' }, true],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: '' }, false],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://x:4318', OTEL_SDK_DISABLED: 'TRUE' }, false],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://x:4318', OTEL_TRACES_EXPORTER: 'none' }, false],
+    [{ OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: 'http://x:4318/v1/metrics' }, false],
+  ])('are told under %j: %s', (env, wanted) => {
+    expect(tracingIsWanted(env)).toBe(wanted);
   });
 });
 
