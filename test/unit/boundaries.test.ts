@@ -23,6 +23,7 @@ const FOUNDATION = 'boundary: a foundation imports src/domain and src/errors.ts,
 const ADAPTERS_MEET = 'boundary: adapters never meet each other.';
 const ADAPTER_UP = 'boundary: imports point down, to foundations and the domain.';
 const SERVICE_UP = 'boundary: imports point down; the service knows neither HTTP nor the command line.';
+const BUTTON = 'boundary: the red button needs neither database nor queue nor service.';
 const HTTP_UP = 'boundary: imports point down; only main.ts and cli know everything.';
 const TESTS = 'boundary: src imports neither tests nor benchmarks.';
 const CLOCK = 'domain-purity: time comes in as an argument.';
@@ -156,7 +157,24 @@ const layers: Row[] = [
   ],
 ];
 
-const rows: Row[] = [...domainImports, ...domainActs, ...layers];
+const button: Row[] = [
+  ...[
+    'database/pool',
+    'ledger/ledger',
+    'queue/queues',
+    'service/run-service',
+    'alerts/registry',
+    'cli/main',
+    'main',
+  ].map((other): Row => ['src/button', `import type { X } from '../${other}.ts';`, BUTTON]),
+  ...['pg', 'bullmq', 'ioredis'].map(
+    (name): Row => ['src/button', `import type { X } from '${name}';`, BUTTON],
+  ),
+  ['src/button', `import { startRedis } from '../../test/support/redis.ts';`, TESTS],
+  ['src/button', `import type { Orchestrator } from '../orchestrators/orchestrator.ts';`, null],
+];
+
+const rows: Row[] = [...domainImports, ...domainActs, ...layers, ...button];
 const fileOf = (row: number, folder: string) => `${folder}/case-${row}.ts`;
 
 const Report = z.object({
@@ -213,7 +231,7 @@ describe('the lint', () => {
   });
 
   it('has a rule for every folder of src', () => {
-    const known = [...LAYERS.foundation, ...LAYERS.adapter, 'domain', 'service', 'http', 'cli'];
+    const known = [...LAYERS.foundation, ...LAYERS.adapter, 'domain', 'service', 'http', 'cli', 'button'];
     const folders = readdirSync(join(root, 'src'), { withFileTypes: true }).filter((entry) =>
       entry.isDirectory(),
     );
