@@ -2,9 +2,9 @@
  * A service with something to lose, and the eyes that see whether a refused message moved any of it: a quiet run with
  * a cleared checkpoint and one evaluation that nobody has answered, and a halted one with a proposal.
  *
- * What must not move is read from the database itself: the state of every stream but `security` (deadlines, latch,
- * ceiling, levels), the heartbeat columns with the sequence of permits, receipts, and the events. Of a halted run its
- * deliveries and pages go on by themselves and are left out.
+ * What must not move is read from the database itself: the state of both runs (deadlines, latch, ceiling, levels), their
+ * events, the heartbeat columns with the sequence of permits; and for all of the ledger which streams and how many
+ * receipts there are. Of the halted run its deliveries and pages go on by themselves and are left out.
  */
 import { expect } from 'vitest';
 import { z } from 'zod';
@@ -51,7 +51,11 @@ export async function startHostileScene(
       limits: { heartbeat: PLENTY, intake: PLENTY, read: PLENTY, open: PLENTY, stranger: PLENTY },
       ...more.settings,
     },
-    identities: [{ id: 'stranger', roles: ['trainer'] }, { id: 'nobody' }],
+    identities: [
+      { id: 'stranger', roles: ['trainer'] },
+      { id: 'harness', roles: ['evaluator'] },
+      { id: 'nobody' },
+    ],
   });
   await writeEvaluator(interlock.directory);
   const store: Store = await openStore(interlock.config, createLogger({ level: 'silent' }));
@@ -75,8 +79,8 @@ export async function startHostileScene(
     body: { kind: 'resume', haltId, rationale: 'mitigated' },
   });
   const proposal = z.object({ proposalId: z.string(), digest: z.string() }).parse(proposed.body);
-  const rows = async (sql: string): Promise<Record<string, unknown>[]> =>
-    (await store.database.pool.query(sql)).rows;
+  const rows = async (sql: string, values: unknown[] = []): Promise<Record<string, unknown>[]> =>
+    (await store.database.pool.query(sql, values)).rows;
 
   const scene: HostileScene = {
     interlock,
@@ -90,24 +94,16 @@ export async function startHostileScene(
     weights,
     registered,
     async facts() {
-      const streams = await rows(
-        "SELECT stream, version, state, due_at FROM stream_head WHERE stream <> 'security' ORDER BY stream",
-      );
+      const watched = [quiet.runId, halted.runId];
+      const [row] = await rows(FACTS, [watched, watched.map((runId) => `run-${runId}`)]);
+      const { streams, ...others } = Facts.parse(row);
       return {
-        streams: streams.map(({ stream, version, state, due_at: due }) => {
-          const { halt, alerts, counters, ...rest } = Stream.parse(JSON.parse(String(state)));
-          if (halt === undefined || halt === null)
-            return { stream, version, due, halt, alerts, counters, rest };
-          const { targets: _deliveries, ...latch } = halt;
-          const { escalations: _pages, nextEscalationAt: _nextPage, escalateAt: _page, ...kept } = latch;
-          return { stream, halt: kept, rest };
+        ...others,
+        streams: streams.map(({ state, version, ...rest }) => {
+          const { halt, alerts, counters, ...kept } = Stream.parse(JSON.parse(state));
+          if (halt === undefined || halt === null) return { ...rest, version, halt, alerts, counters, kept };
+          return { stream: rest.stream, haltId: halt.haltId, epoch: halt.epoch, action: halt.action, kept };
         }),
-        progress: await rows('SELECT * FROM run_progress ORDER BY run_id'),
-        receipts: await rows('SELECT source, webhook_id, body_digest FROM webhook_receipt ORDER BY 1, 2'),
-        events: await rows(
-          `SELECT stream, kind, count(*)::int AS count FROM ledger_event WHERE stream <> 'security'
-           AND kind NOT IN ('HaltStepTaken', 'HaltEscalated', 'AlertAttempted') GROUP BY 1, 2 ORDER BY 1, 2`,
-        ),
       };
     },
     async refusals() {
@@ -140,7 +136,28 @@ export async function startHostileScene(
   return scene;
 }
 
-const Stream = z.looseObject({ halt: z.looseObject({}).nullish() });
+const FACTS = `SELECT
+  (SELECT json_agg(s ORDER BY stream) FROM
+    (SELECT stream, version, state, due_at FROM stream_head WHERE stream = ANY($2::text[])) s) AS streams,
+  (SELECT json_agg(p ORDER BY run_id) FROM run_progress p WHERE run_id = ANY($1::text[])) AS progress,
+  (SELECT json_agg(e) FROM
+    (SELECT stream, kind, count(*) FROM ledger_event WHERE stream = ANY($2::text[])
+     AND kind NOT IN ('HaltStepTaken', 'HaltEscalated', 'AlertAttempted') GROUP BY 1, 2 ORDER BY 1, 2) e) AS events,
+  (SELECT json_agg(stream ORDER BY stream) FROM stream_head WHERE stream <> 'security') AS known,
+  (SELECT count(*)::int FROM webhook_receipt) AS receipts`;
+
+const Stream = z.looseObject({
+  halt: z.looseObject({ haltId: z.string(), epoch: z.unknown(), action: z.string() }).nullish(),
+});
+const Facts = z.object({
+  streams: z.array(
+    z.object({ stream: z.string(), version: z.number(), state: z.string(), due_at: z.unknown() }),
+  ),
+  progress: z.unknown(),
+  events: z.unknown(),
+  known: z.unknown(),
+  receipts: z.number(),
+});
 
 /** The problem document of a refusal with one of these statuses. */
 export function refusedWith(
