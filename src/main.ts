@@ -18,6 +18,7 @@ import { oidcDisagreements } from './config/oidc.ts';
 import { keepTokenUse } from './config/token-use.ts';
 import { migrate } from './database/migrate.ts';
 import { type DatabaseHandle, openDatabase } from './database/open-database.ts';
+import { databaseTimeMs } from './database/server-time.ts';
 import { InterlockError } from './errors.ts';
 import { type Containment, detectContainment } from './evaluators/containment.ts';
 import { sweepOrphans } from './evaluators/job-records.ts';
@@ -42,8 +43,9 @@ import { targetSchema } from './orchestrators/targets.ts';
 import { createOutbound } from './outbound/outbound.ts';
 import { createWorkQueue } from './queue/create-work-queue.ts';
 import { unreachableApprovals } from './service/approvers.ts';
-import { wasCleared } from './service/cleared-halts.ts';
 import { createButtonParts, observeButton } from './service/button-parts.ts';
+import { wasCleared } from './service/cleared-halts.ts';
+import { createDatabaseClock } from './service/database-clock.ts';
 import { headVerifier } from './service/head-verifier.ts';
 import { createHeadSchedule } from './service/heads-schedule.ts';
 import { createHeartbeats } from './service/heartbeats.ts';
@@ -65,6 +67,7 @@ import { createWorker } from './service/worker.ts';
 import { type Keyring, loadKeyring } from './signing/keyring.ts';
 import { createTokenSigner } from './signing/tokens.ts';
 import { createMetrics } from './telemetry/metrics.ts';
+import { realTimers } from './timers.ts';
 import { VERSION } from './version.ts';
 
 export type InterlockConfiguration = Configuration<AlertChannelConfig>;
@@ -158,7 +161,8 @@ async function serve(
   { database, ledger, heads }: Store,
   stops: Step[],
 ): Promise<Interlock> {
-  const { env, logger, clock = () => new Date() } = options;
+  const { env, logger } = options;
+  const clock = options.clock ?? (await databaseClock(database, logger, stops));
   const metrics = createMetrics();
   metrics.set('interlock_build_info', { version: VERSION }, 1);
   const instance = `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`;
@@ -485,13 +489,19 @@ function containmentCheck({ kind, enforced, missing }: Containment): Check {
 
 type Step = readonly [name: string, stop: () => Promise<void>];
 
+async function databaseClock({ pool }: DatabaseHandle, logger: Logger, stops: Step[]): Promise<() => Date> {
+  const clock = await createDatabaseClock({ ask: () => databaseTimeMs(pool), timers: realTimers, logger });
+  stops.push(['clock', async () => clock.stop()]);
+  return () => clock.now();
+}
+
 /** Named steps, each on its own: one that fails is logged and the next one runs. */
 async function inOrder(logger: Logger, steps: readonly Step[]): Promise<void> {
   for (const [name, stop] of steps) {
     try {
       await stop();
     } catch (error) {
-      logger.error({ err: error, step: name }, 'a stop step failed; going on with the next');
+      logger.warn({ err: error, step: name }, 'a stop step failed; going on with the next');
     }
   }
 }
