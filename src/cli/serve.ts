@@ -8,14 +8,15 @@
  */
 import { pino } from 'pino';
 import type { Environment } from '../config/environment.ts';
+import { hideEnvironment } from '../config/hidden-environment.ts';
 import type { ServiceRole } from '../config/schema.ts';
 import { InterlockError } from '../errors.ts';
 import { type InterlockConfiguration, startInterlock } from '../main.ts';
 import { loadPolicies } from '../service/policies.ts';
 import { loadKeyring } from '../signing/keyring.ts';
 import { createLogger } from '../telemetry/logger.ts';
-import { loadConfig } from './configuration.ts';
 import { startTracing } from '../telemetry/start-tracing.ts';
+import { loadConfig } from './configuration.ts';
 import { EXIT, type ExitCode, explainError } from './exit.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -47,11 +48,11 @@ export async function serve(
   let reload = async (): Promise<void> => undefined;
   const onHangup = (): void => void reload();
   process.on('SIGHUP', onHangup);
-  const interlock = await startInterlock(config, {
   const tracing = await startTracing(terminal.env, logger);
   // From here on the secrets of the environment are in this copy alone; a report of the process has none of them.
   const env = terminal.env === process.env ? hideEnvironment(process.env) : terminal.env;
-    env: terminal.env,
+  const interlock = await startInterlock(config, {
+    env,
     logger,
     port: options.port,
     supervisesButton: true,
@@ -60,8 +61,8 @@ export async function serve(
   terminal.print(`listening on ${interlock.url}`);
   await stop.requested;
   await interlock.close();
-  process.off('SIGHUP', onHangup);
   await tracing?.stop();
+  process.off('SIGHUP', onHangup);
   stop.done();
   logger.info('stopped');
   return EXIT.ok;
