@@ -31,6 +31,8 @@ export interface Disk {
   free(): void;
   /** As ext4 does itself when it finds an error: no write succeeds any more. */
   turnReadOnly(): void;
+  /** Mounted read-only from the beginning, with nobody on it; or not any more. */
+  setReadOnly(readOnly: boolean): void;
   /** Nothing more reaches it, from one instant to the next. */
   cutPower(): void;
   /** After a cut or an error: ends who still uses it, repairs it and mounts it again. */
@@ -104,6 +106,9 @@ export async function openDisk(): Promise<Disk> {
     },
     turnReadOnly() {
       writeFileSync(`/sys/fs/ext4/${basename(device)}/trigger_fs_error`, 'torture');
+    },
+    setReadOnly(readOnly) {
+      run('mount', ['-o', readOnly ? 'remount,ro' : 'remount,rw', directory]);
     },
     cutPower() {
       run('perl', ['-e', SHUT_DOWN, directory]);

@@ -8,27 +8,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import type { LedgerEvent } from '../support/campaign/evidence.ts';
 import type { Grade } from '../support/campaign/stores.ts';
+import { type Fault, over, type Struck } from './fault.ts';
 import type { Judge } from './judge.ts';
+import { PLACES } from './places.ts';
 import type { Stage } from './stage.ts';
-
-export type FaultClass = 'kill' | 'database' | 'queue' | 'power' | 'other';
-
-export interface Struck {
-  /** From here on nothing is in the way any more. */
-  readonly overAtMs: number;
-  /** How much later work was begun that the queue had forgotten. */
-  readonly extraDelayMs?: number;
-}
-
-export interface Fault {
-  readonly name: string;
-  readonly of: FaultClass;
-  readonly grades: readonly Grade[];
-  readonly needsDisk?: boolean;
-  /** The service was killed on purpose; everything else it has to survive. */
-  readonly kills?: boolean;
-  strike(stage: Stage, judge: Judge): Promise<Struck>;
-}
 
 const ALL: readonly Grade[] = ['embedded', 'server', 'distributed'];
 const SERVERS: readonly Grade[] = ['server', 'distributed'];
@@ -41,8 +24,6 @@ const SILENCE_MS = 4_000;
 const SLOW_MS = 3_000;
 const SLOWED_BY_MS = 120;
 const FULL_MS = 3_000;
-
-const over = (extra: Omit<Struck, 'overAtMs'> = {}): Struck => ({ overAtMs: performance.now(), ...extra });
 
 async function killDatabase(
   stage: Stage,
@@ -262,6 +243,7 @@ export const FAULTS: readonly Fault[] = [
   { name: 'Redis connections cut', of: 'queue', grades: REDIS, strike: (stage) => cut(stage, 'redis') },
   { name: 'Redis silent', of: 'queue', grades: REDIS, strike: (stage) => silence(stage, 'redis') },
   { name: 'Redis slow', of: 'queue', grades: REDIS, strike: (stage) => slow(stage, 'redis') },
+  ...PLACES,
 ];
 
 // --- how late forgotten work comes -----------------------------------------------------------------------

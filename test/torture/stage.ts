@@ -78,6 +78,7 @@ export async function openStage({
       workplace: {
         dataDir: grade === 'embedded' ? dataDir : join(spare, 'data'),
         evaluatorsAtOnce: EVALUATORS_AT_ONCE,
+        config: { ledger: { anchors: join(spare, 'anchors') } },
       },
       checkpointsMax: CHECKPOINTS_MAX,
     });
