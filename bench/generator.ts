@@ -2,7 +2,9 @@
  * The load generator, in a process of its own so that its work is not timed as the server's.
  *
  * Reads jobs as JSON lines, answers each with one JSON line. A closed loop: so many connections, one request in
- * flight on each. Requests are written and signed before the clock starts, and answers are read just far enough to
+ * flight on each. With `rate`, requests have their times, and a late one counts from when it should have been sent:
+ * a server that stalls must not slow down its own measurement.
+ * Requests of a closed loop are written and signed before the clock starts, and answers are read just far enough to
  * know status and length: a client that spends as much as the server would halve what the server can show.
  */
 import { connect, type Socket } from 'node:net';
@@ -24,8 +26,12 @@ export const JobSchema = z.strictObject({
   /** One of the two: a bearer token, or the secret to sign with. */
   token: z.string().optional(),
   secret: z.string().optional(),
-  /** Text that every answer must hold, besides a status of 2xx. */
+  /** Text that every answer of a 2xx must hold. */
   holds: z.string().optional(),
+  /** Requests per second; left out, each connection sends as soon as it has its answer. */
+  rate: z.number().positive().optional(),
+  /** What is answered 503 with Retry-After is sent again after that time, until it is taken. */
+  resend: z.boolean().default(false),
 });
 export type Job = z.input<typeof JobSchema>;
 
@@ -38,20 +44,24 @@ export const OutcomeSchema = z.object({
   statuses: z.record(z.string(), z.number()),
   /** Answers without the wanted text, and connections that broke. */
   faults: z.number(),
+  /** Refusals that do not say when to come again, and faults of the server: neither may be. */
+  unkind: z.number(),
 });
 export type Outcome = z.infer<typeof OutcomeSchema>;
 
+const RESEND_AFTER_MS = 1_000;
 const HEAD_END = Buffer.from('\r\n\r\n');
 
-function requestsOf(job: z.output<typeof JobSchema>): Buffer[] {
+function requestsOf(job: z.output<typeof JobSchema>): (at: number) => Buffer {
   const secrets = job.secret === undefined ? null : [WebhookSecret.parse(job.secret)];
-  const timestamp = new Date();
-  return Array.from({ length: job.requests }, (_, at) => {
+  const started = Date.now();
+  const write = (at: number): Buffer => {
+    const timestamp = new Date();
     const n = String(job.from + at);
     const run = String((job.from + at) % job.runs);
     const fill = (template: string): string => template.replaceAll('{n}', n).replaceAll('{run}', run);
     const body = Buffer.from(fill(job.body));
-    const id = `msg_${process.pid}_${timestamp.getTime()}_${n}`;
+    const id = `msg_${process.pid}_${started}_${n}`;
     const signature = secrets === null ? {} : signWebhook({ id, timestamp, body, secrets });
     const headers = {
       host: `127.0.0.1:${job.port}`,
@@ -64,56 +74,81 @@ function requestsOf(job: z.output<typeof JobSchema>): Buffer[] {
       Buffer.from(`${job.method} ${fill(job.path)} HTTP/1.1\r\n${lines.join('')}\r\n`),
       body,
     ]);
-  });
+  };
+  if (job.rate !== undefined) return write;
+  const written = Array.from({ length: job.requests }, (_, at) => write(at));
+  return (at) => written[at] ?? write(at);
 }
 
-async function run(input: z.output<typeof JobSchema>): Promise<Outcome> {
-  const requests = requestsOf(input);
-  const latencies: number[] = [];
-  const statuses: Record<string, number> = {};
-  let faults = 0;
+interface Tally {
+  readonly latencies: number[];
+  readonly statuses: Record<string, number>;
+  faults: number;
+  unkind: number;
+}
+
+async function run(job: z.output<typeof JobSchema>): Promise<Outcome> {
+  const request = requestsOf(job);
+  const tally: Tally = { latencies: [], statuses: {}, faults: 0, unkind: 0 };
   let next = 0;
+  const startedMs = performance.now();
 
   const lane = async (): Promise<void> => {
     let socket: Socket | null = null;
-    try {
-      for (let request = requests[next++]; request !== undefined; request = requests[next++]) {
-        socket ??= await open(input.port);
-        const startedMs = performance.now();
-        const answer = await exchange(socket, request);
-        latencies.push(performance.now() - startedMs);
-        if (answer === null) {
-          faults += 1;
-          socket.destroy();
+    for (let at = next++; at < job.requests; at = next++) {
+      const dueMs = job.rate === undefined ? performance.now() : startedMs + (at / job.rate) * 1000;
+      await until(dueMs);
+      for (;;) {
+        socket ??= await open(job.port).catch(() => null);
+        const answer = socket === null ? null : await exchange(socket, request(at));
+        if (answer === null || answer.closes) {
+          socket?.destroy();
           socket = null;
+        }
+        if (count(answer, job, tally) && job.resend) {
+          await until(performance.now() + RESEND_AFTER_MS);
           continue;
         }
-        statuses[answer.status] = (statuses[answer.status] ?? 0) + 1;
-        if (input.holds !== undefined && !answer.text().includes(input.holds)) faults += 1;
-        if (answer.closes) {
-          socket.destroy();
-          socket = null;
-        }
+        tally.latencies.push(performance.now() - dueMs);
+        break;
       }
-    } finally {
-      socket?.destroy();
     }
+    socket?.destroy();
   };
-  const startedMs = performance.now();
-  await Promise.all(Array.from({ length: Math.min(input.connections, requests.length) }, lane));
+  await Promise.all(Array.from({ length: Math.min(job.connections, job.requests) }, lane));
   const seconds = (performance.now() - startedMs) / 1000;
-  const sorted = Float64Array.from(latencies).sort();
+  const sorted = Float64Array.from(tally.latencies).sort();
   const rank = (q: number): number =>
     sorted[Math.min(sorted.length - 1, Math.ceil(q * sorted.length) - 1)] ?? 0;
   return {
     seconds,
-    perSecond: latencies.length / seconds,
+    perSecond: job.requests / seconds,
     p50Ms: rank(0.5),
     p99Ms: rank(0.99),
     maxMs: sorted.at(-1) ?? 0,
-    statuses,
-    faults,
+    statuses: tally.statuses,
+    faults: tally.faults,
+    unkind: tally.unkind,
   };
+}
+
+/** Whether it was refused for now, and says so. */
+function count(answer: Answer | null, { holds }: z.output<typeof JobSchema>, tally: Tally): boolean {
+  if (answer === null) {
+    tally.faults += 1;
+    return false;
+  }
+  const { status, saysWhen } = answer;
+  tally.statuses[status] = (tally.statuses[status] ?? 0) + 1;
+  const isRefusal = status === '503' || status === '429';
+  if ((isRefusal && !saysWhen) || (status.startsWith('5') && !isRefusal)) tally.unkind += 1;
+  if (status.startsWith('2') && holds !== undefined && !answer.text().includes(holds)) tally.faults += 1;
+  return isRefusal;
+}
+
+function until(atMs: number): Promise<void> | undefined {
+  const waitMs = atMs - performance.now();
+  return waitMs <= 0 ? undefined : new Promise((resolve) => setTimeout(resolve, waitMs));
 }
 
 function open(port: number): Promise<Socket> {
@@ -132,6 +167,7 @@ function open(port: number): Promise<Socket> {
 interface Answer {
   readonly status: string;
   readonly closes: boolean;
+  readonly saysWhen: boolean;
   text(): string;
 }
 
@@ -165,6 +201,7 @@ function exchange(socket: Socket, request: Buffer): Promise<Answer | null> {
       end({
         status: head.slice(9, 12),
         closes: /\r\nconnection: *close/i.test(head),
+        saysWhen: /\r\nretry-after: *\d+/i.test(head),
         text: () => whole.toString('utf8'),
       });
     };

@@ -44,7 +44,8 @@ async function run({ stand, quick, profileTo }: SectionContext): Promise<Figure[
         bearer: await beat(from + requests, token),
       };
       for (const [name, outcome] of Object.entries(each)) {
-        if (outcome.faults > 0) throw new Error(`${name}: ${JSON.stringify(outcome)}`);
+        if (outcome.faults > 0 || Object.keys(outcome.statuses).some((status) => !status.startsWith('2')))
+          throw new Error(`${name}: ${JSON.stringify(outcome)}`);
       }
       if (round === 0) continue; // warming up
       seen.bare.push(each.bare);
