@@ -182,7 +182,7 @@ async function closeEmbedded(server: EmbeddedPostgres, logger: DatabaseLogger): 
     await server.close();
   } catch (error) {
     // Left running, it is adopted by the next start; the remaining steps of a shutdown matter more.
-    logger.error({ err: error }, 'the embedded PostgreSQL could not be stopped');
+    logger.warn({ err: error }, 'the embedded PostgreSQL could not be stopped; the next start adopts it');
   }
 }
 

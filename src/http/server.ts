@@ -364,7 +364,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
           owner: request.authenticated?.identity.id ?? request.ip,
           registry: streams,
           ...(answer.headers && { headers: answer.headers }),
-          onError: (err) => request.log.error({ err }, 'stream ended by an error'),
+          onError: (err) => request.log.warn({ err }, 'stream ended by an error'),
         });
         return reply;
       }

@@ -142,7 +142,7 @@ export class GroupCommitWriter {
     } catch (error) {
       if (batch.length > 1 && error instanceof InterlockError && error.code === 'ledger.failed') {
         // One of them is at fault and nothing was written: alone, it fails alone.
-        this.#logger.error(
+        this.#logger.warn(
           { appends: batch.length, ...faultFields(error.cause) },
           'a ledger batch was refused; trying one by one',
         );
@@ -206,7 +206,7 @@ export class GroupCommitWriter {
       try {
         listener(events);
       } catch (error) {
-        this.#logger.error({ err: error }, 'a listener to the ledger failed; the events are recorded');
+        this.#logger.warn({ err: error }, 'a listener to the ledger failed; the events are recorded');
       }
     }
   }

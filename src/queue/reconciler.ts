@@ -216,7 +216,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     outstandingSinceMs = since;
     counters.overdue += late.length;
     if (late.length > 0) {
-      logger.error(
+      logger.warn(
         { items: late.length },
         'accepted work stays undone: the queue is not consumed; running it here',
       );

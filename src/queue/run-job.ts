@@ -30,7 +30,7 @@ export function createJobRunner({ kind, spec, handler, logger, now, running }: J
   return async function runJob(job: Job, token: string | undefined): Promise<undefined> {
     const payload = spec.payload.safeParse(job.data);
     if (!payload.success) {
-      logger.error({ kind, jobId: job.id }, 'a job with an unreadable payload was dropped');
+      logger.warn({ kind, jobId: job.id }, 'a job with an unreadable payload was dropped');
       throw new JobFault('queue.payload-unreadable');
     }
     const item: WorkItem = { kind, ...payload.data };

@@ -105,7 +105,7 @@ export function createWorkerSlot({
     open,
     async recreate() {
       if (closed) return;
-      logger.error({ queue: spec.name }, 'a worker no longer consumes: replacing it');
+      logger.warn({ queue: spec.name }, 'a worker no longer consumes: replacing it');
       await retire();
       if (closed) return;
       await attempt(`opening the worker of ${spec.name}`, open, READY_DEADLINE_MS + CLOSE_SPARE_MS);

@@ -35,7 +35,7 @@ export async function startConsuming(options: QueueStart): Promise<void> {
   const outcome = await Promise.race([first, late.over]);
   timers.clear(late.timer);
   if (outcome === 'started') return;
-  if (outcome === 'late') logger.error({ patienceMs }, WITHOUT);
+  if (outcome === 'late') logger.warn({ patienceMs }, WITHOUT);
   void goOn(first, options);
 }
 
@@ -49,17 +49,21 @@ async function tryOnce({ queue, handlers, logger, stopping }: QueueStart): Promi
   } catch (error) {
     if (stopping.aborted) return 'started';
     if (!(error instanceof InterlockError && error.retryable)) throw error;
-    logger.error({ code: error.code, reason: error.message }, WITHOUT);
+    logger.warn({ code: error.code, reason: error.message }, WITHOUT);
     return 'again';
   }
 }
 
 async function goOn(first: Promise<Outcome>, options: QueueStart): Promise<void> {
   const { againMs = AGAIN_MS, logger, stopping } = options;
+  let told = '';
   for (let attempt = first; ; attempt = tryOnce(options)) {
     // Serving already: what would have ended the start is told, and people may mend it while we serve.
     const outcome = await attempt.catch((error: unknown): Outcome => {
-      logger.error({ err: error }, 'the queue is refused');
+      const reason = error instanceof Error ? error.message : 'unknown';
+      // Once for each reason, not every two seconds.
+      if (reason !== told) logger.error({ err: error }, 'the queue is refused');
+      told = reason;
       return 'again';
     });
     if (stopping.aborted) return;

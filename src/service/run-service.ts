@@ -92,7 +92,7 @@ export interface RunServiceDeps {
   readonly policies: PolicyBook;
   readonly clock: () => Date;
   readonly timers?: Timers;
-  readonly logger: { error(fields: object, message: string): void };
+  readonly logger: { warn(fields: object, message: string): void };
 }
 
 /** Each conflict means that another command on this run was recorded: progress, if not ours. */
@@ -185,7 +185,7 @@ export function createRunService(deps: RunServiceDeps): RunService {
       try {
         listener(commit);
       } catch (error) {
-        logger.error(
+        logger.warn(
           { err: error, runId: commit.runId },
           'acting after a commit failed; the reconciler makes good',
         );

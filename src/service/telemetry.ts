@@ -9,27 +9,29 @@ import { tellCommit } from './stories.ts';
 
 interface Sinks {
   readonly logger: {
+    error(fields: object, message: string): void;
     info(fields: object, message: string): void;
     warn(fields: object, message: string): void;
   };
   readonly metrics: Metrics;
 }
 
-/** Facts worth a line; the rest is in the ledger. `warn` is for what people should notice. */
-const LINES: Readonly<Partial<Record<RunEventKind, { level: 'info' | 'warn'; message: string }>>> = {
-  RunRegistered: { level: 'info', message: 'run registered' },
-  CheckpointReported: { level: 'info', message: 'checkpoint reported' },
-  EvaluationReported: { level: 'info', message: 'evaluation reported' },
-  EvaluationAttemptFailed: { level: 'warn', message: 'evaluation attempt failed' },
-  CheckpointAssessed: { level: 'info', message: 'verdict reached' },
-  HoldPlaced: { level: 'warn', message: 'run on hold' },
-  HoldLifted: { level: 'info', message: 'hold lifted' },
-  HaltOrdered: { level: 'warn', message: 'halt ordered' },
-  HaltEscalated: { level: 'warn', message: 'halt not confirmed in time' },
-  HaltReopened: { level: 'warn', message: 'halted run shows life' },
-  HaltConfirmed: { level: 'info', message: 'run has stopped' },
-  RunResumed: { level: 'warn', message: 'run resumed' },
-};
+/** Facts worth a line; the rest is in the ledger. `warn` is for what people should notice, `error` for getting up. */
+const LINES: Readonly<Partial<Record<RunEventKind, { level: 'info' | 'warn' | 'error'; message: string }>>> =
+  {
+    RunRegistered: { level: 'info', message: 'run registered' },
+    CheckpointReported: { level: 'info', message: 'checkpoint reported' },
+    EvaluationReported: { level: 'info', message: 'evaluation reported' },
+    EvaluationAttemptFailed: { level: 'warn', message: 'evaluation attempt failed' },
+    CheckpointAssessed: { level: 'info', message: 'verdict reached' },
+    HoldPlaced: { level: 'warn', message: 'run on hold' },
+    HoldLifted: { level: 'info', message: 'hold lifted' },
+    HaltOrdered: { level: 'warn', message: 'halt ordered' },
+    HaltEscalated: { level: 'error', message: 'halt not confirmed in time' },
+    HaltReopened: { level: 'error', message: 'halted run shows life' },
+    HaltConfirmed: { level: 'info', message: 'run has stopped' },
+    RunResumed: { level: 'warn', message: 'run resumed' },
+  };
 
 const FIELDS = ['checkpointId', 'evaluationId', 'attempt', 'verdict', 'haltId', 'holdId', 'action', 'reason'];
 
@@ -77,7 +79,7 @@ export function observeParts(
   metrics.set('interlock_process_start_time_seconds', {}, Math.round(performance.timeOrigin) / 1000);
 }
 
-function lineOf(kind: string): { level: 'info' | 'warn'; message: string } | undefined {
+function lineOf(kind: string): { level: 'info' | 'warn' | 'error'; message: string } | undefined {
   return Object.entries(LINES).find(([name]) => name === kind)?.[1];
 }
 

@@ -144,7 +144,7 @@ class Supervisor implements EmbeddedPostgres {
 
   async #look(): Promise<void> {
     if (await isUp(this.#known())) return;
-    this.#logger.error({ pid: this.#known().pid }, 'embedded PostgreSQL died; starting it again');
+    this.#logger.warn({ pid: this.#known().pid }, 'embedded PostgreSQL died; starting it again');
     this.#tell(this.#down);
     for (let attempt = 0; !this.#closing.signal.aborted; attempt += 1) {
       try {
