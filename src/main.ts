@@ -56,6 +56,7 @@ import { liveness } from './service/liveness.ts';
 import { createPolicyBook, loadPolicies } from './service/policies.ts';
 import { type Check, readiness } from './service/readiness.ts';
 import { createRestoreGuard } from './service/restore-guard.ts';
+import { createRetiringSecrets } from './service/retiring-secrets.ts';
 import { createRunService, type LoadedRun } from './service/run-service.ts';
 import { createRunningEvaluations } from './service/running-evaluations.ts';
 import { createSecurityLog } from './service/security.ts';
@@ -203,6 +204,9 @@ async function serve(
       });
     }
   }
+  const security = createSecurityLog(ledger, clock, logger);
+  stops.push(['security log', () => security.settled()]);
+  const retiring = createRetiringSecrets({ metrics, security, logger, clock });
   const authenticator = createAuthenticator({
     people:
       config.oidc.length === 0
@@ -218,6 +222,7 @@ async function serve(
     now: clock,
     onFailure: (method, reason) =>
       metrics.count('interlock_authentication_failures_total', { method, reason }),
+    onRetiringSecret: (identity, secret) => retiring.used(identity, secret),
   });
   const identities = openIdentityBook({
     file: config.identitiesFile,
@@ -307,7 +312,7 @@ async function serve(
         ? { kind: 'postgres', url: database.directUrl }
         : { kind: 'redis', url: config.redis.url.reveal() },
     logger,
-    concurrency: { evaluate: config.evaluators.concurrency },
+    concurrency: { evaluate: config.evaluators.concurrency, dispatch: config.evaluators.dispatches },
   });
   const worker = createWorker({
     runs,
@@ -337,8 +342,6 @@ async function serve(
   const headSchedule = createHeadSchedule({ heads: guard.heads, signer, runs, logger });
   headSchedule.start();
   stops.push(['head schedule', () => headSchedule.stop()]);
-  const security = createSecurityLog(ledger, clock, logger);
-  stops.push(['security log', () => security.settled()]);
   watchStopWords(runs, security);
   const pulse = createLedgerPulse(database.pool);
   const lineage = createLineage({ runs, ledger, logger });

@@ -1,9 +1,12 @@
 /**
- * `interlock keys`: the keys that sign permits, halt orders and heads: list, rotate, revoke.
+ * `interlock keys`: the keys that sign permits, halt orders and heads: list, rotate, revoke; and which webhook secrets
+ * are still used.
  *
  * Works on the keyring's file alone, beside a running service, which takes the change over within seconds. Prints no
  * private half, ever.
  */
+import { readTokenUse } from '../config/token-use.ts';
+import { secretState } from '../config/webhook-secrets.ts';
 import { durationMs } from '../domain/duration.ts';
 import { type Keyring, loadKeyring } from '../signing/keyring.ts';
 import { loadConfig } from './configuration.ts';
@@ -65,6 +68,29 @@ export async function keysRevoke(
       'Trainers refuse its permits from their next heartbeat on. If the key was stolen, also give them',
     );
     terminal.print('`interlock ledger keys` by hand: its holder could have introduced a key of their own.');
+  }
+  return EXIT.ok;
+}
+
+/** Webhook secrets by their ids: whose, until when, and when a service on this data directory last saw each. */
+export async function keysSecrets(options: KeysOptions, terminal: Terminal): Promise<ExitCode> {
+  const { identities, dataDir } = await loadConfig(options.config, terminal);
+  const used = await readTokenUse(dataDir);
+  const now = new Date();
+  const secrets = identities.flatMap(({ id: identity, secretWindows = [] }) =>
+    secretWindows.map((window) => ({
+      identity,
+      ...window,
+      state: secretState(window, now),
+      lastUsedAt: used[window.id] ?? null,
+    })),
+  );
+  if (options.json === true) terminal.print(json({ secrets }));
+  else {
+    for (const { identity, id, state, notAfter, lastUsedAt } of secrets) {
+      const until = notAfter === null ? '' : ` until ${notAfter}`;
+      terminal.print(`${identity}  ${id}  ${state}${until}, last used ${lastUsedAt ?? 'not seen'}`);
+    }
   }
   return EXIT.ok;
 }

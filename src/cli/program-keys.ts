@@ -31,6 +31,19 @@ export function addKeyCommands(program: Command, perform: Register): void {
       perform(async (t) => (await import('./keys.ts')).keysRotate(options, t)),
     );
 
+  describe(keys.command('secrets'), {
+    summary: 'show the webhook secrets of identities.yaml, and when each was last used',
+    details:
+      'By an id that gives nothing away. To rotate one, put the new one beside it and write the old one as { secret, notAfter }: each use of it is then counted and told, until it ends.',
+    example: 'interlock keys secrets',
+    exits: '0 shown; 2 the configuration cannot be read',
+  })
+    .addOption(CONFIG_OPTION())
+    .option(...JSON_OPTION('{secrets: [{identity, id, state, notBefore, notAfter, lastUsedAt}]}'))
+    .action((options: { config?: string; json?: true }) =>
+      perform(async (t) => (await import('./keys.ts')).keysSecrets(options, t)),
+    );
+
   describe(keys.command('revoke'), {
     summary: 'say that a key is not to be believed any more',
     details:

@@ -12,6 +12,7 @@ import { z } from 'zod';
 import { type FieldProblem, fieldProblems } from '../domain/field-errors.ts';
 import { resolveEnv } from './environment.ts';
 import { Secret } from './secret.ts';
+import { type SecretWindow, WebhookSecretEntry, windowOf } from './webhook-secrets.ts';
 
 export const ASSIGNABLE_ROLES = [
   'trainer',
@@ -61,6 +62,8 @@ export interface IdentityRecord {
   readonly tokens: readonly TokenRecord[];
   /** `whsec_` + base64 of 24 to 64 bytes; several while one is being rotated. */
   readonly webhookSecrets: readonly Secret[];
+  /** When each of them counts, in the same order; left out: always. */
+  readonly secretWindows?: readonly SecretWindow[];
   readonly publicKeys: readonly string[];
   readonly evaluations: readonly string[] | null;
   /** Empty where the person has none; null where nothing is said about it. */
@@ -104,7 +107,7 @@ const IdentityEntry = z.strictObject({
   roles: z.array(z.enum(ASSIGNABLE_ROLES)).default([]),
   tokens: z.array(TokenEntry).max(32).default([]),
   tokenHashes: z.array(tokenHash).default([]),
-  webhookSecrets: z.array(z.string().min(1)).default([]),
+  webhookSecrets: z.array(WebhookSecretEntry).max(16).default([]),
   publicKeys: z
     .array(
       z
@@ -173,8 +176,10 @@ export function parseIdentities({ value, isSharedFile, env }: IdentitiesSource):
     for (const { issuer, subject } of accounts ?? []) {
       claim('credential', `oidc ${issuer} ${subject}`, entry.id, [...at, 'oidc']);
     }
-    const webhookSecrets = entry.webhookSecrets.map((stated, i) => {
-      const parts = [...at, 'webhookSecrets', i];
+    const secretWindows: SecretWindow[] = [];
+    const webhookSecrets = entry.webhookSecrets.map((entered, i) => {
+      const stated = typeof entered === 'string' ? entered : entered.secret;
+      const parts = [...at, 'webhookSecrets', i, ...(typeof entered === 'string' ? [] : ['secret'])];
       if (!stated.startsWith('env:') && isSharedFile) {
         problems.push({
           parts,
@@ -186,6 +191,7 @@ export function parseIdentities({ value, isSharedFile, env }: IdentitiesSource):
       else if (!isWebhookSecret(secret.value)) {
         problems.push({ parts, message: 'must be "whsec_" and the base64 of 24 to 64 random bytes' });
       } else claim('credential', secret.value, entry.id, parts);
+      secretWindows.push(windowOf(entered, secret.ok ? secret.value : ''));
       return new Secret(secret.ok ? secret.value : '');
     });
     return {
@@ -208,6 +214,7 @@ export function parseIdentities({ value, isSharedFile, env }: IdentitiesSource):
         })),
       ],
       webhookSecrets,
+      secretWindows,
       publicKeys: entry.publicKeys,
       evaluations: entry.evaluations ?? null,
       accounts,

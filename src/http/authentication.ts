@@ -13,6 +13,7 @@
 import { createHash, createHmac, type KeyObject, randomBytes } from 'node:crypto';
 import { TOKEN } from '../config/credentials.ts';
 import type { Identity, IdentityRecord, TokenRecord } from '../config/identities.ts';
+import { isInWindow, type SecretWindow } from '../config/webhook-secrets.ts';
 import { parseWebhookPublicKey, verifyWebhook, WebhookSecret } from '../signing/standard-webhooks.ts';
 import type { AuthMethod } from './access.ts';
 import { malformed, Refusal, unauthenticated } from './refusal.ts';
@@ -64,7 +65,7 @@ export interface Authenticator {
   webhook(rawHeaders: readonly string[], body: Buffer, auth: readonly AuthMethod[]): Authenticated;
   /** Throws, and changes nothing, where a configured secret or key cannot be used. */
   replace(identities: readonly IdentityRecord[]): void;
-  /** When each token was last shown, by its id, since this process started. */
+  /** When each token and webhook secret was last used, by its id, since this process started. */
   lastUsed(): ReadonlyMap<string, Date>;
 }
 
@@ -74,11 +75,13 @@ export interface AuthenticatorOptions {
   now?: () => Date;
   /** `reason` is a fixed word. */
   onFailure?: (method: AuthMethod, reason: string) => void;
+  /** A message was signed with a webhook secret that is being retired. */
+  onRetiringSecret?: (identityId: string, secret: SecretWindow) => void;
 }
 
 interface Sender {
   record: IdentityRecord;
-  secrets: WebhookSecret[];
+  secrets: { secret: WebhookSecret; window: SecretWindow | null }[];
   publicKeys: KeyObject[];
 }
 
@@ -95,6 +98,7 @@ export function createAuthenticator({
   people,
   now = () => new Date(),
   onFailure = () => {},
+  onRetiringSecret = () => {},
 }: AuthenticatorOptions): Authenticator {
   const blindingKey = randomBytes(32);
   const blinded = (hash: Buffer): string => createHmac('sha256', blindingKey).update(hash).digest('base64');
@@ -180,16 +184,29 @@ export function createAuthenticator({
     },
 
     webhook(rawHeaders, body, auth) {
-      let match: { record: IdentityRecord; id: string; timestamp: Date } | null = null;
+      let match: { sender: Sender; id: string; timestamp: Date } | null = null;
       let reason = 'no-sources';
       const at = now();
-      for (const { record, secrets, publicKeys } of directory.senders) {
-        const verdict = verifyWebhook({ rawHeaders, body, secrets, ed25519Keys: publicKeys, now: at });
-        if (verdict.ok) match = { record, id: verdict.id, timestamp: verdict.timestamp };
+      for (const sender of directory.senders) {
+        const verdict = verifyWebhook({
+          rawHeaders,
+          body,
+          secrets: inForce(sender, at),
+          ed25519Keys: sender.publicKeys,
+          now: at,
+        });
+        if (verdict.ok) match = { sender, id: verdict.id, timestamp: verdict.timestamp };
         else reason = verdict.reason;
       }
       if (match === null) throw fail('webhook', reason, auth);
-      const { record } = match;
+      const { record, secrets } = match.sender;
+      // Which of its secrets it was, asked only of a message that is believed: its time tells nobody anything.
+      for (const { secret, window } of secrets) {
+        if (window === null || !isInWindow(window, at)) continue;
+        if (!verifyWebhook({ rawHeaders, body, secrets: [secret], now: at }).ok) continue;
+        lastUsed.set(window.id, at);
+        if (window.notAfter !== null) onRetiringSecret(record.id, window);
+      }
       return {
         identity: identityOf(record, 'webhook'),
         webhook: { id: match.id, timestampS: Math.floor(match.timestamp.getTime() / 1000) },
@@ -220,12 +237,18 @@ function directoryOf(identities: readonly IdentityRecord[], blinded: (hash: Buff
     }
     for (const { issuer, subject } of record.accounts ?? [])
       accounts.set(accountKey(issuer, subject), record);
-    const secrets = record.webhookSecrets.map((secret) => WebhookSecret.parse(secret.reveal()));
+    const secrets = record.webhookSecrets.map((secret, i) => ({
+      secret: WebhookSecret.parse(secret.reveal()),
+      window: record.secretWindows?.[i] ?? null,
+    }));
     const publicKeys = record.publicKeys.map(parseWebhookPublicKey);
     if (secrets.length > 0 || publicKeys.length > 0) senders.push({ record, secrets, publicKeys });
   }
   return { tokens, accounts, senders, ids: new Set(identities.map(({ id }) => id)) };
 }
+
+const inForce = ({ secrets }: Sender, at: Date): WebhookSecret[] =>
+  secrets.filter(({ window }) => window === null || isInWindow(window, at)).map(({ secret }) => secret);
 
 const accountKey = (issuer: string, subject: string): string => JSON.stringify([issuer, subject]);
 

@@ -34,6 +34,10 @@ export const METRICS = {
   interlock_http_request_duration_seconds: histogram('Time to answer', ['method', 'route']),
   interlock_http_refusals_total: counter('Requests refused, by problem code', ['code', 'status']),
   interlock_authentication_failures_total: counter('Credentials refused', ['method', 'reason']),
+  interlock_retiring_secret_uses_total: counter(
+    'Messages signed with a webhook secret that is being retired',
+    ['identity'],
+  ),
   interlock_http_in_flight: gauge('Requests being answered', []),
   interlock_http_streams: gauge('Open event streams', []),
   interlock_checkpoints_total: counter('Checkpoints accepted and recorded', ['disposition']),

@@ -121,7 +121,7 @@ describe('acknowledgements', () => {
   });
 });
 
-describe('F05 a target that answers', () => {
+describe.concurrent('F05 a target that answers', () => {
   it.each<[string, Behaviour, 'accepted' | 'retry']>([
     [
       '200 with an error in the body',

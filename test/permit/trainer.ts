@@ -8,7 +8,12 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { createInterlockClient, PermitGuard } from '../../clients/typescript/index.ts';
+import {
+  createInterlockClient,
+  InterlockClientError,
+  PermitGuard,
+  type PermitGuardOptions,
+} from '../../clients/typescript/index.ts';
 
 const optionsSchema = z.strictObject({
   url: z.string(),
@@ -30,15 +35,29 @@ function tell(event: string, more: object = {}): void {
 
 const options = optionsSchema.parse(JSON.parse(process.env['TRAINER'] ?? ''));
 const { url, token, webhookSecret, runId, checkPeriodMs, goOn } = options;
-const guard = await PermitGuard.open({
-  client: createInterlockClient({ url, token, webhookSecret, timeoutMs: 2_000 }),
+const client = createInterlockClient({ url, token, webhookSecret, timeoutMs: 2_000 });
+const guardOptions: PermitGuardOptions = {
+  client,
   runId,
   stateDirectory: options.stateDirectory,
   heartbeatIntervalMs: options.heartbeatIntervalMs,
   onEvent: (event) => {
     if (event.kind === 'permit') tell('permit', { seq: event.seq });
   },
-});
+};
+// Many start at once: the service may be too busy for the first question of all of them.
+const startedAtMs = nowMs();
+let opened: PermitGuard | null = null;
+while (opened === null) {
+  try {
+    opened = await PermitGuard.open(guardOptions);
+  } catch (error) {
+    const passing = error instanceof InterlockClientError && error.retryable;
+    if (!passing || nowMs() - startedAtMs > 60_000) throw error;
+    await delay(250);
+  }
+}
+const guard = opened;
 guard.start();
 
 let steps = 0;

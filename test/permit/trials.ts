@@ -331,10 +331,14 @@ async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
+const children = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
 function endWithUs(child: ChildProcess): void {
-  const kill = (): void => void child.kill('SIGKILL');
-  process.once('exit', kill);
-  child.once('exit', () => process.off('exit', kill));
+  children.add(child);
+  child.once('exit', () => children.delete(child));
 }
 
 function withoutStores(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
