@@ -8,6 +8,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, renameSync, statSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import type { ButtonFiles } from '../button/layout.ts';
 import type { ButtonProcess } from '../button/process.ts';
@@ -207,7 +208,7 @@ export function createButtonSupervisor(deps: SupervisorDeps): ButtonSupervisor {
       end(pid, 'SIGTERM');
       const deadline = performance.now() + STOP_TIMEOUT_MS;
       while (performance.now() < deadline && isAlive(pid, running)) {
-        await new Promise((resolve) => setTimeout(resolve, 50));
+        await delay(50);
       }
     },
   };
