@@ -28,6 +28,7 @@ const EVENTS = [
   'ProposalVoided',
   'SignOffRecorded',
   'RunResumed',
+  'RunFinished',
   'AlertRaised',
   'AlertAttempted',
   'ArchivedResultReported',

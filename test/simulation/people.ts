@@ -174,6 +174,15 @@ export class People {
     return answer !== null && answer.status !== 503;
   }
 
+  async finishes({ runId, identity: by }: Trainer, process: SimulatedProcess): Promise<boolean> {
+    const answer = await this.#world.request(
+      process,
+      (i) => i.command(runId, { type: 'FinishRun', by }, by),
+      (given) => this.#world.seen.finished(runId, given),
+    );
+    return answer !== null && answer.status < 300;
+  }
+
   // --- evaluators ----------------------------------------------------------------------------------------
 
   /** `sort` 99: another content under the same attempt. */

@@ -9,7 +9,7 @@ import type { World } from './world.ts';
 
 const MINUTE_MS = 60_000;
 /** An alert that failed is tried again after five minutes at the latest. */
-const HEALING_MS = 6.5 * MINUTE_MS;
+const HEALING_MS = 5 * MINUTE_MS;
 
 interface Attempt {
   readonly attempt: number;
@@ -152,7 +152,7 @@ function done(world: World, runId: string, events: readonly RunEvent[]): void {
     const roundMs = lastRoundMs(events);
     // Where only a webhook exists and nobody is there to answer it, escalating is all that can be done.
     const canStop = temper === 'honest' && (isRunning || hasProcess(world, runId));
-    if (canStop && nowMs - roundMs > HEALING_MS - MINUTE_MS) {
+    if (canStop && nowMs - roundMs > HEALING_MS - 30_000) {
       throw new Violation(5, `halt ${halt.haltId} of ${runId} reached nobody in ${nowMs - roundMs} ms`);
     }
   }

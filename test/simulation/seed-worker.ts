@@ -11,6 +11,9 @@ process.on('message', (received) => {
   const message = MessageSchema.parse(received);
   void ('seeds' in message ? runs(message.seeds) : tells(message.story));
 });
+// Whoever sent us here has gone, or has heard enough.
+process.on('disconnect', () => process.exit());
+process.on('error', () => process.exit());
 process.send?.({ ready: true });
 
 async function runs(seeds: readonly number[]): Promise<void> {

@@ -400,6 +400,12 @@ export class Seen implements Witness {
     this.count('vetoes refused');
   }
 
+  finished(runId: string, { status }: Answer): void {
+    const { finished } = this.checkersOf(runId).standing;
+    if (status < 300 && !finished)
+      this.#broken(1, `the end of ${runId} was acknowledged and is not recorded`);
+  }
+
   intruded({ status }: Answer): void {
     this.count('intrusions');
     if (status < 300) this.#broken(1, `an intruder was answered ${status}`);

@@ -65,7 +65,11 @@ export async function installSignatures(): Promise<Signatures> {
     keyring: {
       active: () => ({ kid, privateKey }),
       jwks: () => ({ keys: [publicJwk] }),
+      keySet: () => kid,
+      status: () => [],
       rotate: () => Promise.reject(new Error('no rotation in a simulation')),
+      revoke: () => Promise.reject(new Error('no revocation in a simulation')),
+      refresh: async () => false,
     },
     get real() {
       return mode.real;

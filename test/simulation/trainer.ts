@@ -16,6 +16,8 @@ import type { World } from './world.ts';
 export type Temper = 'honest' | 'understates' | 'ignores-halts' | 'feigns-stop' | 'forgets';
 
 const RETRY_MS = 7_000;
+/** A story is short: what comes after so many is more of the same. */
+const CHECKPOINTS_MAX = 5;
 
 export class Trainer {
   readonly runId: string;
@@ -43,6 +45,7 @@ export class Trainer {
   #reporting: object | null = null;
   #nonces = 0;
   #acknowledging = false;
+  #ending = false;
 
   constructor(
     world: World,
@@ -63,9 +66,9 @@ export class Trainer {
     this.compute = compute;
     this.nextCheckpointAt = firstAt;
     this.#random = random;
-    this.#growth = random.between(1.04, 1.16);
-    this.#stepMs = random.pick([15_000, 25_000, 40_000]);
-    this.#heartbeatMs = temper === 'honest' ? random.pick([10_000, 30_000, 45_000]) : 60_000;
+    this.#growth = random.between(1.08, 1.25);
+    this.#stepMs = random.pick([15_000, 25_000]);
+    this.#heartbeatMs = temper === 'honest' ? random.pick([20_000, 40_000]) : 60_000;
     this.#memory = { runId, epoch: 0, seq: 0, halts: [], clearedHalts: [] };
     this.process = new SimulatedProcess(world.scheduler);
     this.process.alive = false;
@@ -86,6 +89,7 @@ export class Trainer {
     }
     this.guard = null;
     this.#acknowledging = false;
+    this.#ending = false;
     this.#reporting = null;
     void this.#open(process);
   }
@@ -201,7 +205,21 @@ export class Trainer {
         });
       });
     }
-    if (this.#reporting === null && (this.#isDue() || this.#random.chance(0.02))) this.#report(process);
+    if (this.#reporting !== null) return;
+    if (this.#checkpoints >= CHECKPOINTS_MAX) this.#ends(process);
+    else if (this.#isDue() || this.#random.chance(0.02)) this.#report(process);
+  }
+
+  /** An honest run is declared finished once its last checkpoint is cleared; others just go on. */
+  #ends(process: SimulatedProcess): void {
+    if (this.temper !== 'honest' || this.nextCheckpointAt <= this.#reportedAt * 1.001 || this.#ending) return;
+    this.#ending = true;
+    void this.#world.people.finishes(this, process).then((done) => {
+      this.#ending = false;
+      if (!done) return;
+      this.finished = true;
+      this.end();
+    });
   }
 
   /** Once for each due point, and once more a ratio beyond the last that was reported. */

@@ -81,6 +81,7 @@ export class World {
   readonly #crashed = new Set<string>();
   readonly #evaluations = new Map<string, string>();
   #instances = 0;
+  #faulted: { error: unknown } | null = null;
 
   constructor(seed: number, { signatures, without = new Set(), tells = false }: SimulateOptions) {
     this.seed = seed;
@@ -93,7 +94,7 @@ export class World {
     this.queue = new SharedQueue(this.scheduler, this.faults);
     this.people = new People(this, mix(seed, 1001));
     this.policy = generatedPolicy(createRandom(mix(seed, 1002)), POLICY);
-    this.reconcileIntervalMs = this.random.pick([5_000, 10_000, 20_000]);
+    this.reconcileIntervalMs = this.random.pick([8_000, 15_000, 20_000]);
     this.#tells = tells;
     const count = this.random.pick([1, 1, 2, 2, 3]);
     this.#slots = Array.from({ length: count }, () => ({ current: null }));
@@ -262,7 +263,8 @@ export class World {
     void handle(instance).then((answer) => {
       if (!instance.process.alive || this.ended) return;
       this.seen.count(`answered ${answer.status}`);
-      if (answer.status === 500) this.scheduler.fail(answer.body);
+      // Told at the end, so that a checker who sees more of it speaks first.
+      if (answer.status === 500) this.#faulted ??= { error: answer.body };
       try {
         check(answer, delivery);
       } catch (error) {
@@ -481,7 +483,7 @@ export class World {
       }
       if (this.random.chance(0.35)) void this.people.wanders(runId);
     }
-    scheduler.after(20_000 + this.random.below(20_000), () => this.#weather());
+    scheduler.after(12_000 + this.random.below(15_000), () => this.#weather());
   }
 
   /** From here on everything works, and nobody does anything new. */
@@ -504,13 +506,14 @@ export class World {
       this.scheduler.after(this.random.below(3_000), () => this.#boot(i));
     });
     await this.#register();
-    this.scheduler.after(30_000, () => this.#weather());
-    const chaosMs = this.random.between(6, 11) * MINUTE_MS;
+    this.scheduler.after(20_000, () => this.#weather());
+    const chaosMs = this.random.between(3.5, 6.5) * MINUTE_MS;
     await this.scheduler.run(START_MS + chaosMs);
     this.#heal();
     await checkProgress(this);
     this.ended = true;
     checkReplay(this);
+    if (this.#faulted !== null) throw this.#faulted.error;
   }
 }
 
