@@ -7,6 +7,7 @@
  */
 import { writeSync } from 'node:fs';
 import { startButton } from '../button/process.ts';
+import { hideEnvironment } from '../config/hidden-environment.ts';
 import { InterlockError } from '../errors.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { loadConfig } from './configuration.ts';
@@ -30,7 +31,8 @@ export async function serveButton(options: { config?: string }, terminal: Termin
   });
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => asked(signal));
 
-  const button = await startButton(config, { env: terminal.env, logger }).catch((error: unknown) => {
+  const env = terminal.env === process.env ? hideEnvironment(process.env) : terminal.env;
+  const button = await startButton(config, { env, logger }).catch((error: unknown) => {
     // Two that were started at once: one is enough.
     if (error instanceof InterlockError && error.code === 'button.running') return null;
     throw error;
