@@ -8,10 +8,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { parse, stringify } from 'yaml';
+import { z } from 'zod';
 import { generateToken, hashToken } from '../../src/config/credentials.ts';
 import { ACCESS } from '../../src/http/access.ts';
 import { signWebhook, WebhookSecret } from '../../src/signing/standard-webhooks.ts';
-import { testPolicy } from '../support/evaluation-policy.ts';
+import { score, testPolicy, writeEvaluator, writeModel } from '../support/evaluation-policy.ts';
 import { startTestInterlock, type TestInterlock } from '../support/interlock.ts';
 import { startIssuer, type TestIssuer } from '../support/oidc-issuer.ts';
 
@@ -24,7 +25,7 @@ const oidc: Record<string, string> = {};
 beforeAll(async () => {
   issuer = await startIssuer();
   interlock = await startTestInterlock({
-    policies: { main: testPolicy() },
+    policies: { main: testPolicy({ silentDebate: true }) },
     settings: {
       // Not loopback, so that the page asks who is there.
       server: { host: '0.0.0.0', port: 8080, publicUrl: 'https://interlock.example' },
@@ -43,11 +44,15 @@ beforeAll(async () => {
       { id: 'orchestrator', roles: ['orchestrator'] },
       { id: 'trainer-auditor', roles: ['trainer', 'auditor'] },
       { id: 'signing-board', groups: ['board'] },
+      { id: 'stranger', roles: ['trainer'] },
+      { id: 'probe-team', roles: ['evaluator'] },
+      { id: 'two-groups', groups: ['leadership', 'safety-advisory'] },
     ],
   });
   await changeIdentities((entries) =>
     entries.map((entry) => {
       if (entry['id'] === 'board') return { ...entry, oidc: { issuer: issuer.url, subject: 'the-chair' } };
+      if (entry['id'] === 'probe-team') return { ...entry, evaluations: ['probe'] };
       if (entry['id'] !== 'leadership') return entry;
       const past = { createdAt: '2026-01-01T00:00:00Z', expiresAt: '2026-01-02T00:00:00Z' };
       const tokens = Array.isArray(entry['tokens']) ? entry['tokens'] : [];
@@ -325,6 +330,136 @@ function accessTable(): string {
     ...rows.map(line),
   ].join('\n');
 }
+
+describe('beyond the role', () => {
+  const targets = [{ kind: 'webhook', url: 'http://127.0.0.1:9/halt' }];
+  const registration = { runId: 'own', sources: ['trainer'], targets };
+  const Registered = z.object({ permit: z.string().nullable() });
+  let evaluationId = '';
+  let haltId = '';
+  let proposal: { proposalId: string; digest: string };
+
+  beforeAll(async () => {
+    await writeEvaluator(interlock.directory);
+    const made = await interlock.call('POST', '/v1/runs', { as: 'trainer', body: registration });
+    expect([made.status, Registered.parse(made.body).permit]).toEqual([201, expect.stringMatching(/^eyJ/)]);
+    const modelUri = await writeModel(interlock.models, 'm', { result: score(0.1) });
+    const report = { runId: 'own', checkpointId: 'c1', effectiveCompute: '1e21', modelUri };
+    const reported = await interlock.call('POST', '/v1/checkpoints', { as: 'trainer', body: report });
+    const { evaluations } = z
+      .object({ evaluations: z.array(z.object({ evaluationId: z.string(), name: z.string() })) })
+      .parse(reported.body);
+    evaluationId = evaluations.find(({ name }) => name === 'debate')?.evaluationId ?? '';
+    await interlock.call('POST', '/v1/runs', { as: 'trainer', body: { ...registration, runId: 'halted' } });
+    const pressed = await interlock.call('POST', '/v1/runs/halted/halt', {
+      as: 'board',
+      body: { reason: 'r' },
+    });
+    haltId =
+      z.object({ halts: z.array(z.object({ haltId: z.string() })) }).parse(pressed.body).halts[0]?.haltId ??
+      '';
+    const body = { kind: 'resume', haltId, rationale: 'r' };
+    const proposed = await interlock.call('POST', '/v1/runs/halted/proposals', { as: 'operator', body });
+    proposal = z.object({ proposalId: z.string(), digest: z.string() }).parse(proposed.body);
+  });
+
+  const sign = (group: string) => ({ ...proposal, decision: 'dissent', group, justification: 'j' });
+  it.each<[string, string, () => string, () => unknown, number[]]>([
+    [
+      'a trainer that is no source',
+      'stranger',
+      () => '/v1/runs/own/heartbeat',
+      () => ({ effectiveCompute: '1e20' }),
+      [403],
+    ],
+    [
+      'a trainer that is no source',
+      'stranger',
+      () => '/v1/checkpoints',
+      () => ({ runId: 'own', checkpointId: 'c2', effectiveCompute: '1e21', modelUri: 's3://b/c' }),
+      [403],
+    ],
+    ['a trainer that is no source', 'stranger', () => '/v1/runs/own/finish', () => ({}), [403]],
+    [
+      'a trainer that is no source',
+      'stranger',
+      () => `/v1/halts/${haltId}/ack`,
+      () => ({ state: 'stopped' }),
+      [403],
+    ],
+    [
+      'a trainer',
+      'trainer',
+      () => '/v1/runs',
+      () => ({ ...registration, runId: 'chosen', policy: 'main' }),
+      [403],
+    ],
+    [
+      'an evaluator of other evaluations',
+      'probe-team',
+      () => `/v1/evaluations/${evaluationId}/result?attempt=1`,
+      () => score(0.1),
+      [403],
+    ],
+    [
+      'an evaluator of other evaluations',
+      'probe-team',
+      () => `/v1/evaluations/${evaluationId}/retry`,
+      () => ({}),
+      [403],
+    ],
+    [
+      'a member of another group',
+      'two-groups',
+      () => '/v1/runs/halted/sign-offs',
+      () => sign('board'),
+      [403, 422],
+    ],
+    [
+      'a member of another group',
+      'two-groups',
+      () => '/v1/runs/own/halt',
+      () => ({ reason: 'r', group: 'board' }),
+      [403, 422],
+    ],
+    [
+      'a member of another group',
+      'two-groups',
+      () => '/v1/halt',
+      () => ({ reason: 'r', group: 'board' }),
+      [403, 422],
+    ],
+    ['no member at all', 'operator', () => '/v1/runs/halted/sign-offs', () => sign('board'), [403]],
+  ])('refuses %s (%s) at %s', async (_, by, path, body, statuses) => {
+    const sent = await interlock.call('POST', path(), { as: by, body: body() });
+    expect(statuses, sent.text).toContain(sent.status);
+  });
+
+  it.each<[string, string, () => string, () => unknown]>([
+    ['the source', 'trainer', () => '/v1/runs/own/heartbeat', () => ({ effectiveCompute: '1e20' })],
+    [
+      'the orchestrator of any run',
+      'orchestrator',
+      () => `/v1/halts/${haltId}/ack`,
+      () => ({ state: 'received' }),
+    ],
+    ['a member', 'two-groups', () => '/v1/runs/halted/sign-offs', () => sign('leadership')],
+    [
+      'an evaluator that is bound to nothing',
+      'evaluator',
+      () => `/v1/evaluations/${evaluationId}/result?attempt=1`,
+      () => score(0.1),
+    ],
+  ])('lets %s (%s)', async (_, by, path, body) => {
+    const sent = await interlock.call('POST', path(), { as: by, body: body() });
+    expect(sent.status, sent.text).toBe(200);
+  });
+
+  it('gives a trainer that is no source no permit for registering the run once more', async () => {
+    const again = await interlock.call('POST', '/v1/runs', { as: 'stranger', body: registration });
+    expect([again.status, Registered.parse(again.body).permit]).toEqual([200, null]);
+  });
+});
 
 describe('the page', () => {
   const open = async (headers: Record<string, string>): Promise<string> => {
