@@ -410,8 +410,10 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     });
     reply.code(refusal.status).headers(refusal.headers);
     if (refusal.retryAfterS !== undefined) reply.header('retry-after', String(refusal.retryAfterS));
-    // The rest of a refused body is not waited for.
-    if (!request.raw.complete) reply.header('connection', 'close');
+    // The rest of a refused body is not waited for; but who is to come again keeps the connection if it is short.
+    // Under load a new connection each time would cost more than the refusal, and a reset may overtake the answer.
+    const comesAgain = refusal.retryAfterS !== undefined && hasShortBody(request);
+    if (!request.raw.complete && !comesAgain) reply.header('connection', 'close');
     return reply
       .header('content-type', PROBLEM_MEDIA_TYPE)
       .serializer((payload: unknown) => JSON.stringify(payload))
@@ -443,6 +445,10 @@ function correlationIdOf(header: string | string[] | undefined): string {
 function hasOneHost({ raw }: FastifyRequest): boolean {
   const hosts = raw.rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host').length;
   return hosts === 1 || (hosts === 0 && raw.httpVersion === '1.0');
+}
+
+function hasShortBody({ headers }: FastifyRequest): boolean {
+  return Number(headers['content-length']) <= HTTP_LIMITS.bodyLimitBytes;
 }
 
 function hasBody(request: FastifyRequest): boolean {
