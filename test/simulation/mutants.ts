@@ -180,7 +180,7 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'contradiction-accepted',
     invariant: 7,
     file: 'src/domain/run/evaluation.ts',
-    find: "return reject('conflict', `attempt ${command.attempt} has already reported another result`, 'attempt');",
+    find: 'if (attempt.resultDigest === command.resultDigest) return [];',
     replace: 'return [];',
     breaks: 'another result under the same attempt is acknowledged',
   },
@@ -223,6 +223,14 @@ export const MUTANTS: readonly Mutant[] = [
     find: '    overrunFinding(state, context),\n',
     replace: '',
     breaks: 'compute above the ceiling does not halt',
+  },
+  {
+    id: 'permit-past-deadline',
+    invariant: 8,
+    file: 'src/service/heartbeats.ts',
+    find: 'if (deadlineMs === null || deadlineMs > clock().getTime()) return loaded;',
+    replace: 'if (deadlineMs !== undefined) return loaded;',
+    breaks: 'a permit is renewed past a deadline that no worker has looked at',
   },
   {
     id: 'button-only-once',

@@ -6,7 +6,7 @@
  * state, or where none can tell the trainer's word and silence, confirms. Fails toward stopping: a rung is
  * retried and repeated until the stop is confirmed, and every rung that is due is tried.
  */
-import { type Compute, compareCompute } from '../compute.ts';
+import { type Compute, compareCompute, maxCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
 import type { Consequence } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
@@ -337,13 +337,13 @@ export function noteProgress(state: RunState, command: NoteProgress, context: Co
   if (halt !== null && advanced && (halt.confirmedAt !== null || halt.stoppedAckAt !== null)) {
     return [noted, ...reopened(state, halt, 'progress', effectiveCompute, context)];
   }
-  const seen: Context = { ...context, progress: laterProgress(context, effectiveCompute) };
+  const { progress } = context;
+  // What an earlier heartbeat stated counts too, also where the instance that took it died before it could act.
+  const high = progress === null ? effectiveCompute : maxCompute(progress.effectiveCompute, effectiveCompute);
+  const seen: Context = { ...context, progress: { effectiveCompute: high, at: context.now } };
   const crossed = overrun(state, seen) !== null || overdueFinding(state, seen) !== null;
-  return crossed && needsNoting(state, seen) ? [noted] : [];
-}
-
-function laterProgress(context: Context, effectiveCompute: Compute): Context['progress'] {
-  return { effectiveCompute, at: context.now };
+  if (!crossed || !needsNoting(state, seen)) return [];
+  return [{ kind: 'ProgressNoted', data: { effectiveCompute: high, source: 'heartbeat', at } }];
 }
 
 /** Only a crossing that nothing stands for yet is worth an event. */
