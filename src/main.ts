@@ -15,6 +15,7 @@ import type { Environment } from './config/environment.ts';
 import { openIdentityBook } from './config/identity-book.ts';
 import type { Configuration } from './config/load.ts';
 import { oidcDisagreements } from './config/oidc.ts';
+import { tokensToRenew } from './config/token-life.ts';
 import { keepTokenUse } from './config/token-use.ts';
 import { migrate } from './database/migrate.ts';
 import { type DatabaseHandle, openDatabase } from './database/open-database.ts';
@@ -233,6 +234,8 @@ async function serve(
     logger,
   });
   stops.push(['identities', async () => identities.close()]);
+  metrics.collect('interlock_identities_stale', () => (identities.isStale() ? 1 : 0));
+  for (const sentence of tokensToRenew(config.identities, clock())) logger.warn({}, sentence);
   const tokenUse = keepTokenUse(config.dataDir, () => authenticator.lastUsed());
   stops.push(['token use', () => tokenUse.close()]);
 
@@ -257,7 +260,11 @@ async function serve(
   const channels = new Map(
     config.alerts.map((channel) => [
       channel.name,
-      createAlertChannel(channel, { outbound, resolve: (reference) => variable(env, reference) }),
+      createAlertChannel(channel, {
+        outbound,
+        now: clock,
+        resolve: (reference) => variable(env, reference),
+      }),
     ]),
   );
   const handlers = createWorkHandlers({
@@ -396,7 +403,10 @@ async function serve(
       clock,
       keySet: () => keyring.keySet(),
       ledgerAdvances: () => pulse.advances(),
-      withheld: () => guard.refusal(),
+      withheld: async (runId) => {
+        if (button.isAwaited(runId)) return 'the red button was pressed; the ledger learns of it now';
+        return guard.refusal();
+      },
       latchLineage: (state) => lineage.latch(state),
       wasCleared: (runId, haltId) => wasCleared(ledger, runId, haltId),
       onUnknownHalt: (runId, haltId, by) => {

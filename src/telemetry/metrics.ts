@@ -81,6 +81,10 @@ export const METRICS = {
   interlock_ledger_size: gauge('Events in the ledger', []),
   interlock_signed_head_age_seconds: gauge('Since the ledger was last signed', []),
   interlock_signed_head_lag_events: gauge('Events that no signed head covers yet', []),
+  interlock_identities_stale: gauge(
+    '1 while the identities file as it stands is refused, and an older one in force',
+    [],
+  ),
   interlock_database_up: gauge('1 while the database answers', []),
   interlock_queue_up: gauge('1 while the store of the queue answers and meets every condition', []),
   interlock_queue_jobs: gauge('Jobs in the queue, by kind of work', ['kind', 'state']),

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { generateSharedSecret, generateToken, hashToken } from '../../src/config/credentials.ts';
 import { type IdentityBook, openIdentityBook } from '../../src/config/identity-book.ts';
 import { readIdentities } from '../../src/config/load.ts';
+import { tokensToRenew } from '../../src/config/token-life.ts';
 import { createAuthenticator } from '../../src/http/authentication.ts';
 
 const tokens = { alice: generateToken(), bob: generateToken() };
@@ -35,7 +36,7 @@ beforeEach(async () => {
   await open();
 });
 
-async function open(pollMs = 20): Promise<void> {
+async function open(pollMs = 600_000): Promise<void> {
   const read = await readIdentities(file, {});
   if (!read.ok) throw new Error('refused');
   authenticator = createAuthenticator({ identities: read.identities });
@@ -109,6 +110,8 @@ describe('identities that change while the service runs', () => {
   });
 
   it('sees a file that is swapped through a symbolic link, as mounted configuration is', async () => {
+    book.close();
+    await open(20);
     const real = join(directory, 'v2.yaml');
     await writeFile(real, onlyBob, { mode: 0o600 });
     await symlink(real, join(directory, 'next'));
@@ -118,6 +121,8 @@ describe('identities that change while the service runs', () => {
   });
 
   it('misses no change of the same length in the same instant', async () => {
+    book.close();
+    await open(20);
     for (const [text, isKnown] of [
       [both.replace('id: alice', 'id: alicf'), false],
       [both, true],
@@ -185,5 +190,35 @@ describe('a token with an end', () => {
       expect.objectContaining({ status: 401, detail: undefined }),
     );
     expect(reasons).toEqual(['expired-token']);
+  });
+});
+
+describe('tokens to renew', () => {
+  const at = (days: number): string => new Date(Date.UTC(2026, 0, 1) + days * 86_400_000).toISOString();
+  const identity = (id: string, ...ends: (string | null)[]) => ({
+    id,
+    name: id,
+    groups: [],
+    roles: [],
+    tokens: ends.map((expiresAt, i) => ({ id: `tk_${id}${i}`, hash: '', createdAt: null, expiresAt })),
+    webhookSecrets: [],
+    publicKeys: [],
+    evaluations: null,
+    accounts: null,
+  });
+
+  it('are those that end within 14 days and have no successor, and those without an end', () => {
+    const identities = [
+      identity('far', at(15)),
+      identity('soon', at(13)),
+      identity('past', at(-1)),
+      identity('rotating', at(3), at(90)),
+      identity('endless', null),
+    ];
+    expect(tokensToRenew(identities, new Date(at(0)))).toEqual([
+      expect.stringMatching(/^token tk_soon0 of soon ends at/),
+      expect.stringMatching(/^token tk_past0 of past ends at/),
+      expect.stringMatching(/^tokens without an end: endless;/),
+    ]);
   });
 });
