@@ -123,13 +123,22 @@ export function haltLines(halt: Halt, now: Date, style: Style): string[] {
 }
 
 export function causeLines(halt: Pick<Halt, 'causes'>): string[] {
-  return halt.causes.flatMap((cause) =>
-    cause.kind === 'person'
-      ? [
+  return halt.causes.flatMap((cause) => {
+    switch (cause.kind) {
+      case 'person':
+        return [
           `    ! ${printable(cause.by)} (${printable(cause.group)}) pressed the red button: ${printable(cause.reason)}`,
-        ]
-      : findingLines(cause.findings),
-  );
+        ];
+      case 'lineage':
+        return [
+          `    ! it descends from ${printable(cause.runId)}, which was halted: ${printable(cause.reason)}`,
+        ];
+      case 'rule':
+        return findingLines(cause.findings);
+      default:
+        return cause satisfies never;
+    }
+  });
 }
 
 function deliveryLine(

@@ -1,7 +1,7 @@
 /**
  * A small real trainer for the permit trials: a process that does nothing but ask the guard before each step.
  *
- * Says on standard output, one JSON line each: `training` after its first permitted step, `permit` for each permit,
+ * Says on standard output, one JSON line each: `waiting` and why, `training` after its first permitted step, `permit`,
  * `paused` whenever a step was not allowed, and `stopped` with the instant of its last step, upon which it ends. With
  * `goOn` it waits through pauses instead, and ends only by a halt or a signal. Instants are of the system's monotonic
  * clock, which all processes of one machine share.
@@ -63,6 +63,7 @@ guard.start();
 let steps = 0;
 let lastStepAtMs = 0;
 let isPaused = false;
+let waitingFor = '';
 for (;;) {
   const leave = guard.mayTrain(1000 + steps);
   if (leave.verdict === 'go') {
@@ -71,7 +72,10 @@ for (;;) {
     isPaused = false;
     guard.report(1000 + steps, steps);
     if (steps === 1) tell('training');
-  } else if (steps > 0) {
+  } else if (steps === 0) {
+    if (leave.reason !== waitingFor) tell('waiting', { reason: leave.reason });
+    waitingFor = leave.reason;
+  } else {
     if (!isPaused) tell('paused', { reason: leave.reason });
     isPaused = true;
     if (!goOn || leave.verdict === 'stop') break;

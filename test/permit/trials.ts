@@ -281,7 +281,11 @@ function startTrainer(options: TrainerOptions): Trainer {
         };
         const gone = (): void => done(() => reject(new Error(`${options.runId} ended before it was heard`)));
         const timer = setTimeout(
-          () => done(() => reject(new Error(`${options.runId} was not heard in time`))),
+          () =>
+            done(() => {
+              const last = JSON.stringify(lines.at(-1) ?? 'nothing at all');
+              reject(new Error(`${options.runId} was not heard in time; it last said ${last}`));
+            }),
           PATIENCE_MS,
         );
         listeners.add(look);
