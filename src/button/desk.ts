@@ -65,6 +65,7 @@ export interface Desk {
 }
 
 const WRITE_PATIENCE_MS = 250;
+const ANSWER_PATIENCE_MS = 2_000;
 /** A burst is one order for this long, also where the ledger has its first press already. */
 const BURST_MS = 10_000;
 const KILL_AGAIN_MS = [0, 500, 2_000] as const;
@@ -207,13 +208,14 @@ export function createDesk(deps: DeskDeps): Desk {
       taking.add(pressId);
       notice(press);
       const written = spool.append(press);
-      const inTime = await Promise.race([written, patience()]);
+      const inTime = await Promise.race([written, patience(WRITE_PATIENCE_MS)]);
       faultPoint('press.written');
       const orders = carryOut(press);
       taking.delete(pressId);
       faultPoint('press.sending');
       killJobs(press);
-      const durable = inTime ?? false;
+      // The halts are on their way; what is promised is worth a longer wait.
+      const durable = inTime ?? (await Promise.race([written, patience(ANSWER_PATIENCE_MS)])) ?? false;
       const fields = { pressId, identityId: by, via, runs: orders.length, durable };
       if (durable) logger.info(fields, 'the red button was pressed');
       else logger.warn(fields, 'the red button was pressed, and the press could not be written down yet');
@@ -265,6 +267,6 @@ function rootIn(press: Press): Press {
   return { ...press, pressId: press.rootId, pressedAt: press.rootAt };
 }
 
-function patience(): Promise<null> {
-  return new Promise((resolve) => setTimeout(() => resolve(null), WRITE_PATIENCE_MS).unref());
+function patience(ms: number): Promise<null> {
+  return new Promise((resolve) => setTimeout(() => resolve(null), ms).unref());
 }

@@ -9,7 +9,6 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
 import type { Environment } from '../config/environment.ts';
 import type { IdentityRecord } from '../config/identities.ts';
 import { openIdentityBook } from '../config/identity-book.ts';
@@ -30,7 +29,8 @@ import { openBreakGlass } from './break-glass.ts';
 import { createDesk, type Desk } from './desk.ts';
 import { type ButtonFiles, buttonFiles, makeButtonDirectories } from './layout.ts';
 import { MarkReader } from './marks.ts';
-import { isSameProcess, thisProcess } from './process-identity.ts';
+import { thisProcess } from './process-identity.ts';
+import { type ButtonProcess, lastButton, runningButton } from './running.ts';
 import { createSender, type Order, type Sender } from './sender.ts';
 import { createButtonServer } from './server.ts';
 import { openSpool, type Spool, SpoolReader } from './spool.ts';
@@ -54,32 +54,6 @@ interface Log {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
-}
-
-export const ButtonProcessSchema = z.object({
-  pid: z.int(),
-  startTime: z.string().nullable(),
-  url: z.string(),
-  port: z.int(),
-  version: z.string(),
-  /** Of interlock.yaml as this process read it: another content wants another process. */
-  configDigest: z.string(),
-  startedAt: z.string(),
-});
-export type ButtonProcess = z.infer<typeof ButtonProcessSchema>;
-
-/** The process that holds the button of this directory, if it lives. */
-export function runningButton(files: ButtonFiles): ButtonProcess | null {
-  const found = lastButton(files);
-  return found !== null && isSameProcess(found) ? found : null;
-}
-
-function lastButton({ process: path }: ButtonFiles): ButtonProcess | null {
-  try {
-    return ButtonProcessSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
-  } catch {
-    return null;
-  }
 }
 
 export function configDigest(file: string): string {

@@ -27,7 +27,7 @@ export function addRunCommands(program: Command, perform: Register): void {
     describe(program.command('halt'), {
       summary: 'the red button: stop one run, or all',
       details:
-        'Latched: it ends only by a proposal that the governance groups sign. Needs a token of any governance group. Ordered is not stopped: `interlock status` shows when it is. Pressing twice does no harm.',
+        'Latched: it ends only by a proposal that the governance groups sign. Needs a token of any governance group, or a printed code in its place. Where the service does not answer, the red button is asked, and where that does not either, the halts are sent from here. Ordered is not stopped: `interlock status` shows when it is. Pressing twice does no harm.',
       example: 'interlock halt --run gpt-next-7 --reason "unexpected replication in the sandbox"',
       exits:
         '0 every halt is ordered; 1 some are not, or the service refused; 2 usage, or no answer: press again',
@@ -38,6 +38,11 @@ export function addRunCommands(program: Command, perform: Register): void {
     .requiredOption('--reason <text>', 'why; stands in the ledger and in every page')
     .option('--quarantine', 'also isolate the weights')
     .option('--group <group>', 'for which of your groups (default: the first)')
+    .option(
+      '--button <url>',
+      "the red button's own address (default: INTERLOCK_BUTTON_URL, then the configuration)",
+    )
+    .option('--local', "on the service's host: press without asking anybody, and send the halts from here")
     .option(...JSON_OPTION('{halts: [{haltId, runId, deliveries, ...}], failed: [{runId, reason}]}'))
     .action((options: import('./halt.ts').HaltOptions) =>
       perform(async (t) => (await import('./halt.ts')).halt(options, t)),

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { SERVICE_ROLES, type ServiceRole } from '../config/schema.ts';
 import { VERSION } from '../version.ts';
 import { EXIT, type ExitCode, exitCodeOf, explainError } from './exit.ts';
+import { addBreakGlassCommands } from './program-break-glass.ts';
 import { addKeyCommands } from './program-keys.ts';
 import { addLedgerCommands } from './program-ledger.ts';
 import { CONFIG_OPTION, describe, JSON_OPTION, type Register } from './program-parts.ts';
@@ -145,6 +146,7 @@ Begin with:
   addRunCommands(program, perform);
   addLedgerCommands(program, perform);
   addTokenCommands(program, perform);
+  addBreakGlassCommands(program, perform);
   addKeyCommands(program, perform);
   return program;
 }

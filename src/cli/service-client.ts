@@ -6,7 +6,10 @@
  * else that keeps a request from being answered is a failure (2).
  */
 import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
+import { buttonFiles } from '../button/layout.ts';
+import { runningButton } from '../button/running.ts';
 import { ConfigurationFile } from '../config/schema.ts';
 import { readStrictYaml } from '../config/yaml-file.ts';
 import { configPath } from './config-path.ts';
@@ -98,8 +101,39 @@ async function serviceUrl(
   const { host, port, publicUrl } = parsed.data.server;
   if (publicUrl !== undefined) return checkedUrl(publicUrl, 'server.publicUrl');
   if (port === 0) throw new UsageError(`${file} leaves the port open (0); give --url`);
+  return urlOf(host, port);
+}
+
+function urlOf(host: string, port: number): string {
   const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
   return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
+}
+
+/** The red button's own door: as stated, else where the process on this machine is, else as configured. */
+export async function buttonUrl(
+  { button: stated, config }: ServiceOptions & { button?: string },
+  { env }: Pick<Terminal, 'env'>,
+): Promise<string> {
+  const named = env['INTERLOCK_BUTTON_URL'];
+  if (stated !== undefined) return checkedUrl(stated, '--button');
+  if (config === undefined && named !== undefined && named !== '') {
+    return checkedUrl(named, 'INTERLOCK_BUTTON_URL');
+  }
+  const file = configPath(config, env);
+  const text = await readFile(file, 'utf8').catch((): null => null);
+  const yaml = text === null ? null : readStrictYaml(text);
+  const parsed = yaml?.ok === true ? ConfigurationFile.safeParse(yaml.yaml.value) : null;
+  if (parsed?.success !== true) {
+    throw new ServiceError('the red button has no address here; give --button', {
+      exit: EXIT.failed,
+      status: null,
+      code: 'cli.no-button',
+    });
+  }
+  const { button, server, dataDir } = parsed.data;
+  const running = runningButton(buttonFiles(resolve(dirname(file), dataDir)));
+  if (running !== null) return running.url;
+  return urlOf(button.host ?? server.host, button.port);
 }
 
 export function checkedUrl(text: string, from: string): string {
@@ -112,7 +146,10 @@ export function checkedUrl(text: string, from: string): string {
   return url.href.replace(/\/+$/, '');
 }
 
-async function bearerToken({ tokenFile }: ServiceOptions, { env }: Pick<Terminal, 'env'>): Promise<string> {
+export async function bearerToken(
+  { tokenFile }: ServiceOptions,
+  { env }: Pick<Terminal, 'env'>,
+): Promise<string> {
   const named = env['INTERLOCK_TOKEN'] ?? '';
   if (tokenFile === undefined && named === '') {
     throw new UsageError(

@@ -7,7 +7,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Pool } from 'pg';
 import { buttonFiles } from '../button/layout.ts';
-import { type ButtonConfiguration, configDigest, openDesk, runningButton } from '../button/process.ts';
+import { type ButtonConfiguration, configDigest, openDesk } from '../button/process.ts';
+import { runningButton } from '../button/running.ts';
 import type { Environment } from '../config/environment.ts';
 import type { IdentityRecord } from '../config/identities.ts';
 import { InterlockError } from '../errors.ts';
@@ -49,6 +50,8 @@ export interface ButtonParts {
   start(): Promise<void>;
   checks(): readonly Check[];
   pending(): number;
+  /** A press on this run was told as ordered, and the ledger does not have it yet. */
+  isAwaited(runId: string): boolean;
   readonly supervisor: ButtonSupervisor | null;
   stop(): Promise<void>;
 }
@@ -85,6 +88,7 @@ export function createButtonParts(options: ButtonPartsOptions): ButtonParts {
     desk,
     sender,
     isLedgerUp: () => isLedgerUp,
+    awaited: drain,
     clock,
   });
   const supervisor = options.supervised
@@ -104,6 +108,7 @@ export function createButtonParts(options: ButtonPartsOptions): ButtonParts {
     supervisor,
     enterPresses: () => drain.drain(),
     pending: () => drain.pending(),
+    isAwaited: (runId) => drain.isAwaited(runId),
     checks: () => (supervisor === null ? [] : [supervisor.check()]),
     async start() {
       await book.start();

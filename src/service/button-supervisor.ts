@@ -11,8 +11,8 @@ import { closeSync, openSync, renameSync, statSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import type { ButtonFiles } from '../button/layout.ts';
-import type { ButtonProcess } from '../button/process.ts';
 import { isSameProcess } from '../button/process-identity.ts';
+import type { ButtonProcess } from '../button/running.ts';
 import type { Check } from './readiness.ts';
 
 export interface SupervisorDeps {

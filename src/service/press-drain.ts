@@ -40,6 +40,12 @@ export interface PressDrain {
   drain(): Promise<void>;
   /** Presses that are not in the ledger yet. */
   pending(): number;
+  /** A press of this process is being spooled: from here on its runs get no permit. */
+  expect(press: Pick<Press, 'pressId' | 'scope'>): void;
+  /** It was not spooled after all. */
+  forget(pressId: string): void;
+  /** Whether a press on this run is known that the ledger does not know yet. */
+  isAwaited(runId: string): boolean;
   stop(): Promise<void>;
 }
 
@@ -49,6 +55,7 @@ const AT_ONCE = 16;
 const MARKS_AT_ONCE = 64;
 /** Files and marks that nobody needs any more are looked for this often. */
 const TIDY_EACH = 240;
+const SPOOLED_WITHIN_MS = 5_000;
 /** No identity can have this name, so these receipts are nobody else's. */
 const SOURCE = '~red-button';
 
@@ -61,6 +68,11 @@ export function createPressDrain(deps: PressDrainDeps): PressDrain {
   let draining: Promise<void> | null = null;
   let isAway = false;
   let passes = 0;
+  /** By press id: told to people as ordered, and not in the ledger. */
+  const awaited = new Map<string, { readonly scope: Press['scope']; readonly sinceMs: number }>();
+  const expect = ({ pressId, scope }: Pick<Press, 'pressId' | 'scope'>): void => {
+    if (!awaited.has(pressId)) awaited.set(pressId, { scope, sinceMs: performance.now() });
+  };
 
   function waiting(): Press[] {
     const entered = marks.read();
@@ -73,8 +85,16 @@ export function createPressDrain(deps: PressDrainDeps): PressDrain {
       if (done.length > 0) writeMarks(files.marks, done.splice(0, done.length), clock());
     };
     try {
-      for (const press of waiting()) {
+      const presses = waiting();
+      for (const press of presses) expect(press);
+      const isLeft = new Set(presses.map(({ pressId }) => pressId));
+      // Entered by another process of this directory. A young one may not have reached the spool yet.
+      for (const [pressId, { sinceMs }] of awaited) {
+        if (!isLeft.has(pressId) && performance.now() - sinceMs > SPOOLED_WITHIN_MS) awaited.delete(pressId);
+      }
+      for (const press of presses) {
         await enter(press);
+        awaited.delete(press.pressId);
         faultPoint('press.entered');
         done.push(press.pressId);
         if (done.length >= MARKS_AT_ONCE) mark();
@@ -202,6 +222,14 @@ export function createPressDrain(deps: PressDrainDeps): PressDrain {
     },
     drain,
     pending: () => waiting().length,
+    expect,
+    forget: (pressId) => void awaited.delete(pressId),
+    isAwaited(runId) {
+      for (const { scope } of awaited.values()) {
+        if (scope.kind === 'all' || scope.runId === runId) return true;
+      }
+      return false;
+    },
     async stop() {
       stopped = true;
       clearTimeout(timer);

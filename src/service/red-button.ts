@@ -15,15 +15,18 @@ import { idOf } from '../domain/run/ids.ts';
 import type { RunState } from '../domain/run/state.ts';
 import { InterlockError } from '../errors.ts';
 import { sha256 } from './digest.ts';
+import type { PressDrain } from './press-drain.ts';
 import type { Executed, Receipt, RunService } from './run-service.ts';
 
 export interface RedButtonDeps {
   readonly runs: Pick<RunService, 'execute'>;
   readonly unfinishedRuns: () => Promise<string[]>;
-  readonly desk: Desk;
+  readonly desk: Pick<Desk, 'press'>;
   readonly sender: Sender;
   /** False while the database is known to be away. */
   readonly isLedgerUp: () => boolean;
+  /** What is told as ordered before the ledger has it: its runs get no permit meanwhile. */
+  readonly awaited?: Pick<PressDrain, 'expect' | 'forget'>;
   readonly clock: () => Date;
   readonly patienceMs?: number;
 }
@@ -91,8 +94,15 @@ export function createRedButton(deps: RedButtonDeps): RedButtonService {
     pressId: string,
   ): Promise<{ way: 'spool'; answer: PressAnswer }> {
     const scope = runId === null ? ({ kind: 'all' } as const) : ({ kind: 'run', runId } as const);
-    const pressed = await desk.press({ scope, action, reason, group, by, via, pressId });
-    return { way: 'spool', answer: await answerTo(pressed, sender, clock()) };
+    deps.awaited?.expect({ pressId, scope });
+    try {
+      const pressed = await desk.press({ scope, action, reason, group, by, via, pressId });
+      return { way: 'spool', answer: await answerTo(pressed, sender, clock()) };
+    } catch (error) {
+      // Answered as not ordered. What did reach the spool is found there by the next pass.
+      deps.awaited?.forget(pressId);
+      throw error;
+    }
   }
 
   return {

@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { type ButtonFiles, buttonFiles } from '../../src/button/layout.ts';
-import { type ButtonProcess, runningButton } from '../../src/button/process.ts';
+import { type ButtonProcess, runningButton } from '../../src/button/running.ts';
 import { type DatabaseHandle, openDatabase } from '../../src/database/open-database.ts';
 import { interlock, type ServiceProcess, startService } from './campaign/service-process.ts';
 import { silentLogger } from './embedded-database.ts';
