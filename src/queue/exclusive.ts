@@ -44,6 +44,7 @@ export function exclusive(handlers: WorkHandlers, timers: Timers = realTimers): 
 
   return {
     evaluate: guard(handlers.evaluate),
+    dispatch: guard(handlers.dispatch),
     'halt-step': guard(handlers['halt-step']),
     observe: guard(handlers.observe),
     alert: guard(handlers.alert),

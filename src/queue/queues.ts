@@ -45,13 +45,22 @@ export const QUEUES: Readonly<Record<WorkKind, QueueSpec>> = {
     concurrency: 2,
     timeoutMs: 360 * MINUTE_MS,
   },
+  // Asking a service to begin, which has half a minute to say that it will.
+  dispatch: { name: 'interlock-dispatch', payload: payloadSchema, concurrency: 8, timeoutMs: 60_000 },
   'halt-step': { name: 'interlock-halt-step', payload: payloadSchema, concurrency: 16, timeoutMs: 30_000 },
   observe: { name: 'interlock-observe', payload: payloadSchema, concurrency: 8, timeoutMs: 15_000 },
   alert: { name: 'interlock-alert', payload: payloadSchema, concurrency: 8, timeoutMs: 30_000 },
   tick: { name: 'interlock-tick', payload: payloadSchema, concurrency: 4, timeoutMs: 30_000 },
 };
 
-export const WORK_KINDS: readonly WorkKind[] = ['halt-step', 'observe', 'tick', 'alert', 'evaluate'];
+export const WORK_KINDS: readonly WorkKind[] = [
+  'halt-step',
+  'observe',
+  'tick',
+  'alert',
+  'dispatch',
+  'evaluate',
+];
 
 /** Carries the round trip of the start-up check; no work ever. */
 export const CANARY_QUEUE_NAME = 'interlock-canary';
@@ -91,6 +100,7 @@ export function resolveQueues(overrides: {
   });
   return {
     evaluate: row('evaluate'),
+    dispatch: row('dispatch'),
     'halt-step': row('halt-step'),
     observe: row('observe'),
     alert: row('alert'),

@@ -79,6 +79,7 @@ const DIRECT_CONCURRENCY: Readonly<Record<WorkKind, number>> = {
   observe: 8,
   tick: 8,
   alert: 8,
+  dispatch: 8,
   evaluate: 1,
 };
 
@@ -92,6 +93,8 @@ const OVERDUE_MS: Readonly<Partial<Record<WorkKind, number>>> = {
 
 const SWEEP_DEADLINE_MS = 30_000;
 const RETRY_MS = 1_000;
+const REST_PER_SWEEP = 2;
+const REST_MAX_MS = 10_000;
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { intervalMs, queue, runDirect, logger, timers = realTimers } = options;
@@ -233,9 +236,12 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   }
 
   async function loop(): Promise<void> {
+    const begunMs = now();
     const ok = await sweepNow();
     if (stopping.signal.aborted) return;
-    timer = timers.set(() => void loop(), ok ? intervalMs : Math.min(intervalMs, RETRY_MS));
+    // With ten thousand items waiting a sweep takes seconds: it must not become all that is done.
+    const restMs = Math.min(REST_PER_SWEEP * (now() - begunMs), REST_MAX_MS);
+    timer = timers.set(() => void loop(), ok ? Math.max(intervalMs, restMs) : Math.min(intervalMs, RETRY_MS));
   }
 
   return {
@@ -278,7 +284,14 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
 }
 
 function found(due: readonly WorkItem[], refused: readonly WorkItem[]): SweepFound {
-  const counts: Record<WorkKind, number> = { 'halt-step': 0, observe: 0, tick: 0, alert: 0, evaluate: 0 };
+  const counts: Record<WorkKind, number> = {
+    'halt-step': 0,
+    observe: 0,
+    tick: 0,
+    alert: 0,
+    dispatch: 0,
+    evaluate: 0,
+  };
   for (const { kind } of due) counts[kind] += 1;
   return { due: counts, notQueued: refused.filter(({ kind }) => kind !== 'halt-step').length };
 }

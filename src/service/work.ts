@@ -71,6 +71,7 @@ export function createWorkHandlers(deps: WorkDeps): WorkHandlers {
   const { runs } = deps;
   return {
     evaluate: (item, signal) => evaluate(item, signal, deps),
+    dispatch: (item, signal) => evaluate(item, signal, deps),
     'halt-step': (item, signal) => haltStep(item, signal, deps),
     observe: (item, signal) => observe(item, signal, deps),
     alert: (item, signal) => alert(item, signal, deps),

@@ -40,7 +40,14 @@ export function item(kind: WorkKind, extra: Partial<WorkItem> = {}): WorkItem {
 }
 
 export function handlersFor(handler: WorkHandler): WorkHandlers {
-  return { evaluate: handler, 'halt-step': handler, observe: handler, alert: handler, tick: handler };
+  return {
+    evaluate: handler,
+    dispatch: handler,
+    'halt-step': handler,
+    observe: handler,
+    alert: handler,
+    tick: handler,
+  };
 }
 
 /** Handlers that remember what they ran. */
@@ -100,7 +107,7 @@ export function describeWorkQueue(
       const queue = open();
       const { ran, handlers } = recorder();
       await queue.start(handlers);
-      const kinds: WorkKind[] = ['evaluate', 'halt-step', 'observe', 'alert', 'tick'];
+      const kinds: WorkKind[] = ['evaluate', 'dispatch', 'halt-step', 'observe', 'alert', 'tick'];
       await queue.enqueue(kinds.map((kind) => item(kind)));
       await vi.waitFor(() => expect(ran.map(({ kind }) => kind).sort()).toEqual([...kinds].sort()), WITHIN);
     });

@@ -89,6 +89,7 @@ it('is delivered at the next start, at once and not when the queue gives it back
     handlers: {
       'halt-step': async (item) => void taken.push(item),
       evaluate: nothing,
+      dispatch: nothing,
       observe: nothing,
       alert: nothing,
       tick: nothing,

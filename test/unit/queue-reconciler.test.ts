@@ -13,6 +13,7 @@ const item = (kind: WorkKind, key: string, notBeforeMs = 0): WorkItem => ({
 });
 const handlers = (handler: WorkHandler): WorkHandlers => ({
   evaluate: handler,
+  dispatch: handler,
   'halt-step': handler,
   observe: handler,
   alert: handler,

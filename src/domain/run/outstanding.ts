@@ -12,7 +12,11 @@ import { quietAt } from './halt.ts';
 import { OVERDUE_KEY } from './holds.ts';
 import type { CheckpointState, Halt, RunState } from './state.ts';
 
-export type WorkKind = 'evaluate' | 'halt-step' | 'observe' | 'alert' | 'tick';
+/**
+ * `dispatch` is an evaluation that somebody else carries out: handing it over takes a moment, so it must not wait for
+ * the slots of those that run here for hours.
+ */
+export type WorkKind = 'evaluate' | 'dispatch' | 'halt-step' | 'observe' | 'alert' | 'tick';
 
 export interface WorkItem {
   readonly kind: WorkKind;
@@ -24,7 +28,7 @@ export interface WorkItem {
 }
 
 export function outstanding(state: RunState, policy: Policy): WorkItem[] {
-  const items = [...evaluations(state), ...halts(state), ...alerts(state)];
+  const items = [...evaluations(state, policy), ...halts(state), ...alerts(state)];
   const deadline = nextDeadlineMs(state, policy);
   if (deadline !== null) {
     const { runId } = state;
@@ -39,7 +43,8 @@ export function nextDueMs(items: readonly WorkItem[]): number | null {
 }
 
 /** Of a finished run too: what its last checkpoint can do is still to be known. */
-function evaluations({ runId, checkpoints }: RunState): WorkItem[] {
+function evaluations({ runId, checkpoints }: RunState, policy: Policy): WorkItem[] {
+  const handedOver = new Set(policy.evaluations.filter(isHandedOver).map(({ id }) => id));
   return checkpoints.flatMap((checkpoint) =>
     checkpoint.evaluations.flatMap((evaluation) => {
       const { state, attempt, notBefore } = currentAttempt(evaluation);
@@ -47,7 +52,7 @@ function evaluations({ runId, checkpoints }: RunState): WorkItem[] {
       const { evaluationId } = evaluation;
       return [
         {
-          kind: 'evaluate' as const,
+          kind: handedOver.has(evaluation.evaluation) ? ('dispatch' as const) : ('evaluate' as const),
           key: `${evaluationId}/${attempt}`,
           runId,
           notBeforeMs: Date.parse(notBefore),
@@ -57,6 +62,9 @@ function evaluations({ runId, checkpoints }: RunState): WorkItem[] {
     }),
   );
 }
+
+const isHandedOver = ({ executor }: Policy['evaluations'][number]): boolean =>
+  executor.kind === 'http' && executor.mode === 'callback';
 
 function halts({ runId, halt, targets }: RunState): WorkItem[] {
   if (halt === null || halt.confirmedAt !== null) return [];

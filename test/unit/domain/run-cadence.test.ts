@@ -30,7 +30,7 @@ describe('a checkpoint', () => {
     const life = before === 'yes' ? cleared() : registered();
     life.wait(waited).report('c2', value);
     expect(life.last('CheckpointReported')).toMatchObject({ reason, due: reason !== 'not-due' });
-    expect(life.work.some(({ kind }) => kind === 'evaluate')).toBe(reason !== 'not-due');
+    expect(life.work.some(({ kind }) => kind === 'dispatch')).toBe(reason !== 'not-due');
   });
 
   it('that is asked for is evaluated although it is not due', () => {
@@ -180,7 +180,7 @@ describe('a finished run', () => {
     const life = cleared();
     life.report('c2', '2e22');
     life.does({ type: 'FinishRun', by: 'trainer' });
-    expect(life.work.filter(({ kind }) => kind === 'evaluate')).toHaveLength(2);
+    expect(life.work.filter(({ kind }) => kind === 'dispatch')).toHaveLength(2);
     expect(life.result('c2/ctf', 0.6)).toContain('HaltOrdered');
   });
 

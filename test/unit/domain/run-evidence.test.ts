@@ -1,5 +1,6 @@
 /** From a checkpoint to its verdict: what clears, holds and halts, and that missing is never safe. */
 import { describe, expect, it } from 'vitest';
+import type { JsonObject } from '../../../src/domain/canonical-json.ts';
 import { compareCompute, compute } from '../../../src/domain/compute.ts';
 import { checkpoint, evaluation, policyOf, RunLife, registered, registration, success } from './run-life.ts';
 import { rows } from './table.ts';
@@ -46,13 +47,32 @@ describe('a checkpoint', () => {
   it('that clears raises the ceiling to ratio x (1 + grace) x its compute', () => {
     const life = registered();
     expect(life.report('c1', '1e22')).toEqual(['CheckpointReported']);
-    expect(life.work.filter(({ kind }) => kind === 'evaluate')).toHaveLength(2);
+    expect(life.work.filter(({ kind }) => kind === 'dispatch')).toHaveLength(2);
     expect(life.result('c1/ctf', 0.1)).not.toContain('CheckpointAssessed');
     expect(life.permit).toMatchObject({ ceiling: life.state.firstCeiling });
     expect(life.result('c1/labs', 0.1)).toContain('CheckpointAssessed');
     expect(life.last('CheckpointAssessed').verdict).toBe('proceed');
     expect(life.last('CheckpointAssessed').findings.map(({ kind }) => kind)).not.toContain('inconclusive');
     expect(compareCompute(life.state.ceiling, compute('2.2e22'))).toBe(0);
+  });
+
+  it('hands over what others carry out in slots of its own: programs that hang do not hold it up', () => {
+    const kindOf = (executor: JsonObject) => {
+      const life = registered(
+        policyOf({
+          evaluations: [evaluation('ctf', 'cyber', { executor }), evaluation('labs', 'bio')],
+        }),
+      );
+      life.report('c1', '1e22');
+      return life.work.find(({ ids }) => ids['evaluationId'] !== undefined)?.kind;
+    };
+    const url = 'https://evals.example/run';
+    expect({
+      program: kindOf({ kind: 'command', command: ['x'], timeout: '1h' }),
+      sync: kindOf({ kind: 'http', mode: 'sync', url, secret: 'env:S', timeout: '1h' }),
+      callback: kindOf({ kind: 'http', mode: 'callback', url, secret: 'env:S', timeout: '1h' }),
+      posted: kindOf({ kind: 'http', mode: 'callback', timeout: '1h' }),
+    }).toEqual({ program: 'evaluate', sync: 'evaluate', callback: 'dispatch', posted: 'dispatch' });
   });
 
   it('halts with the first halting result, whatever the others may say', () => {

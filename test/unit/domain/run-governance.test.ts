@@ -290,7 +290,7 @@ describe('a resumed run', () => {
     life.report('c1', '1e22');
     life.press();
     life.resume();
-    expect(life.work.filter(({ kind }) => kind === 'evaluate')).toHaveLength(2);
+    expect(life.work.filter(({ kind }) => kind === 'dispatch')).toHaveLength(2);
     expect(life.result('c1/ctf', 0.6)).toContain('HaltOrdered');
   });
 });

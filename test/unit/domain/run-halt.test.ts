@@ -66,9 +66,9 @@ describe('the red button', () => {
     life.result('c1/ctf', { status: 'success', score: 0.46, n: 200 });
     expect(life.attempts('c1', 'ctf').at(-1)).toMatchObject({ purpose: 'top-up', state: 'queued' });
     expect(life.press()).toContain('EvaluationsCancelled');
-    expect(life.work.filter(({ kind }) => kind === 'evaluate')).toEqual([]);
+    expect(life.work.filter(({ kind }) => kind === 'dispatch')).toEqual([]);
     life.resume();
-    expect(life.work.filter(({ kind }) => kind === 'evaluate')).toHaveLength(2);
+    expect(life.work.filter(({ kind }) => kind === 'dispatch')).toHaveLength(2);
   });
 
   it('works on a finished run and on one on hold', () => {

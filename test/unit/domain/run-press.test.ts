@@ -142,7 +142,7 @@ describe('a press entered afterwards', () => {
     const life = registered();
     life.report('c1', '1e22');
     expect(life.does(press())).toContain('EvaluationsCancelled');
-    expect(life.work.filter(({ kind }) => kind === 'evaluate')).toEqual([]);
+    expect(life.work.filter(({ kind }) => kind === 'dispatch')).toEqual([]);
   });
 
   it('tells the people on call that a printed code was used', () => {

@@ -12,6 +12,7 @@ const wrong = new InterlockError('the queue refuses to start: redis-eviction', {
 const handle = async () => {};
 const handlers: WorkHandlers = {
   evaluate: handle,
+  dispatch: handle,
   'halt-step': handle,
   observe: handle,
   alert: handle,
