@@ -63,7 +63,7 @@ function draw(random: Random, name: string): JsonObject {
       holdDeadline: random.pick(['2m', '5m', '15m']),
     },
     permit: {
-      ttl: random.pick(['90s', '4m', '10m', '1h']),
+      ttl: random.pick(['60s', '90s', '4m', '10m', '1h']),
       heartbeatInterval: random.pick(['10s', '30s', '1m']),
     },
     halt: { confirmWithin: random.pick(['30s', '2m', '5m']) },

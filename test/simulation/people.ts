@@ -322,8 +322,8 @@ export class People {
         const { proposalId } = event.data;
         const digest = this.#world.seen.digestOf(proposalId);
         this.#executed.push({ runId, proposalId, digest });
-        if (faults.hit('ill-timed-veto', 0.15)) {
-          later(200_000, () => this.#vetoes(runId, { proposalId, digest }));
+        if (faults.hit('ill-timed-veto', 0.4)) {
+          later(60_000, () => this.#vetoes(runId, { proposalId, digest }));
         }
         if (faults.hit('ill-timed-press', 0.1)) later(5_000, () => this.presses(runId, 'ann'));
         break;

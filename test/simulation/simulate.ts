@@ -7,7 +7,7 @@
  */
 import { parseArgs } from 'node:util';
 import { unreached } from './coverage.ts';
-import { MUTANTS, type Mutant } from './mutants.ts';
+import { MUTANTS, type Mutant, staleMutants } from './mutants.ts';
 import { REGRESSIONS } from './regressions.ts';
 import type { SeedResult, Story } from './run-seed.ts';
 import { SeedProcess } from './seed-process.ts';
@@ -123,6 +123,11 @@ interface Caught {
 }
 
 async function mutants(budget: number): Promise<number> {
+  const stale = await staleMutants();
+  if (stale.length > 0) {
+    console.log(`the passage to change is not there exactly once: ${stale.join(', ')}`);
+    return 1;
+  }
   const todo = [...MUTANTS];
   const rows: Caught[] = [];
   const startedMs = performance.now();

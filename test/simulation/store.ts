@@ -280,7 +280,7 @@ export function connect(deps: {
       scheduler.after(there, () => {
         if (due(false)) return;
         if (store.away) return refuse(100 + random.below(2_000));
-        if (faults.hit(writes ? 'write-fails' : 'read-fails', 0.01)) return refuse(random.below(2_000));
+        if (faults.hit(writes ? 'write-fails' : 'read-fails', 0.015)) return refuse(random.below(2_000));
         let answer: T;
         try {
           answer = apply();
