@@ -33,6 +33,9 @@ const commands = leaves(createProgram(nothing, async () => {})).map((path) => pa
 describe('help', () => {
   test('covers the whole contract', () => {
     expect([...commands].sort()).toEqual([
+      'break-glass create',
+      'break-glass list',
+      'break-glass revoke',
       'demo',
       'halt',
       'init',
