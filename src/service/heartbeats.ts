@@ -65,8 +65,8 @@ export interface HeartbeatDeps {
   readonly keySet?: () => string;
   /** Whether a halt could be recorded now. */
   readonly ledgerAdvances?: () => Promise<boolean>;
-  /** Why nobody gets a permit now, whatever the run; null where nothing is in the way. */
-  readonly withheld?: () => Promise<string | null>;
+  /** Why the run gets no permit now, whatever its state says; null where nothing is in the way. */
+  readonly withheld?: (runId: string) => Promise<string | null>;
   /** Latches a run by the halts of its parents. */
   readonly latchLineage?: (state: RunState) => Promise<void>;
   /** What was cleared too long ago for the run's state to name it. */
@@ -226,7 +226,7 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     | Refused
   > {
     if (deps.ledgerAdvances !== undefined && !(await deps.ledgerAdvances())) return { refused: 'ledger' };
-    const reason = (await deps.withheld?.()) ?? null;
+    const reason = (await deps.withheld?.(runId)) ?? null;
     if (reason !== null) return { refused: 'withheld', reason };
     const lifetimeS = Math.max(1, Math.floor(durationMs(policy.permit.ttl) / 1000));
     let latched: RunState | null = null;

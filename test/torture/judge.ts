@@ -37,6 +37,7 @@ export interface Judge {
   close(): Promise<void>;
 }
 
+const ENTERED_WITHIN_MS = 15_000;
 const HOLDS_HALTS = /permit|halt|red button/i;
 
 export function createJudge(stage: Stage): Judge {
@@ -59,6 +60,17 @@ export function createJudge(stage: Stage): Judge {
       events.push(EventSchema.parse(JSON.parse(row.envelope)));
     }
     return events.slice(from);
+  }
+
+  /** A press that the ledger was too slow for is entered soon after: until it is, there is nothing to judge. */
+  async function entered({ presses }: Journal): Promise<void> {
+    const until = performance.now() + ENTERED_WITHIN_MS;
+    for (;;) {
+      await readOn();
+      const text = new Set(events.flatMap(({ data }) => [data['haltId'], data['orderId']]));
+      if (presses.every(({ haltId }) => text.has(haltId)) || performance.now() > until) return;
+      await delay(100);
+    }
   }
 
   async function keySet() {
@@ -118,7 +130,7 @@ export function createJudge(stage: Stage): Judge {
         halts: [...scene.outside.halts],
         alerts: new Set(scene.outside.alerts),
       };
-      await readOn();
+      await entered(seen.journal);
       const found = await evidence(replay);
       const told = fresh(scene.journal.violations);
       return {

@@ -161,10 +161,33 @@ function series({ states }: Evidence): string[] {
   );
 }
 
+/**
+ * Halts by every name that was told outside: a press that the ledger was too slow for went out under an id of the
+ * button's own, which the ledger then knows as a name of the halt that it joined.
+ */
+function namesOf(events: readonly LedgerEvent[]): {
+  haltOf(id: string): string;
+  names(haltId: string): string[];
+} {
+  const byOrder = new Map(
+    select(events, ['PressRecorded'], z.object({ orderId: z.string(), haltId: z.string() })).map(
+      ({ data }) => [data.orderId, data.haltId],
+    ),
+  );
+  return {
+    haltOf: (id) => byOrder.get(id) ?? id,
+    names: (haltId) => [
+      haltId,
+      ...[...byOrder].filter(([, halt]) => halt === haltId).map(([order]) => order),
+    ],
+  };
+}
+
 function presses({ journal }: Seen, events: readonly LedgerEvent[]): string[] {
   const causes = select(events, ['HaltOrdered', 'HaltCauseAdded'], CauseData);
+  const { haltOf } = namesOf(events);
   return journal.presses.flatMap(({ runId, haltId, reason }) =>
-    causes.some(({ data }) => data.haltId === haltId && data.cause.reason === reason)
+    causes.some(({ data }) => data.haltId === haltOf(haltId) && data.cause.reason === reason)
       ? []
       : [`the acknowledged red button of ${runId} (${reason}, ${haltId}) is lost`],
   );
@@ -183,12 +206,16 @@ function signOffs({ journal }: Seen, events: readonly LedgerEvent[]): string[] {
 
 function acknowledgements({ journal }: Seen, events: readonly LedgerEvent[]): string[] {
   const recorded = select(events, ['HaltAcknowledged'], AckData);
-  return journal.haltAcks.flatMap(({ haltId, state }) =>
+  const { haltOf } = namesOf(events);
+  return journal.haltAcks.flatMap(({ haltId: told, state }) => {
+    const haltId = haltOf(told);
     // `received` after `stopped` is old news and no event.
-    recorded.some(({ data }) => data.haltId === haltId && (data.state === state || data.state === 'stopped'))
+    return recorded.some(
+      ({ data }) => data.haltId === haltId && (data.state === state || data.state === 'stopped'),
+    )
       ? []
-      : [`the acknowledgement ${state} of ${haltId} is lost`],
-  );
+      : [`the acknowledgement ${state} of ${haltId} is lost`];
+  });
 }
 
 /** A channel is tried until the run is known to have stopped, or people let it go on; after that there is no need. */
@@ -205,21 +232,26 @@ async function deliveries(
 ): Promise<string[]> {
   const violations: string[] = [];
   const over = haltsOver(evidence.events);
+  const { haltOf, names } = namesOf(evidence.events);
+  const ownIds = new Set(ordered.map(({ haltId }) => haltId).filter((haltId) => names(haltId).length === 1));
   for (const { haltId, runId, epoch } of ordered) {
-    const [received] = halts.filter((each) => each.haltId === haltId);
+    const [received] = halts.filter((each) => names(haltId).includes(each.haltId));
     if (received === undefined) {
       if (settled && !over.has(haltId))
         violations.push(`halt ${haltId} of ${runId} was ordered and never delivered`);
       continue;
     }
     const claims = await evidence.order(received.order);
-    if (claims.haltId !== haltId || claims.sub !== runId || claims.epoch !== epoch) {
+    // A button that knows only a copy numbers its order by that; a trainer obeys it whatever the number.
+    const isNumbered = !ownIds.has(haltId) || claims.epoch === epoch;
+    if (!names(haltId).includes(claims.haltId) || claims.sub !== runId || !isNumbered) {
       violations.push(`the order of ${haltId} says ${JSON.stringify(claims)}`);
     }
   }
   const known = new Set(ordered.map(({ haltId }) => haltId));
   for (const haltId of journal.haltKnownAtMs.keys()) {
-    if (!known.has(haltId)) violations.push(`halt ${haltId} was told outside and is not in the ledger`);
+    if (!known.has(haltOf(haltId)))
+      violations.push(`halt ${haltId} was told outside and is not in the ledger`);
   }
   return violations;
 }
@@ -241,6 +273,7 @@ async function permits(
   evidence: Evidence,
 ): Promise<string[]> {
   const violations: string[] = [];
+  const { names } = namesOf(evidence.events);
   const byRun = new Map<string, PermitClaims[]>();
   for (const { runId, token, sentAtMs } of journal.permits) {
     const claims = await evidence.permit(token);
@@ -248,7 +281,9 @@ async function permits(
     const name = `permit ${runId} #${seq} of epoch ${epoch}`;
     if (claims.sub !== runId) violations.push(`${name} is for ${claims.sub}`);
     for (const halt of ordered.filter((each) => each.runId === runId)) {
-      const knownAtMs = journal.haltKnownAtMs.get(halt.haltId) ?? Number.POSITIVE_INFINITY;
+      const knownAtMs = Math.min(
+        ...names(halt.haltId).map((id) => journal.haltKnownAtMs.get(id) ?? Number.POSITIVE_INFINITY),
+      );
       if (halt.epoch === epoch) violations.push(`${name} was issued while ${halt.haltId} stood`);
       if (halt.epoch < epoch && !clearedHalts.includes(halt.haltId)) {
         violations.push(`${name} does not say that ${halt.haltId} was cleared`);
