@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -273,6 +274,20 @@ describe('access', () => {
     }
   });
 
+  it('says the same where it is no HTTP at all', async () => {
+    const socket = connect(Number(new URL(interlock.url).port), '127.0.0.1');
+    socket.write('GET / HTTP/1.1\r\nhost: x\r\nno header at all\r\n\r\n');
+    let answer = '';
+    for await (const chunk of socket) answer += String(chunk);
+    const [head = ''] = answer.split('\r\n\r\n');
+    expect(head).toMatch(/^HTTP\/1\.1 400 /);
+    for (const [name, pattern] of Object.entries(HEADERS)) {
+      if (name === 'strict-transport-security') continue;
+      const value = new RegExp(`^${name}: (.*)$`, 'm').exec(head.replaceAll('\r', ''))?.[1] ?? '';
+      expect(value, name).toMatch(pattern);
+    }
+  });
+
   it('is gone within a second for an identity that is removed, and so are its open streams and pages', async () => {
     const read = (path: string) => interlock.call('GET', path, { as: 'roleless' });
     expect((await read('/v1/runs')).status).toBe(200);
@@ -296,7 +311,7 @@ describe('access', () => {
     expect(isOtherOver).toBe(false);
     await other.body?.cancel().catch(() => undefined);
     void otherEnded.catch(() => undefined);
-  });
+  }, 30_000);
 
   it('stands in docs/api.md as it stands in code', async () => {
     const file = fileURLToPath(new URL('../../docs/api.md', import.meta.url));
