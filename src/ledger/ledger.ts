@@ -84,7 +84,7 @@ export interface Ledger {
   load(stream: string): Promise<{ version: number; state: Json; dueAt: Date | null } | null>;
   /** Beyond `after`, in order; at most 1,000, as in every list here. */
   read(query: { after: number; stream?: string; limit: number }): Promise<RecordedEvent[]>;
-  /** Streams whose due time has come, the longest overdue first. */
+  /** Streams whose due time has come, the longest overdue first; names alone, so `limit` may be as large as 50,000. */
   dueStreams(before: Date, limit: number): Promise<string[]>;
   receipt(source: string, webhookId: string): Promise<{ bodyDigest: string; response: Json } | null>;
   view(kind: string, id: string): Promise<ViewRow | null>;
@@ -150,6 +150,7 @@ export const DEFAULT_LIMITS: LedgerLimits = {
 export const silentLogger: LedgerLogger = { warn: () => undefined, error: () => undefined };
 
 const PAGE_MAX = 1_000;
+const DUE_MAX = 50_000;
 
 export function createLedger({
   pool,
@@ -238,7 +239,7 @@ export function createLedger({
       const found = await rows(
         `SELECT stream FROM stream_head WHERE due_at IS NOT NULL AND due_at <= $1::timestamptz
          ORDER BY due_at, stream LIMIT $2`,
-        [before.toISOString(), page(limit)],
+        [before.toISOString(), Math.min(Math.max(Math.trunc(limit), 1), DUE_MAX)],
       );
       return found.map((row) => text(row, 'stream'));
     },

@@ -8,9 +8,17 @@
 import type { Job, JobsOptions } from 'bullmq';
 import type { QueueCheck } from './work-queue.ts';
 
+export interface NewJob {
+  readonly name: string;
+  readonly data: object;
+  readonly opts: JobsOptions & { jobId: string };
+}
+
 export interface QueuePort {
   ready(): Promise<void>;
   add(name: string, data: object, options: JobsOptions & { jobId: string }): Promise<void>;
+  /** All of them or, as far as the caller can tell, none; one that is there already stays as it is. */
+  addAll(jobs: readonly NewJob[]): Promise<void>;
   has(jobId: string): Promise<boolean>;
   counts(): Promise<{ waiting: number; active: number; delayed: number }>;
   close(): Promise<void>;

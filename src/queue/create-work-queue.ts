@@ -10,7 +10,7 @@
 import type { Job } from 'bullmq';
 import { InterlockError } from '../errors.ts';
 import { faultPoint } from '../fault-points.ts';
-import type { Broker, QueuePort } from './broker.ts';
+import type { Broker, NewJob, QueuePort } from './broker.ts';
 import { CANARY_JOB_NAME, type Canary, createCanary, roundTrip } from './canary.ts';
 import { checkClock, runCheck } from './checks.ts';
 import { attempt, CALL_DEADLINE_MS, withDeadline } from './deadline.ts';
@@ -49,6 +49,7 @@ export interface WorkQueueOptions {
 }
 
 const ADDS_AT_ONCE = 8;
+const BATCH_MAX = 64;
 const PREPARE_DEADLINE_MS = 70_000;
 const CANARY_INTERVAL_MS = 10_000;
 const CANARY_LIMIT_MS = 30_000;
@@ -106,44 +107,64 @@ export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
     return opening;
   }
 
-  async function add(item: WorkItem): Promise<void> {
+  function jobOf(item: WorkItem): NewJob {
     const spec = specs[item.kind];
-    const payload = spec.payload.parse(toPayload(item));
     const delayMs = Math.min(Math.max(Math.ceil(item.notBeforeMs - now()), 0), DELAY_MAX_MS);
-    await withDeadline('adding work to the queue', async () => {
-      const queue = await port(spec.name);
-      faultPoint('work.offered');
-      await queue.add(item.kind, payload, {
+    return {
+      name: item.kind,
+      data: spec.payload.parse(toPayload(item)),
+      opts: {
         ...JOB_RETENTION,
         jobId: encodeJobId(item.kind, item.key),
         ...(delayMs > 0 ? { delay: delayMs } : {}),
-      });
+      },
+    };
+  }
+
+  async function add(name: string, jobs: readonly NewJob[]): Promise<void> {
+    await withDeadline('adding work to the queue', async () => {
+      const queue = await port(name);
+      faultPoint('work.offered');
+      const [only] = jobs;
+      // Together they cost one round trip: a wiped queue is filled again in seconds.
+      if (jobs.length > 1) await queue.addAll(jobs);
+      else if (only !== undefined) await queue.add(only.name, only.data, only.opts);
       faultPoint('work.queued');
     });
   }
 
   async function enqueue(items: readonly WorkItem[]) {
     const failed: WorkItem[] = [];
-    const waiting = [...items];
     let queued = 0;
     let late = false;
+    const refuse = (name: string, refused: readonly WorkItem[], error: unknown): void => {
+      failed.push(...refused);
+      if (error instanceof InterlockError && error.code === 'queue.deadline') late = true;
+      faults.warn(name, error, 'work was not queued; the reconciler makes good');
+    };
+    const next = batches(items, (item) => specs[item.kind]?.name ?? 'unknown').values();
     const adder = async () => {
-      for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) {
+      for (const { name, members } of next) {
         if (late || state === 'closed') {
-          failed.push(item);
+          failed.push(...members);
           continue;
         }
+        const ready: WorkItem[] = [];
+        const jobs: NewJob[] = [];
+        for (const item of members) {
+          try {
+            jobs.push(jobOf(item));
+            ready.push(item);
+          } catch (error) {
+            refuse(name, [item], error);
+          }
+        }
+        if (jobs.length === 0) continue;
         try {
-          await add(item);
-          queued += 1;
+          await add(name, jobs);
+          queued += jobs.length;
         } catch (error) {
-          failed.push(item);
-          if (error instanceof InterlockError && error.code === 'queue.deadline') late = true;
-          faults.warn(
-            specs[item.kind]?.name ?? 'unknown',
-            error,
-            'work was not queued; the reconciler makes good',
-          );
+          refuse(name, ready, error);
         }
       }
     };
@@ -359,4 +380,25 @@ function refusal(failing: readonly QueueCheck[]): InterlockError {
     code: 'queue.refused',
     retryable: failing.every(({ name }) => name.endsWith('-reachable') || name === 'canary'),
   });
+}
+
+/** In their order, of one queue each, and few enough for one call's deadline. */
+function batches(
+  items: readonly WorkItem[],
+  nameOf: (item: WorkItem) => string,
+): { name: string; members: WorkItem[] }[] {
+  const all: { name: string; members: WorkItem[] }[] = [];
+  const open = new Map<string, WorkItem[]>();
+  for (const item of items) {
+    const name = nameOf(item);
+    const members = open.get(name);
+    if (members !== undefined && members.length < BATCH_MAX) {
+      members.push(item);
+      continue;
+    }
+    const fresh = [item];
+    open.set(name, fresh);
+    all.push({ name, members: fresh });
+  }
+  return all;
 }

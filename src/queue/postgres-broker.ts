@@ -148,6 +148,10 @@ export function createPostgresBroker({ url, workers, poolMax, logger }: Postgres
         healing(async () => {
           await queue.add(jobName, data, options);
         }),
+      addAll: (jobs) =>
+        healing(async () => {
+          await queue.addBulk(jobs.map((job) => ({ ...job })));
+        }),
       has: (jobId) => healing(async () => (await queue.getJob(jobId)) !== undefined),
       counts: () => healing(async () => countsOf(await queue.getJobCounts(...COUNTED_STATES))),
       close: () => queue.close(),

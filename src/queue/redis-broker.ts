@@ -96,6 +96,9 @@ export function createRedisBroker({ url, logger }: RedisBrokerOptions): Broker {
       add: async (jobName, data, options) => {
         await queue.add(jobName, data, options);
       },
+      addAll: async (jobs) => {
+        await queue.addBulk(jobs.map((job) => ({ ...job })));
+      },
       has: async (jobId) => (await queue.getJob(jobId)) !== undefined,
       counts: async () => countsOf(await queue.getJobCounts(...COUNTED_STATES)),
       close: () => queue.close(),

@@ -55,7 +55,9 @@ export interface Worker {
 
 const RECONCILE_INTERVAL_MS = 2_000;
 const LOST_AFTER_MS = 10_000;
-const DUE_STREAMS_MAX = 500;
+/** All of them, as a rule: what waits longest must not hide what came after it. */
+const DUE_STREAMS_MAX = 50_000;
+const LOADED_AT_ONCE = 250;
 /** Steps of a halt that fall due this soon are kept on a timer here, so that they need no queue. */
 const TIMER_HORIZON_MS = 60_000;
 const STOP_GRACE_MS = 5_000;
@@ -139,14 +141,18 @@ export function createWorker(options: WorkerOptions): Worker {
     const now = clock();
     const streams = await ledger.dueStreams(now, DUE_STREAMS_MAX);
     const items: WorkItem[] = [];
-    for (const stream of streams) {
-      if (!stream.startsWith(RUN_PREFIX)) continue;
-      const loaded = await runs.load(stream.slice(RUN_PREFIX.length));
-      if (loaded === null) continue;
-      const due = outstanding(loaded.state, loaded.policy).filter(
-        ({ notBeforeMs }) => notBeforeMs <= now.getTime(),
-      );
-      items.push(...due.map(threaded(loaded.state)));
+    const runIds = streams
+      .filter((stream) => stream.startsWith(RUN_PREFIX))
+      .map((stream) => stream.slice(RUN_PREFIX.length));
+    for (let from = 0; from < runIds.length; from += LOADED_AT_ONCE) {
+      const found = await Promise.all(runIds.slice(from, from + LOADED_AT_ONCE).map((id) => runs.load(id)));
+      for (const loaded of found) {
+        if (loaded === null) continue;
+        const due = outstanding(loaded.state, loaded.policy).filter(
+          ({ notBeforeMs }) => notBeforeMs <= now.getTime(),
+        );
+        items.push(...due.map(threaded(loaded.state)));
+      }
     }
     return items;
   }

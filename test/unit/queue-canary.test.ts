@@ -15,6 +15,10 @@ function bench(options: { busy?: () => boolean } = {}) {
   const port: QueuePort = {
     ready: () => answer(() => undefined),
     add: (_name, data, { jobId }) => answer(() => void jobs.set(jobId, data)),
+    addAll: (added) =>
+      answer(() => {
+        for (const { data, opts } of added) jobs.set(opts.jobId, data);
+      }),
     has: (jobId) => answer(() => jobs.has(jobId)),
     counts: () => answer(() => ({ waiting: jobs.size, active: 0, delayed: 0 })),
     close: async () => {},
