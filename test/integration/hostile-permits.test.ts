@@ -281,14 +281,19 @@ describe('permits while something is in doubt', () => {
           if (reply.permit !== null) permits.push(reply.permit);
         }
       });
-      for (let round = 0; round < 6; round += 1) {
-        const before = permits.length;
-        await soon(() => expect(permits.length).toBeGreaterThan(before + 3));
-        const { haltId } = await run.press();
-        await run.resume(haltId, ['leadership']);
+      try {
+        for (let round = 1; round <= 6; round += 1) {
+          const before = permits.length;
+          await soon(() => expect(permits.length).toBeGreaterThan(before + 3));
+          await run.press();
+          // On a busy machine the button may have been faster than the ledger: its halt counts once it is there.
+          await run.event('HaltOrdered', round);
+          await run.resume(null, ['leadership']);
+        }
+      } finally {
+        done.is = true;
+        await Promise.all(renewals);
       }
-      done.is = true;
-      await Promise.all(renewals);
 
       const claims = permits.map(claimsOf).sort((a, b) => a.seq - b.seq);
       const halted = new Set(

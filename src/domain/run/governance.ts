@@ -14,7 +14,7 @@ import { highestCompute } from './cadence.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
 import { currentAttempt, requeued } from './evaluation.ts';
 import type { Finding, RunEvent, RunEventData, Terms } from './events.ts';
-import { haltEvents } from './halt.ts';
+import { haltEvents, isNamed } from './halt.ts';
 import { overdueFinding } from './holds.ts';
 import { idOf } from './ids.ts';
 import {
@@ -103,7 +103,7 @@ function termsFrom(
 
 export function proposeResume(state: RunState, command: ProposeResume, context: Context): Decision {
   const { digest, now } = context;
-  if (command.haltId !== null && state.halt?.haltId !== command.haltId) {
+  if (command.haltId !== null && (state.halt === null || !isNamed(state.halt, command.haltId))) {
     return state.clearedHalts.includes(command.haltId)
       ? reject('conflict', `halt ${command.haltId} is over: the run was resumed`, 'haltId')
       : reject('not-found', `run ${state.runId} has no open halt ${command.haltId}`, 'haltId');

@@ -316,7 +316,7 @@ export function acknowledgeHalt(state: RunState, command: AcknowledgeHalt, conte
 }
 
 /** Trainers hold a halt by the id of whichever order reached them. */
-function isNamed({ haltId, orders = [] }: Halt, id: string): boolean {
+export function isNamed({ haltId, orders = [] }: Halt, id: string): boolean {
   return haltId === id || orders.includes(id);
 }
 
