@@ -303,3 +303,58 @@ describe('the red button in the service', () => {
     ]);
   });
 });
+
+describe('the red button from a shell', () => {
+  const Codes = z.object({ codes: z.array(z.object({ codeId: z.string(), code: z.string() })) });
+
+  it('is pressed beside a service that does not answer, by a token and by a printed code', async () => {
+    const runId = await aRun();
+    const args = ['halt', '--config', scene.configFile, '--run', runId, '--reason', 'by hand', '--json'];
+    const pressed = await scene.cli(args, { INTERLOCK_TOKEN: scene.token('board') });
+    expect(pressed.code, pressed.stderr).toBe(0);
+    expect(pressed.stderr).toContain('pressing the red button itself');
+    expect(Pressed.parse(JSON.parse(pressed.stdout)).recordedIn).toBe('spool');
+    await scene.halted(runId, 0);
+    const config = ['--config', scene.configFile, '--json'];
+    const made = await scene.cli(['break-glass', 'create', '--identity', 'board', '--count', '2', ...config]);
+    const [first] = Codes.parse(JSON.parse(made.stdout)).codes;
+    const byCode = await scene.cli(args, { INTERLOCK_TOKEN: first?.code ?? '' });
+    expect(byCode.code, byCode.stderr).toBe(0);
+    const again = await scene.cli(args, { INTERLOCK_TOKEN: first?.code ?? '' });
+    expect([again.code, again.stderr.includes('each code presses once')]).toEqual([1, true]);
+    const listed = await scene.cli(['break-glass', 'list', '--identity', 'board', ...config]);
+    expect(JSON.parse(listed.stdout)).toMatchObject({
+      codes: [{ codeId: first?.codeId, usedAt: expect.any(String) }, { usedAt: null }],
+    });
+    const revoked = await scene.cli(['break-glass', 'revoke', '--identity', 'board', ...config]);
+    expect(revoked.code).toBe(0);
+  });
+
+  it('sends by itself where neither service nor button lives, and the ledger has it afterwards', async () => {
+    const runId = await aRun();
+    await scene.service.kill9();
+    scene.killButton();
+    const sentMs = performance.now();
+    const args = [
+      'halt',
+      '--config',
+      scene.configFile,
+      '--run',
+      runId,
+      '--reason',
+      'nobody is there',
+      '--json',
+    ];
+    const pressed = await scene.cli(args, { INTERLOCK_TOKEN: scene.token('board') });
+    expect(pressed.code, pressed.stderr).toBe(0);
+    const [halt] = Pressed.parse(JSON.parse(pressed.stdout)).halts;
+    expect((await scene.halted(runId, sentMs)).haltId).toBe(halt?.haltId);
+    const stranger = await scene.cli([...args, '--local'], { INTERLOCK_TOKEN: 'ilk_wrong' });
+    expect(stranger.code).toBe(1);
+    await scene.start();
+    await scene.drained();
+    const events = await eventsOf(runId);
+    expect(events.find(({ kind }) => kind === 'HaltOrdered')?.data['haltId']).toBe(halt?.haltId);
+    expect(events.filter(({ kind }) => kind === 'PressRecorded')).toHaveLength(1);
+  });
+});
