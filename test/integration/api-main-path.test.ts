@@ -1,12 +1,11 @@
 /** A run from its registration to its halt and on, through nothing but the API, on all three storage grades. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { generateSharedSecret } from '../../src/config/credentials.ts';
-import { isAlive } from '../support/alive.ts';
+import { evaluatorPids, isAlive } from '../support/alive.ts';
 import { score, testPolicy, writeEvaluator, writeModel } from '../support/evaluation-policy.ts';
 import { type Receiver, startReceiver } from '../support/evaluation-service.ts';
 import { readStream } from '../support/event-stream.ts';
@@ -228,7 +227,7 @@ for (const grade of GRADES) {
         cause: { findings: [{ rule: 'high', category: 'cbrn', checkpointId: 'c3' }] },
       });
 
-      const [pid] = (await readFile(pidFile, 'utf8')).trim().split('\n').map(Number);
+      const [pid] = await evaluatorPids(pidFile);
       expect(pid).toBeGreaterThan(1);
       await run.press();
       await soon(async () => expect(await isAlive(pid ?? 0)).toBe(false));
@@ -258,7 +257,7 @@ for (const grade of GRADES) {
       const pidFile = join(interlock.directory, `${run.runId}.pids`);
       silent.add('p1');
       await run.report('p1', '1e21', await model(`${run.runId}-p1`, { hang: true, pidFile }));
-      const evaluating = await soon(async () => Number((await readFile(pidFile, 'utf8')).trim()));
+      const [evaluating = -1] = await soon(() => evaluatorPids(pidFile));
       expect(await isAlive(evaluating)).toBe(true);
 
       const exited = once(child, 'exit');

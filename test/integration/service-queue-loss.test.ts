@@ -1,10 +1,9 @@
 /** The queue is disposable: wiped, dropped or stopped in the middle of loaded runs, it loses nothing. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { isAlive } from '../support/alive.ts';
+import { evaluatorPids, isAlive } from '../support/alive.ts';
 import { score, testPolicy, writeEvaluator, writeModel } from '../support/evaluation-policy.ts';
 import { type Receiver, startReceiver } from '../support/evaluation-service.ts';
 import {
@@ -98,7 +97,7 @@ for (const grade of GRADES) {
         '1e21',
         await writeModel(interlock.models, busy.runId, { hang: true, pidFile }),
       );
-      const evaluating = await soon(async () => Number((await readFile(pidFile, 'utf8')).trim()));
+      const [evaluating = -1] = await soon(() => evaluatorPids(pidFile));
       await redis.kill9();
 
       const startedMs = performance.now();

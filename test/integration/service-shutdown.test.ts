@@ -1,13 +1,12 @@
 /** Closing is bounded, hands unfinished work back, and leaves nothing behind. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { generateSharedSecret } from '../../src/config/credentials.ts';
-import { isAlive } from '../support/alive.ts';
+import { evaluatorPids, isAlive } from '../support/alive.ts';
 import { score, testPolicy, writeEvaluator, writeModel } from '../support/evaluation-policy.ts';
 import { type Receiver, startReceiver } from '../support/evaluation-service.ts';
 import { startTestInterlock, type TestInterlock } from '../support/interlock.ts';
@@ -57,9 +56,9 @@ describe('a restart on the same data directory', () => {
       await run.report('c1', '1e21', uri);
     }
     const pids = await soon(async () => {
-      const lines = (await readFile(pidFile, 'utf8')).trim().split('\n').map(Number);
-      expect(lines).toHaveLength(2);
-      return lines;
+      const found = await evaluatorPids(pidFile);
+      expect(found).toHaveLength(2);
+      return found;
     });
     const startedMs = performance.now();
     await interlock.stop();

@@ -2,9 +2,9 @@
  * An Interlock in a process of its own that starts, evaluates something without end, closes, and then has nothing
  * left to do: if it does not end by itself, something was left behind. Prints `started PID_OF_EVALUATOR` and `closed`.
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { evaluatorPids } from './alive.ts';
 import { testPolicy, writeEvaluator, writeModel } from './evaluation-policy.ts';
 import { startTestInterlock } from './interlock.ts';
 
@@ -20,9 +20,9 @@ await interlock.signed('/v1/checkpoints', {
   effectiveCompute: '1e21',
   modelUri,
 });
-let pid = '';
-for (let tries = 0; pid === '' && tries < 400; tries += 1) {
-  pid = (await readFile(pidFile, 'utf8').catch(() => '')).trim();
+let pid: number | undefined;
+for (let tries = 0; pid === undefined && tries < 400; tries += 1) {
+  [pid] = await evaluatorPids(pidFile).catch(() => []);
   await delay(50);
 }
 console.log(`started ${pid}`);
