@@ -27,11 +27,15 @@ function owed(events: readonly RunEvent[]) {
   const pages = new Map<string, number>();
   let halt: { haltId: string; escalateMs: number; confirmed: boolean } | null = null;
   let finished = false;
+  const highest = new Map<string, number>();
   const queue = (evaluationId: string, attempt: number, at: string | null): void => {
     if (at === null) return;
+    highest.set(evaluationId, attempt);
     const evaluation = names.get(evaluationId) ?? '';
     attempts.set(evaluationId, { attempt, dueMs: Date.parse(at), evaluation, startedMs: null });
   };
+  /** A new attempt comes after all there are, also where an earlier one was handed back. */
+  const next = (evaluationId: string): number => (highest.get(evaluationId) ?? 0) + 1;
   const settle = (evaluationId: string, attempt: number): void => {
     if (attempts.get(evaluationId)?.attempt === attempt) attempts.delete(evaluationId);
   };
@@ -58,12 +62,12 @@ function owed(events: readonly RunEvent[]) {
       }
       case 'EvaluationReturned':
         settle(data.evaluationId, data.attempt);
-        queue(data.evaluationId, data.attempt + 1, data.at);
+        queue(data.evaluationId, next(data.evaluationId), data.at);
         break;
       case 'EvaluationReported':
       case 'EvaluationAttemptFailed':
         settle(data.evaluationId, data.attempt);
-        queue(data.evaluationId, data.attempt + 1, data.nextAttemptAt);
+        queue(data.evaluationId, next(data.evaluationId), data.nextAttemptAt);
         break;
       case 'EvaluationRequeued':
         queue(data.evaluationId, data.attempt, data.at);
