@@ -44,6 +44,16 @@ afterEach(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
+/** Pressed and in the ledger: on a busy machine the button may be faster than it, and says so. */
+async function pressed(run: RunDriver) {
+  await run.press();
+  return soon(async () => {
+    const { openHalt } = await run.show();
+    if (openHalt === null) throw new Error('the halt is not in the ledger yet');
+    return openHalt;
+  });
+}
+
 async function registered(body: Record<string, unknown> = {}): Promise<RunDriver> {
   const run = drive(interlock, { kind: 'webhook', url: 'http://127.0.0.1:9/halt' });
   const sent = await run.register(body);
@@ -188,7 +198,7 @@ describe('permits that are not what they say', () => {
     await guard.beat();
     expect(events.at(-1)).toEqual({ kind: 'permit-refused', reason: 'older-seq' });
     replay.on = false;
-    const { haltId } = await run.press();
+    const { haltId } = await pressed(run);
     await guard.beat();
     await run.resume(haltId, ['leadership']);
     await guard.beat();
@@ -285,7 +295,7 @@ describe('permits while something is in doubt', () => {
         for (let round = 1; round <= 6; round += 1) {
           const before = permits.length;
           await soon(() => expect(permits.length).toBeGreaterThan(before + 3));
-          await run.press();
+          await pressed(run);
           // On a busy machine the button may have been faster than the ledger: its halt counts once it is there.
           await run.event('HaltOrdered', round);
           await run.resume(null, ['leadership']);
@@ -333,7 +343,7 @@ describe('cleared halts', () => {
     const run = await registered();
     const { guard } = await guardOf(run);
     await guard.beat();
-    const first = await run.press();
+    const first = await pressed(run);
     await guard.beat();
     const old = guard.halts[0]?.order ?? '';
     await run.resume(first.haltId, ['leadership']);
@@ -342,7 +352,7 @@ describe('cleared halts', () => {
     expect(await guard.receiveOrder(old, 'webhook')).toBe('cleared');
     expect(guard.mayTrain('1').verdict).toBe('go');
 
-    const second = await run.press();
+    const second = await pressed(run);
     expect(second.haltId).not.toBe(first.haltId);
     await guard.beat();
     expect(guard.mayTrain('1').verdict).toBe('stop');
@@ -353,6 +363,7 @@ describe('cleared halts', () => {
       body,
     });
     await run.press('board');
+    await run.event('HaltCauseAdded');
     const { proposalId, digest } = z
       .object({ proposalId: z.string(), digest: z.string() })
       .parse(proposed.body);
@@ -369,7 +380,7 @@ describe('cleared halts', () => {
   it('a press and the last signature at the same instant: whichever is first, the run is halted in the end', async () => {
     for (let round = 0; round < 5; round += 1) {
       const run = await registered();
-      const { haltId } = await run.press();
+      const { haltId } = await pressed(run);
       const body = { kind: 'resume', haltId, rationale: 'r' };
       const proposed = await interlock.call('POST', `/v1/runs/${run.runId}/proposals`, {
         as: 'operator',
@@ -388,13 +399,13 @@ describe('cleared halts', () => {
 
   it('one that the state no longer names is cleared for a trainer that asks, and one of nobody is told', async () => {
     const run = await registered();
-    const { haltId } = await run.press();
+    const { haltId } = await pressed(run);
     await run.resume(haltId, ['leadership']);
     const { wasCleared } = await import('../../src/service/cleared-halts.ts');
     expect(await wasCleared(interlock.ledger, run.runId, haltId)).toBe(true);
     expect(await wasCleared(interlock.ledger, 'another-run', haltId)).toBe(false);
     expect(await wasCleared(interlock.ledger, run.runId, 'halt_unknown')).toBe(false);
-    const { haltId: standing } = await run.press();
+    const { haltId: standing } = await pressed(run);
     expect(await wasCleared(interlock.ledger, run.runId, standing)).toBe(false);
 
     const other = await registered();
@@ -491,7 +502,7 @@ describe('one live instance per permit', () => {
     const run = await registered();
     await beat(run, { instance: 'job-a', effectiveCompute: '5e20' });
     await beat(run, { instance: 'job-b', effectiveCompute: '1e20' });
-    const { haltId } = await run.press();
+    const { haltId } = await pressed(run);
     await interlock.call('POST', `/v1/halts/${haltId}/ack`, { as: 'trainer', body: { state: 'stopped' } });
     for (let i = 0; i < 3; i += 1) {
       await beat(run, { instance: 'job-b', effectiveCompute: '1e20' });
@@ -533,7 +544,7 @@ describe('keys, without a restart', () => {
       expect(events).toContainEqual({ kind: 'keys-learned', added: [kid], revoked: [] });
     });
     expect(guard.mayTrain('1').verdict).toBe('go');
-    await run.press();
+    await pressed(run);
     await expectSoundLedger(interlock);
     const { activeKid } = await keyring.revoke(kid, 'a drill');
     await soon(async () => {
