@@ -19,6 +19,8 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
+import { buttonFiles } from '../../src/button/layout.ts';
+import { runningButton } from '../../src/button/running.ts';
 import { generateSharedSecret, generateToken } from '../../src/config/credentials.ts';
 import { initDirectory } from '../../src/config/init.ts';
 import { createKeyringFile } from '../../src/signing/keyring.ts';
@@ -28,6 +30,7 @@ import { startTestDatabase, type TestDatabase } from '../support/embedded-databa
 import { testPolicy } from '../support/evaluation-policy.ts';
 import { startIssuer, type TestIssuer } from '../support/oidc-issuer.ts';
 import { NO_REDIS, redisAvailable, startRedis, type TestRedis } from '../support/redis.ts';
+import { interlock } from './cli-process.ts';
 
 const bin = fileURLToPath(new URL('../../bin/interlock.mjs', import.meta.url));
 
@@ -67,6 +70,7 @@ let database: TestDatabase;
 let redis: TestRedis;
 let issuer: TestIssuer;
 let outside: Outside;
+let codes: string[] = [];
 let service: ChildProcess;
 let url = '';
 const tokens: Record<string, string> = {};
@@ -176,6 +180,7 @@ beforeAll(async () => {
     ...file,
     logLevel: 'trace',
     server: { host: '127.0.0.1', port: 0 },
+    button: { port: 0 },
     models: { roots: [join(directory, 'models')] },
     alerts: [
       { name: 'siem', kind: 'webhook', url: `${outside.url}/alert`, secret: 'env:ALERT_SECRET' },
@@ -223,11 +228,38 @@ beforeAll(async () => {
   const keyring = await readFile(join(directory, 'signing-key.json'), 'utf8');
   for (const [, d] of keyring.matchAll(/"d":\s*"([\w-]+)"/g)) canaries.push(canary('signing key', d ?? ''));
   expect(canaries.some(({ name }) => name === 'signing key')).toBe(true);
+  const printed = await interlock(
+    [
+      'break-glass',
+      'create',
+      '--identity',
+      'board',
+      '--count',
+      '3',
+      '--json',
+      '--config',
+      join(directory, 'interlock.yaml'),
+    ],
+    { cwd: directory, env },
+  );
+  codes = z
+    .object({ codes: z.array(z.object({ code: z.string() })) })
+    .parse(JSON.parse(printed.out))
+    .codes.map(({ code }) => code);
+  for (const code of codes) {
+    canaries.push(
+      canary('break-glass code', code),
+      canary('break-glass code, as read', code.replace(/[^0-9A-Za-z]/g, '')),
+    );
+  }
   await start();
 }, 120_000);
 
 afterAll(async () => {
+  // The red button outlives a service that was killed, as it should.
+  const button = directory === undefined ? null : runningButton(buttonFiles(join(directory, 'data')));
   service?.kill('SIGKILL');
+  if (button !== null) process.kill(button.pid, 'SIGKILL');
   await Promise.all([outside?.close(), issuer?.stop(), redis?.stop(), database?.close()]);
   if (directory !== undefined) await rm(directory, { recursive: true, force: true, maxRetries: 5 });
 }, 60_000);
@@ -581,6 +613,7 @@ describe.skipIf(missing !== null)(suite, () => {
       canary('token of a stranger', wrong.split('.')[2] ?? ''),
     );
     const said = saying(hazard.refused);
+    const hazardous = `{"${hazard.refused}`;
     const tries: readonly [string, string, RequestInit][] = [
       ['GET', '/v1/runs', { headers: { authorization: `Bearer ${forged}` } }],
       ['GET', '/v1/runs', { headers: { authorization: `Bearer ${person}` } }],
@@ -658,6 +691,42 @@ describe.skipIf(missing !== null)(suite, () => {
       const { status } = await send(method, path, init);
       expect(status, `${method} ${path.slice(0, 20)}`).toBeLessThan(500);
     }
+    // The red button, with printed codes: right, used, wrong, and on its page.
+    const door = await soon(async () => {
+      const found = await runningButton(buttonFiles(join(directory, 'data')));
+      if (found === null) throw new Error('no red button yet');
+      return found;
+    });
+    const [first = '', second = ''] = codes;
+    const press = async (init: RequestInit, path = '/v1/runs/r1/halt'): Promise<number> => {
+      const response = await fetch(`${door.url}${path}`, { method: 'POST', ...init });
+      answers.push(
+        `button ${response.status} ${JSON.stringify([...response.headers])} ${await response.text()}`,
+      );
+      return response.status;
+    };
+    const withCode = (code: string, content = '{}') =>
+      press({
+        headers: { authorization: `Bearer ${code}`, 'content-type': 'application/json' },
+        body: content,
+      });
+    expect(await withCode(first)).toBe(202);
+    await withCode(first);
+    await withCode(`${second}X`);
+    await withCode(second, hazardous);
+    const pageForm = new URLSearchParams({
+      credential: second,
+      scope: 'run',
+      run: 'r2',
+      reason: 'from the page',
+    });
+    await press(
+      {
+        headers: { origin: door.url, 'content-type': 'application/x-www-form-urlencoded' },
+        body: pageForm.toString(),
+      },
+      '/',
+    );
     const signIn = await send('POST', '/sign-in', {
       headers: { origin: url, 'content-type': 'application/x-www-form-urlencoded' },
       body: new URLSearchParams({ token }).toString(),
