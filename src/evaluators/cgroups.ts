@@ -10,7 +10,7 @@
  * child group first, but only where they are this process's own or the whole of a container.
  */
 import { accessSync, constants, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { processStat } from './process-stat.ts';
@@ -276,6 +276,21 @@ export async function removeGroups(groups: readonly string[]): Promise<boolean> 
     }
   }
   return all;
+}
+
+/**
+ * Empty groups that nobody has entered for so long: of an Interlock that was killed and whose records went with its
+ * directory. One that is empty and young may be about to be entered.
+ */
+export async function removeAbandoned(hierarchies: readonly Hierarchy[], olderThanMs: number): Promise<void> {
+  for (const { directory } of hierarchies) {
+    const names = await readdir(directory).catch((): string[] => []);
+    for (const name of names.filter((each) => /^interlock-(probe-)?[0-9a-f]{16,32}$/.test(each))) {
+      const group = path.join(directory, name);
+      const madeMs = (await stat(group).catch(() => null))?.mtimeMs ?? Number.POSITIVE_INFINITY;
+      if (Date.now() - madeMs >= olderThanMs && members(group).length === 0) await removeTree(group);
+    }
+  }
 }
 
 async function removeTree(group: string): Promise<boolean> {

@@ -26,6 +26,7 @@ import {
   type Hierarchy,
   killGroup,
   makeGroups,
+  removeAbandoned,
   removeGroups,
   usableHierarchies,
 } from './cgroups.ts';
@@ -65,6 +66,8 @@ const LAUNCH_FAILED_CODE = 125;
 
 const SHELL = '/bin/sh';
 
+const ABANDONED_MS = 10 * 60_000;
+
 /** Arguments: the number of groups, the groups, the program and its arguments. */
 const STEP_IN = [
   'n=$1; shift',
@@ -88,6 +91,7 @@ export async function detectContainment({ mode, limits: stated }: ContainmentOpt
   const limits = { ...DEFAULT_LIMITS, ...stated };
   const tools = { prlimit: findTool('prlimit'), unshare: findTool('unshare') };
   const hierarchies = mode === 'auto' || mode === 'cgroup' ? await workingHierarchies(limits) : [];
+  await removeAbandoned(hierarchies, ABANDONED_MS);
   const netFlags = await firstThatRuns(tools.unshare, NET_FLAGS);
   if (hierarchies.length > 0)
     return contained('cgroup', limits, { ...tools, hierarchies, netFlags, pidFlags: null });

@@ -87,7 +87,9 @@ export function prlimitArguments(limits: EvaluationLimits, { memory, processes }
     option('nofile', limits.openFiles, hard.get('Max open files')),
     option('fsize', limits.fileBytes, hard.get('Max file size')),
     // The soft limit tells the process (SIGXCPU), the hard one a little later kills it.
-    ...(limits.cpuSeconds === null ? [] : [`--cpu=${limits.cpuSeconds}:${limits.cpuSeconds + CPU_GRACE_SECONDS}`]),
+    ...(limits.cpuSeconds === null
+      ? []
+      : [`--cpu=${limits.cpuSeconds}:${limits.cpuSeconds + CPU_GRACE_SECONDS}`]),
     // Not the address space: V8, CUDA and the JVM reserve far more of that than they use.
     ...(memory ? [option('data', memoryLimitBytes(limits), hard.get('Max data size'))] : []),
     ...(processes ? [option('nproc', limits.processes, hard.get('Max processes'))] : []),

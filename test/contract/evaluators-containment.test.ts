@@ -5,9 +5,18 @@
  * A process is looked for by its command line, because in a PID namespace it knows itself by another number.
  */
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import {
+  makeGroups,
+  removeAbandoned,
+  removeGroups,
+  usableHierarchies,
+} from '../../src/evaluators/cgroups.ts';
 import { type Containment, detectContainment } from '../../src/evaluators/containment.ts';
 import { type CommandFixture, commandFixture, processesOf } from './command-fixture.ts';
 import { expectFailed } from './describe-evaluator.ts';
@@ -245,6 +254,32 @@ describe.skipIf(!linux)('containment (needs /proc)', () => {
       });
     });
   }
+
+  test('groups that were left empty are removed, those with somebody in them are not', async () => {
+    const [hierarchy] = await usableHierarchies();
+    if (hierarchy === undefined) return;
+    const own = path.join(hierarchy.directory, `interlock-test-${randomBytes(8).toString('hex')}`);
+    await mkdir(own);
+    const inner = { ...hierarchy, directory: own, controllers: [] };
+    const sleeper = spawn('sleep', ['1000'], { stdio: 'ignore' });
+    try {
+      const none = { memory: null, pids: null, cpu: null };
+      const [left = '', lived = ''] = await Promise.all(
+        ['a', 'b'].map(async (c) => (await makeGroups([inner], c.repeat(32), none))[0] ?? ''),
+      );
+      await writeFile(path.join(lived, 'cgroup.procs'), String(sleeper.pid));
+      await removeAbandoned([inner], 60_000);
+      expect([existsSync(left), existsSync(lived)]).toEqual([true, true]);
+      await removeAbandoned([inner], 0);
+      expect([existsSync(left), existsSync(lived)]).toEqual([false, true]);
+    } finally {
+      const gone = once(sleeper, 'exit');
+      sleeper.kill('SIGKILL');
+      await gone;
+      await removeGroups([own]);
+    }
+    expect(existsSync(own)).toBe(false);
+  });
 
   test('a demand that this machine cannot meet is refused at start, in words', async () => {
     const refused = contained.find(({ containment }) => containment === null);
