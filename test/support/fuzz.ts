@@ -83,6 +83,10 @@ export const evil = fc.oneof(
   fc.double(),
 );
 
+/** Not `String`: an object may have a `toString` of its own. */
+export const textOf = (value: unknown): string =>
+  typeof value === 'string' ? value : (JSON.stringify(value) ?? 'undefined');
+
 type Path = (string | number)[];
 
 function pathsOf(value: unknown, at: Path = []): Path[] {

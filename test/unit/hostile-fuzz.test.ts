@@ -46,7 +46,7 @@ import {
   peekHaltOrder,
   type TokenVerifier,
 } from '../../src/signing/tokens.ts';
-import { briefly, cases, evil, garbled, spoilt } from '../support/fuzz.ts';
+import { briefly, cases, evil, garbled, spoilt, textOf } from '../support/fuzz.ts';
 import { BASE_POLICY, registered } from './domain/run-life.ts';
 import { buildLedger, bytesOf, createHeadKeys, headLine } from './ledger-fixture.ts';
 
@@ -160,7 +160,7 @@ describe('X30 small words', () => {
         }
         const duration = only(() => DurationSchema.safeParse(value));
         if (duration?.success === true) expect(durationMs(duration.data)).toBeGreaterThan(0);
-        const text = String(value);
+        const text = textOf(value);
         const media = only(() => exactMediaType(text, ['application/json']));
         if (media !== null)
           expect(text.toLowerCase()).toMatch(/^application\/json( ?; ?charset="?utf-8"?)?$/);
@@ -231,7 +231,7 @@ describe('X30 small words', () => {
       garbled('https://user:pass@[fe80::1%25eth0]:443/x?y#z'),
       fc.ipV6().map((ip) => `http://[${ip}]/`),
       fc.string({ unit: 'binary', maxLength: 40 }),
-      evil.map(String),
+      evil.map(textOf),
     );
     fc.assert(
       fc.property(url, (text) => {
@@ -252,7 +252,7 @@ describe('X30 small words', () => {
 
   it('X30 a page shows anything as text', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.string({ unit: 'binary' }), evil.map(String)), (text) => {
+      fc.property(fc.oneof(fc.string({ unit: 'binary' }), evil.map(textOf)), (text) => {
         const shown = briefly(() => escapeHtml(text));
         expect(shown).not.toMatch(/[<>"']/);
         expect(shown.replace(/&(amp|lt|gt|quot|#39);/g, '')).not.toContain('&');
@@ -307,7 +307,7 @@ describe('X30 messages', () => {
     fc.assert(
       fc.property(
         fc.nat({ max: 2 }),
-        fc.oneof(...good.map(([, value]) => garbled(value)), evil.map(String)),
+        fc.oneof(...good.map(([, value]) => garbled(value)), evil.map(textOf)),
         fc.boolean(),
         (which, value, repeat) => {
           const rawHeaders = good.flatMap(([name, own], i) => (i === which ? [name, value] : [name, own]));
@@ -373,7 +373,7 @@ describe('X30 messages', () => {
         ...tokens.map((each) => garbled(each)),
         fc.constantFrom(...tokens, 'x'.repeat(1_000_000), '.'.repeat(10_000), `${permit}.${permit}`),
         fc.tuple(segment, segment, segment).map((parts) => parts.join('.')),
-        evil.map(String),
+        evil.map(textOf),
       );
       await fc.assert(
         fc.asyncProperty(token, fc.constantFrom(...kinds), async (text, { own, verify }) => {
@@ -398,7 +398,7 @@ describe('X30 files', () => {
     const text = fc.oneof(
       ...texts.map((each) => garbled(each.slice(0, 1_500))),
       fc.string({ unit: 'binary' }),
-      evil.map(String),
+      evil.map(textOf),
     );
     fc.assert(
       fc.property(text, (given) => {
