@@ -32,6 +32,7 @@ type Ending =
   | { by: 'failed'; code: string };
 
 const stepLineEveryMs = 250;
+const leavingMaxMs = 1_000;
 const receivedAtMs = new Map<string, number>();
 let lastNotice = '';
 
@@ -87,6 +88,10 @@ async function main(): Promise<number> {
   });
   // The last word to Interlock goes out before the last line here: who reads it may look at once.
   if (ending.by === 'halt') await guard.acknowledgeStopped();
+  // So that the next process of this run need not wait for the permit to run out. Not worth waiting for.
+  if (ending.by === 'finished' || ending.by === 'sigterm') {
+    await Promise.race([guard.leave(), delay(leavingMaxMs, undefined, { ref: false })]);
+  }
   await receiver?.close();
   await guard.close();
   tell('stopped', { ...describe(ending, stoppedAt), step, effectiveCompute: computeAt(step) });

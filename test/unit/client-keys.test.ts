@@ -1,4 +1,5 @@
 /** What a trainer believes of keys: rotation, revocation, the cache on its disk, and what a stranger may try. */
+import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
@@ -206,6 +207,25 @@ describe('whoever answers in the place of Interlock', () => {
 });
 
 describe('a revoked key', () => {
+  it('introduces no other key, once the trainer knows', async () => {
+    const file = join(directory.path, 'keys.json');
+    const copy = join(directory.path, 'stolen.json');
+    copyFileSync(file, copy);
+    const thief = await loadKeyring(copy);
+    const { guard, events } = await newGuard({
+      client: interlock(() => createTokenSigner({ keyring: thief, issuer: 'interlock' })),
+    });
+    await keyring.revoke(keyring.active().kid, 'stolen');
+    state.keySet = keyring.keySet();
+    await guard.beat();
+    await thief.rotate();
+    state.serve = () => thief.jwks();
+    state.keySet = thief.keySet();
+    await guard.beat();
+    expect(events.at(-1)).toEqual({ kind: 'permit-refused', reason: 'unknown-key' });
+    expect(guard.mayTrain('1').verdict).toBe('pause');
+  });
+
   it('drops the permit in hand that it signed, and signs no other', async () => {
     const old = createTokenSigner({
       keyring: await loadKeyring(join(directory.path, 'keys.json')),
