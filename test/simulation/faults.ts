@@ -48,6 +48,7 @@ export const FAULTS = [
   'ill-timed-sign-off',
   'intruder',
   'graceful-stop',
+  'workers-away',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 

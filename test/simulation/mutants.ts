@@ -135,7 +135,7 @@ export const MUTANTS: readonly Mutant[] = [
     invariant: 5,
     file: 'src/service/worker.ts',
     find: 'if (urgent && delayMs <= 0) runNow(item);',
-    replace: 'if (urgent && delayMs < 0) runNow(item);',
+    replace: 'if (urgent && delayMs <= 0) void item;',
     breaks: 'who orders a halt does not send it',
   },
   {
@@ -268,12 +268,13 @@ export const MUTANTS: readonly Mutant[] = [
     breaks: 'the stored state holds what no event said',
   },
   {
-    id: 'verdict-from-elsewhere',
+    id: 'hold-for-another-reason',
     invariant: 10,
-    file: 'src/domain/run/decide.ts',
-    find: 'const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] = [\n  noteHighWater,\n',
-    replace: 'const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] = [\n',
-    breaks: 'a halt rests on a heartbeat that the ledger does not show',
+    file: 'src/domain/run/holds.ts',
+    find: "{ kind: 'HoldPlaced', data: { holdId, key: cause.key, findings,",
+    replace:
+      "{ kind: 'HoldPlaced', data: { holdId, key: cause.key, findings: findings.map((each) => ({ ...each, threshold: 9 })),",
+    breaks: 'a hold is recorded with figures that do not follow from the evidence',
   },
 ];
 

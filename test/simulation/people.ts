@@ -328,6 +328,9 @@ export class People {
         if (faults.hit('ill-timed-press', 0.1)) later(5_000, () => this.presses(runId, 'ann'));
         break;
       }
+      case 'EvaluationStarted':
+        if (faults.hit('ill-timed-press', 0.03)) later(2_000, () => this.presses(runId, 'eve'));
+        break;
       case 'CheckpointReported':
         if (faults.hit('ill-timed-press', 0.05)) later(20_000, () => this.presses(runId, 'eve'));
         break;

@@ -39,7 +39,9 @@ interface Job {
 }
 
 /** Requests take seconds where writes are slow; only what was long known counts against a permit. */
-const KNOWN_LONG_MS = 90_000;
+const KNOWN_LONG_MS = 30_000;
+/** What is done at once is done by then, also where the answer of the store takes its time. */
+const SOON_MS = 4_000;
 
 export class Seen implements Witness {
   readonly #world: World;
@@ -190,7 +192,7 @@ export class Seen implements Witness {
         const { haltId } = event.data;
         const targets = world.urgentTargets(runId);
         const cause = event.data.cause.kind;
-        world.scheduler.after(12_000, () => {
+        world.scheduler.after(SOON_MS, () => {
           for (const { targetId, step } of targets) {
             const over = this.#orderedAt.get(runId) === undefined;
             if (!calm() || over || this.#steps.has(`${haltId} ${targetId} ${step}`)) continue;
@@ -206,7 +208,7 @@ export class Seen implements Witness {
         const jobs = [...this.jobs].filter(
           (job) => job.instance === instance && ids.includes(job.evaluationId),
         );
-        world.scheduler.after(12_000, () => {
+        world.scheduler.after(SOON_MS, () => {
           for (const job of jobs) {
             const { evaluationId, signal } = job;
             if (calm() && !signal.aborted && this.jobs.has(job))

@@ -1,7 +1,7 @@
 /**
  * npm run simulate -- --seeds N [--seed S] [--workers K]     N seeds from S on, regressions first
  * npm run simulate -- --seed S                               that seed alone, with its story
- * npm run simulate -- --mutants [--seeds N]                  every mutation of mutants.ts, caught within N seeds
+ * npm run simulate -- --mutants [--seeds N] [--only ID,ID]   every mutation of mutants.ts, caught within N seeds
  *
  * Ends 1 when an invariant broke, a kind of event or fault was never reached, or a mutation survived.
  */
@@ -23,6 +23,7 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     workers: { type: 'string', default: '2' },
     mutants: { type: 'boolean', default: false },
+    only: { type: 'string' },
   },
 });
 
@@ -128,7 +129,9 @@ async function mutants(budget: number): Promise<number> {
     console.log(`the passage to change is not there exactly once: ${stale.join(', ')}`);
     return 1;
   }
-  const todo = [...MUTANTS];
+  const only = values.only?.split(',');
+  const chosen = MUTANTS.filter(({ id }) => only === undefined || only.includes(id));
+  const todo = [...chosen];
   const rows: Caught[] = [];
   const startedMs = performance.now();
   await Promise.all(
@@ -137,7 +140,7 @@ async function mutants(budget: number): Promise<number> {
         const caught = await hunt(mutant, budget);
         rows.push(caught);
         const after = caught.after === null ? 'SURVIVED' : `caught after ${caught.after} seeds`;
-        console.log(`${rows.length} of ${MUTANTS.length}  ${mutant.id}: ${after}`);
+        console.log(`${rows.length} of ${chosen.length}  ${mutant.id}: ${after}`);
       }
     }),
   );
@@ -148,7 +151,9 @@ async function mutants(budget: number): Promise<number> {
   }
   const survived = rows.filter(({ after }) => after === null).length;
   const uncovered = Array.from({ length: 10 }, (_, i) => i + 1).filter(
-    (invariant) => !rows.some(({ mutant, after }) => mutant.invariant === invariant && after !== null),
+    (invariant) =>
+      only === undefined &&
+      !rows.some(({ mutant, after }) => mutant.invariant === invariant && after !== null),
   );
   if (uncovered.length > 0) console.log(`no mutation was caught for invariant ${uncovered.join(', ')}`);
   const tookS = Math.round((performance.now() - startedMs) / 1000);

@@ -100,8 +100,8 @@ export class World {
     this.#slots = Array.from({ length: count }, () => ({ current: null }));
     // At least one does everything; others may serve the API alone, as the distributed grade allows.
     this.#roles = this.#slots.map((_, i) => ({
-      isWorker: i === 0 || this.random.chance(0.6),
-      isScheduler: i === 0 || this.random.chance(0.6),
+      isWorker: i === 0 || this.random.chance(0.4),
+      isScheduler: i === 0 || this.random.chance(0.4),
     }));
     this.#signer = this.#watchedSigner();
   }
@@ -327,7 +327,7 @@ export class World {
     this.tell(`${id} starts`);
   }
 
-  #crash(i: number, how: string): void {
+  #crash(i: number, how: string, awayMs = 2_000 + this.random.below(90_000)): void {
     const slot = this.#slots[i];
     const victim = slot?.current ?? null;
     if (slot === undefined || victim === null) return;
@@ -336,7 +336,7 @@ export class World {
     this.#crashed.add(victim.id);
     this.queue.release(victim.process);
     slot.current = null;
-    this.scheduler.after(2_000 + this.random.below(90_000), () => this.#boot(i));
+    this.scheduler.after(awayMs, () => this.#boot(i));
   }
 
   /** SIGTERM: what a worker hands back must be found by the others. */
@@ -441,6 +441,10 @@ export class World {
     const { faults, scheduler } = this;
     this.#slots.forEach((slot, i) => {
       if (faults.hit('crash', 0.03)) this.#crash(i, 'at once');
+      // The one that certainly works and schedules; whoever serves the API alone goes on.
+      if (i === 0 && faults.hit('workers-away', 0.04)) {
+        this.#crash(i, 'and stays away', 60_000 + faults.of('workers-away').below(240_000));
+      }
       if (faults.hit('graceful-stop', 0.02)) this.#stop(i);
       if (slot.current !== null && faults.hit('crash-at-await', 0.1)) {
         const draw = faults.of('crash-at-await');
