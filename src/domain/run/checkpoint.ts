@@ -21,7 +21,7 @@ import { isConcluded, specOf, statusOf } from './evaluation.ts';
 import type { Finding, RunEvent, Scorecard, SealedForecast } from './events.ts';
 import { idOf } from './ids.ts';
 import { scorecardOf, scoreSpecOf } from './scorecard.ts';
-import type { CheckpointState, EvaluationState, RunState } from './state.ts';
+import { type CheckpointState, type EvaluationState, REQUESTED_OPEN_MAX, type RunState } from './state.ts';
 
 export interface ReportCheckpoint {
   readonly type: 'ReportCheckpoint';
@@ -61,6 +61,14 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
     return reject('conflict', `run ${state.runId} was declared finished at ${state.finishedAt}`, 'runId');
   }
   const why = whyDue(state, command.effectiveCompute, context);
+  // What is due always is evaluated; wishes beyond it must not swell the state until no append fits, a halt neither.
+  if (why === null && command.evaluate && state.checkpoints.length >= REQUESTED_OPEN_MAX) {
+    return reject(
+      'conflict',
+      `${state.checkpoints.length} checkpoints of run ${state.runId} are open; this one is not due and cannot be evaluated now`,
+      'evaluate',
+    );
+  }
   const evaluate = why !== null || command.evaluate;
   const evaluations = evaluate
     ? policy.evaluations.flatMap(({ id: evaluation, variants }) =>

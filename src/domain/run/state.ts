@@ -225,6 +225,8 @@ export type RunState = z.infer<typeof RunStateSchema>;
 
 /** Closed checkpoints kept in full beyond the open ones. */
 export const CLOSED_CHECKPOINTS_KEPT = 4;
+/** With so many open ones no further is evaluated on a mere wish: the state goes with every append. */
+export const REQUESTED_OPEN_MAX = 32;
 export const SERIES_POINTS_KEPT = 24;
 export const HISTORY_KEPT = 4;
 export const PROPOSALS_KEPT = 6;

@@ -1,6 +1,7 @@
 /** When a checkpoint is due, and what follows when it is missing or the run goes past what it earned. */
 import { describe, expect, it } from 'vitest';
 import { compute } from '../../../src/domain/compute.ts';
+import { REQUESTED_OPEN_MAX } from '../../../src/domain/run/state.ts';
 import { BASE_POLICY, checkpoint, policyOf, type RunLife, registered } from './run-life.ts';
 import { rows } from './table.ts';
 
@@ -40,6 +41,21 @@ describe('a checkpoint', () => {
     life.result('c2/ctf', 0.1);
     life.result('c2/labs', 0.1);
     expect(life.state.lastCleared).toMatchObject({ checkpointId: 'c2' });
+  });
+
+  it('is not evaluated on a mere wish when too many are open; one that is due always is', () => {
+    const life = registered();
+    life.report('c0', '1e20');
+    for (let i = 1; i < REQUESTED_OPEN_MAX; i += 1)
+      life.report(`c${i}`, `1.${100 + i}e20`, { evaluate: true });
+    expect(life.state.checkpoints).toHaveLength(REQUESTED_OPEN_MAX);
+    expect(life.refuses(checkpoint('wish', '1.9e20', { evaluate: true }))).toMatchObject({
+      code: 'conflict',
+      path: 'evaluate',
+    });
+    expect(life.report('plain', '1.9e20')).toContain('CheckpointReported');
+    life.report('due', '4e20');
+    expect(life.last('CheckpointReported')).toMatchObject({ reason: 'ratio', due: true });
   });
 
   it('just under the ratio, many times over, never moves the due point', () => {
