@@ -385,6 +385,7 @@ async function serve(
     look,
     redButton: button.redButton,
     enterPresses: button.enterPresses,
+    pressesWait: () => button.pending() > 0,
     jwks: () => keyring.jwks(),
     modelRoots: config.models.roots,
     page: {

@@ -31,7 +31,7 @@ const HaltAck = z
   .strictObject({ state: z.enum(['received', 'stopped']), at: Instant.optional() })
   .meta({ id: 'HaltAcknowledgement' });
 
-export const haltRoutes = ({ runs, ledger, redButton, enterPresses }: Services): Route[] => {
+export const haltRoutes = ({ runs, ledger, redButton, enterPresses, pressesWait }: Services): Route[] => {
   function groupProblem(body: RedButton, identity: Identity): Refusal | null {
     if (body.group === undefined || identity.groups.includes(body.group)) return null;
     return invalid([
@@ -124,6 +124,13 @@ export const haltRoutes = ({ runs, ledger, redButton, enterPresses }: Services):
           // A trainer may be quicker than the way from the spool into the ledger.
           await enterPresses();
           named = await haltNamed(params.halt);
+        }
+        if (named === null && pressesWait()) {
+          return unavailable(
+            'press-not-entered',
+            'A press of the red button is still being recorded; send the same request again.',
+            1,
+          );
         }
         if (named === null) return notFound(`there is no halt ${params.halt}`, 'path.halt');
         const executed = await runs.execute(

@@ -29,6 +29,8 @@ export interface Services {
   readonly redButton: RedButtonService;
   /** Enters what waits in the spools of the red button now; never throws. */
   readonly enterPresses: () => Promise<void>;
+  /** Orders of a press may be on their way that the ledger does not know yet. */
+  readonly pressesWait: () => boolean;
   readonly jwks: () => PublicJwks;
   readonly heartbeats: Heartbeats;
   readonly intake: Intake;
