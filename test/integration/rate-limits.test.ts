@@ -107,11 +107,13 @@ describe('rate limits', () => {
   it('answer a flood of bad tokens with 429, cheaply, without a line each, and let good ones through', async () => {
     const lines: string[] = [];
     start({ stranger: { perSecond: 50, burst: 100 } }, lines);
-    const from = performance.now();
+    const from = process.cpuUsage();
     const bad = await statuses(2_000, 'GET', '/v1/runs', generateToken());
-    const eachMs = (performance.now() - from) / 2_000;
+    // Of the processor, the injecting side included: what others do on the machine is not ours.
+    const { user, system } = process.cpuUsage(from);
+    const eachMs = (user + system) / 1_000 / 2_000;
     expect(bad).toMatch(/^\d{3} x 401, \d{4} x 429$/);
-    expect(eachMs).toBeLessThan(5);
+    expect(eachMs).toBeLessThan(4);
     expect(lines.length).toBeLessThan(1_000);
     expect(await statuses(5, 'GET', '/v1/runs', tokens.trainer)).toBe('5 x 200');
   });
