@@ -27,7 +27,7 @@ function evaluation(random: Random, category: string, i: number): JsonObject {
         { kind: 'http', mode: 'callback' },
         { kind: 'command', command: ['evaluate'] },
       ]),
-      timeout: random.pick(['40s', '2m', '3m']),
+      timeout: random.pick(['40s', '1m', '2m']),
       attempts: 1 + random.below(3),
       backoff: random.pick(['1s', '10s']),
     },
@@ -59,7 +59,7 @@ function draw(random: Random, name: string): JsonObject {
       grace: random.pick([0, 0.1, 0.1, 0.5]),
       firstCheckpointBy: random.pick([1e21, 3.7e21, 1e22]),
       maxInterval: random.pick(['6m', '1h', '2d']),
-      scorecardDeadline: random.pick(['3m', '4m', '8m']),
+      scorecardDeadline: random.pick(['2m', '3m', '6m']),
       holdDeadline: random.pick(['2m', '5m', '15m']),
     },
     permit: {

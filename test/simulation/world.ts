@@ -442,7 +442,7 @@ export class World {
     this.#slots.forEach((slot, i) => {
       if (faults.hit('crash', 0.03)) this.#crash(i, 'at once');
       // The one that certainly works and schedules; whoever serves the API alone goes on.
-      if (i === 0 && faults.hit('workers-away', 0.04)) {
+      if (i === 0 && faults.hit('workers-away', 0.08)) {
         this.#crash(i, 'and stays away', 60_000 + faults.of('workers-away').below(240_000));
       }
       if (faults.hit('graceful-stop', 0.02)) this.#stop(i);
