@@ -31,6 +31,10 @@ beforeAll(async () => {
   interlock = await startTestInterlock({
     policies: {
       main: testPolicy({ silentDebate: true, heartbeatInterval: '1s', approvals: ['leadership'] }),
+      short: {
+        ...testPolicy({ policy: 'short', silentDebate: true }),
+        permit: { ttl: '3s', heartbeatInterval: '1s' },
+      },
     },
   });
 });
@@ -462,6 +466,22 @@ describe('one live instance per permit', () => {
     const second = await guardOf(run, { instance: 'job-b' });
     await second.guard.beat();
     expect(second.guard.mayTrain('1').verdict).toBe('go');
+  });
+
+  it('takes over when the permit of one that crashed has run out, and not before', async () => {
+    const run = drive(interlock, { kind: 'webhook', url: 'http://127.0.0.1:9/halt' });
+    expect((await run.register({ policy: 'short' }, 'operator')).status).toBe(201);
+    const first = await guardOf(run, { instance: 'job-a' });
+    const startedAtMs = performance.now();
+    await first.guard.beat();
+    expect(first.guard.mayTrain('1').verdict).toBe('go');
+    await first.guard.close();
+    const second = await guardOf(run, { instance: 'job-b' });
+    await soon(async () => {
+      await second.guard.beat();
+      expect(second.guard.mayTrain('1').verdict).toBe('go');
+    });
+    expect(performance.now() - startedAtMs).toBeGreaterThan(3_000);
   });
 
   it('a restart on the same disk takes over at once, and the ledger has it; the one before it is refused from then on', async () => {
