@@ -10,6 +10,7 @@ import type { LedgerEvent } from '../support/campaign/evidence.ts';
 import type { Grade } from '../support/campaign/stores.ts';
 import { type Fault, over, type Struck } from './fault.ts';
 import type { Judge } from './judge.ts';
+import { KEY_ROTATION } from './keys.ts';
 import { PLACES } from './places.ts';
 import type { Stage } from './stage.ts';
 
@@ -244,6 +245,7 @@ export const FAULTS: readonly Fault[] = [
   { name: 'Redis silent', of: 'queue', grades: REDIS, strike: (stage) => silence(stage, 'redis') },
   { name: 'Redis slow', of: 'queue', grades: REDIS, strike: (stage) => slow(stage, 'redis') },
   ...PLACES,
+  KEY_ROTATION,
 ];
 
 // --- how late forgotten work comes -----------------------------------------------------------------------
