@@ -161,3 +161,24 @@ export const HOSTILE_ROWS = {
   X30: 'anything at all, to every parser',
   X31: 'anything at all, to every route',
 } as const satisfies Record<string, string>;
+
+/** Rows whose test stands with the thing it is about: the file, and the name of the test in it. */
+export const TESTED_ELSEWHERE: Readonly<
+  Partial<Record<keyof typeof HOSTILE_ROWS, readonly [file: string, name: string]>>
+> = {
+  F06: ['contract/orchestrators-process.test.ts', 'never signals a pid that belongs to another process now'],
+  F11: ['integration/button-process.test.ts', 'sends by itself where neither service nor button lives'],
+  F14: ['integration/service-halt-recovery.test.ts', 'is delivered at the next start, at once'],
+  G12: ['integration/oidc.test.ts', 'nested groups (G12)'],
+  H05: ['torture/places.ts', 'H05 '],
+  H06: ['torture/places.ts', 'H06 '],
+  H07: ['torture/places.ts', 'H07 '],
+  H09: ['integration/restored-ledger.test.ts', 'issues no permit, still halts'],
+};
+
+/** Rows about something that this version does not have, or that nobody has tried: said here rather than left out. */
+export const NOT_TESTED: Readonly<Partial<Record<keyof typeof HOSTILE_ROWS, string>>> = {
+  F08: 'no scheduler is driven in this version: a process has no queue to go back to',
+  F13: 'there are no drills in this version',
+  H10: 'a hundred thousand queued evaluations have not been tried; a halt does not go through the queue',
+};
