@@ -49,12 +49,9 @@ const RestoreAccepted = z
 const Jwks = z
   .object({
     keys: z.array(z.record(z.string(), z.json())),
-    statements: z
-      .array(z.string())
-      .optional()
-      .meta({
-        description: 'Signed by earlier keys: how a trainer that believes one of them learns of the others',
-      }),
+    statements: z.array(z.string()).optional().meta({
+      description: 'Signed by earlier keys: how a trainer that believes one of them learns of the others',
+    }),
   })
   .meta({ id: 'Jwks', description: 'Public keys (RFC 7517) of permits, halt orders and heads' });
 
