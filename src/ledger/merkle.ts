@@ -7,22 +7,33 @@
  *
  * Pure. Positions and sizes are counted with plain arithmetic, not with bit operations, which end at 2^31.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 export const HASH_BYTES = 32;
-const LEAF_PREFIX = Buffer.of(0x00);
-const NODE_PREFIX = Buffer.of(0x01);
+const LEAF_PREFIX = 0x00;
+const NODE_PREFIX = 0x01;
+
+/** Where prefix and content are put side by side: one call for both costs half of what a stream of them does. */
+let scratch = Buffer.alloc(8_192);
+const pair = Buffer.alloc(1 + 2 * HASH_BYTES, NODE_PREFIX);
 
 export function leafHash(entry: string | Uint8Array): Buffer {
-  return createHash('sha256').update(LEAF_PREFIX).update(entry).digest();
+  const bytes = typeof entry === 'string' ? Buffer.from(entry) : entry;
+  if (scratch.length <= bytes.length) scratch = Buffer.alloc(2 * bytes.length + 1);
+  scratch[0] = LEAF_PREFIX;
+  scratch.set(bytes, 1);
+  return hash('sha256', scratch.subarray(0, bytes.length + 1), 'buffer');
 }
 
 function nodeHash(left: Uint8Array, right: Uint8Array): Buffer {
-  return createHash('sha256').update(NODE_PREFIX).update(left).update(right).digest();
+  if (left.length !== HASH_BYTES || right.length !== HASH_BYTES) throw new RangeError('a hash has 32 bytes');
+  pair.set(left, 1);
+  pair.set(right, 1 + HASH_BYTES);
+  return hash('sha256', pair, 'buffer');
 }
 
 /** RFC 6962 2.1: the root of the empty tree is the hash of nothing. */
-const emptyRoot = (): Buffer => createHash('sha256').digest();
+const emptyRoot = (): Buffer => hash('sha256', '', 'buffer');
 
 /** The roots of the perfect subtrees that make up the first `size` leaves, and nothing else of the tree. */
 export class CompactRange {

@@ -13,6 +13,7 @@
  * Fails towards "not ok": what cannot be read or checked is a problem, and so is a ledger without a signed head.
  * Memory grows with the number of streams, not of events.
  */
+import { isUtf8 } from 'node:buffer';
 import type { Json } from '../domain/canonical-json.ts';
 import {
   type Envelope,
@@ -23,7 +24,7 @@ import {
   readEnvelope,
 } from './envelope.ts';
 import { LeafWindow, stateOf, type TreeState } from './leaf-window.ts';
-import { splitLines } from './lines.ts';
+import { lineGroups } from './lines.ts';
 import { CompactRange, leafHash } from './merkle.ts';
 
 export type ProblemCode =
@@ -107,15 +108,18 @@ export async function verifyExport(
 ): Promise<Verification> {
   const verifier = await LedgerVerifier.create(options);
   let line = 0;
-  for await (const piece of splitLines(chunks)) {
-    line += 1;
-    if (piece.kind === 'too-long') {
-      verifier.report('unreadable', null, line, 'is too long to be an entry; nothing after it was read');
-      break;
-    }
-    await verifier.line(piece.bytes, line);
-    if (!piece.terminated) {
-      verifier.report('unterminated', null, line, 'ends without a line feed: the file was cut');
+  for await (const pieces of lineGroups(chunks)) {
+    for (const piece of pieces) {
+      line += 1;
+      if (piece.kind === 'too-long') {
+        verifier.report('unreadable', null, line, 'is too long to be an entry; nothing after it was read');
+        return verifier.finish();
+      }
+      const pending = verifier.line(piece.bytes, line);
+      if (pending !== undefined) await pending;
+      if (!piece.terminated) {
+        verifier.report('unterminated', null, line, 'ends without a line feed: the file was cut');
+      }
     }
   }
   return verifier.finish();
@@ -147,8 +151,10 @@ export class LedgerVerifier {
   readonly #tree = new CompactRange();
   readonly #window = new LeafWindow();
   readonly #streams = new Map<string, { version: number; seq: number }>();
-  /** Hash to place, of the latest entries: tells a moved entry from a changed one. */
-  readonly #recent = new Map<string, number>([[GENESIS_HASH, 0]]);
+  /** Hashes of the latest entries: tells a moved entry from a changed one. */
+  readonly #recent = new Set<string>([GENESIS_HASH]);
+  /** The same in the order they came, as a ring: the oldest makes room. */
+  readonly #recentRing: string[] = [];
   readonly #breaks: Break[] = [];
   #hash = GENESIS_HASH;
   #previousUnread = false;
@@ -195,26 +201,31 @@ export class LedgerVerifier {
     this.#problems.push({ code, seq, line, message: `${where}${message}` });
   }
 
-  async line(content: string | Uint8Array, line: number): Promise<void> {
+  /** Something to wait for only where the line is a signed head. */
+  line(content: string | Uint8Array, line: number): Promise<void> | undefined {
     const text = typeof content === 'string' ? content : decode(content);
     if (text === null) {
-      return this.#unreadEvent(content, line, { code: 'unreadable', message: 'is not UTF-8' });
+      this.#unreadEvent(content, line, { code: 'unreadable', message: 'is not UTF-8' });
+      return undefined;
     }
     const parsed = parseCanonical(text);
     if (!parsed.ok) {
       // What was a head is told as a head, so that the count of entries stays right.
-      if (text.startsWith('{"signedHead"')) return this.report('head-unreadable', null, line, parsed.message);
-      return this.#unreadEvent(content, line, parsed);
+      if (text.startsWith('{"signedHead"')) this.report('head-unreadable', null, line, parsed.message);
+      else this.#unreadEvent(content, line, parsed);
+      return undefined;
     }
     const { value } = parsed;
     if (isJsonObject(value) && Object.hasOwn(value, 'signedHead')) {
       const jws = value['signedHead'];
       if (Object.keys(value).length === 1 && typeof jws === 'string') return this.signedHead(jws, line);
-      return this.report('head-unreadable', null, line, 'is not a signed head and nothing else');
+      this.report('head-unreadable', null, line, 'is not a signed head and nothing else');
+      return undefined;
     }
     const read = readEnvelope(value);
-    if (!read.ok) return this.#unreadEvent(content, line, read);
-    this.#event(read.envelope, leafHash(content), line);
+    if (read.ok) this.#event(read.envelope, leafHash(content), line);
+    else this.#unreadEvent(content, line, read);
+    return undefined;
   }
 
   /** For a reader that knows an event when it sees one. Returns the envelope where it can be read. */
@@ -282,13 +293,11 @@ export class LedgerVerifier {
     this.#tree.append(leaf);
     this.#window.push(leaf);
     for (const gap of this.#breaks) if (gap.wanted === this.#hash) gap.explanation ??= 'moved';
-    this.#recent.set(this.#hash, this.events);
-    if (this.#recent.size > RECENT_MAX) {
-      for (const oldest of this.#recent.keys()) {
-        this.#recent.delete(oldest);
-        break;
-      }
-    }
+    const place = this.events % RECENT_MAX;
+    const oldest = this.#recentRing[place];
+    if (oldest !== undefined) this.#recent.delete(oldest);
+    this.#recentRing[place] = this.#hash;
+    this.#recent.add(this.#hash);
     if (this.#trusted?.size === this.events) this.#checkTrusted(this.#trusted);
   }
 
@@ -453,14 +462,10 @@ export class LedgerVerifier {
   }
 }
 
-const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
+/** A byte order mark stays where it is, and is found. */
 function decode(bytes: Uint8Array): string | null {
-  try {
-    return strictUtf8.decode(bytes);
-  } catch {
-    return null;
-  }
+  if (!isUtf8(bytes)) return null;
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
 }
 
 /** What concerns the whole ledger comes last. */

@@ -2,7 +2,13 @@
 import { describe, expect, it } from 'vitest';
 import { canonicalJson, type Json, type JsonObject } from '../../src/domain/canonical-json.ts';
 import { prepare } from '../../src/ledger/append.ts';
-import { eventId, GENESIS_HASH, parseEnvelope, sealEnvelope } from '../../src/ledger/envelope.ts';
+import {
+  eventId,
+  GENESIS_HASH,
+  parseCanonical,
+  parseEnvelope,
+  sealEnvelope,
+} from '../../src/ledger/envelope.ts';
 import type { Append } from '../../src/ledger/ledger.ts';
 import { splitLines } from '../../src/ledger/lines.ts';
 import { CompactRange, leafHash } from '../../src/ledger/merkle.ts';
@@ -140,7 +146,7 @@ describe('one transaction', () => {
     ]);
     // An append without a snapshot leaves the last one standing.
     expect(streams).toEqual([
-      { stream: 'run:a', version: 3, snapshot: { stateJson: '{"n":2}', dueAt: null } },
+      { stream: 'run:a', version: 3, snapshot: { state: { n: 2 }, stateJson: '{"n":2}', dueAt: null } },
     ]);
   });
 
@@ -254,5 +260,26 @@ describe('replay of an export', () => {
     expect(mismatches).toEqual([
       { stream: 'a', version: 1, seq: 1, kind: 'fold-failed', message: 'no such event' },
     ]);
+  });
+});
+
+describe('the quick way to a yes', () => {
+  it.each([
+    ['keys in another order', '{"b":1,"a":2}'],
+    ['keys that read as numbers, in the order of numbers', '{"9":1,"10":2}'],
+    ['half a surrogate pair, escaped', '{"a":"\\ud800"}'],
+    ['a key twice', '{"a":1,"a":1}'],
+    ['a number in another spelling', '{"a":1.0}'],
+    ['minus zero', '{"a":-0}'],
+    ['an infinity', '{"a":1e999}'],
+    ['an escape that is not needed', '{"a":"\\u0041"}'],
+    ['white space', '{"a": 1}'],
+    ['a wrong order deep inside', '{"a":[{"c":1,"b":2}]}'],
+  ])('is not taken for %s', (_what, text) => {
+    expect(parseCanonical(text)).toMatchObject({ ok: false, code: 'not-canonical' });
+  });
+
+  it('is right where keys read as numbers and stand as they must', () => {
+    expect(parseCanonical('{"10":2,"9":1}')).toMatchObject({ ok: true });
   });
 });

@@ -8,11 +8,13 @@ export type Digest = (text: string) => string;
 
 /** `parts` are joined by a separator that ids cannot hold, so different parts never make the same text. */
 export function idOf(prefix: string, digest: Digest, ...parts: readonly (string | number)[]): string {
-  let value = BigInt(`0x${digest(parts.join('\n'))}`) >> BigInt(256 - 5 * LENGTH);
+  const hex = digest(parts.join('\n'));
   let text = '';
-  for (let i = 0; i < LENGTH; i += 1) {
-    text = (ALPHABET[Number(value & 31n)] ?? '') + text;
-    value >>= 5n;
-  }
-  return `${prefix}_${text}`;
+  // Five hex digits are four of base32; the last of them are cut in the middle.
+  for (let at = 0; text.length < LENGTH; at += 5) text += base32(Number.parseInt(hex.slice(at, at + 5), 16));
+  return `${prefix}_${text.slice(0, LENGTH)}`;
 }
+
+const letter = (value: number): string => ALPHABET[value & 31] ?? '';
+const base32 = (twentyBits: number): string =>
+  letter(twentyBits >> 15) + letter(twentyBits >> 10) + letter(twentyBits >> 5) + letter(twentyBits);
