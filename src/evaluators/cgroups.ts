@@ -147,20 +147,20 @@ async function words(file: string): Promise<string[]> {
   return text.split(/\s+/).filter((word) => word !== '');
 }
 
-/** True where the group holds no process any more. */
-async function stepAside(directory: string): Promise<boolean> {
-  const pids = members(directory);
-  const isContainer = pids.includes(1);
-  if (!isContainer && !pids.every(isOurs)) return false;
-  const leaf = path.join(directory, SUPERVISOR);
+/** True where the group itself holds no process any more; those below it may. */
+export async function stepAside(directory: string): Promise<boolean> {
   try {
+    const pids = directMembers(directory);
+    const isContainer = pids.includes(1);
+    if (!isContainer && !pids.every(isOurs)) return false;
+    const leaf = path.join(directory, SUPERVISOR);
     await mkdir(leaf, { recursive: true });
     for (const pid of pids)
       await writeFile(path.join(leaf, 'cgroup.procs'), String(pid)).catch(() => undefined);
+    return directMembers(directory).length === 0;
   } catch {
     return false;
   }
-  return members(directory).length === 0;
 }
 
 /** This process, or one that it started. */
@@ -224,15 +224,19 @@ async function setLimit(group: string, version: 1 | 2, controller: Controller, l
   }
 }
 
+function directMembers(group: string): number[] {
+  const text = readFileSync(path.join(group, 'cgroup.procs'), 'utf8');
+  return text
+    .split('\n')
+    .map(Number)
+    .filter((pid) => pid > 0);
+}
+
 /** Pids in a group and all groups below it, as this process numbers them. */
 export function members(group: string): number[] {
   try {
-    const pids = readFileSync(path.join(group, 'cgroup.procs'), 'utf8').split('\n').map(Number);
     const below = readdirSync(group, { withFileTypes: true }).filter((entry) => entry.isDirectory());
-    return [
-      ...pids.filter((pid) => pid > 0),
-      ...below.flatMap(({ name }) => members(path.join(group, name))),
-    ];
+    return [...directMembers(group), ...below.flatMap(({ name }) => members(path.join(group, name)))];
   } catch {
     return [];
   }

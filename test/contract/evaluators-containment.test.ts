@@ -8,13 +8,14 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
   makeGroups,
   removeAbandoned,
   removeGroups,
+  stepAside,
   usableHierarchies,
 } from '../../src/evaluators/cgroups.ts';
 import { type Containment, detectContainment } from '../../src/evaluators/containment.ts';
@@ -279,6 +280,36 @@ describe.skipIf(!linux)('containment (needs /proc)', () => {
       await removeGroups([own]);
     }
     expect(existsSync(own)).toBe(false);
+  });
+
+  test('what is ours steps out of its group into one below, whatever runs in others there', async () => {
+    const [hierarchy] = await usableHierarchies();
+    if (hierarchy === undefined) return;
+    const own = path.join(hierarchy.directory, `interlock-test-${randomBytes(8).toString('hex')}`);
+    const job = path.join(own, 'job');
+    await mkdir(job, { recursive: true });
+    const sleepers = [own, job].map((group) => ({
+      group,
+      child: spawn('sleep', ['1000'], { stdio: 'ignore' }),
+    }));
+    try {
+      for (const { group, child } of sleepers) {
+        await writeFile(path.join(group, 'cgroup.procs'), String(child.pid));
+      }
+      expect(await stepAside(own)).toBe(true);
+      const procs = async (group: string) =>
+        (await readFile(path.join(group, 'cgroup.procs'), 'utf8')).trim();
+      expect(await procs(own)).toBe('');
+      expect(await procs(path.join(own, 'interlock-supervisor'))).toBe(String(sleepers[0]?.child.pid));
+      expect(await procs(job)).toBe(String(sleepers[1]?.child.pid));
+    } finally {
+      for (const { child } of sleepers) {
+        const gone = once(child, 'exit');
+        child.kill('SIGKILL');
+        await gone;
+      }
+      await removeGroups([own]);
+    }
   });
 
   test('a demand that this machine cannot meet is refused at start, in words', async () => {

@@ -196,6 +196,9 @@ describe('tracing', () => {
     expect(Object.keys(values('interlock_queue_jobs'))).toContain('evaluate waiting');
     expect(Math.abs(values('interlock_clock_offset_seconds')[''] ?? 99)).toBeLessThan(2);
     expect(values('interlock_reconcile_lag_seconds')['']).toBeLessThan(30);
+    // Somebody asks for this every few seconds, for ever: it is no news in the log.
+    for (const path of ['/healthz', '/readyz']) expect((await fetch(`${url}${path}`)).status).toBe(200);
+    expect(interlock?.err()).not.toMatch(/healthz|readyz|metrics/);
     for (const { type, samples } of families.values()) {
       for (const { value } of samples) if (type !== 'gauge') expect(value).toBeGreaterThanOrEqual(0);
     }
