@@ -28,6 +28,8 @@ const whole = (name: string, text: string): number => {
   return value;
 };
 
+// So that what was started ends with us (an exit hook does it), however we are ended.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 const startedAtMs = performance.now();
 const results = await runTrials({
   trials: whole('trials', values.trials),
