@@ -13,6 +13,8 @@ export interface SeedResult {
   readonly failure: { readonly invariant: number | null; readonly message: string } | null;
   readonly reached: Readonly<Record<string, number>>;
   readonly events: number;
+  /** Of this process, on all its threads: what a seed costs, however busy the machine is. */
+  readonly cpuMs: number;
 }
 
 interface Options {
@@ -47,8 +49,10 @@ async function failureOf(world: World): Promise<SeedResult['failure']> {
 }
 
 export async function runSeed(seed: number, options: Options): Promise<SeedResult> {
+  const before = process.cpuUsage();
   const world = new World(seed, options);
   const failure = await failureOf(world);
+  const { user, system } = process.cpuUsage(before);
   const reached: Record<string, number> = {};
   const add = (name: string, count: number): void => {
     if (count > 0) reached[name] = (reached[name] ?? 0) + count;
@@ -57,7 +61,7 @@ export async function runSeed(seed: number, options: Options): Promise<SeedResul
   for (const [kind, count] of world.seen.counts) add(kind, count);
   add('version conflicts', world.store.conflicts);
   add('repeated messages recognised', world.store.receiptHits);
-  return { seed, failure, reached, events: world.store.events.length };
+  return { seed, failure, reached, events: world.store.events.length, cpuMs: (user + system) / 1000 };
 }
 
 export interface Story {

@@ -53,6 +53,7 @@ async function seeds(howMany: number, from: number): Promise<number> {
   const failures: SeedResult[] = [];
   const startedMs = performance.now();
   let done = 0;
+  let cpuMs = 0;
   const seconds = (): number => (performance.now() - startedMs) / 1000;
   const line = (): void => {
     const rate = done / seconds();
@@ -67,6 +68,7 @@ async function seeds(howMany: number, from: number): Promise<number> {
       for (let chunk = todo.splice(0, CHUNK); chunk.length > 0; chunk = todo.splice(0, CHUNK)) {
         await worker.run(chunk, (result) => {
           done += 1;
+          cpuMs += result.cpuMs;
           if (result.failure !== null) {
             failures.push(result);
             console.log(`seed ${result.seed} failed: ${result.failure.message}`);
@@ -89,7 +91,7 @@ async function seeds(howMany: number, from: number): Promise<number> {
   const missing = unreached(reached, total);
   if (missing.length > 0) console.log(`never reached: ${missing.join(', ')}`);
   console.log(
-    `simulation: ${total} seeds from ${from}, ${failures.length} failed, ${(total / seconds()).toFixed(1)} seeds/s with ${workers} workers`,
+    `simulation: ${total} seeds from ${from}, ${failures.length} failed, ${(total / seconds()).toFixed(1)} seeds/s with ${workers} workers, ${(cpuMs / total).toFixed(0)} ms of CPU each`,
   );
   return failures.length > 0 || missing.length > 0 ? 1 : 0;
 }
