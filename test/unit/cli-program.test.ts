@@ -43,6 +43,7 @@ describe('help', () => {
       'keys revoke',
       'keys rotate',
       'keys secrets',
+      'ledger accept-restore',
       'ledger export',
       'ledger keys',
       'ledger rebuild-views',
