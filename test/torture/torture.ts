@@ -61,7 +61,10 @@ const WARM_UP_MS = 2_500;
 const CHAIN = 4;
 const NTH_MAX = 3;
 const REACHED_WITHIN_MS = 15_000;
+/** On a machine that needs long to start a service at all, in proportion. */
 const HEALED_WITHIN_MS = 60_000;
+const HEALED_WITHIN_STARTS = 30;
+const REACHED_WITHIN_STARTS = 10;
 const WALK_PAUSE_MS = 150;
 const STARTS_MAX = 5;
 /** Replay folds everything again: it may take this share of the time. */
@@ -210,7 +213,9 @@ async function killAt(stage: Stage, points: readonly FaultPoint[], notReached: s
     const limit = new AbortController();
     const isOver = await Promise.race([
       service.ended.then(() => true),
-      delay(REACHED_WITHIN_MS, false, { signal: limit.signal }).catch(() => true),
+      delay(Math.max(REACHED_WITHIN_MS, REACHED_WITHIN_STARTS * firstStartMs(stage)), false, {
+        signal: limit.signal,
+      }).catch(() => true),
     ]);
     limit.abort();
     if (isOver) reached.push(point);
@@ -242,11 +247,14 @@ async function strike(stage: Stage, judge: Judge, fault: Fault): Promise<Struck>
   };
 }
 
+const firstStartMs = ({ startsMs }: Stage): number => startsMs[0] ?? 0;
+
 /** From when nothing is in the way any more until a new run has been taken down the whole main path. */
 async function heal(stage: Stage, overAtMs: number, after: string): Promise<number | null> {
   const { journal, place } = stage.scene;
   const limit = new AbortController();
-  const timer = setTimeout(() => limit.abort(), HEALED_WITHIN_MS);
+  const withinMs = Math.round(Math.max(HEALED_WITHIN_MS, HEALED_WITHIN_STARTS * firstStartMs(stage)));
+  const timer = setTimeout(() => limit.abort(), withinMs);
   try {
     for (let i = 0; stage.service().isGone(); i += 1) {
       await stage.startService().catch(() => undefined);
@@ -254,7 +262,7 @@ async function heal(stage: Stage, overAtMs: number, after: string): Promise<numb
     }
     const walked = await walk(stage.scene, limit.signal);
     if (walked === null) {
-      journal.violations.push(`not healed ${HEALED_WITHIN_MS} ms after: ${after}`);
+      journal.violations.push(`not healed ${withinMs} ms after: ${after}`);
       return null;
     }
     for (const { pid } of await orphansOf(stage.service().pid, place.dataDir)) {
