@@ -103,9 +103,11 @@ function reached({ point, action, nth, ms }: Armed): void {
     case 'kill':
       process.kill(process.pid, 'SIGKILL');
       // The signal ends every thread; should this one be last to hear of it, it must not go on.
-      return standStill(60_000);
+      standStill(60_000);
+      break;
     case 'delay':
-      return standStill(ms);
+      standStill(ms);
+      break;
     case 'throw':
       throw new InterlockError('a fault was injected', { code: 'fault.injected', retryable: true });
     default:
