@@ -38,6 +38,7 @@ export interface Judge {
 }
 
 const ENTERED_WITHIN_MS = 15_000;
+const LOOKS_MAX = 10;
 const HOLDS_HALTS = /permit|halt|red button/i;
 
 export function createJudge(stage: Stage): Judge {
@@ -49,7 +50,8 @@ export function createJudge(stage: Stage): Judge {
   const pool = new pg.Pool({ connectionString: cluster.url, max: 2, connectionTimeoutMillis: 5_000 });
   pool.on('error', () => {});
 
-  async function readOn(): Promise<readonly LedgerEvent[]> {
+  const readOn = () => looked(readOnce);
+  async function readOnce(): Promise<readonly LedgerEvent[]> {
     const from = events.length;
     const { rows } = await pool.query<{ seq: string; envelope: string }>(
       'SELECT seq, envelope FROM ledger_event WHERE seq > $1 ORDER BY seq',
@@ -131,7 +133,7 @@ export function createJudge(stage: Stage): Judge {
         alerts: new Set(scene.outside.alerts),
       };
       await entered(seen.journal);
-      const found = await evidence(replay);
+      const found = await looked(() => evidence(replay));
       const told = fresh(scene.journal.violations);
       return {
         kept: fresh(checkKept(seen, found)),
@@ -158,4 +160,16 @@ function snapshot(journal: Journal): Journal {
     permits: [...journal.permits],
     haltKnownAtMs: new Map(journal.haltKnownAtMs),
   };
+}
+
+/** Connections of the judge die with the servers that are killed: another look, on another connection. */
+async function looked<T>(look: () => Promise<T>): Promise<T> {
+  for (let i = 1; ; i += 1) {
+    try {
+      return await look();
+    } catch (error) {
+      if (i === LOOKS_MAX) throw error;
+      await delay(500);
+    }
+  }
 }
