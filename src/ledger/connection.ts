@@ -84,10 +84,22 @@ export function sqlState(error: unknown): string | undefined {
 /** The statement is at fault, not the moment: saying it again gives the same answer. */
 export function isOwnFault(error: unknown): boolean {
   const state = sqlState(error);
-  if (state === undefined) return false;
+  if (state === undefined || endsServer(error)) return false;
+  // A disk that turned read-only is told by the code of a missing privilege; only the check of grants means it.
+  if (state === '42501' && routineOf(error) !== 'aclcheck_error') return false;
   const transient = ['08', '40', '53', '55', '57', '58', 'F0', 'XX'];
   // 25006: read-only transaction (a standby after a fail-over); 25P03: idle in transaction, cut off.
   return !transient.includes(state.slice(0, 2)) && state !== '25006' && state !== '25P03';
+}
+
+/** The server gave up its session or itself: that is never for what one statement said. */
+function endsServer(error: unknown): boolean {
+  const severity = typeof error === 'object' && error !== null && 'severity' in error ? error.severity : null;
+  return severity === 'FATAL' || severity === 'PANIC';
+}
+
+function routineOf(error: unknown): unknown {
+  return typeof error === 'object' && error !== null && 'routine' in error ? error.routine : undefined;
 }
 
 export function databaseFault(error: unknown): InterlockError {

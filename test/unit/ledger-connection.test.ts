@@ -31,6 +31,14 @@ describe('a failure of the database', () => {
     expect(fault).toMatchObject({ code: told, retryable: told === 'ledger.unavailable' });
   });
 
+  it('is of the moment where the server gave up, or where its disk turned read-only', () => {
+    const told = (fields: object) => Object.assign(new Error('no'), { code: '42501', ...fields });
+    expect(isOwnFault(told({ severity: 'ERROR', routine: 'aclcheck_error' }))).toBe(true);
+    expect(isOwnFault(told({ severity: 'ERROR', routine: 'mdextend' }))).toBe(false);
+    expect(isOwnFault(told({ severity: 'PANIC', routine: 'XLogWrite' }))).toBe(false);
+    expect(isOwnFault(Object.assign(new Error('no'), { code: '22001', severity: 'FATAL' }))).toBe(false);
+  });
+
   it('without a code is of the moment', () => {
     expect(sqlState(new Error('Connection terminated unexpectedly'))).toBeUndefined();
     expect(databaseFault(new Error('Connection terminated unexpectedly')).code).toBe('ledger.unavailable');
