@@ -5,6 +5,7 @@
  * points come in chains: the service that died at one point is started again to die at the next, so that recovery
  * itself is interrupted too; after each chain it must heal.
  */
+import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { FAULT_POINTS, type FaultPoint } from '../../src/fault-points.ts';
 import type { Random } from '../simulation/random.ts';
@@ -53,7 +54,7 @@ export interface TortureOptions {
 }
 
 type Step =
-  | { readonly kind: 'points'; readonly points: readonly FaultPoint[] }
+  | { readonly kind: 'points'; readonly points: readonly FaultPoint[]; readonly nthMax: number }
   | { readonly kind: 'fault'; readonly fault: Fault };
 
 const RUNS = 5;
@@ -64,7 +65,7 @@ const REACHED_WITHIN_MS = 15_000;
 /** On a machine that needs long to start a service at all, in proportion. */
 const HEALED_WITHIN_MS = 60_000;
 const HEALED_WITHIN_STARTS = 30;
-const REACHED_WITHIN_STARTS = 10;
+const REACHED_WITHIN_STARTS = 4;
 const WALK_PAUSE_MS = 150;
 const STARTS_MAX = 5;
 /** Replay folds everything again: it may take this share of the time. */
@@ -108,9 +109,7 @@ async function campaign(stage: Stage, options: TortureOptions): Promise<GradeRep
     done += 1;
     const number = rounds.length + 1;
     const struck =
-      step.kind === 'points'
-        ? await killAt(stage, step.points, notReached)
-        : await strike(stage, judge, step.fault);
+      step.kind === 'points' ? await killAt(stage, step, notReached) : await strike(stage, judge, step.fault);
     const healMs = await heal(stage, struck.overAtMs, struck.name);
     const elapsedMs = performance.now() - startedAtMs;
     const replay = replayMs < elapsedMs * REPLAY_SHARE;
@@ -176,7 +175,7 @@ function firstPass(
   const points = shuffled(only === undefined ? POINTS : (only.points ?? []), random);
   const chains: Step[] = [];
   for (let i = 0; i < points.length; i += CHAIN)
-    chains.push({ kind: 'points', points: points.slice(i, i + CHAIN) });
+    chains.push({ kind: 'points', nthMax: 1, points: points.slice(i, i + CHAIN) });
   const wanted =
     only === undefined ? faults : faults.filter(({ name }) => only.faults?.includes(name) ?? false);
   const others: Step[] = shuffled(wanted, random).map((fault) => ({ kind: 'fault', fault }));
@@ -189,7 +188,11 @@ function firstPass(
 function draw(stage: Stage, random: Random): Step {
   const { faults } = possible(stage);
   if (random.chance(0.4)) return { kind: 'fault', fault: random.pick(faults) };
-  return { kind: 'points', points: Array.from({ length: CHAIN }, () => random.pick(POINTS)) };
+  return {
+    kind: 'points',
+    nthMax: NTH_MAX,
+    points: Array.from({ length: CHAIN }, () => random.pick(POINTS)),
+  };
 }
 
 function shuffled<T>(items: readonly T[], random: Random): T[] {
@@ -202,13 +205,17 @@ function shuffled<T>(items: readonly T[], random: Random): T[] {
 type Struck = Pick<Round, 'name' | 'of' | 'kills' | 'points' | 'extraDelayMs'> & { overAtMs: number };
 
 /** A kill at a random moment, then one at each point; the service is left dead. */
-async function killAt(stage: Stage, points: readonly FaultPoint[], notReached: string[]): Promise<Struck> {
+async function killAt(
+  stage: Stage,
+  { points, nthMax }: Extract<Step, { kind: 'points' }>,
+  notReached: string[],
+): Promise<Struck> {
   const { random } = stage;
   await delay(random.between(50, 600));
   await stage.service().kill9();
   const reached: string[] = [];
   for (const point of points) {
-    const nth = 1 + random.below(NTH_MAX);
+    const nth = 1 + random.below(nthMax);
     const service = stage.launch({ INTERLOCK_FAULT: `${point}:kill:${nth}` });
     const limit = new AbortController();
     const isOver = await Promise.race([
@@ -277,6 +284,7 @@ async function heal(stage: Stage, overAtMs: number, after: string): Promise<numb
 /** Somebody is always on the way somewhere, so that every point is passed soon. */
 function walkOn({ scene }: Stage): { end(): Promise<void> } {
   const ending = new AbortController();
+  setMaxListeners(0, ending.signal);
   const walking = (async () => {
     while (!ending.signal.aborted) {
       await walk(scene, ending.signal);

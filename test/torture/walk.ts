@@ -3,6 +3,7 @@
  * halted by hand, says that it stopped and is resumed. It goes on until it is answered, however often the service
  * dies on the way, so its end says that the service is well again.
  */
+import { spawn } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Scene } from '../support/campaign/scene.ts';
@@ -42,7 +43,12 @@ export async function walk({ api, journal, outside }: Scene, calledOff: AbortSig
     return null;
   };
 
-  const targets = [{ kind: 'webhook', url: `${outside.url}/halt` }];
+  // Something that can be seen to stop.
+  const job = spawn('sleep', ['600'], { detached: true, stdio: 'ignore' });
+  job.on('error', () => undefined);
+  calledOff.addEventListener('abort', () => job.kill('SIGKILL'), { once: true });
+  const observed = job.pid === undefined ? [] : [{ kind: 'process', pid: job.pid }];
+  const targets = [{ kind: 'webhook', url: `${outside.url}/halt` }, ...observed];
   if ((await ask([200, 201], { path: '/v1/runs', body: { runId, targets }, as: 'trainer' })) === null)
     return null;
   journal.registered.add(runId);
