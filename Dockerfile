@@ -1,6 +1,6 @@
 # Interlock's image. Plain instructions only, so that every builder takes it.
 #
-# It runs as the user `node`, needs to write only /config and /data (and /tmp), and serves on 8080. Without
+# It runs as the user `node`, needs to write only /config and /data (and /tmp), and serves on 8080 (8112: the red button). Without
 # DATABASE_URL it runs its own PostgreSQL under /data, as everywhere: the binaries come with the production
 # dependencies (60 MB of the image), work unpacked as npm leaves them and run as this user.
 # /app/sbom.cdx.json is its bill of materials (CycloneDX).
@@ -28,7 +28,7 @@ RUN ln -s /app/bin/interlock.mjs /usr/local/bin/interlock \
  && mkdir /config /data && chown node:node /config /data && chmod 700 /config /data
 USER node
 VOLUME ["/config", "/data"]
-EXPOSE 8080
+EXPOSE 8080 8112
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:8080/healthz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["node", "/app/scripts/container-entrypoint.mjs"]
