@@ -890,11 +890,14 @@ describe('halts', () => {
     );
     // A press that the ledger does not take in time is sent under an id of its own, which the halt then goes by too.
     const ids = new Set(presses.map((sent) => answered(sent, 202, Halts).halts[0]?.haltId ?? 'none'));
-    await soon(async () => {
-      const kinds = (await run.events()).map(({ kind }) => kind);
-      expect(kinds.filter((kind) => kind === 'HaltOrdered')).toHaveLength(1);
-      expect(kinds.filter((kind) => kind === 'HaltCauseAdded')).toHaveLength(99);
-    });
+    await soon(
+      async () => {
+        const kinds = (await run.events()).map(({ kind }) => kind);
+        expect(kinds.filter((kind) => kind === 'HaltOrdered')).toHaveLength(1);
+        expect(kinds.filter((kind) => kind === 'HaltCauseAdded')).toHaveLength(99);
+      },
+      { timeout: 60_000, interval: 250 },
+    );
     const named = new Set<string>();
     for (const id of ids) {
       const acknowledged = await interlock.call('POST', `/v1/halts/${id}/ack`, {
