@@ -179,9 +179,9 @@ function firstPass(
   const wanted =
     only === undefined ? faults : faults.filter(({ name }) => only.faults?.includes(name) ?? false);
   const others: Step[] = shuffled(wanted, random).map((fault) => ({ kind: 'fault', fault }));
-  // A chain, a few others, a chain: whatever the time allows has something of both.
+  // Every kind of fault first, with chains in between: whatever the time allows has something of both.
   const steps: Step[] = [];
-  while (chains.length + others.length > 0) steps.push(...chains.splice(0, 1), ...others.splice(0, 2));
+  while (chains.length + others.length > 0) steps.push(...chains.splice(0, 1), ...others.splice(0, 4));
   return { steps, impossible };
 }
 
