@@ -41,6 +41,15 @@ const sectionOf = (title: string): string => {
   return section.split('\n## ')[0] ?? '';
 };
 
+/** The anchors of a page's headings, as the usual renderers make them. */
+const headingsOf = (file: string): string[] =>
+  [...readFileSync(file, 'utf8').matchAll(/^#+ (.+)$/gm)].map(([, title = '']) =>
+    title
+      .toLowerCase()
+      .replaceAll(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-'),
+  );
+
 const blocksOf = (markdown: string): Block[] =>
   [...markdown.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)].map(([, language = '', text = '']) => ({
     language,
@@ -159,9 +168,12 @@ describe('what the pages point at', () => {
   it.each(PAGES)('exists: every file that %s links', (page) => {
     const text = readFileSync(join(root, page), 'utf8');
     const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link);
-    const missing = links.filter(
-      (link) => !/^https?:/.test(link) && !existsSync(join(root, dirname(page), link)),
-    );
+    const missing = links.filter((link) => {
+      if (/^https?:/.test(link)) return false;
+      const [path = '', heading] = link.split('#');
+      const file = path === '' ? join(root, page) : join(root, dirname(page), path);
+      return !existsSync(file) || (heading !== undefined && !headingsOf(file).includes(heading));
+    });
     expect(missing).toEqual([]);
   });
 
@@ -199,9 +211,11 @@ describe('what the pages point at', () => {
         ? [command.name()]
         : command.commands.map((each) => `${command.name()} ${each.name()}`),
     );
-    const named = [...readme.matchAll(/npx interlock ((?:(?:policy|ledger|results|run) )?[a-z-]+)/g)].map(
-      ([, command = '']) => command,
-    );
+    const named = [
+      ...readme.matchAll(
+        /npx interlock ((?:(?:policy|ledger|results|run|keys|token|break-glass) )?[a-z-]+)/g,
+      ),
+    ].map(([, command = '']) => command);
     expect(named.length).toBeGreaterThan(5);
     expect(named.filter((command) => !known.includes(command))).toEqual([]);
   });

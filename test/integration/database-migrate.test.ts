@@ -51,10 +51,10 @@ describe('a migrated database', () => {
 
   it('takes all of an upgrade or nothing of it', async () => {
     const next = {
-      id: '0002-next',
+      id: '9998-next',
       sql: 'CREATE TABLE next_table (); INSERT INTO next_table DEFAULT VALUES',
     };
-    const broken = { id: '0003-broken', sql: 'CREATE TABLE ledger_event ()' };
+    const broken = { id: '9999-broken', sql: 'CREATE TABLE ledger_event ()' };
     await expect(migrate(database.pool, [...migrations, next, broken])).rejects.toThrow('already exists');
     const table = await database.pool.query(`SELECT to_regclass('next_table') AS name`);
     expect(table.rows).toEqual([{ name: null }]);
