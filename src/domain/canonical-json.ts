@@ -37,3 +37,30 @@ export function canonicalJson(value: Json, depthMax = Number.POSITIVE_INFINITY):
   }
   return `{${text}}`;
 }
+
+/** Whether both are the same as JSON: members that are undefined count as absent, as JSON leaves them out. */
+export function sameJson(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) {
+    return nullIfNotFinite(a) === nullIfNotFinite(b);
+  }
+  if (Array.isArray(a) || Array.isArray(b)) {
+    return (
+      Array.isArray(a) &&
+      Array.isArray(b) &&
+      a.length === b.length &&
+      a.every((item, i) => sameJson(item, b[i]))
+    );
+  }
+  const members = new Map(Object.entries(b).filter(([, member]) => member !== undefined));
+  const mine = Object.entries(a).filter(([, member]) => member !== undefined);
+  return (
+    mine.length === members.size &&
+    mine.every(([key, member]) => members.has(key) && sameJson(member, members.get(key)))
+  );
+}
+
+/** JSON has no other numbers, and writes these as null. */
+function nullIfNotFinite(value: unknown): unknown {
+  return typeof value === 'number' && !Number.isFinite(value) ? null : value;
+}

@@ -33,34 +33,53 @@ export interface Assessment {
   readonly complete: boolean;
 }
 
-interface Known {
-  readonly state: RunState;
+/** All of a run's state, beside the checkpoint, that an assessment reads. */
+type Surroundings = Pick<RunState, 'series' | 'history'>;
+
+interface Known extends Surroundings {
   readonly policy: Policy;
-  readonly atMs: number;
+  readonly late: boolean;
+  readonly waiver: Terms | null;
   readonly assessment: Assessment;
 }
 
-/** The reactions of one decision ask one after another about the same state at the same time. */
+/** The reactions of one decision, and one decision after another, ask about a checkpoint that has not changed. */
 const known = new WeakMap<CheckpointState, Known>();
 
 export function assess(state: RunState, checkpoint: CheckpointState, policy: Policy, now: Date): Assessment {
   const last = known.get(checkpoint);
-  const atMs = now.getTime();
-  if (last?.state === state && last.policy === policy && last.atMs === atMs) return last.assessment;
-  const assessment = makeAssessment(state, checkpoint, policy, now);
-  known.set(checkpoint, { state, policy, atMs, assessment });
+  const { series, history } = state;
+  const late = reached(now, checkpoint.deadlineAt);
+  const waiver = activeWaiver(state, checkpoint, now);
+  if (
+    last !== undefined &&
+    last.policy === policy &&
+    last.series === series &&
+    last.history === history &&
+    last.waiver === waiver &&
+    last.late === late
+  ) {
+    return last.assessment;
+  }
+  // No state and no time goes in but what is compared above.
+  const assessment = makeAssessment({ series, history }, checkpoint, policy, late, waiver);
+  known.set(checkpoint, { series, history, policy, late, waiver, assessment });
   return assessment;
 }
 
-function makeAssessment(state: RunState, checkpoint: CheckpointState, policy: Policy, now: Date): Assessment {
+function makeAssessment(
+  state: Surroundings,
+  checkpoint: CheckpointState,
+  policy: Policy,
+  late: boolean,
+  waiver: Terms | null,
+): Assessment {
   const scorecard = scorecardOf(checkpoint, policy);
-  const late = reached(now, checkpoint.deadlineAt);
   const found = [
     ...policy.rules.flatMap((rule) => ruleFindings(rule, { state, checkpoint, policy, scorecard })),
     ...inconclusiveFindings(scorecard, checkpoint, policy, late),
     ...suspicionFindings(state, checkpoint, scorecard, policy, hardened(policy, 'suspicion', 'alert')),
   ].map((finding) => ({ ...finding, checkpointId: checkpoint.checkpointId }));
-  const waiver = activeWaiver(state, checkpoint, now);
   const findings = found.map((finding) => ({ ...finding, waived: isWaived(finding, waiver) }));
   return {
     scorecard,
@@ -119,7 +138,7 @@ export function isWaived(finding: Finding, waiver: Terms | null): boolean {
 // --- rules ---------------------------------------------------------------------------------------------
 
 interface Basis {
-  readonly state: RunState;
+  readonly state: Surroundings;
   readonly checkpoint: CheckpointState;
   readonly policy: Policy;
   readonly scorecard: Scorecard;

@@ -6,7 +6,7 @@
  * ratio x (1 + grace) x its compute, or within the terms of a waiver to what the resume granted.
  */
 import type { JsonObject } from '../canonical-json.ts';
-import { canonicalJson } from '../canonical-json.ts';
+import { canonicalJson, sameJson } from '../canonical-json.ts';
 import { type Compute, compareCompute, log2Compute, maxCompute, onePlus, timesCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
 import { forecastCategory } from '../forecast/category-forecast.ts';
@@ -169,7 +169,8 @@ export function sealForecasts(state: RunState, context: Context): RunEvent[] {
         );
         if (rows.length === 0) continue;
         if (!(late || readyToForecast(rows, policy))) continue;
-        const forecast = forecastOf(state, checkpoint, { category, stage, checkpoints, levels }, policy);
+        const wanted = { category, stage, checkpoints, levels };
+        const forecast = forecastOf(state.series, checkpoint, wanted, policy);
         if (sealed !== undefined && sameJson(sealed, forecast)) continue;
         return [
           {
@@ -190,10 +191,43 @@ function readyToForecast(rows: readonly EvaluationState[], policy: Policy): bool
   return awaited.length > 0 && awaited.every(isConcluded);
 }
 
+interface Wanted {
+  readonly category: string;
+  readonly stage: Stage;
+  readonly checkpoints: number;
+  readonly levels: number[];
+}
+
+interface Forecasts {
+  readonly policy: Policy;
+  readonly series: RunState['series'];
+  readonly made: Map<string, SealedForecast>;
+}
+
+/** While neither the checkpoint nor what came before it changes, every decision would work out the same. */
+const forecastsKnown = new WeakMap<CheckpointState, Forecasts>();
+
 function forecastOf(
-  state: RunState,
+  series: RunState['series'],
   checkpoint: CheckpointState,
-  wanted: { category: string; stage: Stage; checkpoints: number; levels: number[] },
+  wanted: Wanted,
+  policy: Policy,
+): SealedForecast {
+  const last = forecastsKnown.get(checkpoint);
+  const fits = last?.policy === policy && last.series === series;
+  const { made } = fits ? last : { made: new Map<string, SealedForecast>() };
+  if (!fits) forecastsKnown.set(checkpoint, { policy, series, made });
+  // The levels are the policy's, by stage and horizon.
+  const name = `${wanted.stage} ${wanted.checkpoints} ${wanted.category}`;
+  const forecast = made.get(name) ?? makeForecast(series, checkpoint, wanted, policy);
+  made.set(name, forecast);
+  return forecast;
+}
+
+function makeForecast(
+  allSeries: RunState['series'],
+  checkpoint: CheckpointState,
+  wanted: Wanted,
   policy: Policy,
 ): SealedForecast {
   const { category, stage, checkpoints, levels } = wanted;
@@ -203,7 +237,7 @@ function forecastOf(
     .filter((spec) => spec.category === category && spec.stage === stage)
     .flatMap((spec) =>
       spec.variants.map(({ id: variant }) => {
-        const earlier = state.series.find(
+        const earlier = allSeries.find(
           (series) => series.evaluation === spec.id && series.variant === variant,
         );
         const points = [
@@ -241,12 +275,15 @@ function toJson(value: object): JsonObject {
   return JSON.parse(JSON.stringify(value));
 }
 
-function sameJson(a: object, b: object): boolean {
-  return canonicalJson(toJson(a)) === canonicalJson(toJson(b));
-}
+/** Digests of scorecards that have not changed: every open checkpoint's is asked for in every decision. */
+const digests = new WeakMap<Scorecard, { readonly digest: Context['digest']; readonly hex: string }>();
 
-export function scorecardDigest(scorecard: Scorecard, context: Pick<Context, 'digest'>): string {
-  return context.digest(canonicalJson(toJson(scorecard)));
+export function scorecardDigest(scorecard: Scorecard, { digest }: Pick<Context, 'digest'>): string {
+  const last = digests.get(scorecard);
+  if (last?.digest === digest) return last.hex;
+  const hex = digest(canonicalJson(toJson(scorecard)));
+  digests.set(scorecard, { digest, hex });
+  return hex;
 }
 
 /** Closes what is complete, and assesses again what has changed since. */

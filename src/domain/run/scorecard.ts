@@ -116,9 +116,18 @@ function standing(
   };
 }
 
-function standingOf(evaluation: EvaluationState, policy: Policy): ReturnType<typeof standing> {
+type Standings = ReturnType<typeof standing>;
+
+/** One result changes one evaluation of a checkpoint: what the others show is known. */
+const standings = new WeakMap<EvaluationState, { readonly policy: Policy; readonly stands: Standings }>();
+
+function standingOf(evaluation: EvaluationState, policy: Policy): Standings {
+  const last = standings.get(evaluation);
+  if (last?.policy === policy) return last.stands;
   const spec = specOf(policy, evaluation.evaluation);
-  return standing(evaluation, spec, confidenceZ(policy, spec));
+  const stands = standing(evaluation, spec, confidenceZ(policy, spec));
+  standings.set(evaluation, { policy, stands });
+  return stands;
 }
 
 function worst(candidates: readonly Standing[]): Standing | null {

@@ -24,7 +24,7 @@ type Scored = Evidence & { readonly score: number };
 type Sign = Pick<Finding, 'rule' | 'observed' | 'threshold' | 'explanation'>;
 
 export function suspicionFindings(
-  state: RunState,
+  state: Pick<RunState, 'series'>,
   checkpoint: CheckpointState,
   scorecard: Scorecard,
   policy: Policy,
@@ -77,7 +77,7 @@ function allAtChance(scored: readonly Scored[], policy: Policy): Sign[] {
 /** The checkpoint before is the last one with less compute that every one of these evaluations has a figure of. */
 function allAsBefore(
   scored: readonly Scored[],
-  { series }: RunState,
+  { series }: Pick<RunState, 'series'>,
   { checkpointId, effectiveCompute }: CheckpointState,
   policy: Policy,
 ): Sign[] {

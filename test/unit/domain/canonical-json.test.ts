@@ -1,7 +1,7 @@
 /** RFC 8785: its own examples, and what it must refuse. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { canonicalJson, type Json } from '../../../src/domain/canonical-json.ts';
+import { canonicalJson, type Json, sameJson } from '../../../src/domain/canonical-json.ts';
 import { rows } from './table.ts';
 
 function doubleOf(hex: string): number {
@@ -104,5 +104,37 @@ describe('canonical JSON', () => {
         }
       }),
     );
+  });
+});
+
+describe('two values as JSON', () => {
+  const loose = fc.jsonValue({ maxDepth: 3 });
+
+  it('are the same exactly where their canonical texts are', () => {
+    const small = fc.oneof(
+      loose,
+      fc.constantFrom({ a: 1 }, { a: 1, b: [] }, [{}], [[]], [], {}, '', 0, -0, null),
+    );
+    fc.assert(
+      fc.property(small, small, (a, b) => {
+        const text = (value: unknown): string => canonicalJson(JSON.parse(JSON.stringify(value)));
+        expect(sameJson(a, b)).toBe(text(a) === text(b));
+        expect(sameJson(a, structuredClone(a))).toBe(true);
+      }),
+    );
+  });
+
+  it.each([
+    ['a member that is undefined counts as absent', { a: 1, b: undefined }, { a: 1 }, true],
+    ['the order of members does not count', { a: 1, b: 2 }, { b: 2, a: 1 }, true],
+    ['the order of items does', [1, 2], [2, 1], false],
+    ['an absent member is no null', { a: null }, {}, false],
+    ['what is no number in JSON is null', [Number.NaN], [null], true],
+    ['an object is no list', {}, [], false],
+    ['a list is not longer than itself', [1], [1, 2], false],
+    ['another member under another name', { a: 1 }, { b: 1 }, false],
+  ])('%s', (_what, a, b, expected) => {
+    expect(sameJson(a, b)).toBe(expected);
+    expect(sameJson(b, a)).toBe(expected);
   });
 });

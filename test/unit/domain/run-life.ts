@@ -163,6 +163,8 @@ export class RunLife {
   /** The decision, recorded unless it is a refusal. */
   command(command: Command): readonly RunEvent[] | Rejection {
     const decision = decide(this.#state, command, this.context);
+    // What is remembered of parts that did not change must be what somebody who remembers nothing works out.
+    if (this.#checked) same(decide(structuredClone(this.#state), command, this.context), decision);
     if (!isRejection(decision)) this.#record(decision);
     return decision;
   }
