@@ -68,7 +68,11 @@ export function startExporting(logger: { warn(fields: object, message: string): 
       setTracing(false);
       let timer: NodeJS.Timeout | undefined;
       const limit = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, STOP_MS);
+        timer = setTimeout(() => {
+          // The exporter is still trying again: what it holds is lost, and nobody else would say so.
+          complain();
+          resolve();
+        }, STOP_MS);
       });
       await Promise.race([provider.shutdown().catch(complain), limit]);
       clearTimeout(timer);
