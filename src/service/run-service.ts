@@ -140,7 +140,7 @@ export function createRunService(deps: RunServiceDeps): RunService {
     const before = loaded?.state ?? null;
     const decision = decide(before, typeof command === 'function' ? await command(loaded) : command, context);
     if (isRejection(decision)) return { outcome: 'rejected', rejection: decision.rejected };
-    const { after, views } = folded(before, decision);
+    const { after, views, recorded } = folded(before, decision);
     if (after === null) return rejected('not-found', `there is no run ${runId}`);
     const { receipt } = options;
     if (decision.length === 0 && receipt === undefined) return { outcome: 'unchanged', state: after, policy };
@@ -151,7 +151,7 @@ export function createRunService(deps: RunServiceDeps): RunService {
     const append: Append = {
       stream: runStream(runId),
       expectedVersion: loaded?.version ?? 0,
-      events: decision.map((event) => ({ kind: event.kind, data: plain(event.data) })),
+      events: recorded,
       actor: options.actor,
       snapshot,
       views: views.map((view) => ({ ...view })),
@@ -280,17 +280,20 @@ function rejected(code: Rejection['rejected']['code'], message: string): Execute
 function folded(
   before: RunState | null,
   events: readonly RunEvent[],
-): { after: RunState | null; views: View[] } {
+): { after: RunState | null; views: View[]; recorded: { kind: string; data: JsonObject }[] } {
   const views = new Map<string, View>();
+  const recorded: { kind: string; data: JsonObject }[] = [];
   let state = before;
   for (const event of events) {
+    const data = plain(event.data);
+    recorded.push({ kind: event.kind, data });
     // As the ledger will hold it: what replay folds and what is folded here must be the same value.
-    const recorded = parseRunEvent(event.kind, plain(event.data));
-    const next = evolve(state, recorded);
-    for (const view of project(state, recorded, next)) views.set(`${view.kind} ${view.id}`, view);
+    const read = parseRunEvent(event.kind, data);
+    const next = evolve(state, read);
+    for (const view of project(state, read, next)) views.set(`${view.kind} ${view.id}`, view);
     state = next;
   }
-  return { after: state, views: [...views.values()] };
+  return { after: state, views: [...views.values()], recorded };
 }
 
 /** Plain JSON: what has no JSON form (undefined members) is left out before it is hashed. */
