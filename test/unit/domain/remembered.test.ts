@@ -11,10 +11,17 @@ const leap = { id: 'leap', kind: 'jump', stage: 'pre-mitigation', above: 0.6, th
 describe('a checkpoint that did not change is judged again', () => {
   it('when its deadline has passed', () => {
     const life = registered(
-      policyOf({ evaluations: [evaluation('ctf', 'cyber'), evaluation('labs', 'bio', { required: false })] }),
+      policyOf({
+        evaluations: [
+          evaluation('ctf', 'cyber'),
+          evaluation('labs', 'bio'),
+          evaluation('more', 'bio', { required: false }),
+        ],
+      }),
     );
     life.report('c1', '1e22');
     life.result('c1/ctf', 0.1);
+    life.result('c1/labs', 0.1);
     expect(life.last('CheckpointAssessed').verdict).toBe('proceed');
     expect(life.wait('1h').tick()).toEqual([]);
     expect(life.wait('9h').tick()).toContain('CheckpointAssessed');
@@ -32,17 +39,5 @@ describe('a checkpoint that did not change is judged again', () => {
       life.result(`c1/${name}`, success(0.44, 500));
     }
     expect(life.last('CheckpointAssessed')).toMatchObject({ checkpointId: 'c2', verdict: 'proceed' });
-  });
-
-  it('and forecast again, when the one before it gets other scores', () => {
-    const life = registered();
-    life.pass('c1', '1e22', 0.1);
-    life.report('c2', '2e22');
-    for (const name of ['ctf', 'labs']) life.result(`c2/${name}`, success(0.46, 200));
-    expect(life.last('CheckpointAssessed').verdict).toBe('hold');
-    expect(life.tick()).toEqual([]);
-    life.does({ type: 'RetryEvaluation', evaluationId: life.idOf('c1', 'ctf'), by: 'operator' });
-    expect(life.result('c1/ctf', success(0.3, 500))).toContain('ForecastSealed');
-    expect(life.last('ForecastSealed').checkpointId).toBe('c2');
   });
 });
