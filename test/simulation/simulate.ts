@@ -3,8 +3,11 @@
  * npm run simulate -- --seed S                               that seed alone, with its story
  * npm run simulate -- --mutants [--seeds N] [--only ID,ID]   every mutation of mutants.ts, caught within N seeds
  *
+ * `--markdown FILE` writes the table of a run of seeds, or of mutations, as docs/guarantees.md shows it.
  * Ends 1 when an invariant broke, a kind of event or fault was never reached, or a mutation survived.
  */
+import { writeFileSync } from 'node:fs';
+import { availableParallelism, cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { unreached } from './coverage.ts';
 import { MUTANTS, type Mutant, staleMutants } from './mutants.ts';
@@ -24,6 +27,7 @@ const { values } = parseArgs({
     workers: { type: 'string', default: '2' },
     mutants: { type: 'boolean', default: false },
     only: { type: 'string' },
+    markdown: { type: 'string' },
   },
 });
 
@@ -49,6 +53,8 @@ async function seeds(howMany: number, from: number): Promise<number> {
     ...Array.from({ length: howMany }, (_, i) => from + i),
   ];
   const total = todo.length;
+  const range = `seeds ${from} to ${from + howMany - 1}, after ${REGRESSIONS.length} regressions`;
+  console.log(`simulation: ${range}\n${machine()}`);
   const reached = new Map<string, number>();
   const failures: SeedResult[] = [];
   const startedMs = performance.now();
@@ -90,9 +96,18 @@ async function seeds(howMany: number, from: number): Promise<number> {
   console.log(coverageTable(reached));
   const missing = unreached(reached, total);
   if (missing.length > 0) console.log(`never reached: ${missing.join(', ')}`);
+  const perSecond = (total / seconds()).toFixed(1);
+  const cpuEach = (cpuMs / total).toFixed(0);
   console.log(
-    `simulation: ${total} seeds from ${from}, ${failures.length} failed, ${(total / seconds()).toFixed(1)} seeds/s with ${workers} workers, ${(cpuMs / total).toFixed(0)} ms of CPU each`,
+    `simulation: ${range}: ${failures.length} failed, ${perSecond} seeds/s with ${workers} workers, ${cpuEach} ms of CPU each`,
   );
+  publish([
+    `| seeds | failed | seeds/s (${workers} workers) | CPU per seed | wall time | never reached |`,
+    '| --- | --- | --- | --- | --- | --- |',
+    `| ${total} (${range}) | ${failures.length} | ${perSecond} | ${cpuEach} ms | ${Math.round(seconds())} s | ${missing.length === 0 ? 'nothing' : missing.join(', ')} |`,
+    '',
+    ...compact(reached),
+  ]);
   return failures.length > 0 || missing.length > 0 ? 1 : 0;
 }
 
@@ -110,6 +125,37 @@ function tell(seed: number, { failure, lines, without }: Story): void {
   console.log(failure === null ? 'no invariant broke' : failure.message);
   console.log(`again: npm run simulate -- --seed ${seed}\n`);
 }
+
+/** What the figures were taken on. */
+function machine(): string {
+  const [processor] = cpus();
+  const model = processor?.model.trim() ?? 'unknown processor';
+  const day = new Date().toISOString().slice(0, 10);
+  return `${day}, Node ${process.version}, ${availableParallelism()} cores (${model})`;
+}
+
+function publish(lines: readonly string[]): void {
+  if (values.markdown === undefined) return;
+  writeFileSync(values.markdown, `${[...lines, '', machine()].join('\n')}\n`);
+}
+
+/** How often each kind of event, fault and outcome was reached, three to a row. */
+function compact(reached: ReadonlyMap<string, number>): string[] {
+  const cells = [...reached]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, n]) => `${escaped(name)} | ${n}`);
+  const rows = Array.from({ length: Math.ceil(cells.length / 3) }, (_, i) => {
+    const row = [0, 1, 2].map((column) => cells[3 * i + column] ?? ' | ');
+    return `| ${row.join(' | ')} |`;
+  });
+  return [
+    '| reached | times | reached | times | reached | times |',
+    '| --- | --: | --- | --: | --- | --: |',
+    ...rows,
+  ];
+}
+
+const escaped = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
 function coverageTable(reached: ReadonlyMap<string, number>): string {
   const rows = [...reached].sort(([a], [b]) => (a < b ? -1 : 1));
@@ -159,7 +205,17 @@ async function mutants(budget: number): Promise<number> {
   );
   if (uncovered.length > 0) console.log(`no mutation was caught for invariant ${uncovered.join(', ')}`);
   const tookS = Math.round((performance.now() - startedMs) / 1000);
-  console.log(`mutants: ${rows.length - survived} of ${rows.length} caught in ${tookS} s`);
+  console.log(`mutants: ${rows.length - survived} of ${rows.length} caught in ${tookS} s\n${machine()}`);
+  publish([
+    `${rows.length - survived} of ${rows.length} mutations caught, each within ${budget} seeds, in ${tookS} s.`,
+    '',
+    '| invariant | mutation | caught by checker | after seeds |',
+    '| --- | --- | --- | --: |',
+    ...rows.map(
+      ({ mutant: { id, invariant, breaks }, by, after }) =>
+        `| ${invariant} | ${escaped(breaks)} (\`${id}\`) | ${escaped(by)} | ${after ?? 'SURVIVED'} |`,
+    ),
+  ]);
   return survived > 0 || uncovered.length > 0 ? 1 : 0;
 }
 
