@@ -93,8 +93,12 @@ const OVERDUE_MS: Readonly<Partial<Record<WorkKind, number>>> = {
 
 const SWEEP_DEADLINE_MS = 30_000;
 const RETRY_MS = 1_000;
+/** A sweep with this many items takes its time because of them; one with fewer was kept waiting, and is not to blame. */
+const MANY_ITEMS = 1_000;
 const REST_PER_SWEEP = 2;
 const REST_MAX_MS = 10_000;
+/** Between two sweeps at least this share of the interval. */
+const PAUSE_SHARE = 0.25;
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { intervalMs, queue, runDirect, logger, timers = realTimers } = options;
@@ -235,13 +239,28 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     return sweeping;
   }
 
+  let refusing = false;
+
   async function loop(): Promise<void> {
     const begunMs = now();
     const ok = await sweepNow();
     if (stopping.signal.aborted) return;
+    timer = timers.set(() => void loop(), pauseMs(ok, Math.max(0, now() - begunMs)));
+  }
+
+  /** The interval counts from one beginning to the next: forgotten work waits for one of them, however long a sweep takes. */
+  function pauseMs(ok: boolean, tookMs: number): number {
+    const soonMs = Math.min(intervalMs, RETRY_MS);
+    if (!ok) return soonMs;
+    const items =
+      lastSweep === null ? 0 : Object.values(lastSweep.due).reduce((sum, count) => sum + count, 0);
     // With ten thousand items waiting a sweep takes seconds: it must not become all that is done.
-    const restMs = Math.min(REST_PER_SWEEP * (now() - begunMs), REST_MAX_MS);
-    timer = timers.set(() => void loop(), ok ? Math.max(intervalMs, restMs) : Math.min(intervalMs, RETRY_MS));
+    const restMs = items < MANY_ITEMS ? 0 : Math.min(REST_PER_SWEEP * tookMs, REST_MAX_MS);
+    const wasRefusing = refusing;
+    refusing = (lastSweep?.notQueued ?? 0) > 0;
+    // A queue that was wiped refuses for as long as it takes to build it again; one that is away goes on refusing.
+    if (refusing && !wasRefusing) return Math.max(soonMs, restMs);
+    return Math.max(intervalMs - tookMs, intervalMs * PAUSE_SHARE, restMs);
   }
 
   return {

@@ -176,6 +176,50 @@ describe('the reconciler', () => {
     await b.stop();
   });
 
+  it('sweeps at every interval, also where a sweep of little takes most of one', async () => {
+    const begunMs: number[] = [];
+    const b = bench({
+      sweep: async () => {
+        begunMs.push(Date.now());
+        await new Promise((answer) => setTimeout(answer, 3_000));
+        return [item('tick', 'a')];
+      },
+    });
+    b.reconciler.start();
+    await vi.advanceTimersByTimeAsync(16_000);
+    expect(begunMs.map((ms) => ms - 1_000_000)).toEqual([0, 5_000, 10_000, 15_000]);
+    await b.stop();
+  });
+
+  it('rests in proportion where a sweep takes long because it finds much', async () => {
+    const begunMs: number[] = [];
+    const b = bench({
+      sweep: async () => {
+        begunMs.push(Date.now());
+        await new Promise((answer) => setTimeout(answer, 4_000));
+        return Array.from({ length: 2_000 }, (_, i) => item('tick', `t${i}`));
+      },
+    });
+    b.reconciler.start();
+    await vi.advanceTimersByTimeAsync(13_000);
+    expect(begunMs.map((ms) => ms - 1_000_000)).toEqual([0, 12_000]);
+    await b.stop();
+  });
+
+  it('offers again within a second what a wiped queue refused, and then at its interval', async () => {
+    const b = bench();
+    b.accept(false);
+    b.outstanding.push(item('evaluate', 'a'), item('evaluate', 'b'));
+    b.reconciler.start();
+    await settle();
+    expect(b.offered.length).toBe(1);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(b.offered.length).toBe(2);
+    await vi.advanceTimersByTimeAsync(4_900);
+    expect(b.offered.length).toBe(2);
+    await b.stop();
+  });
+
   it('survives a failing sweep and tries again within a second', async () => {
     let failing = true;
     const sweep = vi.fn(async () => {
