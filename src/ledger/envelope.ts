@@ -154,7 +154,7 @@ export function readEnvelope(value: Json): ParsedEnvelope {
 /** Events of one transaction share their time. */
 let lastTimestamp = '';
 
-function isTimestamp(text: string): boolean {
+export function isTimestamp(text: string): boolean {
   if (text === lastTimestamp) return true;
   if (!TIMESTAMP.test(text)) return false;
   const time = new Date(text);

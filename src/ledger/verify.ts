@@ -15,6 +15,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import type { Json } from '../domain/canonical-json.ts';
+import { type EventPlace, scanEnvelope } from './canonical-scan.ts';
 import {
   type Envelope,
   eventId,
@@ -203,6 +204,11 @@ export class LedgerVerifier {
 
   /** Something to wait for only where the line is a signed head. */
   line(content: string | Uint8Array, line: number): Promise<void> | undefined {
+    const place = typeof content === 'string' ? null : scanEnvelope(content);
+    if (place !== null) {
+      this.#event(place, leafHash(content), line);
+      return undefined;
+    }
     const text = typeof content === 'string' ? content : decode(content);
     if (text === null) {
       this.#unreadEvent(content, line, { code: 'unreadable', message: 'is not UTF-8' });
@@ -246,14 +252,18 @@ export class LedgerVerifier {
     // What can be understood although it is not written as it must be still has its place in its stream.
     const read = value === undefined ? null : readEnvelope(value);
     if (read?.ok) this.#event(read.envelope, leafHash(content), line);
-    else this.#add(leafHash(content));
+    else {
+      const leaf = leafHash(content);
+      this.#add(leaf, leaf.toString('hex'));
+    }
     // The next entry cannot name these bytes. It is not at fault.
     this.#previousUnread = true;
   }
 
-  #event(envelope: Envelope, leaf: Buffer, line: number | null): void {
+  #event(envelope: EventPlace, leaf: Buffer, line: number | null): void {
     const seq = this.events + 1;
-    this.#checkLink(envelope, leaf.toString('hex'), seq, line);
+    const hash = leaf.toString('hex');
+    this.#checkLink(envelope, hash, seq, line);
     this.#checkVersion(envelope, seq, line);
     if (envelope.id !== eventId(envelope.stream, envelope.version)) {
       this.report('id-mismatch', seq, line, 'has an id that is not that of its stream and version');
@@ -263,10 +273,10 @@ export class LedgerVerifier {
       this.report('time-backwards', seq, line, `is recorded before the entry ahead of it`);
     }
     this.#recordedAt = envelope.recordedAt;
-    this.#add(leaf);
+    this.#add(leaf, hash);
   }
 
-  #checkLink({ prevHash }: Envelope, hash: string, seq: number, line: number | null): void {
+  #checkLink({ prevHash }: EventPlace, hash: string, seq: number, line: number | null): void {
     const unread = this.#previousUnread;
     this.#previousUnread = false;
     if (prevHash === this.#hash || unread || this.#breaks.length >= BREAKS_MAX) return;
@@ -274,7 +284,7 @@ export class LedgerVerifier {
     this.#breaks.push({ seq, line, wanted: prevHash, explanation });
   }
 
-  #checkVersion({ stream, version }: Envelope, seq: number, line: number | null): void {
+  #checkVersion({ stream, version }: EventPlace, seq: number, line: number | null): void {
     const last = this.#streams.get(stream) ?? { version: 0, seq: 0 };
     if (version > last.version + 1) {
       const missing = version - last.version - 1;
@@ -288,8 +298,8 @@ export class LedgerVerifier {
     if (version > last.version) this.#streams.set(stream, { version, seq });
   }
 
-  #add(leaf: Buffer): void {
-    this.#hash = leaf.toString('hex');
+  #add(leaf: Buffer, hash: string): void {
+    this.#hash = hash;
     this.#tree.append(leaf);
     this.#window.push(leaf);
     for (const gap of this.#breaks) if (gap.wanted === this.#hash) gap.explanation ??= 'moved';
