@@ -155,7 +155,9 @@ function compact(reached: ReadonlyMap<string, number>): string[] {
   ];
 }
 
-const escaped = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+function escaped(text: string): string {
+  return text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+}
 
 function coverageTable(reached: ReadonlyMap<string, number>): string {
   const rows = [...reached].sort(([a], [b]) => (a < b ? -1 : 1));
