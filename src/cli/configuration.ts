@@ -8,9 +8,10 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { alertChannelConfigSchema } from '../alerts/registry.ts';
+import type { InterlockConfiguration } from '../composition/configuration.ts';
+import type { Store } from '../composition/store.ts';
 import { loadConfiguration } from '../config/load.ts';
 import { InterlockError } from '../errors.ts';
-import type { InterlockConfiguration, Store } from '../main.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { configPath } from './config-path.ts';
 import type { Terminal } from './terminal.ts';
@@ -30,7 +31,7 @@ export async function withStore<T>(
   await assertLedger(config);
   const logger = createLogger({ level: 'error', destination: pino.destination({ dest: 2, sync: true }) });
   // The whole service comes with it; commands that only read a file or a key need not wait for that.
-  const { openStore } = await import('../main.ts');
+  const { openStore } = await import('../composition/store.ts');
   const store = await openStore(config, logger);
   try {
     return await work(store);

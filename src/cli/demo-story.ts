@@ -5,9 +5,9 @@
  * The first word of the halt that reached the trainer counts as delivered, whichever way it came.
  */
 
+import type { InterlockConfiguration } from '../composition/configuration.ts';
 import { parseRunEvent, type RunEvent } from '../domain/run/events.ts';
 import type { RecordedEvent } from '../ledger/ledger.ts';
-import type { InterlockConfiguration } from '../main.ts';
 import { checkLedger } from './ledger-check.ts';
 import { levelBar, printable, type Style, shortCompute } from './output.ts';
 

@@ -1,9 +1,9 @@
 /** Verification and replay of a live ledger in one go, up to a head that is signed first. For the demo. */
 
+import type { InterlockConfiguration } from '../composition/configuration.ts';
 import { type Replay, replayLive } from '../ledger/replay.ts';
 import type { Verification } from '../ledger/verify.ts';
 import { verifyLive } from '../ledger/verify-live.ts';
-import type { InterlockConfiguration } from '../main.ts';
 import { createFolds } from '../service/folds.ts';
 import { loadKeyring } from '../signing/keyring.ts';
 import { createTokenSigner } from '../signing/tokens.ts';

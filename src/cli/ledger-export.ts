@@ -6,9 +6,9 @@
  * A file is written beside its name and moved there when it is whole; one that exists is never replaced.
  */
 import { access, link, open, unlink } from 'node:fs/promises';
+import type { InterlockConfiguration } from '../composition/configuration.ts';
 import { exportBytes } from '../ledger/export.ts';
 import type { SignedHeads } from '../ledger/heads.ts';
-import type { InterlockConfiguration } from '../main.ts';
 import { loadKeyring } from '../signing/keyring.ts';
 import { createTokenSigner } from '../signing/tokens.ts';
 import { loadConfig, withStore } from './configuration.ts';

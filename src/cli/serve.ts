@@ -7,11 +7,12 @@
  * What is wrong with configuration, key or policies is told all at once, before anything is opened.
  */
 import { pino } from 'pino';
+import type { InterlockConfiguration } from '../composition/configuration.ts';
 import type { Environment } from '../config/environment.ts';
 import { hideEnvironment } from '../config/hidden-environment.ts';
 import type { ServiceRole } from '../config/schema.ts';
 import { InterlockError } from '../errors.ts';
-import { type InterlockConfiguration, startInterlock } from '../main.ts';
+import { startInterlock } from '../main.ts';
 import { loadPolicies } from '../service/policies.ts';
 import { loadKeyring } from '../signing/keyring.ts';
 import { createLogger } from '../telemetry/logger.ts';

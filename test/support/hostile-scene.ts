@@ -8,8 +8,8 @@
  */
 import { expect } from 'vitest';
 import { z } from 'zod';
+import { openStore, type Store } from '../../src/composition/store.ts';
 import { Problem } from '../../src/http/problem.ts';
-import { openStore, type Store } from '../../src/main.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { score, testPolicy, writeEvaluator, writeModel } from './evaluation-policy.ts';
 import { type Receiver, startReceiver } from './evaluation-service.ts';

@@ -11,16 +11,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { alertChannelConfigSchema } from '../../src/alerts/registry.ts';
+import type { InterlockConfiguration } from '../../src/composition/configuration.ts';
+import { openStore, type Store } from '../../src/composition/store.ts';
 import { generateSharedSecret, generateToken, hashToken } from '../../src/config/credentials.ts';
 import { initDirectory } from '../../src/config/init.ts';
 import { loadConfiguration } from '../../src/config/load.ts';
-import {
-  type Interlock,
-  type InterlockConfiguration,
-  openStore,
-  type Store,
-  startInterlock,
-} from '../../src/main.ts';
+import { type Interlock, startInterlock } from '../../src/main.ts';
 import { createKeyringFile } from '../../src/signing/keyring.ts';
 import { signWebhook, WebhookSecret } from '../../src/signing/standard-webhooks.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';

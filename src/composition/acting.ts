@@ -1,0 +1,190 @@
+/**
+ * What acts: evaluators, halt targets and alert channels behind their handlers, the queue that calls these, and the
+ * worker with its reconciler.
+ */
+import { mkdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Logger } from 'pino';
+import { createAlertChannel } from '../alerts/registry.ts';
+import { secretsNamed, secretsOfSenders, variable } from '../button/target-secrets.ts';
+import type { Environment } from '../config/environment.ts';
+import type { IdentityRecord } from '../config/identities.ts';
+import type { DatabaseHandle } from '../database/open-database.ts';
+import { type Containment, detectContainment } from '../evaluators/containment.ts';
+import { sweepOrphans } from '../evaluators/job-records.ts';
+import { evaluationLimits } from '../evaluators/limits.ts';
+import { createEvaluators } from '../evaluators/registry.ts';
+import { createInstances } from '../ledger/instances.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import { readStanding } from '../ledger/standing.ts';
+import { createOrchestrator } from '../orchestrators/registry.ts';
+import { targetSchema } from '../orchestrators/targets.ts';
+import type { Outbound } from '../outbound/outbound.ts';
+import { createWorkQueue } from '../queue/create-work-queue.ts';
+import type { WorkQueue } from '../queue/work-queue.ts';
+import type { Check } from '../service/readiness.ts';
+import type { LoadedRun, RunService } from '../service/run-service.ts';
+import { createRunningEvaluations } from '../service/running-evaluations.ts';
+import { observeStanding } from '../service/standing.ts';
+import { observeParts } from '../service/telemetry.ts';
+import { createWorkHandlers } from '../service/work.ts';
+import { createWorker, type Worker } from '../service/worker.ts';
+import type { TokenSigner } from '../signing/tokens.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { InterlockConfiguration } from './configuration.ts';
+import type { Step } from './steps.ts';
+
+/** Secrets of Interlock itself, which no evaluator's environment may ask for. */
+const OWN_SECRETS = new Set(['DATABASE_URL', 'DATABASE_DIRECT_URL', 'REDIS_URL']);
+
+export interface ActingDeps {
+  readonly config: InterlockConfiguration;
+  readonly env: Environment;
+  readonly database: DatabaseHandle;
+  readonly ledger: Ledger;
+  readonly runs: RunService;
+  readonly signer: TokenSigner;
+  readonly outbound: Outbound;
+  readonly identities: () => readonly IdentityRecord[];
+  readonly instance: string;
+  /** Where this service is reached; known for good once it listens. */
+  readonly baseUrl: () => string;
+  readonly metrics: Metrics;
+  readonly clock: () => Date;
+  readonly logger: Logger;
+  readonly stops: Step[];
+}
+
+export interface Acting {
+  readonly queue: WorkQueue;
+  readonly worker: Worker;
+  readonly channels: ReadonlySet<string>;
+  readonly containment: Check;
+  readonly look: ReturnType<typeof observeStanding>;
+}
+
+export async function createActing(deps: ActingDeps): Promise<Acting> {
+  const { config, env, database, ledger, runs, signer, outbound, instance, baseUrl } = deps;
+  const { metrics, clock, logger, stops } = deps;
+  const running = createRunningEvaluations();
+  const secretsOf = (by: string) => secretsOfSenders(deps.identities())(by);
+
+  const jobsDirectory = join(config.dataDir, 'jobs');
+  await mkdir(jobsDirectory, { recursive: true, mode: 0o700 });
+  const containment = await detectContainment({
+    mode: config.evaluators.containment,
+    limits: evaluationLimits(config.evaluators.limits),
+  });
+  // Before anything new is started: a sweep knows its own jobs by record, group and mark.
+  const swept = await sweepOrphans(jobsDirectory, containment);
+  const { kind, enforced, missing } = containment;
+  logger.info({ containment: kind, enforced, missing }, 'evaluations are contained');
+  if (swept.orphans > 0)
+    logger.warn({ orphans: swept.orphans }, 'stopped evaluations left by an earlier process');
+
+  const channels = new Map(
+    config.alerts.map((channel) => [
+      channel.name,
+      createAlertChannel(channel, {
+        outbound,
+        now: clock,
+        resolve: (reference) => variable(env, reference),
+      }),
+    ]),
+  );
+  const handlers = createWorkHandlers({
+    runs,
+    ledger,
+    running,
+    signer,
+    instance,
+    channels,
+    logger,
+    evaluators: createEvaluators({
+      command: {
+        modelRoots: config.models.roots,
+        baseEnvironment: { PATH: env['PATH'], HOME: env['HOME'], LANG: env['LANG'] },
+        environmentVariable: (name) => (OWN_SECRETS.has(name) ? undefined : env[name]),
+        jobsDirectory,
+        baseDirectory: dirname(config.file),
+        containment,
+      },
+      http: {
+        outbound,
+        now: clock,
+        secrets: (reference) => (reference === undefined ? [] : secretsNamed(env, reference)),
+      },
+    }),
+    orchestratorOf: (loaded, targetId) => orchestratorOf(loaded, targetId),
+    callbackUrl: (evaluationId, attempt) =>
+      `${baseUrl()}/v1/evaluations/${encodeURIComponent(evaluationId)}/result?attempt=${attempt}`,
+    // The page, not the API: whoever is woken has a browser and no token in it.
+    statusUrl: (runId) => `${baseUrl()}/#${encodeURIComponent(runId)}`,
+  });
+
+  function orchestratorOf(
+    { state }: LoadedRun,
+    targetId: string,
+  ): ReturnType<typeof createOrchestrator> | null {
+    const target = state.targets.find((each) => each.targetId === targetId);
+    const parsed = targetSchema.safeParse({ kind: target?.kind, ...target?.config });
+    if (!parsed.success || !config.orchestrators[parsed.data.kind].enabled) return null;
+    return createOrchestrator(parsed.data, {
+      webhook: {
+        outbound,
+        now: clock,
+        secretsFor: ({ secret }) => (secret === undefined ? secretsOf(state.by) : secretsNamed(env, secret)),
+      },
+    });
+  }
+
+  const queue = createWorkQueue({
+    backend:
+      config.redis.url === null
+        ? { kind: 'postgres', url: database.directUrl }
+        : { kind: 'redis', url: config.redis.url.reveal() },
+    logger,
+    concurrency: { evaluate: config.evaluators.concurrency, dispatch: config.evaluators.dispatches },
+  });
+  const worker = createWorker({
+    runs,
+    ledger,
+    instances: createInstances(database.pool),
+    instance,
+    running,
+    handlers,
+    queue,
+    isWorker: config.roles.includes('worker'),
+    isScheduler: config.roles.includes('scheduler'),
+    clock,
+    logger,
+  });
+  stops.push(['worker', () => worker.stop()]);
+  observeParts(metrics, { database, reconciler: worker.reconciler });
+  const look = observeStanding(metrics, {
+    standing: () => readStanding(database.pool),
+    queueDepths: () => queue.depths(),
+    queueChecks: () => queue.checks(),
+    reconciler: worker.reconciler,
+    isScheduler: config.roles.includes('scheduler'),
+    running: () => running.list().length,
+    clock,
+  });
+  return {
+    queue,
+    worker,
+    channels: new Set(channels.keys()),
+    containment: containmentCheck(containment),
+    look,
+  };
+}
+
+/** Known and accepted at start, hence never a reason not to be ready: `evaluators.containment` is how to insist. */
+function containmentCheck({ kind, enforced, missing }: Containment): Check {
+  const not = missing.length === 0 ? '' : `; not held here: ${missing.join(', ')}`;
+  return {
+    name: 'containment',
+    ok: true,
+    detail: `by ${kind}; limits: ${enforced.join(', ') || 'none'}${not}`,
+  };
+}

@@ -1,0 +1,96 @@
+/**
+ * Who may speak: identities from their file, taken over as it changes, and people by an identity provider.
+ *
+ * Refuses to start where an identity provider's keys could never be fetched: nobody would find out before an outage.
+ */
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { Environment } from '../config/environment.ts';
+import { openIdentityBook } from '../config/identity-book.ts';
+import { oidcDisagreements } from '../config/oidc.ts';
+import { tokensToRenew } from '../config/token-life.ts';
+import { keepTokenUse } from '../config/token-use.ts';
+import { InterlockError } from '../errors.ts';
+import { type Authenticated, type Authenticator, createAuthenticator } from '../http/authentication.ts';
+import { createPeopleVerifier } from '../http/oidc/people.ts';
+import { Refusal } from '../http/refusal.ts';
+import type { Outbound } from '../outbound/outbound.ts';
+import { createRetiringSecrets } from '../service/retiring-secrets.ts';
+import type { SecurityLog } from '../service/security.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { InterlockConfiguration } from './configuration.ts';
+import type { Step } from './steps.ts';
+
+export interface CallersDeps {
+  readonly config: InterlockConfiguration;
+  readonly env: Environment;
+  readonly outbound: Outbound;
+  readonly security: SecurityLog;
+  readonly metrics: Metrics;
+  readonly clock: () => Date;
+  readonly logger: Logger;
+  readonly stops: Step[];
+}
+
+export interface Callers {
+  readonly authenticator: Authenticator;
+  readonly identities: ReturnType<typeof openIdentityBook>;
+}
+
+export function createCallers(deps: CallersDeps): Callers {
+  const { config, env, outbound, security, metrics, clock, logger, stops } = deps;
+  for (const { name, issuer, jwksUrl = issuer } of config.oidc) {
+    const refusal = outbound.refusal(jwksUrl);
+    if (refusal !== null) {
+      throw new InterlockError(`oidc ${name}: its keys cannot be asked for: ${refusal} (outbound.allow)`, {
+        code: 'config.invalid',
+      });
+    }
+  }
+  const retiring = createRetiringSecrets({ metrics, security, logger, clock });
+  const authenticator = createAuthenticator({
+    people:
+      config.oidc.length === 0
+        ? undefined
+        : createPeopleVerifier({
+            providers: config.oidc,
+            outbound,
+            directory: join(config.dataDir, 'oidc'),
+            now: clock,
+            logger,
+          }),
+    identities: config.identities,
+    now: clock,
+    onFailure: (method, reason) =>
+      metrics.count('interlock_authentication_failures_total', { method, reason }),
+    onRetiringSecret: (identity, secret) => retiring.used(identity, secret),
+  });
+  const identities = openIdentityBook({
+    file: config.identitiesFile,
+    env,
+    initial: config.identities,
+    check: (changed) => oidcDisagreements(config.oidc, changed),
+    apply: (changed) => authenticator.replace(changed),
+    logger,
+  });
+  stops.push(['identities', async () => identities.close()]);
+  metrics.collect('interlock_identities_stale', () => (identities.isStale() ? 1 : 0));
+  for (const sentence of tokensToRenew(config.identities, clock())) logger.warn({}, sentence);
+  const tokenUse = keepTokenUse(config.dataDir, () => authenticator.lastUsed());
+  stops.push(['token use', () => tokenUse.close()]);
+  return { authenticator, identities };
+}
+
+/** By a token of Interlock's or of an identity provider. */
+export async function signedIn(authenticator: Authenticator, token: string): Promise<Authenticated | null> {
+  const auth = ['bearer'] as const;
+  try {
+    const presented = authenticator.present(['authorization', `Bearer ${token}`], auth);
+    return presented.kind === 'person'
+      ? await authenticator.person(token, auth)
+      : authenticator.bearer(token, auth);
+  } catch (error) {
+    if (error instanceof Refusal) return null;
+    throw error;
+  }
+}
