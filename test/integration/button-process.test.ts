@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { createCodes } from '../../src/button/break-glass.ts';
 import { runningButton } from '../../src/button/running.ts';
+import type { FaultPoint } from '../../src/fault-points.ts';
 import { isAlive } from '../support/alive.ts';
 import { type ButtonScene, openButtonScene } from '../support/button-scene.ts';
 
@@ -35,9 +36,31 @@ async function aRun(targets?: readonly object[]): Promise<string> {
   return runId;
 }
 
+/** Beside no service: nobody starts another when it dies. */
+const aButton = (more: Readonly<Record<string, string>> = {}) =>
+  spawn(
+    process.execPath,
+    [
+      join(import.meta.dirname, '../../bin/interlock.mjs'),
+      'serve',
+      '--roles',
+      'button',
+      '--config',
+      scene.configFile,
+    ],
+    { stdio: 'ignore', env: { ...process.env, ...scene.env, ...more } },
+  );
+
 const haltUrl = (runId: string): string => `${scene.button().url}/v1/runs/${runId}/halt`;
 const eventsOf = async (runId: string) =>
   (await scene.ledger()).filter(({ stream }) => stream === `run-${runId}`);
+
+async function expectEnteredOnce(runId: string): Promise<void> {
+  await scene.drained();
+  const kinds = (await eventsOf(runId)).map(({ kind }) => kind);
+  expect(kinds.filter((kind) => kind === 'PressRecorded')).toHaveLength(1);
+  expect(kinds.filter((kind) => kind === 'HaltOrdered')).toHaveLength(1);
+}
 
 describe('the red button process', () => {
   it('is started again at once when it is killed, on the same port, and outlives the service', async () => {
@@ -90,6 +113,43 @@ describe('the red button process', () => {
     expect((await eventsOf(runId)).filter(({ kind }) => kind === 'HaltOrdered')).toHaveLength(1);
   });
 
+  it.each(['press.written', 'press.sending'] as const)(
+    'carries out once what is on its disk when it dies at %s, before it has answered',
+    async (point) => {
+      const runId = await aRun();
+      await scene.service.kill9();
+      scene.killButton();
+      const armed = aButton({ INTERLOCK_FAULT: `${point}:kill` satisfies `${FaultPoint}:kill` });
+      const ended = once(armed, 'exit');
+      await vi.waitFor(async () => expect((await scene.health()).pid).toBe(armed.pid), PATIENT);
+      const answer = scene.post(haltUrl(runId), { as: 'board', body: { reason: point } });
+      await expect(answer).rejects.toThrow();
+      expect(await ended).toEqual([null, 'SIGKILL']);
+      const before = scene.received.filter((halt) => halt.runId === runId).length;
+      if (point === 'press.written') expect(before).toBe(0);
+      await scene.start();
+      await vi.waitFor(
+        () => expect(scene.received.filter((halt) => halt.runId === runId).length).toBeGreaterThan(before),
+        PATIENT,
+      );
+      await expectEnteredOnce(runId);
+    },
+  );
+
+  it('has a press in the ledger once when the service dies after the commit that entered it', async () => {
+    const runId = await aRun();
+    await scene.service.kill9();
+    const answer = await scene.post(haltUrl(runId), { as: 'board', body: { reason: 'entered' } });
+    expect(answer.status).toBe(202);
+    await scene
+      .start({ INTERLOCK_FAULT: 'press.entered:kill' satisfies `${FaultPoint}:kill` })
+      .catch(() => null);
+    await scene.service.ended;
+    expect(scene.service.isGone()).toBe(true);
+    await scene.start();
+    await expectEnteredOnce(runId);
+  });
+
   it('sends what it had accepted again after a kill -9, with nobody else alive', async () => {
     const runId = await aRun();
     await scene.service.kill9();
@@ -97,11 +157,7 @@ describe('the red button process', () => {
     expect(answer.status).toBe(202);
     const before = scene.received.filter((halt) => halt.runId === runId).length;
     scene.killButton();
-    const bin = join(import.meta.dirname, '../../bin/interlock.mjs');
-    const again = spawn(process.execPath, [bin, 'serve', '--roles', 'button', '--config', scene.configFile], {
-      stdio: 'ignore',
-      env: { ...process.env, ...scene.env },
-    });
+    const again = aButton();
     await vi.waitFor(
       () => expect(scene.received.filter((halt) => halt.runId === runId).length).toBeGreaterThan(before),
       PATIENT,

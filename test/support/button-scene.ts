@@ -67,7 +67,7 @@ export interface ButtonScene {
   readonly hasRedis: boolean;
   token(identity: string): string;
   /** Starts the service; resolves when it answers and its button is live. */
-  start(): Promise<void>;
+  start(more?: Readonly<Record<string, string>>): Promise<void>;
   readonly service: ServiceProcess;
   readonly serviceUrl: string;
   button(): ButtonProcess;
@@ -227,8 +227,9 @@ export async function openButtonScene({
     get serviceUrl() {
       return serviceUrl;
     },
-    async start() {
-      service = startService({ bin: BIN, configFile, logFile: join(directory, 'service.log'), env });
+    async start(more = {}) {
+      const logFile = join(directory, 'service.log');
+      service = startService({ bin: BIN, configFile, logFile, env: { ...env, ...more } });
       serviceUrl = await service.ready;
       await until(health);
     },
