@@ -49,7 +49,7 @@ const OTHERS = [
 ];
 
 /** Under this many seeds, chance alone may leave something out. */
-const ENOUGH = 1_000;
+export const ENOUGH = 1_000;
 
 export function unreached(reached: ReadonlyMap<string, number>, seeds: number): string[] {
   if (seeds < ENOUGH) return [];

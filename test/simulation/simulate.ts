@@ -9,7 +9,7 @@
 import { writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { parseArgs } from 'node:util';
-import { unreached } from './coverage.ts';
+import { ENOUGH, unreached } from './coverage.ts';
 import { MUTANTS, type Mutant, staleMutants } from './mutants.ts';
 import { REGRESSIONS } from './regressions.ts';
 import type { SeedResult, Story } from './run-seed.ts';
@@ -104,7 +104,7 @@ async function seeds(howMany: number, from: number): Promise<number> {
   publish([
     `| seeds | failed | seeds/s (${workers} workers) | CPU per seed | wall time | never reached |`,
     '| --- | --- | --- | --- | --- | --- |',
-    `| ${total} (${range}) | ${failures.length} | ${perSecond} | ${cpuEach} ms | ${Math.round(seconds())} s | ${missing.length === 0 ? 'nothing' : missing.join(', ')} |`,
+    `| ${total} (${range}) | ${failures.length} | ${perSecond} | ${cpuEach} ms | ${Math.round(seconds())} s | ${neverReached(missing, total)} |`,
     '',
     ...compact(reached),
   ]);
@@ -153,6 +153,11 @@ function compact(reached: ReadonlyMap<string, number>): string[] {
     '| --- | --: | --- | --: | --- | --: |',
     ...rows,
   ];
+}
+
+function neverReached(missing: readonly string[], total: number): string {
+  if (total < ENOUGH) return `not judged under ${ENOUGH} seeds`;
+  return missing.length === 0 ? 'nothing' : missing.join(', ');
 }
 
 function escaped(text: string): string {
