@@ -6,7 +6,7 @@
  * with a leading zero (octal to some), more than a few aliases. Problems carry a line, never the text
  * of the line: it may hold a secret.
  */
-import { isScalar, LineCounter, parseDocument, visit } from 'yaml';
+import { isScalar, Lexer, LineCounter, Parser, parseDocument, visit } from 'yaml';
 import type { FieldProblem, PathPart } from '../domain/field-errors.ts';
 
 export interface StrictYaml {
@@ -23,9 +23,11 @@ export type StrictYamlResult = { ok: true; yaml: StrictYaml } | { ok: false; pro
 
 export const YAML_BYTES_MAX = 1024 * 1024;
 const ALIASES_MAX = 20;
+const OPEN_MAX = 100;
 
 export function readStrictYaml(text: string): StrictYamlResult {
   if (Buffer.byteLength(text) > YAML_BYTES_MAX) return refused('the file is larger than 1 MiB', null);
+  if (isTooDeep(text)) return refused('nested too deeply', null);
   const lines = new LineCounter();
   const lineAt = (offset: number | undefined): number | null =>
     offset === undefined ? null : lines.linePos(offset).line;
@@ -89,6 +91,19 @@ export function readStrictYaml(text: string): StrictYamlResult {
     if (error instanceof RangeError) return refused('nested too deeply', null);
     throw error;
   }
+}
+
+/**
+ * By the parser that keeps a stack of its own, before the one that recurses: at the end of the machine's stack V8 ends
+ * the process where a pattern happens to be compiled there, and no `catch` hears of it.
+ */
+function isTooDeep(text: string): boolean {
+  const parser = new Parser();
+  for (const lexeme of new Lexer().lex(text)) {
+    for (const _ended of parser.next(lexeme));
+    if (parser.stack.length > OPEN_MAX) return true;
+  }
+  return false;
 }
 
 const WORDS: Readonly<Record<string, string>> = {

@@ -268,6 +268,16 @@ describe('YAML', () => {
     ['E03 two documents', 'a: 1\n---\na: 2', /one document/],
     ['E03 a key that is no text', '[1]: 2', /text/],
     ['E03 ten thousand brackets', '['.repeat(10_000), /./],
+    [
+      'E03 two hundred brackets, which no machine needs to recurse for',
+      `${'['.repeat(200)}${']'.repeat(200)}`,
+      /nested too deeply/,
+    ],
+    [
+      'E03 two hundred maps',
+      Array.from({ length: 200 }, (_, i) => `${' '.repeat(i)}a:`).join('\n'),
+      /nested too deeply/,
+    ],
     ['E03 ten thousand dashes', `${'- '.repeat(10_000)}a`, /./],
   ])('%s is refused', (_what, text, message) => expect(refusedYaml(text)).toMatch(message));
 
