@@ -177,14 +177,14 @@ export const FAULTS: readonly Fault[] = [
     of: 'queue',
     grades: ON_POSTGRES,
     strike: (stage, judge) =>
-      wipe(stage, judge, () => stage.cluster.query('DROP SCHEMA IF EXISTS bullmq CASCADE')),
+      wipe(stage, judge, () => sabotage(stage, 'DROP SCHEMA IF EXISTS bullmq CASCADE')),
   },
   {
     name: 'half of the jobs deleted',
     of: 'queue',
     grades: ON_POSTGRES,
     strike: (stage, judge) =>
-      wipe(stage, judge, () => stage.cluster.query('DELETE FROM bullmq.job WHERE random() < 0.5')),
+      wipe(stage, judge, () => sabotage(stage, 'DELETE FROM bullmq.job WHERE random() < 0.5')),
   },
   {
     name: 'queue wiped (FLUSHALL)',
@@ -304,6 +304,22 @@ async function wipe(stage: Stage, judge: Judge, destroy: () => Promise<unknown>)
     return Date.parse(event.recordedAt) - dueMs;
   });
   return { overAtMs, extraDelayMs: Math.max(0, ...latenessMs) };
+}
+
+const DEADLOCK = '40P01';
+const SABOTAGE_TRIES = 20;
+
+/** Its locks meet those of the workers, and PostgreSQL may choose it as the one to give way: then once more. */
+async function sabotage({ cluster }: Stage, sql: string): Promise<void> {
+  for (let i = 1; ; i += 1) {
+    try {
+      await cluster.query(sql);
+      return;
+    } catch (error) {
+      const isDeadlock = error instanceof Error && 'code' in error && error.code === DEADLOCK;
+      if (!isDeadlock || i === SABOTAGE_TRIES) throw error;
+    }
+  }
 }
 
 async function until<T>(

@@ -6,6 +6,7 @@
  * itself is interrupted too; after each chain it must heal.
  */
 import { setMaxListeners } from 'node:events';
+import { availableParallelism } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { FAULT_POINTS, type FaultPoint } from '../../src/fault-points.ts';
 import type { Random } from '../simulation/random.ts';
@@ -57,7 +58,8 @@ type Step =
   | { readonly kind: 'points'; readonly points: readonly FaultPoint[]; readonly nthMax: number }
   | { readonly kind: 'fault'; readonly fault: Fault };
 
-const RUNS = 5;
+/** By the machine, as three grades share it. */
+const RUNS = Math.min(5, Math.max(2, Math.ceil(availableParallelism() / 2)));
 const WARM_UP_MS = 2_500;
 const CHAIN = 4;
 const NTH_MAX = 3;
@@ -108,6 +110,7 @@ async function campaign(stage: Stage, options: TortureOptions): Promise<GradeRep
     if (step === undefined) break;
     done += 1;
     const number = rounds.length + 1;
+    const begunMs = performance.now();
     const struck =
       step.kind === 'points' ? await killAt(stage, step, notReached) : await strike(stage, judge, step.fault);
     const healMs = await heal(stage, struck.overAtMs, struck.name);
@@ -116,10 +119,11 @@ async function campaign(stage: Stage, options: TortureOptions): Promise<GradeRep
     const fromMs = performance.now();
     const found = await judge.judge({ replay });
     if (replay) replayMs += performance.now() - fromMs;
+    const tookMs = { round: performance.now() - begunMs, judging: performance.now() - fromMs };
     const round: Round = { number, ...struck, healMs, found };
     rounds.push(round);
-    say(line(grade, round, scene.journal.checkpoints.length));
-    if (number % 3 === 0) scene.addRun();
+    say(line(grade, round, scene.journal.checkpoints.length, tookMs));
+    if (number % 4 === 0) scene.addRun();
   }
 
   const last = await settle(stage, judge, walking, rounds.length + 1);
@@ -335,13 +339,17 @@ function line(
   grade: Grade,
   { number, name, healMs, extraDelayMs, found }: Round,
   acknowledged: number,
+  tookMs?: { round: number; judging: number },
 ): string {
   const healed = healMs === null ? 'NOT HEALED' : `healed after ${healMs} ms`;
   const extra = extraDelayMs === null ? '' : `, forgotten work ${Math.round(extraDelayMs)} ms late`;
   const broken = [...found.kept, ...found.halts, ...found.other]
     .map((text) => `\n    BROKEN ${text}`)
     .join('');
-  return `${grade} ${number}: ${name}; ${healed}${extra}; ${acknowledged} checkpoints acknowledged${broken}`;
+  const seconds = (ms: number): string => `${Math.round(ms / 1_000)} s`;
+  const took =
+    tookMs === undefined ? '' : `; took ${seconds(tookMs.round)}, ${seconds(tookMs.judging)} of it judging`;
+  return `${grade} ${number}: ${name}; ${healed}${extra}; ${acknowledged} checkpoints acknowledged${took}${broken}`;
 }
 
 function figuresOf(
