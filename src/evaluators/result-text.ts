@@ -6,6 +6,7 @@
  */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { JSON_DEPTH_MAX, nestsDeeperThan } from '../domain/json-depth.ts';
 
 export const RESULT_LIMIT_BYTES = 1024 * 1024;
 
@@ -16,6 +17,7 @@ export type ResultText =
   | { kind: 'too-large' };
 
 export function parseResult(bytes: Uint8Array): ResultText {
+  if (nestsDeeperThan(bytes, JSON_DEPTH_MAX)) return { kind: 'unreadable' };
   try {
     const value: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
     if (typeof value === 'object' && value !== null && !Array.isArray(value))

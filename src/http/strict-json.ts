@@ -12,6 +12,7 @@
 
 import type { JsonObject } from '../domain/canonical-json.ts';
 import { fieldPath, type PathPart } from '../domain/field-errors.ts';
+import { JSON_DEPTH_MAX } from '../domain/json-depth.ts';
 import { invalid, malformed, type Refusal } from './refusal.ts';
 
 export interface StrictJsonLimits {
@@ -20,7 +21,7 @@ export interface StrictJsonLimits {
   membersMax: number;
 }
 
-export const STRICT_JSON_LIMITS: StrictJsonLimits = { depthMax: 32, membersMax: 5_000 };
+export const STRICT_JSON_LIMITS: StrictJsonLimits = { depthMax: JSON_DEPTH_MAX, membersMax: 5_000 };
 
 /** Throws a Refusal. */
 export function parseStrictJson(raw: Uint8Array, limits: StrictJsonLimits = STRICT_JSON_LIMITS): JsonObject {

@@ -104,6 +104,7 @@ describe('arguments', () => {
 });
 
 describe('the last JSON line', () => {
+  const nested = (depth: number): unknown[] => (depth === 1 ? [] : [nested(depth - 1)]);
   const rows: [string, string | Buffer, string, object | null][] = [
     ['nothing', '', 'none', null],
     ['no JSON', 'loading\ndone\n', 'none', null],
@@ -115,6 +116,14 @@ describe('the last JSON line', () => {
     ['a NaN token', '{"i":1}\n{"i":NaN}\n', 'unreadable', null],
     ['pretty-printed', '{\n  "i": 1\n}\n', 'unreadable', null],
     ['two on a line', '{"i":1}{"i":2}\n', 'unreadable', null],
+    ['as deep as it may be', `{"a":${'['.repeat(31)}${']'.repeat(31)}}\n`, 'found', { a: nested(31) }],
+    ['deeper', `{"a":${'['.repeat(32)}${']'.repeat(32)}}\n`, 'unreadable', null],
+    [
+      'deep enough to use up the stack',
+      `{"a":${'['.repeat(100_000)}${']'.repeat(100_000)}}\n`,
+      'unreadable',
+      null,
+    ],
     ['a list', '[1]\n"x"\n3\n', 'none', null],
     [
       'not UTF-8',
