@@ -203,8 +203,14 @@ export function failAttempt(state: RunState, command: FailAttempt, context: Cont
   const located = locate(state, command.evaluationId, context.policy);
   const attempt = attemptOf(located, command.attempt);
   if (located === null || attempt === null) return [];
-  if (attempt.state !== 'running' && attempt.state !== 'awaiting-callback') return [];
-  return [attemptFailed(located, attempt, command.reason, command.detail, command.result, context)];
+  const failed = attemptFailed(located, attempt, command.reason, command.detail, command.result, context);
+  if (attempt.state === 'running' || attempt.state === 'awaiting-callback') return [failed];
+  // Given up or handed back already: its word comes late, settles nothing, and may still trip.
+  if (attempt.state !== 'failed' || attempt.reading !== null) return [];
+  if (failed.kind !== 'EvaluationAttemptFailed' || failed.data.reading?.score == null) return [];
+  return [
+    { ...failed, data: { ...failed.data, reason: attempt.reason ?? command.reason, nextAttemptAt: null } },
+  ];
 }
 
 /** An attempt past its deadline: the worker is gone, or the callback never came. */

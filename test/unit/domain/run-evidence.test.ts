@@ -264,6 +264,39 @@ describe('missing is not safe', () => {
     expect(life.attempts('c1', 'ctf').map(({ state }) => state)).toEqual(['failed', 'queued']);
   });
 
+  it.each(['instance-lost', 'timed-out'])(
+    'trips on the score of an attempt that failed after it was given up (%s)',
+    (why) => {
+      const life = registered();
+      life.report('c1', '1e22');
+      const evaluationId = life.idOf('c1', 'ctf');
+      life.does({ type: 'StartEvaluation', evaluationId, attempt: 1, instance: 'w1' });
+      if (why === 'timed-out') life.wait('2h').tick();
+      else
+        life.does({
+          type: 'ReturnAttempt',
+          evaluationId,
+          attempt: 1,
+          instance: 'w1',
+          reason: 'instance-lost',
+        });
+      const before = life.attempts('c1', 'ctf').length;
+      const late = (score: number) => ({
+        type: 'FailAttempt' as const,
+        evaluationId,
+        attempt: 1,
+        reason: 'exit-nonzero',
+        detail: null,
+        result: success(score),
+      });
+      expect(life.does({ ...late(0.1), result: null })).toEqual([]);
+      expect(life.does(late(0.7))).toContain('HaltOrdered');
+      expect(life.attempts('c1', 'ctf')).toHaveLength(before);
+      expect(life.attempts('c1', 'ctf')[0]).toMatchObject({ state: 'failed', reason: why });
+      expect(life.does(late(0.9))).toEqual([]);
+    },
+  );
+
   it('does not let an unreported optional evaluation clear or hold', () => {
     const policy = policyOf({
       evaluations: [
