@@ -37,17 +37,21 @@ try {
   scene.api.use(await service.ready);
   await occupySlots(scene);
   const before = await pressed(scene, 'before');
-  const { queued, ms } = await fill(scene);
+  const { queued, ms, waiting } = await fill(scene);
   const during = await pressed(scene, 'during');
+  const stillWaiting = await waiting();
   const figures = {
     grade,
     halts,
     queued,
     queuedMs: Math.round(ms),
+    stillWaiting,
     before: { p50: quantile(before, 0.5), p99: quantile(before, 0.99) },
     during: { p50: quantile(during, 0.5), p99: quantile(during, 0.99) },
   };
   process.stdout.write(`${JSON.stringify(figures)}\n`);
+  // Consumed meanwhile, the queue was not full, and nothing was shown.
+  if (stillWaiting < queued) process.exitCode = 1;
   if (figures.during.p50 > figures.before.p50 * 1.5 + 100) process.exitCode = 1;
 } finally {
   await scene.close({ keep: false });
@@ -71,7 +75,12 @@ async function occupySlots({ api, outside, journal }: Scene): Promise<void> {
   await delay(2_000);
 }
 
-async function fill({ place, stores }: Scene): Promise<{ queued: number; ms: number }> {
+async function fill({ place, stores }: Scene): Promise<{
+  queued: number;
+  ms: number;
+  /** How many are there still; ends the connection. */
+  waiting(): Promise<number>;
+}> {
   const redis = stores.env['REDIS_URL'];
   const postgres = stores.env['DATABASE_URL'] ?? (await openCluster(place.dataDir, createRandom(1))).url;
   const queue = createWorkQueue({
@@ -90,8 +99,16 @@ async function fill({ place, stores }: Scene): Promise<{ queued: number; ms: num
     }));
     queued += (await queue.enqueue(items)).queued;
   }
-  await queue.close();
-  return { queued, ms: performance.now() - fromMs };
+  const ms = performance.now() - fromMs;
+  return {
+    queued,
+    ms,
+    async waiting() {
+      const depths = await queue.depths();
+      await queue.close();
+      return depths.find(({ kind, state }) => kind === 'evaluate' && state === 'waiting')?.jobs ?? 0;
+    },
+  };
 }
 
 /** Press to delivery, one after another. */

@@ -25,7 +25,13 @@ export interface TortureReport {
     healMedianMs: number;
     healMaxMs: number;
   }[];
-  readonly points: readonly { grade: Grade; reached: number; of: number; notReached: readonly string[] }[];
+  readonly points: readonly {
+    grade: Grade;
+    reached: number;
+    of: number;
+    notReached: readonly string[];
+    names: readonly string[];
+  }[];
   readonly missing: readonly string[];
   readonly figures: Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
@@ -140,6 +146,7 @@ export function markdown(report: TortureReport): string {
       ({ grade, reached, of, notReached }) =>
         `- ${grade}: killed at ${reached} of ${of} fault points${notReached.length === 0 ? '' : `; armed and not passed: ${notReached.join(', ')}`}`,
     ),
+    `- together: ${new Set(report.points.flatMap(({ names }) => names)).size} of ${report.points[0]?.of ?? 0}`,
     ...(report.missing.length === 0 ? [] : ['', 'Not tried:', ...report.missing.map((what) => `- ${what}`)]),
     '',
   ].join('\n');

@@ -13,7 +13,7 @@ import type { Random } from '../simulation/random.ts';
 import { haltsOf } from '../support/campaign/checks.ts';
 import { demandProgress, stopped } from '../support/campaign/healing.ts';
 import { orphansOf } from '../support/campaign/orphans.ts';
-import type { Grade } from '../support/campaign/stores.ts';
+import { GRADES, type Grade } from '../support/campaign/stores.ts';
 import type { Fault, FaultClass } from './fault.ts';
 import { FAULTS } from './faults.ts';
 import { createJudge, type Findings, type Judge } from './judge.ts';
@@ -62,6 +62,7 @@ type Step =
 const RUNS = Math.min(5, Math.max(2, Math.ceil(availableParallelism() / 2)));
 const WARM_UP_MS = 2_500;
 const CHAIN = 4;
+const FAULTS_PER_CHAIN = 6;
 const NTH_MAX = 3;
 const REACHED_WITHIN_MS = 15_000;
 /** On a machine that needs long to start a service at all, in proportion. */
@@ -176,7 +177,7 @@ function firstPass(
   only: TortureOptions['only'],
 ): { steps: Step[]; impossible: string[] } {
   const { faults, impossible } = possible(stage);
-  const points = shuffled(only === undefined ? POINTS : (only.points ?? []), random);
+  const points = only === undefined ? dealt(stage.grade, random) : shuffled(only.points ?? [], random);
   const chains: Step[] = [];
   for (let i = 0; i < points.length; i += CHAIN)
     chains.push({ kind: 'points', nthMax: 1, points: points.slice(i, i + CHAIN) });
@@ -185,8 +186,18 @@ function firstPass(
   const others: Step[] = shuffled(wanted, random).map((fault) => ({ kind: 'fault', fault }));
   // Every kind of fault first, with chains in between: whatever the time allows has something of both.
   const steps: Step[] = [];
-  while (chains.length + others.length > 0) steps.push(...chains.splice(0, 1), ...others.splice(0, 4));
+  while (chains.length + others.length > 0) {
+    steps.push(...others.splice(0, FAULTS_PER_CHAIN), ...chains.splice(0, 1));
+  }
   return { steps, impossible };
+}
+
+/** Each grade begins with points of its own, so that together they come to all of them soon. */
+function dealt(grade: Grade, random: Random): FaultPoint[] {
+  const hand = GRADES.indexOf(grade);
+  const isMine = (_: FaultPoint, i: number): boolean => i % GRADES.length === hand;
+  const others = POINTS.filter((point, i) => !isMine(point, i));
+  return [...shuffled(POINTS.filter(isMine), random), ...shuffled(others, random)];
 }
 
 function draw(stage: Stage, random: Random): Step {
@@ -387,10 +398,12 @@ export function pointsOf({ rounds, notReached }: GradeReport): {
   reached: number;
   of: number;
   notReached: readonly string[];
+  names: readonly string[];
 } {
   const reached = new Set(rounds.flatMap(({ points }) => points));
   return {
     reached: reached.size,
+    names: [...reached],
     of: POINTS.length,
     notReached: [...new Set(notReached)].filter((point) => !reached.has(point)),
   };
