@@ -141,6 +141,15 @@ WITH event AS (
 )
 UPDATE ledger_head SET seq = $25, hash = $26, recorded_at = $27, frontier = $29 WHERE id = 1`;
 
+/**
+ * Canonical JSON as an array literal of PostgreSQL. Both escape quotation marks and backslashes in the same way, and
+ * canonical text holds nothing else that either would (control characters are spelled out in it), so that V8 can do
+ * in one go what the driver does with two replacements per text.
+ */
+export function canonicalTexts(texts: readonly string[]): string {
+  return `{${JSON.stringify(texts).slice(1, -1)}}`;
+}
+
 async function write(client: PoolClient, planned: Plan, appendTag: string): Promise<void> {
   const { events, views, receipts, head } = planned;
   const withState = planned.streams.flatMap(({ stream, version, snapshot }) =>
@@ -154,12 +163,12 @@ async function write(client: PoolClient, planned: Plan, appendTag: string): Prom
     events.map(({ event }) => event.id),
     events.map(({ event }) => event.kind),
     events.map(({ event }) => event.actor),
-    events.map(({ envelope }) => envelope),
+    canonicalTexts(events.map(({ envelope }) => envelope)),
     events.map(({ event }) => event.prevHash),
     events.map(({ event }) => event.hash),
     withState.map(({ stream }) => stream),
     withState.map(({ version }) => version),
-    withState.map(({ stateJson }) => stateJson),
+    canonicalTexts(withState.map(({ stateJson }) => stateJson)),
     withState.map(({ dueAt }) => dueAt),
     withoutState.map(({ stream }) => stream),
     withoutState.map(({ version }) => version),
@@ -167,11 +176,11 @@ async function write(client: PoolClient, planned: Plan, appendTag: string): Prom
     views.map(({ id }) => id),
     views.map(({ runId }) => runId),
     views.map(({ ordinal }) => ordinal),
-    views.map(({ docJson }) => docJson),
+    canonicalTexts(views.map(({ docJson }) => docJson)),
     receipts.map(({ source }) => source),
     receipts.map(({ webhookId }) => webhookId),
     receipts.map(({ bodyDigest }) => bodyDigest),
-    receipts.map(({ responseJson }) => responseJson),
+    canonicalTexts(receipts.map(({ responseJson }) => responseJson)),
     head.seq,
     head.hash,
     new Date(head.recordedAtMs).toISOString(),

@@ -1,5 +1,6 @@
 /** The ledger on a real PostgreSQL: order, conflicts, receipts, reads, and what the tables refuse. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { canonicalJson } from '../../src/domain/canonical-json.ts';
 import { createLedger, type Ledger, type RecordedEvent } from '../../src/ledger/ledger.ts';
 import { CompactRange } from '../../src/ledger/merkle.ts';
 import { startTestDatabase, type TestDatabase } from '../support/embedded-database.ts';
@@ -55,6 +56,33 @@ describe('the ledger', () => {
     await ledger.append(appendTo(stream, 2, { snapshot: { state: null, dueAt: null } }));
     expect(await ledger.load(stream)).toEqual({ version: 3, state: null, dueAt: null });
     expect(await ledger.load('run:never')).toBeNull();
+  });
+
+  it('stores text with every kind of character as it was given', async () => {
+    const control = Array.from({ length: 31 }, (_, index) => String.fromCharCode(index + 1)).join('');
+    const value = {
+      text: `"quoted" \\ {a,b} NULL ${control} \u007f é \u2028 😀 \\" \\\\`,
+      'na"me\\': ['"', '\\', ''],
+    };
+    const receipt = { source: 'trainer', webhookId: `${stream}-odd`, bodyDigest: 'digest', response: value };
+    const append = appendTo(stream, 0, {
+      events: [{ kind: 'RunRegistered', data: value }],
+      snapshot: { state: value, dueAt: null },
+      views: [{ kind: 'odd', id: stream, runId: stream, ordinal: 1, doc: value }],
+      receipt,
+    });
+    await ledger.append(append);
+    const [event] = await ledger.read({ after: 0, stream, limit: 1 });
+    expect(event?.data).toEqual(value);
+    const { rows } = await database.pool.query(
+      'SELECT state, doc FROM stream_head JOIN view_row ON id = stream WHERE stream = $1',
+      [stream],
+    );
+    expect(rows).toEqual([{ state: canonicalJson(value), doc: canonicalJson(value) }]);
+    expect(await ledger.append(append)).toMatchObject({
+      outcome: 'receipt-conflict',
+      receipt: { response: value },
+    });
   });
 
   it('appends to 200 streams at once, without a gap, and keeps the tree in step', async () => {

@@ -24,6 +24,9 @@ const permit = {
 const order = { sub: 'run-1', iat: nowS, haltId: 'halt_b', action: 'halt', epoch: 4 } as const;
 const head = { iat: nowS, size: 12, root: 'a'.repeat(64), hash: 'b'.repeat(64) };
 
+const payloadOf = (token: string): string =>
+  Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8');
+
 describe('permits, halt orders and heads', () => {
   let directory: string;
   let keyring: Keyring;
@@ -53,6 +56,13 @@ describe('permits, halt orders and heads', () => {
     verifier = at(nowS);
   });
   afterAll(() => rm(directory, { recursive: true }));
+
+  test('a token is byte for byte what jose would have signed', async () => {
+    const token = await signer.signPermit(permit);
+    expect(token).toBe(await forge({}, payloadOf(token)));
+    const odd = await signer.signPermit({ ...permit, nonce: 'é😀"\\' });
+    expect(odd).toBe(await forge({}, payloadOf(odd)));
+  });
 
   test('what was signed comes back', async () => {
     const kid = keyring.active().kid;

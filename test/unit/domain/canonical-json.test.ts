@@ -34,6 +34,14 @@ describe('canonical JSON', () => {
     );
   });
 
+  it('writes text and names as ECMAScript does, whatever characters they are of', () => {
+    for (let code = 0; code < 0x250; code += 1) {
+      const value = `a${String.fromCharCode(code)}`;
+      expect(canonicalJson({ [value]: value })).toBe(JSON.stringify({ [value]: value }));
+    }
+    expect(canonicalJson('a\n')).toBe(String.raw`"a\n"`);
+  });
+
   it('sorts keys by UTF-16 code units, as in section 3.2.3', () => {
     const names = ['\u20ac', '\r', '\ufb33', '1', '\ud83d\ude00', '\u0080', '\u00f6'];
     const written = canonicalJson(Object.fromEntries(names.map((name) => [name, 0])));
