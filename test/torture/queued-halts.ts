@@ -40,6 +40,8 @@ try {
   const { queued, ms, waiting } = await fill(scene);
   const during = await pressed(scene, 'during');
   const stillWaiting = await waiting();
+  // Asked to stop, it takes its evaluations with it; they would run on for an hour.
+  await service.stop();
   const figures = {
     grade,
     halts,
