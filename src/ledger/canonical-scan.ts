@@ -75,7 +75,7 @@ export function scanEnvelope(line: Uint8Array): EventPlace | null {
   if (at === NOT || prevHashEnd - prevHash !== HASH_DIGITS || streamEnd === stream) return null;
   const version = wholeNumber(line, at, line.length - 1);
   if (version === null || line[line.length - 1] !== CLOSE_OBJECT) return null;
-  const text = Buffer.from(line.buffer, line.byteOffset, line.length);
+  const text = Buffer.isBuffer(line) ? line : Buffer.from(line.buffer, line.byteOffset, line.length);
   const time = text.toString('latin1', recordedAt, recordedAt + TIMESTAMP_LENGTH);
   if (!isTimestamp(time) || !isUtf8(line)) return null;
   return {
