@@ -55,7 +55,11 @@ describe('heartbeats without any worker', () => {
       queue: new SharedQueue(scheduler, faults).connect(process),
       policies: [policy],
       defaultPolicy: 'generated',
-      signer: createTokenSigner({ keyring: signatures.keyring, issuer: 'interlock' }),
+      signer: createTokenSigner({
+        keyring: signatures.keyring,
+        signature: signatures.signature,
+        issuer: 'interlock',
+      }),
       evaluators: () => ({ run: () => Promise.reject(new Error('nothing runs here')) }),
       orchestratorOf: () => {
         throw new Error('nothing is stopped here');

@@ -1,16 +1,19 @@
 /**
  * Signatures in virtual time: jose's own code, with WebCrypto's answers given at once.
  *
- * WebCrypto answers from a thread pool, whose order nobody controls. Here the four calls that jose makes are answered
- * in the same turn: by Node's Ed25519 for a share of the seeds, by a keyed digest of the same length for the others.
- * What is signed, checked and refused by jose, by src/signing and by the trainer's client is the real thing.
+ * WebCrypto answers from a thread pool, whose order nobody controls. Here it is answered in the same turn, and so is
+ * what src/signing asks for by itself: by Node's Ed25519 for a share of the seeds, by a keyed digest of the same
+ * length for the others. What jose, src/signing and the trainer's client check and refuse is the real thing.
  */
 import { createHash, createPrivateKey, createPublicKey, sign, verify, webcrypto } from 'node:crypto';
 import { calculateJwkThumbprint } from 'jose';
 import type { Keyring } from '../../src/signing/keyring.ts';
+import type { Signature } from '../../src/signing/tokens.ts';
 
 export interface Signatures {
   readonly keyring: Keyring;
+  /** For createTokenSigner: what `verify` below accepts. */
+  readonly signature: Signature;
   /** Ed25519 itself, or the digest in its place. */
   real: boolean;
   restore(): void;
@@ -71,6 +74,7 @@ export async function installSignatures(): Promise<Signatures> {
       revoke: () => Promise.reject(new Error('no revocation in a simulation')),
       refresh: async () => false,
     },
+    signature: (data) => (mode.real ? sign(null, data, privateObject) : cheap(data)),
     get real() {
       return mode.real;
     },

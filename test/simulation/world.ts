@@ -204,7 +204,8 @@ export class World {
   }
 
   #watchedSigner(): TokenSigner {
-    const signer = createTokenSigner({ keyring: this.#signatures.keyring, issuer: 'interlock' });
+    const { keyring, signature } = this.#signatures;
+    const signer = createTokenSigner({ keyring, signature, issuer: 'interlock' });
     return {
       signPermit: (claims) => {
         this.seen.permit(claims);
