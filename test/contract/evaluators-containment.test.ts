@@ -11,6 +11,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { z } from 'zod';
 import {
   makeGroups,
   removeAbandoned,
@@ -213,12 +214,14 @@ describe.skipIf(!linux)('containment (needs /proc)', () => {
         });
 
         test.skipIf(!holds('open files'))('one that opens files without end, by their number', async () => {
-          const script = `const all = []; try { for (;;) all.push(fs.openSync('/dev/null')); } catch (error) {
-            fs.closeSync(all.pop()); console.log(JSON.stringify({ code: error.code, few: all.length < 64 })); }`;
-          expect(await limited([node, '-e', script])).toEqual({
-            kind: 'reported',
-            result: { code: 'EMFILE', few: true },
-          });
+          // In the shell: a newer V8 does not come up below a limit of address space.
+          const script =
+            'n=9; while eval "exec $((n + 1))</dev/null"; do n=$((n + 1)); done 2>errors; echo "{\\"opened\\":$n}"';
+          const outcome = await limited(['bash', '-c', script]);
+          if (outcome.kind !== 'reported') throw new Error(JSON.stringify(outcome));
+          const { opened } = z.object({ opened: z.int() }).parse(outcome.result);
+          expect(opened).toBeGreaterThan(10);
+          expect(opened).toBeLessThan(64);
         });
 
         test.skipIf(!holds('CPU time'))('one that only computes, by its CPU time', async () => {
