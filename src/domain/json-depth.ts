@@ -5,7 +5,7 @@
  * That throws at best; where V8 happens to compile a pattern at the end of the stack, it ends the process.
  */
 
-/** As deep as any message of Interlock's may nest, and far deeper than any does. */
+/** How deeply a message may nest, and far deeper than one does. */
 export const JSON_DEPTH_MAX = 32;
 
 /** Of text that is no JSON the answer means nothing, and costs no more. */

@@ -9,10 +9,7 @@
  * under load and while the server is closing.
  * Not here: what the routes do, and business rules of any kind.
  */
-import { randomUUID } from 'node:crypto';
-import { ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import type { ServerResponse } from 'node:http';
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -30,6 +27,7 @@ import { withIncomingTrace } from '../telemetry/tracing.ts';
 import { ACCESS, type Access, type AccessTable, accessOf } from './access.ts';
 import { isStream, routesByPath } from './allowed-methods.ts';
 import { type Authenticated, type Authenticator, refuseCredentialsInQuery } from './authentication.ts';
+import { answerBrokenRequest, answerByHand, EXPECTATION_FAILED, NOT_HTTP } from './by-hand.ts';
 import { exactMediaType, JSON_MEDIA_TYPE } from './content-type.ts';
 import { documentationRoutes } from './documentation.ts';
 import { FORM_MEDIA_TYPE, parseForm } from './form.ts';
@@ -40,7 +38,9 @@ import type { OpenApiInfo } from './openapi.ts';
 import { PROBLEM_MEDIA_TYPE, toProblem, toRefusal } from './problem.ts';
 import { addressKey, createRateLimiter, tooManyRequests } from './rate-limits.ts';
 import { forbidden, malformed, notFound, Refusal, unavailable, unsupportedMediaType } from './refusal.ts';
+import { correlationIdOf, hasBody, hasOneHost, hasShortBody } from './request-facts.ts';
 import type { AnyAnswer, RawCall, Route } from './route.ts';
+import { HTTPS_ONLY, SECURITY_HEADERS } from './security-headers.ts';
 import { readLastEventId, StreamRegistry, type StreamSource, sse } from './sse.ts';
 import { parseStrictJson } from './strict-json.ts';
 
@@ -83,22 +83,7 @@ declare module 'fastify' {
   }
 }
 
-const CORRELATION_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{7,63}$/;
 const NO_BODY = Buffer.alloc(0);
-
-const SECURITY_HEADERS = {
-  'x-content-type-options': 'nosniff',
-  'referrer-policy': 'no-referrer',
-  'cache-control': 'no-store',
-  'cross-origin-resource-policy': 'same-origin',
-  'cross-origin-opener-policy': 'same-origin',
-  'x-frame-options': 'DENY',
-  'permissions-policy': 'camera=(), geolocation=(), microphone=(), payment=(), usb=()',
-  'content-security-policy':
-    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-} as const;
-/** Only where people come by https: said over http it would be ignored, and said wrongly it locks people out. */
-const HTTPS_ONLY = { 'strict-transport-security': 'max-age=31536000; includeSubDomains' } as const;
 
 export function buildServer(options: ServerOptions): FastifyInstance {
   const everywhere = { ...SECURITY_HEADERS, ...(options.isHttps === true && HTTPS_ONLY) };
@@ -437,25 +422,6 @@ function requireRole({ who }: Access, identity: Identity): void {
   throw forbidden(`this needs the role ${roles.join(' or ')}`);
 }
 
-/** A caller may join its own trace by a plain id; anything else is replaced, not repaired. */
-function correlationIdOf(header: string | string[] | undefined): string {
-  return typeof header === 'string' && CORRELATION_ID.test(header) ? header : randomUUID();
-}
-
-function hasOneHost({ raw }: FastifyRequest): boolean {
-  const hosts = raw.rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host').length;
-  return hosts === 1 || (hosts === 0 && raw.httpVersion === '1.0');
-}
-
-function hasShortBody({ headers }: FastifyRequest): boolean {
-  return Number(headers['content-length']) <= HTTP_LIMITS.bodyLimitBytes;
-}
-
-function hasBody(request: FastifyRequest): boolean {
-  const length = request.headers['content-length'];
-  return request.headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0');
-}
-
 function asRecord(value: unknown): Record<string, unknown> {
   return typeof value === 'object' && value !== null ? { ...value } : {};
 }
@@ -470,62 +436,6 @@ function asStreamSource(value: unknown): StreamSource {
 
 function isSubscribe(value: unknown): value is StreamSource['subscribe'] {
   return typeof value === 'function';
-}
-
-const BROKEN_HEADERS = Object.entries(SECURITY_HEADERS)
-  .map(([name, value]) => `${name}: ${value}\r\n`)
-  .join('');
-
-/** What Node could not even parse as HTTP; there is no request, so the answer is written by hand. */
-function answerBrokenRequest(
-  error: NodeJS.ErrnoException,
-  socket: Socket,
-  count: (code: string, status: number) => void,
-): void {
-  // In the middle of an answer there is no room for another; Node's own handler looks at the same field.
-  const answering: unknown = Reflect.get(socket, '_httpMessage');
-  const isMidAnswer = answering instanceof ServerResponse && answering.headersSent;
-  if (error.code === 'ECONNRESET' || !socket.writable || isMidAnswer) {
-    socket.destroy();
-    return;
-  }
-  answerByHand(socket, BROKEN[error.code ?? ''] ?? NOT_HTTP, count);
-}
-
-type ByHand = readonly [status: number, phrase: string, code: string, title: string];
-const NOT_HTTP: ByHand = [400, 'Bad Request', 'malformed-http', 'The request is not valid HTTP'];
-const EXPECTATION_FAILED: ByHand = [
-  417,
-  'Expectation Failed',
-  'expectation-failed',
-  'Nothing but 100-continue can be expected',
-];
-const BROKEN: Readonly<Record<string, ByHand>> = {
-  HPE_HEADER_OVERFLOW: [
-    431,
-    'Request Header Fields Too Large',
-    'headers-too-large',
-    'The headers are too large',
-  ],
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: [413, 'Content Too Large', 'body-too-large', 'The body is too large'],
-  ERR_HTTP_REQUEST_TIMEOUT: [408, 'Request Timeout', 'request-timeout', 'The request did not arrive in time'],
-};
-
-function answerByHand(
-  socket: Duplex | null,
-  [status, phrase, code, title]: ByHand,
-  count: (code: string, status: number) => void,
-): void {
-  count(code, status);
-  const body = JSON.stringify({
-    type: `urn:interlock:problem:${code}`,
-    title,
-    status,
-    instance: `urn:interlock:request:${randomUUID()}`,
-  });
-  socket?.end(
-    `HTTP/1.1 ${status} ${phrase}\r\nconnection: close\r\n${BROKEN_HEADERS}content-type: ${PROBLEM_MEDIA_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  );
 }
 
 function requestTimeout(): Refusal {
