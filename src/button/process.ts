@@ -8,16 +8,12 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Environment } from '../config/environment.ts';
 import type { IdentityRecord } from '../config/identities.ts';
-import { openIdentityBook } from '../config/identity-book.ts';
 import type { Configuration } from '../config/load.ts';
-import { oidcDisagreements } from '../config/oidc.ts';
 import { InterlockError } from '../errors.ts';
 import { killRunJobs } from '../evaluators/job-records.ts';
-import { createAuthenticator } from '../http/authentication.ts';
-import { createPeopleVerifier } from '../http/oidc/people.ts';
+import { openCallers } from '../http/callers.ts';
 import { createOrchestrator } from '../orchestrators/registry.ts';
 import { targetSchema } from '../orchestrators/targets.ts';
 import { createOutbound } from '../outbound/outbound.ts';
@@ -165,29 +161,7 @@ export async function startButton(config: ButtonConfiguration, options: ButtonOp
   const keyring = await loadKeyring(config.signingKey);
   const signer = createTokenSigner({ keyring, issuer: config.issuer });
   const outbound = createOutbound({ allow: config.outbound.allow });
-  const authenticator = createAuthenticator({
-    identities: config.identities,
-    now: clock,
-    // From keys that are kept on disk: a provider that is away keeps nobody out who has a token.
-    people:
-      config.oidc.length === 0
-        ? undefined
-        : createPeopleVerifier({
-            providers: config.oidc,
-            outbound,
-            directory: join(config.dataDir, 'oidc'),
-            now: clock,
-            logger,
-          }),
-  });
-  const identities = openIdentityBook({
-    file: config.identitiesFile,
-    env,
-    initial: config.identities,
-    check: (changed) => oidcDisagreements(config.oidc, changed),
-    apply: (changed) => authenticator.replace(changed),
-    logger,
-  });
+  const { authenticator, identities } = openCallers({ config, env, outbound, clock, logger });
   const parts = openDesk({
     files,
     role: 'button',

@@ -13,6 +13,7 @@ import type { z } from 'zod';
 import { fieldPath, fieldProblems } from '../domain/field-errors.ts';
 import { PROBLEM_MEDIA_TYPE, toProblem, toRefusal } from '../http/problem.ts';
 import { forbidden, invalid, malformed, notFound, Refusal, unsupportedMediaType } from '../http/refusal.ts';
+import { SECURITY_HEADERS } from '../http/security-headers.ts';
 import { parseStrictJson } from '../http/strict-json.ts';
 import { answerTo, type PressAnswer, standing } from './answer.ts';
 import { type CredentialDeps, identityOf, isCode, type Presser, presserOf } from './credentials.ts';
@@ -51,16 +52,6 @@ export const BUTTON_LIMITS: ButtonLimits = {
   connectionsMax: 1_000,
 };
 
-const HEADERS = {
-  'x-content-type-options': 'nosniff',
-  'referrer-policy': 'no-referrer',
-  'cache-control': 'no-store',
-  'cross-origin-resource-policy': 'same-origin',
-  'cross-origin-opener-policy': 'same-origin',
-  'x-frame-options': 'DENY',
-  connection: 'close',
-} as const;
-const NO_CONTENT_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const FORM = 'application/x-www-form-urlencoded';
 const JSON_TYPE = 'application/json';
 
@@ -108,8 +99,9 @@ export function createButtonServer(deps: ButtonServerDeps, limits: ButtonLimits 
     const { status, type, text, headers } = answer;
     const bytes = Buffer.from(text);
     response.writeHead(status, {
-      ...HEADERS,
-      'content-security-policy': isPage ? PAGE_POLICY : NO_CONTENT_POLICY,
+      ...SECURITY_HEADERS,
+      connection: 'close',
+      ...(isPage && { 'content-security-policy': PAGE_POLICY }),
       'content-type': type,
       'content-length': bytes.length,
       'x-correlation-id': requestId,

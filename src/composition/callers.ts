@@ -3,16 +3,13 @@
  *
  * Refuses to start where an identity provider's keys could never be fetched: nobody would find out before an outage.
  */
-import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Environment } from '../config/environment.ts';
-import { openIdentityBook } from '../config/identity-book.ts';
-import { oidcDisagreements } from '../config/oidc.ts';
 import { tokensToRenew } from '../config/token-life.ts';
 import { keepTokenUse } from '../config/token-use.ts';
 import { InterlockError } from '../errors.ts';
-import { type Authenticated, type Authenticator, createAuthenticator } from '../http/authentication.ts';
-import { createPeopleVerifier } from '../http/oidc/people.ts';
+import type { Authenticated, Authenticator } from '../http/authentication.ts';
+import { type Callers, openCallers } from '../http/callers.ts';
 import { Refusal } from '../http/refusal.ts';
 import type { Outbound } from '../outbound/outbound.ts';
 import { createRetiringSecrets } from '../service/retiring-secrets.ts';
@@ -32,11 +29,6 @@ export interface CallersDeps {
   readonly stops: Step[];
 }
 
-export interface Callers {
-  readonly authenticator: Authenticator;
-  readonly identities: ReturnType<typeof openIdentityBook>;
-}
-
 export function createCallers(deps: CallersDeps): Callers {
   const { config, env, outbound, security, metrics, clock, logger, stops } = deps;
   for (const { name, issuer, jwksUrl = issuer } of config.oidc) {
@@ -48,30 +40,15 @@ export function createCallers(deps: CallersDeps): Callers {
     }
   }
   const retiring = createRetiringSecrets({ metrics, security, logger, clock });
-  const authenticator = createAuthenticator({
-    people:
-      config.oidc.length === 0
-        ? undefined
-        : createPeopleVerifier({
-            providers: config.oidc,
-            outbound,
-            directory: join(config.dataDir, 'oidc'),
-            now: clock,
-            logger,
-          }),
-    identities: config.identities,
-    now: clock,
+  const { authenticator, identities } = openCallers({
+    config,
+    env,
+    outbound,
+    clock,
+    logger,
     onFailure: (method, reason) =>
       metrics.count('interlock_authentication_failures_total', { method, reason }),
     onRetiringSecret: (identity, secret) => retiring.used(identity, secret),
-  });
-  const identities = openIdentityBook({
-    file: config.identitiesFile,
-    env,
-    initial: config.identities,
-    check: (changed) => oidcDisagreements(config.oidc, changed),
-    apply: (changed) => authenticator.replace(changed),
-    logger,
   });
   stops.push(['identities', async () => identities.close()]);
   metrics.collect('interlock_identities_stale', () => (identities.isStale() ? 1 : 0));
