@@ -25,7 +25,15 @@ import { createLogger } from '../../src/telemetry/logger.ts';
 import { score, testPolicy, writeEvaluator, writeModel } from '../support/evaluation-policy.ts';
 import { type Behaviour, type HttpTarget, startHttpTarget } from '../support/http-target.ts';
 import { type Sent, startTestInterlock, type TestInterlock } from '../support/interlock.ts';
-import { answered, drive, expectSoundLedger, Halts, type RunDriver, soon } from '../support/run-driver.ts';
+import {
+  answered,
+  drive,
+  expectSoundLedger,
+  Halts,
+  pressed,
+  type RunDriver,
+  soon,
+} from '../support/run-driver.ts';
 
 let interlock: TestInterlock;
 let target: HttpTarget;
@@ -46,16 +54,6 @@ afterAll(async () => {
   await interlock?.close();
   await target?.close();
 });
-
-/** Pressed and in the ledger: on a busy machine the button may be faster than it, and says so. */
-async function pressed(run: RunDriver) {
-  await run.press();
-  return soon(async () => {
-    const { openHalt } = await run.show();
-    if (openHalt === null) throw new Error('the halt is not in the ledger yet');
-    return openHalt;
-  });
-}
 
 async function registered(body: Record<string, unknown> = {}, runId?: string): Promise<RunDriver> {
   const run = drive(interlock, { kind: 'webhook', url: `${target.url}/halt` }, runId);

@@ -21,7 +21,7 @@ import { createKeyringFile, loadKeyring } from '../../src/signing/keyring.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { testPolicy } from '../support/evaluation-policy.ts';
 import { startTestInterlock, type TestInterlock } from '../support/interlock.ts';
-import { drive, expectSoundLedger, type RunDriver, soon } from '../support/run-driver.ts';
+import { drive, expectSoundLedger, pressed, type RunDriver, soon } from '../support/run-driver.ts';
 
 let interlock: TestInterlock;
 let directory = '';
@@ -47,16 +47,6 @@ afterEach(async () => {
   open = [];
   rmSync(directory, { recursive: true, force: true });
 });
-
-/** Pressed and in the ledger: on a busy machine the button may be faster than it, and says so. */
-async function pressed(run: RunDriver) {
-  await run.press();
-  return soon(async () => {
-    const { openHalt } = await run.show();
-    if (openHalt === null) throw new Error('the halt is not in the ledger yet');
-    return openHalt;
-  });
-}
 
 async function registered(body: Record<string, unknown> = {}): Promise<RunDriver> {
   const run = drive(interlock, { kind: 'webhook', url: 'http://127.0.0.1:9/halt' });

@@ -19,25 +19,13 @@ import { createWorkHandlers } from '../../src/service/work.ts';
 import { createKeyringFile, loadKeyring } from '../../src/signing/keyring.ts';
 import { createTokenSigner } from '../../src/signing/tokens.ts';
 import { silentLogger, startTestDatabase, type TestDatabase } from '../support/embedded-database.ts';
+import { oneEvaluationPolicy } from '../support/one-evaluation-policy.ts';
 
-const policy = PolicySchema.parse({
-  policy: 'one',
-  title: 'One evaluation',
-  cadence: { firstCheckpointBy: '1e20' },
-  categories: [{ id: 'cyber', title: 'Cyber' }],
-  evaluations: [
-    {
-      id: 'ctf',
-      category: 'cyber',
-      stage: 'pre-mitigation',
-      executor: { kind: 'http', mode: 'callback', timeout: '1h' },
-      score: { metric: 'accuracy', kind: 'proportion', chance: 0, best: 1, minSamples: 100 },
-      levels: { medium: 0.2, high: 0.5, critical: 0.9 },
-    },
-  ],
-  rules: [{ id: 'high', kind: 'level', stage: 'pre-mitigation', atLeast: 'high', then: ['halt'] }],
-  governance: { groups: ['board'], resume: { approvals: ['board'] } },
-});
+const policy = PolicySchema.parse(
+  oneEvaluationPolicy({
+    evaluation: { score: { metric: 'accuracy', kind: 'proportion', chance: 0, best: 1, minSamples: 100 } },
+  }),
+);
 const sender = (id: string, role: 'trainer' | 'evaluator'): Identity => ({
   id,
   name: id,

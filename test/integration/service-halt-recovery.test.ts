@@ -10,25 +10,9 @@ import { createRunService } from '../../src/service/run-service.ts';
 import { createRunningEvaluations } from '../../src/service/running-evaluations.ts';
 import { createWorker } from '../../src/service/worker.ts';
 import { silentLogger, startTestDatabase, type TestDatabase } from '../support/embedded-database.ts';
+import { oneEvaluationPolicy } from '../support/one-evaluation-policy.ts';
 
-const policy = PolicySchema.parse({
-  policy: 'one',
-  title: 'One evaluation',
-  cadence: { firstCheckpointBy: '1e20' },
-  categories: [{ id: 'cyber', title: 'Cyber' }],
-  evaluations: [
-    {
-      id: 'ctf',
-      category: 'cyber',
-      stage: 'pre-mitigation',
-      executor: { kind: 'http', mode: 'callback', timeout: '1h' },
-      score: { metric: 'accuracy', kind: 'proportion', chance: 0, best: 1 },
-      levels: { medium: 0.2, high: 0.5, critical: 0.9 },
-    },
-  ],
-  rules: [{ id: 'high', kind: 'level', stage: 'pre-mitigation', atLeast: 'high', then: ['halt'] }],
-  governance: { groups: ['board'], resume: { approvals: ['board'] } },
-});
+const policy = PolicySchema.parse(oneEvaluationPolicy());
 
 let database: TestDatabase;
 let ledger: Ledger;

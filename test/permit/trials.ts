@@ -18,6 +18,7 @@ import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { initDirectory } from '../../src/config/init.ts';
 import { createKeyringFile } from '../../src/signing/keyring.ts';
+import { oneEvaluationPolicy } from '../support/one-evaluation-policy.ts';
 import type { TrainerOptions } from './trainer.ts';
 
 export interface TrialOptions {
@@ -306,25 +307,12 @@ async function register(port: number, token: string, runId: string, policy: stri
 }
 
 function policyOf(name: string, ttlMs: number): object {
-  return {
+  return oneEvaluationPolicy({
     policy: name,
     title: 'Permit trials',
     cadence: { firstCheckpointBy: '1e22' },
     permit: { ttl: `${ttlMs}ms`, heartbeatInterval: '1s' },
-    categories: [{ id: 'cyber', title: 'Cyber' }],
-    evaluations: [
-      {
-        id: 'ctf',
-        category: 'cyber',
-        stage: 'pre-mitigation',
-        executor: { kind: 'http', mode: 'callback', timeout: '1h' },
-        score: { metric: 'accuracy', kind: 'proportion', chance: 0, best: 1 },
-        levels: { medium: 0.2, high: 0.5, critical: 0.9 },
-      },
-    ],
-    rules: [{ id: 'high', kind: 'level', stage: 'pre-mitigation', atLeast: 'high', then: ['halt'] }],
-    governance: { groups: ['board'], resume: { approvals: ['board'] } },
-  };
+  });
 }
 
 async function freePorts(count: number): Promise<number[]> {

@@ -2,9 +2,8 @@
 import type { JsonObject } from '../../src/domain/canonical-json.ts';
 import { checkPolicy } from '../../src/domain/policy/check.ts';
 import type { Policy } from '../../src/domain/policy/schema.ts';
+import { forecastRule, governance, jumpRule, maybe, OVERDUE_RULE, silenceRule } from './policy-parts.ts';
 import type { Random } from './random.ts';
-
-export const GROUPS = ['preparedness', 'safety', 'leadership', 'board'];
 
 function evaluation(random: Random, category: string, i: number): JsonObject {
   const falling = random.chance(0.15);
@@ -49,7 +48,6 @@ function evaluation(random: Random, category: string, i: number): JsonObject {
 
 function draw(random: Random, name: string): JsonObject {
   const categories = ['cyber', 'bio', 'talk'].slice(0, random.pick([1, 1, 1, 2, 3]));
-  const maybe = (p: number, rule: JsonObject): JsonObject[] => (random.chance(p) ? [rule] : []);
   const stage = 'pre-mitigation';
   return {
     policy: name,
@@ -79,8 +77,14 @@ function draw(random: Random, name: string): JsonObject {
         atLeast: random.pick<string | number>(['high', 'high', 2.6]),
         then: ['halt'],
       },
-      ...maybe(0.5, { id: 'critical', kind: 'level', stage, atLeast: 'critical', then: ['quarantine'] }),
-      ...maybe(0.6, {
+      ...maybe(random, 0.5, {
+        id: 'critical',
+        kind: 'level',
+        stage,
+        atLeast: 'critical',
+        then: ['quarantine'],
+      }),
+      ...maybe(random, 0.6, {
         id: 'upper',
         kind: 'level',
         stage,
@@ -88,26 +92,12 @@ function draw(random: Random, name: string): JsonObject {
         atLeast: 'high',
         then: [random.pick(['hold', 'hold', 'halt'])],
       }),
-      ...maybe(0.4, {
-        id: 'forecast',
-        kind: 'forecast',
-        stage,
-        atLeast: 'critical',
-        probability: random.pick([0.05, 0.3]),
-        whenMostlyPrior: random.pick(['ignore', 'alert', 'hold', 'halt']),
-        then: [random.pick(['halt', 'hold', 'alert'])],
-      }),
-      ...maybe(0.3, { id: 'jump', kind: 'jump', stage, above: 0.8, then: [random.pick(['hold', 'alert'])] }),
-      ...maybe(0.2, { id: 'silent', kind: 'inconclusive', then: [random.pick(['halt', 'alert'])] }),
-      ...maybe(0.2, { id: 'tardy', kind: 'overdue', then: ['halt'] }),
+      ...maybe(random, 0.4, forecastRule(random)),
+      ...maybe(random, 0.3, jumpRule(random)),
+      ...maybe(random, 0.2, silenceRule(random)),
+      ...maybe(random, 0.2, OVERDUE_RULE),
     ],
-    governance: {
-      groups: GROUPS,
-      resume: {
-        approvals: random.pick([['leadership'], ['leadership', 'safety'], ['safety', 'board', 'leadership']]),
-        vetoes: random.pick([[], ['board'], GROUPS]),
-      },
-    },
+    governance: governance(random),
     alerts: random.pick([[], ['oncall'], ['oncall'], ['oncall', 'chat']]),
   };
 }

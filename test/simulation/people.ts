@@ -3,29 +3,21 @@
  * an intruder. Each call goes through the network of the world; what an instance answered is checked at that moment,
  * whether or not the answer arrives.
  */
-import { z } from 'zod';
-import type { HeartbeatReply } from '../../clients/typescript/client.ts';
+import type { HeartbeatReply as ClientReply } from '../../clients/typescript/client.ts';
 import type { Identity } from '../../src/config/identities.ts';
 import { compute } from '../../src/domain/compute.ts';
 import type { RunEvent } from '../../src/domain/run/events.ts';
 import { type RunState, RunStateSchema } from '../../src/domain/run/state.ts';
 import { sha256 } from '../../src/service/digest.ts';
 import type { Receipt } from '../../src/service/run-service.ts';
+import { HeartbeatReply } from '../support/heartbeat-reply.ts';
 import type { Answer, Interlock } from './instance.ts';
+import { MEMBERSHIPS } from './policy-parts.ts';
 import { createRandom, type Random } from './random.ts';
 import type { Trainer } from './trainer.ts';
 import { round } from './trainer.ts';
 import type { SimulatedProcess } from './virtual-time.ts';
 import type { World } from './world.ts';
-
-export const MEMBERSHIPS = new Map<string, readonly string[]>([
-  ['ann', ['safety']],
-  ['bea', ['board']],
-  ['cai', ['leadership', 'safety']],
-  ['dov', ['leadership']],
-  ['eve', ['preparedness', 'board']],
-  ['fay', []],
-]);
 
 export const INTRUDER = 'mallory';
 
@@ -35,19 +27,6 @@ function identity(id: string, roles: Identity['roles'], groups: readonly string[
 
 const OPERATOR = identity('operator', ['operator']);
 const EVALUATOR = identity('evaluator', ['evaluator']);
-
-const ReplySchema = z.object({
-  directive: z.object({
-    action: z.enum(['continue', 'pause', 'halt', 'quarantine']),
-    haltId: z.string().optional(),
-    reason: z.string().optional(),
-    resumeFrom: z.string().optional(),
-    order: z.string().optional(),
-  }),
-  permit: z.string().nullable(),
-  nextCheckpointAt: z.string(),
-  retain: z.array(z.string()),
-});
 
 export class People {
   readonly #world: World;
@@ -98,7 +77,7 @@ export class People {
     { runId, identity: by }: Trainer,
     process: SimulatedProcess,
     { effectiveCompute, nonce }: { effectiveCompute: string; nonce: string },
-  ): Promise<HeartbeatReply | null> {
+  ): Promise<ClientReply | null> {
     const world = this.#world;
     const stated = compute(effectiveCompute);
     const receipt = this.#random.chance(0.3) ? this.#receipt(by, `${effectiveCompute} ${nonce}`) : null;
@@ -115,7 +94,7 @@ export class People {
       (given, delivery) => world.seen.heartbeat(runId, stated, given, delivery),
     );
     if (answer === null || answer.status !== 200) return null;
-    const { directive, ...rest } = ReplySchema.parse(answer.body);
+    const { directive, ...rest } = HeartbeatReply.parse(answer.body);
     const { action, haltId = null, reason = null, resumeFrom = null, order = null } = directive;
     return { ...rest, directive: { action, haltId, reason, resumeFrom, order } };
   }

@@ -16,23 +16,22 @@ import { outstanding } from '../../src/domain/run/outstanding.ts';
 import { permitTerms } from '../../src/domain/run/permit.ts';
 import { recheck } from '../../src/domain/run/recheck.ts';
 import { type RunState, RunStateSchema } from '../../src/domain/run/state.ts';
+import {
+  forecastRule,
+  governance,
+  jumpRule,
+  MEMBERSHIPS,
+  maybe,
+  OVERDUE_RULE,
+  silenceRule,
+} from './policy-parts.ts';
 import { createRandom, type Random } from './random.ts';
 import { RunCheckers } from './run-checkers.ts';
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 const asJson = (value: object): JsonObject => JSON.parse(JSON.stringify(value));
 
-const PEOPLE = new Map<string, readonly string[]>([
-  ['ann', ['safety']],
-  ['bea', ['board']],
-  ['cai', ['leadership', 'safety']],
-  ['dov', ['leadership']],
-  ['eve', ['preparedness', 'board']],
-  ['fay', []],
-]);
-
 function generatedPolicy(random: Random): Policy {
-  const groups = ['preparedness', 'safety', 'leadership', 'board'];
   const categories = ['cyber', 'bio', 'talk'].slice(0, 1 + random.below(3));
   const evaluations = categories.flatMap((category) =>
     Array.from({ length: 1 + random.below(2) }, (_, i) => ({
@@ -55,7 +54,6 @@ function generatedPolicy(random: Random): Policy {
       topUps: random.below(3),
     })),
   );
-  const maybe = (p: number, rule: JsonObject): JsonObject[] => (random.chance(p) ? [rule] : []);
   const stage = 'pre-mitigation';
   const check = checkPolicy({
     policy: 'generated',
@@ -72,28 +70,27 @@ function generatedPolicy(random: Random): Policy {
     evaluations,
     rules: [
       { id: 'high', kind: 'level', stage, atLeast: 'high', then: ['halt'] },
-      ...maybe(0.5, { id: 'critical', kind: 'level', stage, atLeast: 'critical', then: ['quarantine'] }),
-      ...maybe(0.7, { id: 'upper', kind: 'level', stage, basis: 'upper', atLeast: 'high', then: ['hold'] }),
-      ...maybe(0.5, {
-        id: 'forecast',
-        kind: 'forecast',
+      ...maybe(random, 0.5, {
+        id: 'critical',
+        kind: 'level',
         stage,
         atLeast: 'critical',
-        probability: random.pick([0.05, 0.3]),
-        whenMostlyPrior: random.pick(['ignore', 'alert', 'hold', 'halt']),
-        then: [random.pick(['halt', 'hold', 'alert'])],
+        then: ['quarantine'],
       }),
-      ...maybe(0.4, { id: 'jump', kind: 'jump', stage, above: 0.8, then: [random.pick(['hold', 'alert'])] }),
-      ...maybe(0.3, { id: 'silent', kind: 'inconclusive', then: [random.pick(['halt', 'alert'])] }),
-      ...maybe(0.2, { id: 'tardy', kind: 'overdue', then: ['halt'] }),
+      ...maybe(random, 0.7, {
+        id: 'upper',
+        kind: 'level',
+        stage,
+        basis: 'upper',
+        atLeast: 'high',
+        then: ['hold'],
+      }),
+      ...maybe(random, 0.5, forecastRule(random)),
+      ...maybe(random, 0.4, jumpRule(random)),
+      ...maybe(random, 0.3, silenceRule(random)),
+      ...maybe(random, 0.2, OVERDUE_RULE),
     ],
-    governance: {
-      groups,
-      resume: {
-        approvals: random.pick([['leadership'], ['leadership', 'safety'], ['safety', 'board', 'leadership']]),
-        vetoes: random.pick([[], ['board'], groups]),
-      },
-    },
+    governance: governance(random),
     alerts: random.pick([[], ['oncall'], ['oncall', 'chat']]),
   });
   if (!check.ok) throw new Error(JSON.stringify(check.problems));
@@ -136,7 +133,7 @@ export class Walk {
   constructor(seed: number) {
     this.random = createRandom(seed);
     this.policy = generatedPolicy(this.random);
-    this.checkers = new RunCheckers(this.policy, PEOPLE);
+    this.checkers = new RunCheckers(this.policy, MEMBERSHIPS);
   }
 
   get run(): RunState {
@@ -378,7 +375,7 @@ export class Walk {
       return;
     }
     const proposal = random.chance(0.9) ? open : random.pick(run.proposals);
-    const [by, groups] = random.pick([...PEOPLE]);
+    const [by, groups] = random.pick([...MEMBERSHIPS]);
     const group = random.chance(0.9) && groups.length > 0 ? random.pick(groups) : 'leadership';
     this.does({
       type: 'SignOff',
@@ -417,9 +414,10 @@ export class Walk {
       if (open === undefined) throw new Error('liveness: a stopped run for which nothing can be proposed');
       for (const group of this.policy.governance.resume.approvals) {
         const { proposalId, digest: signed } = open;
-        const by = [...PEOPLE].find(([name, groups]) => groups.includes(group) && name !== 'cai')?.[0] ?? '';
+        const by =
+          [...MEMBERSHIPS].find(([name, groups]) => groups.includes(group) && name !== 'cai')?.[0] ?? '';
         const sign = { type: 'SignOff' as const, proposalId, digest: signed, decision: 'approve' as const };
-        this.does({ ...sign, group, justification: 'healed', by, groups: PEOPLE.get(by) ?? [] });
+        this.does({ ...sign, group, justification: 'healed', by, groups: MEMBERSHIPS.get(by) ?? [] });
       }
     }
   }

@@ -4,8 +4,9 @@
  */
 import { encodeJobId } from '../../src/queue/job-id.ts';
 import { resolveQueues, toPayload, WORK_KINDS } from '../../src/queue/queues.ts';
-import { type HandlerRun, runHandler } from '../../src/queue/run-handler.ts';
-import type { WorkHandlers, WorkItem, WorkKind, WorkQueue } from '../../src/queue/work-queue.ts';
+import { runHandler } from '../../src/queue/run-handler.ts';
+import type { WorkHandlers, WorkItem, WorkQueue } from '../../src/queue/work-queue.ts';
+import { RunningJobs } from '../support/running-jobs.ts';
 import type { Faults } from './faults.ts';
 import type { Scheduler, SimulatedProcess } from './virtual-time.ts';
 
@@ -72,43 +73,34 @@ export class SharedQueue {
 
   connect(process: SimulatedProcess): WorkQueue {
     const specs = resolveQueues({});
-    const running = new Map<string, { kind: WorkKind; run: HandlerRun }>();
+    const running = new RunningJobs();
     let handlers: WorkHandlers | undefined;
     let closed = false;
-
-    const busy = (kind: WorkKind): number =>
-      [...running.values()].filter((entry) => entry.kind === kind).length;
 
     const look = (): void => {
       if (handlers === undefined || closed) return;
       for (const kind of WORK_KINDS) {
-        let free = specs[kind].concurrency - busy(kind);
+        let free = specs[kind].concurrency - running.count(kind);
         for (const [id, job] of this.jobs) {
           if (free <= 0) break;
           if (job.owner !== null || job.item.kind !== kind || job.visibleMs > this.#scheduler.nowMs) continue;
           job.owner = process;
           free -= 1;
-          void work(id, job, handlers);
+          work(id, job, handlers);
         }
       }
     };
 
-    const work = async (id: string, job: Job, current: WorkHandlers): Promise<void> => {
+    const work = (id: string, job: Job, current: WorkHandlers): void => {
       const { kind } = job.item;
       const run = runHandler(current[kind], { ...job.item }, specs[kind].timeoutMs, process.timers);
-      running.set(id, { kind, run });
-      let handedBack = false;
-      try {
-        await run.done;
-      } catch {
-        handedBack = run.cause() === 'queue.closing';
-      }
-      running.delete(id);
-      if (this.jobs.get(id) === job) {
-        if (handedBack) job.owner = null;
-        else this.jobs.delete(id);
-      }
-      process.after(1, () => this.wake());
+      void running.follow(id, kind, run, (handedBack) => {
+        if (this.jobs.get(id) === job) {
+          if (handedBack) job.owner = null;
+          else this.jobs.delete(id);
+        }
+        process.after(1, () => this.wake());
+      });
     };
 
     this.consumers.add({ process, look });
@@ -133,9 +125,7 @@ export class SharedQueue {
       checks: async () => [],
       close: async () => {
         closed = true;
-        const runs = [...running.values()].map(({ run }) => run);
-        for (const run of runs) run.abort('queue.closing');
-        await Promise.allSettled(runs.map((run) => run.done));
+        await running.close();
       },
     };
   }

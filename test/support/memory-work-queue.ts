@@ -7,8 +7,9 @@
  */
 import { encodeJobId } from '../../src/queue/job-id.ts';
 import { resolveQueues, toPayload, WORK_KINDS } from '../../src/queue/queues.ts';
-import { type HandlerRun, runHandler } from '../../src/queue/run-handler.ts';
+import { runHandler } from '../../src/queue/run-handler.ts';
 import type { WorkHandlers, WorkItem, WorkKind, WorkQueue } from '../../src/queue/work-queue.ts';
+import { RunningJobs } from './running-jobs.ts';
 
 export interface MemoryStore {
   /** While false every add fails and nothing is fetched. */
@@ -73,7 +74,7 @@ export function createMemoryWorkQueue(options: MemoryWorkQueueOptions = {}): Wor
   if (store === undefined) throw new TypeError('not a memory store');
   const specs = resolveQueues({ concurrency: options.concurrency, timeoutsMs: options.timeouts });
   const now = () => options.clock?.now() ?? Date.now();
-  const running = new Map<string, { kind: WorkKind; run: HandlerRun }>();
+  const running = new RunningJobs();
   let timer: NodeJS.Timeout | undefined;
   let handlers: WorkHandlers | undefined;
   let closed = false;
@@ -84,8 +85,7 @@ export function createMemoryWorkQueue(options: MemoryWorkQueueOptions = {}): Wor
     if (handlers === undefined || closed || !store?.reachable) return;
     let nextInMs = Number.POSITIVE_INFINITY;
     for (const kind of WORK_KINDS) {
-      let free =
-        specs[kind].concurrency - [...running.values()].filter((entry) => entry.kind === kind).length;
+      let free = specs[kind].concurrency - running.count(kind);
       for (const [id, job] of store.jobs) {
         if (free <= 0) break;
         if (job.active || job.item.kind !== kind) continue;
@@ -96,29 +96,23 @@ export function createMemoryWorkQueue(options: MemoryWorkQueueOptions = {}): Wor
         }
         job.active = true;
         free -= 1;
-        void work(id, job, handlers);
+        work(id, job, handlers);
       }
     }
     if (nextInMs !== Number.POSITIVE_INFINITY) timer = setTimeout(look, Math.min(nextInMs, LOOK_AGAIN_MS));
   }
 
-  async function work(id: string, job: MemoryJob, current: WorkHandlers): Promise<void> {
+  function work(id: string, job: MemoryJob, current: WorkHandlers): void {
     const { kind } = job.item;
     const run = runHandler(current[kind], structuredClone(job.item), specs[kind].timeoutMs);
-    running.set(id, { kind, run });
-    let handedBack = false;
-    try {
-      await run.done;
-    } catch {
-      handedBack = run.cause() === 'queue.closing';
-    }
-    running.delete(id);
-    // Wiped and added again meanwhile? Then the entry is another job.
-    if (store?.jobs.get(id) === job) {
-      if (handedBack) job.active = false;
-      else store.jobs.delete(id);
-    }
-    store?.wake();
+    void running.follow(id, kind, run, (handedBack) => {
+      // Wiped and added again meanwhile? Then the entry is another job.
+      if (store?.jobs.get(id) === job) {
+        if (handedBack) job.active = false;
+        else store.jobs.delete(id);
+      }
+      store?.wake();
+    });
   }
 
   return {
@@ -156,9 +150,7 @@ export function createMemoryWorkQueue(options: MemoryWorkQueueOptions = {}): Wor
         closed = true;
         store.workers.delete(look);
         clearTimeout(timer);
-        const runs = [...running.values()].map(({ run }) => run);
-        for (const run of runs) run.abort('queue.closing');
-        await Promise.allSettled(runs.map((run) => run.done));
+        await running.close();
       })();
       return closing;
     },

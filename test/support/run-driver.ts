@@ -15,20 +15,9 @@ import { verifyLive } from '../../src/ledger/verify-live.ts';
 import { createFolds } from '../../src/service/folds.ts';
 import { publicJwksSchema } from '../../src/signing/keyring.ts';
 import { createTokenVerifier, type TokenVerifier } from '../../src/signing/tokens.ts';
+import { HeartbeatReply } from './heartbeat-reply.ts';
 import type { Sent, SignOptions, TestInterlock } from './interlock.ts';
 
-export const Heartbeat = z.object({
-  directive: z.object({
-    action: z.enum(['continue', 'pause', 'halt', 'quarantine']),
-    haltId: z.string().optional(),
-    reason: z.string().optional(),
-    resumeFrom: z.string().optional(),
-    order: z.string().optional(),
-  }),
-  permit: z.string().nullable(),
-  nextCheckpointAt: z.string(),
-  retain: z.array(z.string()),
-});
 const Accepted = z.object({
   disposition: z.enum(['evaluate', 'recorded']),
   evaluations: z.array(z.object({ evaluationId: z.string(), name: z.string() })),
@@ -76,7 +65,7 @@ export interface RunDriver {
     modelUri: string,
     options?: SignOptions,
   ): Promise<Record<string, string>>;
-  beat(effectiveCompute: string, nonce?: string): Promise<z.output<typeof Heartbeat>>;
+  beat(effectiveCompute: string, nonce?: string): Promise<z.output<typeof HeartbeatReply>>;
   show(): Promise<z.output<typeof RunDocument>>;
   scorecard(checkpointId?: string): Promise<z.output<typeof ScorecardDocument>>;
   result(evaluationId: string, attempt: number, body: unknown): Promise<Sent>;
@@ -114,7 +103,7 @@ export function drive(
     },
     async beat(effectiveCompute, nonce) {
       const body = { effectiveCompute, ...(nonce === undefined ? {} : { nonce }) };
-      return answered(await call('POST', path('/heartbeat'), { as: 'trainer', body }), 200, Heartbeat);
+      return answered(await call('POST', path('/heartbeat'), { as: 'trainer', body }), 200, HeartbeatReply);
     },
     show: async () => answered(await call('GET', path(), { as: 'auditor' }), 200, RunDocument),
     scorecard: async (checkpointId = 'latest') =>
@@ -170,6 +159,16 @@ export function drive(
     },
   };
   return driver;
+}
+
+/** Pressed and in the ledger: on a busy machine the button may be faster than it, and says so. */
+export async function pressed(run: RunDriver) {
+  await run.press();
+  return soon(async () => {
+    const { openHalt } = await run.show();
+    if (openHalt === null) throw new Error('the halt is not in the ledger yet');
+    return openHalt;
+  });
 }
 
 /** As a trainer has it: the key set once fetched, everything else offline. */

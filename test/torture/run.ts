@@ -8,6 +8,7 @@ import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { installBuild } from '../support/campaign/installation.ts';
+import { SEED_AND_GRADE, SeedAndGrade } from '../support/campaign/seed-and-grade.ts';
 import { GRADES, type Grade, missing as missingFor } from '../support/campaign/stores.ts';
 import { whyNoDisk } from './disk.ts';
 import { FORGOTTEN_WITHIN_MS, faultsOf, machine, markdown, promisesOf, type TortureReport } from './table.ts';
@@ -28,8 +29,7 @@ const SETTLE_SHARE = 0.25;
 const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '5' },
-    seed: { type: 'string' },
-    grade: { type: 'string' },
+    ...SEED_AND_GRADE,
     markdown: { type: 'string' },
     json: { type: 'string' },
     require: { type: 'boolean', default: false },
@@ -41,17 +41,7 @@ if (values.help) {
   say(USAGE);
   process.exit(0);
 }
-const options = z
-  .object({
-    minutes: z.coerce.number().min(0.1).max(10_000),
-    seed: z.coerce
-      .number()
-      .int()
-      .min(0)
-      .default(Math.floor(Math.random() * 1e6)),
-    grade: z.enum(GRADES).optional(),
-  })
-  .parse(values);
+const options = SeedAndGrade.extend({ minutes: z.coerce.number().min(0.1).max(10_000) }).parse(values);
 
 const startedAtMs = performance.now();
 const { seed, minutes } = options;

@@ -5,23 +5,22 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   createInterlockClient,
   type GuardEvent,
-  PermitGuard,
   type PermitGuardOptions,
 } from '../../clients/typescript/index.ts';
 import type { PermitClaims } from '../../src/signing/tokens.ts';
-import { newSigner, runId, startInterlock, temporaryDirectory, token } from './client-support.ts';
+import { guardsIn, newSigner, runId, startInterlock, temporaryDirectory, token } from './client-support.ts';
 
 let directory: ReturnType<typeof temporaryDirectory>;
 let interlock: Awaited<ReturnType<typeof startInterlock>>;
-let open: PermitGuard[];
+let guards: ReturnType<typeof guardsIn>;
 
 beforeEach(async () => {
   directory = temporaryDirectory();
   interlock = await startInterlock(directory.path);
-  open = [];
+  guards = guardsIn(directory.path);
 });
 afterEach(async () => {
-  await Promise.all(open.map((guard) => guard.close()));
+  await guards.close();
   await interlock.close();
   directory.remove();
 });
@@ -35,19 +34,11 @@ function handClocks() {
   };
 }
 
-async function newGuard(options: Partial<PermitGuardOptions> = {}) {
-  const events: GuardEvent[] = [];
+const newGuard = (options: Partial<PermitGuardOptions> = {}) => {
   const { url, webhookSecret } = interlock;
-  const guard = await PermitGuard.open({
-    client: createInterlockClient({ url, token, webhookSecret, wait: () => Promise.resolve() }),
-    runId,
-    stateDirectory: join(directory.path, 'state'),
-    onEvent: (event) => events.push(event),
-    ...options,
-  });
-  open.push(guard);
-  return { guard, events };
-}
+  const client = createInterlockClient({ url, token, webhookSecret, wait: () => Promise.resolve() });
+  return guards.open({ client, ...options });
+};
 
 const kinds = (events: readonly GuardEvent[]) => events.map(({ kind }) => kind);
 
@@ -168,10 +159,9 @@ describe('forged tokens', () => {
   const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
   async function verdictOn(forge: (claims: object, kid: string) => string | Promise<string>) {
-    const events: GuardEvent[] = [];
     const nowS = Math.floor(Date.now() / 1000);
     const client = createInterlockClient({ ...interlock, token, wait: () => Promise.resolve() });
-    const guard = await PermitGuard.open({
+    const { guard, events } = await guards.open({
       client: {
         ...client,
         async heartbeat(_run, { nonce }) {
@@ -198,11 +188,8 @@ describe('forged tokens', () => {
           return { directive, permit, nextCheckpointAt: null, retain: [] };
         },
       },
-      runId,
       stateDirectory: join(directory.path, 'forged'),
-      onEvent: (event) => events.push(event),
     });
-    open.push(guard);
     await guard.beat();
     expect(guard.mayTrain('1').verdict).toBe('pause');
     const refusal = events.find((event) => event.kind === 'permit-refused');

@@ -2,21 +2,16 @@
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import {
-  type GuardEvent,
-  type InterlockClient,
-  PermitGuard,
-  type PermitGuardOptions,
-} from '../../clients/typescript/index.ts';
+import type { InterlockClient, PermitGuardOptions } from '../../clients/typescript/index.ts';
 import { TrustedKeys } from '../../clients/typescript/trusted-keys.ts';
 import { createKeyringFile, type Keyring, loadKeyring } from '../../src/signing/keyring.ts';
 import { createTokenSigner, type TokenSigner } from '../../src/signing/tokens.ts';
-import { runId, temporaryDirectory } from './client-support.ts';
+import { guardsIn, runId, temporaryDirectory } from './client-support.ts';
 
 let directory: ReturnType<typeof temporaryDirectory>;
 let keyring: Keyring;
 let signer: TokenSigner;
-let open: PermitGuard[];
+let guards: ReturnType<typeof guardsIn>;
 const state = { seq: 0, keySet: '', serve: (): unknown => null, asked: 0, away: false, order: '' };
 
 beforeEach(async () => {
@@ -25,12 +20,12 @@ beforeEach(async () => {
   await createKeyringFile(file);
   keyring = await loadKeyring(file);
   signer = createTokenSigner({ keyring, issuer: 'interlock' });
-  open = [];
+  guards = guardsIn(directory.path);
   Object.assign(state, { seq: 0, keySet: keyring.keySet(), asked: 0, away: false, order: '' });
   state.serve = () => keyring.jwks();
 });
 afterEach(async () => {
-  await Promise.all(open.map((guard) => guard.close()));
+  await guards.close();
   directory.remove();
 });
 
@@ -69,18 +64,8 @@ function interlock(
   };
 }
 
-async function newGuard(options: Partial<PermitGuardOptions> = {}) {
-  const events: GuardEvent[] = [];
-  const guard = await PermitGuard.open({
-    client: interlock(),
-    runId,
-    stateDirectory: join(directory.path, 'state'),
-    onEvent: (event) => events.push(event),
-    ...options,
-  });
-  open.push(guard);
-  return { guard, events };
-}
+const newGuard = (options: Partial<PermitGuardOptions> = {}) =>
+  guards.open({ client: interlock(), ...options });
 
 describe('a rotation', () => {
   it('reaches a running trainer with the heartbeat that is signed by the new key', async () => {

@@ -7,6 +7,7 @@ import { createServer, type IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { type GuardEvent, PermitGuard, type PermitGuardOptions } from '../../clients/typescript/index.ts';
 import { createKeyringFile, loadKeyring } from '../../src/signing/keyring.ts';
 import { generateWebhookSecret, verifyWebhook, WebhookSecret } from '../../src/signing/standard-webhooks.ts';
 import { createTokenSigner, type HaltOrderClaims, type PermitClaims } from '../../src/signing/tokens.ts';
@@ -17,6 +18,27 @@ export const token = 'trainer-token';
 export function temporaryDirectory(): { path: string; remove: () => void } {
   const path = mkdtempSync(join(tmpdir(), 'interlock-client-'));
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** The guards that a test opens below a directory, each with what it told, and closed together. */
+export function guardsIn(directory: string) {
+  const open: PermitGuard[] = [];
+  return {
+    async open(options: Partial<PermitGuardOptions> & Pick<PermitGuardOptions, 'client'>) {
+      const events: GuardEvent[] = [];
+      const guard = await PermitGuard.open({
+        runId,
+        stateDirectory: join(directory, 'state'),
+        onEvent: (event) => events.push(event),
+        ...options,
+      });
+      open.push(guard);
+      return { guard, events };
+    },
+    async close() {
+      await Promise.all(open.map((guard) => guard.close()));
+    },
+  };
 }
 
 export async function newSigner(directory: string, name = 'keys.json') {

@@ -3,26 +3,18 @@ import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { runCampaign } from './campaign.ts';
 import { installBuild } from './installation.ts';
+import { SEED_AND_GRADE, SeedAndGrade } from './seed-and-grade.ts';
 import { GRADES, missing } from './stores.ts';
 
 const { values } = parseArgs({
   options: {
     kills: { type: 'string', default: '20' },
-    seed: { type: 'string' },
-    grade: { type: 'string' },
+    ...SEED_AND_GRADE,
   },
 });
-const { kills, seed, grade } = z
-  .object({
-    kills: z.coerce.number().int().min(0).max(10_000),
-    seed: z.coerce
-      .number()
-      .int()
-      .min(0)
-      .default(Math.floor(Math.random() * 1e6)),
-    grade: z.enum(GRADES).optional(),
-  })
-  .parse(values);
+const { kills, seed, grade } = SeedAndGrade.extend({
+  kills: z.coerce.number().int().min(0).max(10_000),
+}).parse(values);
 
 const { bin, remove } = await installBuild();
 const say = (line: string) => process.stdout.write(`${line}\n`);
