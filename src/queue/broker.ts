@@ -20,6 +20,11 @@ export interface QueuePort {
   /** All of them or, as far as the caller can tell, none; one that is there already stays as it is. */
   addAll(jobs: readonly NewJob[]): Promise<void>;
   has(jobId: string): Promise<boolean>;
+  /**
+   * Frees ids whose job stands nowhere that a worker looks although its record remains, as when a store lost part of
+   * what it held: an add of such an id is swallowed, for good. One that a worker holds stays. Answers how many.
+   */
+  freeStranded(jobIds: readonly string[]): Promise<number>;
   counts(): Promise<{ waiting: number; active: number; delayed: number }>;
   close(): Promise<void>;
 }
@@ -73,5 +78,5 @@ export interface Broker {
  * the domain counts attempts, and giving up here would be silence. */
 export const STALLED_COUNT_MAX = 1_000;
 
-/** Upper bound on a worker's blind wait, so that a lost wake-up costs seconds (BullMQ's own bound is an hour). */
-export const BLIND_WAIT_MAX_S = 5;
+/** Upper bound on a worker's blind wait, so that a lost wake-up costs no more than a lost job (BullMQ's own bound is an hour). */
+export const BLIND_WAIT_MAX_S = 2;

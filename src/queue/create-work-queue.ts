@@ -56,6 +56,7 @@ const CANARY_LIMIT_MS = 30_000;
 const ROUND_TRIP_MS = 5_000;
 const PROBE_EVERY_BEATS = 6;
 const CHECKS_FRESH_MS = 2_000;
+const STRANDED_AFTER_MS = 1_000;
 
 /** The work queue, and what it holds, for metrics: an attempt per kind, each under a deadline. */
 export interface CountedWorkQueue extends WorkQueue {
@@ -133,13 +134,45 @@ export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
     });
   }
 
+  /**
+   * What has been due for longer than a job takes to be fetched may be stranded (see broker.ts): freed here, the add
+   * that follows takes. A failure costs nothing but time, for the next sweep offers the same items. Answers false where
+   * the store did not answer in time.
+   */
+  async function freeStranded(items: readonly WorkItem[]): Promise<boolean> {
+    const dueBeforeMs = now() - STRANDED_AFTER_MS;
+    const waiting = items.filter(({ notBeforeMs, kind }) => notBeforeMs < dueBeforeMs && kind in specs);
+    const kinds = new Set(waiting.map(({ kind }) => kind));
+    let inTime = true;
+    await Promise.all(
+      [...kinds].map(async (kind) => {
+        const { name } = specs[kind];
+        const ids = waiting.filter((item) => item.kind === kind).map(({ key }) => encodeJobId(kind, key));
+        try {
+          const freed = await withDeadline('looking for stranded jobs', async () =>
+            (await port(name)).freeStranded(ids),
+          );
+          if (freed > 0)
+            logger.warn(
+              { queue: name, jobs: freed },
+              'the queue had lost sight of jobs; they are queued again',
+            );
+        } catch (error) {
+          if (isLate(error)) inTime = false;
+          faults.warn(name, error, 'the queue was not searched for stranded jobs; the next sweep does');
+        }
+      }),
+    );
+    return inTime;
+  }
+
   async function enqueue(items: readonly WorkItem[]) {
+    let late = !(await freeStranded(items));
     const failed: WorkItem[] = [];
     let queued = 0;
-    let late = false;
     const refuse = (name: string, refused: readonly WorkItem[], error: unknown): void => {
       failed.push(...refused);
-      if (error instanceof InterlockError && error.code === 'queue.deadline') late = true;
+      if (isLate(error)) late = true;
       faults.warn(name, error, 'work was not queued; the reconciler makes good');
     };
     const next = batches(items, (item) => specs[item.kind]?.name ?? 'unknown').values();
@@ -373,6 +406,8 @@ export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
     },
   };
 }
+
+const isLate = (error: unknown) => error instanceof InterlockError && error.code === 'queue.deadline';
 
 function refusal(failing: readonly QueueCheck[]): InterlockError {
   const what = failing.map(({ name, detail }) => `${name}: ${detail}`).join('; ');

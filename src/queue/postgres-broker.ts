@@ -153,6 +153,8 @@ export function createPostgresBroker({ url, workers, poolMax, logger }: Postgres
           await queue.addBulk(jobs.map((job) => ({ ...job })));
         }),
       has: (jobId) => healing(async () => (await queue.getJob(jobId)) !== undefined),
+      // A job's row is its place as well: one cannot be lost without the other.
+      freeStranded: async () => 0,
       counts: () => healing(async () => countsOf(await queue.getJobCounts(...COUNTED_STATES))),
       close: () => queue.close(),
     };

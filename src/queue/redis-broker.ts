@@ -27,6 +27,7 @@ import { attempt, CALL_DEADLINE_MS, withDeadline } from './deadline.ts';
 import { createFaultLog, type QueueLogger } from './log.ts';
 
 const VERSION_MIN = 7;
+const WORKERS_LOOK_IN = ['wait', 'prioritized', 'delayed', 'active'] as const;
 const LISTENERS_MAX = 200;
 const RECONNECT_MAX_MS = 1_000;
 /** After a polite end; ioredis keeps this timer even where the socket is long gone. */
@@ -100,6 +101,18 @@ export function createRedisBroker({ url, logger }: RedisBrokerOptions): Broker {
         await queue.addBulk(jobs.map((job) => ({ ...job })));
       },
       has: async (jobId) => (await queue.getJob(jobId)) !== undefined,
+      freeStranded: async (jobIds) => {
+        // One script reads all of them, so that a job on its way from one to the next is in one.
+        const held = new Set(await queue.getRanges([...WORKERS_LOOK_IN], 0, -1));
+        const doubtful = jobIds.filter((jobId) => !held.has(jobId));
+        const keys = await Promise.all(doubtful.map((jobId) => producer.exists(queue.toKey(jobId))));
+        const stranded = doubtful.filter((_, i) => keys[i] === 1);
+        // 0 where a worker holds its lock: it is being done, and its end or the lock's frees it.
+        const removed = await Promise.all(
+          stranded.map((jobId) => queue.remove(jobId, { removeChildren: false })),
+        );
+        return removed.reduce((sum, one) => sum + one, 0);
+      },
       counts: async () => countsOf(await queue.getJobCounts(...COUNTED_STATES)),
       close: () => queue.close(),
     };

@@ -1,9 +1,9 @@
 /** The stores the contract is held on: each real one behind a proxy, so that a test can take it away. */
 
 import { Redis } from 'ioredis';
-import pg from 'pg';
 import { createWorkQueue, type QueueBackend } from '../../src/queue/create-work-queue.ts';
 import { QUEUE_SCHEMA } from '../../src/queue/postgres-broker.ts';
+import { dropQueue } from '../support/drop-queue.ts';
 import type { TestDatabase } from '../support/embedded-database.ts';
 import { createMemoryStore, createMemoryWorkQueue } from '../support/memory-work-queue.ts';
 import type { TestRedis } from '../support/redis.ts';
@@ -44,7 +44,7 @@ export async function postgresTarget(database: TestDatabase): Promise<PostgresTa
     create: (tuning) => createWorkQueue({ backend, logger: silentLogger, ...tuning }),
     cut: proxy.cut,
     mend: proxy.mend,
-    wipe: () => dropSchema(database),
+    wipe: () => dropQueue(database.pool),
     async close() {
       await proxy.close();
       await removeJobs(database);
@@ -58,18 +58,6 @@ async function removeJobs(database: TestDatabase): Promise<void> {
     `${QUEUE_SCHEMA}.job`,
   ]);
   if (rows[0]?.there === true) await database.pool.query(`DELETE FROM ${QUEUE_SCHEMA}.job`);
-}
-
-async function dropSchema(database: TestDatabase): Promise<void> {
-  // Against live workers the drop can deadlock; PostgreSQL ends one of the two, and we try again.
-  for (let tries = 0; ; tries += 1) {
-    try {
-      await database.pool.query(`DROP SCHEMA IF EXISTS ${QUEUE_SCHEMA} CASCADE`);
-      return;
-    } catch (error) {
-      if (!(error instanceof pg.DatabaseError) || tries >= 20) throw error;
-    }
-  }
 }
 
 function socketOf(url: string): { path: string } | { host: string; port: number } {

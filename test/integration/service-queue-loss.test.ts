@@ -4,6 +4,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { evaluatorPids, isAlive } from '../support/alive.ts';
+import { dropQueue } from '../support/drop-queue.ts';
 import { score, testPolicy, writeEvaluator, writeModel } from '../support/evaluation-policy.ts';
 import { type Receiver, startReceiver } from '../support/evaluation-service.ts';
 import {
@@ -150,7 +151,7 @@ const failing = ({ checks }: z.infer<typeof Ready>): string[] =>
 
 async function wipe(interlock: TestInterlock): Promise<void> {
   if (interlock.redis === null) {
-    await interlock.withStore(({ database }) => database.pool.query('DROP SCHEMA IF EXISTS bullmq CASCADE'));
+    await interlock.withStore(({ database }) => dropQueue(database.pool));
     return;
   }
   const client = new Redis(interlock.redis.url);

@@ -20,6 +20,7 @@ function bench(options: { busy?: () => boolean } = {}) {
         for (const { data, opts } of added) jobs.set(opts.jobId, data);
       }),
     has: (jobId) => answer(() => jobs.has(jobId)),
+    freeStranded: () => answer(() => 0),
     counts: () => answer(() => ({ waiting: jobs.size, active: 0, delayed: 0 })),
     close: async () => {},
   };
