@@ -13,6 +13,7 @@ import type { DatabaseHandle } from '../database/open-database.ts';
 import { type Containment, detectContainment } from '../evaluators/containment.ts';
 import { sweepOrphans } from '../evaluators/job-records.ts';
 import { evaluationLimits } from '../evaluators/limits.ts';
+import { watchOrphans } from '../evaluators/orphan-watch.ts';
 import { createEvaluators } from '../evaluators/registry.ts';
 import { createInstances } from '../ledger/instances.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -81,6 +82,18 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
   logger.info({ containment: kind, enforced, missing }, 'evaluations are contained');
   if (swept.orphans > 0)
     logger.warn({ orphans: swept.orphans }, 'stopped evaluations left by an earlier process');
+  const stopWatching = watchOrphans({
+    jobsDirectory,
+    containment,
+    onSwept: ({ orphans, survived }) =>
+      logger.warn(
+        { orphans, survived },
+        'stopped evaluations left by a process that was killed beside this one',
+      ),
+    onFailure: (error) =>
+      logger.warn({ err: error }, 'evaluations left by others were not looked for; trying again'),
+  });
+  stops.push(['the watch for orphaned evaluations', stopWatching]);
 
   const channels = new Map(
     config.alerts.map((channel) => [

@@ -2,14 +2,14 @@
  * What is running, on disk: so that the jobs of an Interlock that was killed do not outlive it unseen.
  *
  * One directory holds, per job, `<marker>.json` and the working directory `<marker>/`. The record is written
- * before the program starts and gone when everything of it is. `sweepOrphans` at start ends what is left over,
- * verified by control group, marker, or pid and start time, never by name; jobs of another Interlock that is alive are not
+ * before the program starts and gone when everything of it is. `sweepOrphans`, at start and then every few seconds
+ * (orphan-watch.ts), ends what is left over, verified by control group, marker, or pid and start time, never by name; jobs of another Interlock that is alive are not
  * touched. The directory belongs to one machine: from another, or from another container, no pid can be verified.
  * A damaged record still has its marker in its name, and only what carries that marker, or is in a group that does,
  * is ended.
  */
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -109,7 +109,8 @@ export async function sweepOrphans(
     // Only `.new`: its Interlock was killed before the first rename, hence before anything ran, or is about to rename.
     const record = await readRecord(names.includes(path.basename(file)) ? file : newFile(file), marker);
     if (record !== null && isAlive(record.owner)) continue;
-    if (record === null && !names.includes(path.basename(file))) continue;
+    // Damaged, then; one that is gone by now belonged to a job that has just ended.
+    if (record === null && !existsSync(file)) continue;
     sweep.orphans += 1;
     // Pids and start times are of one boot only; the marker is random and holds for ever.
     const leader = record !== null && record.bootId === bootId() ? record.leader : null;

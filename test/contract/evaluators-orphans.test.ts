@@ -11,6 +11,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { sweepOrphans } from '../../src/evaluators/job-records.ts';
+import { watchOrphans } from '../../src/evaluators/orphan-watch.ts';
 import {
   type CommandFixture,
   commandFixture,
@@ -96,6 +97,26 @@ for (const [kind, reason] of allowed) {
         expect(await alive()).toEqual([]);
         expect(await readdir(jobs())).toEqual([]);
         expect(await sweepOrphans(jobs(), fixture.deps.containment)).toEqual({ orphans: 0, survived: 0 });
+      });
+
+      test('are ended by an Interlock that lives on beside it', async () => {
+        await interlockRunning();
+        const swept: unknown[] = [];
+        const { containment } = fixture.deps;
+        const stop = watchOrphans({
+          jobsDirectory: jobs(),
+          containment,
+          onSwept: (sweep) => swept.push(sweep),
+          onFailure: (error) => swept.push(error),
+          everyMs: 20,
+        });
+        try {
+          await killed(interlock);
+          await vi.waitFor(() => expect(swept).toEqual([{ orphans: 1, survived: 0 }]), { timeout: 10_000 });
+          expect(await alive()).toEqual([]);
+        } finally {
+          await stop();
+        }
       });
 
       test('are not those of an Interlock that is alive', async () => {
