@@ -174,11 +174,11 @@ export const TESTED_ELSEWHERE: Readonly<
   H06: ['torture/places.ts', 'H06 '],
   H07: ['torture/places.ts', 'H07 '],
   H09: ['integration/restored-ledger.test.ts', 'issues no permit, still halts'],
+  H10: ['torture/queued-halts.ts', 'H10: '],
 };
 
 /** Rows about something that this version does not have, or that nobody has tried: said here rather than left out. */
 export const NOT_TESTED: Readonly<Partial<Record<keyof typeof HOSTILE_ROWS, string>>> = {
   F08: 'no scheduler is driven in this version: a process has no queue to go back to',
   F13: 'there are no drills in this version',
-  H10: 'a hundred thousand queued evaluations have not been tried; a halt does not go through the queue',
 };

@@ -6,6 +6,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { cp, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -188,19 +189,19 @@ async function startPgBouncer(stage: Stage): Promise<{ url: string; stop(): Prom
   if (spawnSync('pgbouncer', ['--version']).status !== 0) return null;
   const directory = await mkdtemp(join(stage.spare, 'pgbouncer-'));
   const port = 20_000 + stage.random.below(20_000);
-  const socketDirectory = stage.cluster.socketPath.replace(/\/[^/]+$/, '');
+  // By the proxy's port: another account may not enter the directory of the server's socket.
+  const server = new URL(stage.scene.stores.env['DATABASE_URL'] ?? '');
   const config = join(directory, 'pgbouncer.ini');
   await writeFile(join(directory, 'users'), '"interlock" ""\n', { mode: 0o644 });
   await writeFile(
     config,
-    `[databases]\npostgres = host=${socketDirectory} port=5432 dbname=postgres user=interlock\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = ${port}\nunix_socket_dir =\nauth_type = any\nauth_file = ${join(directory, 'users')}\npool_mode = transaction\nmax_client_conn = 200\ndefault_pool_size = 20\nignore_startup_parameters = extra_float_digits,statement_timeout,lock_timeout,idle_in_transaction_session_timeout,options\n`,
+    `[databases]\npostgres = host=${server.hostname} port=${server.port} dbname=postgres user=interlock\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = ${port}\nunix_socket_dir =\nauth_type = any\nauth_file = ${join(directory, 'users')}\npool_mode = transaction\nmax_client_conn = 200\ndefault_pool_size = 20\nignore_startup_parameters = extra_float_digits,statement_timeout,lock_timeout,idle_in_transaction_session_timeout,options\n`,
     { mode: 0o644 },
   );
   const asRoot = process.geteuid?.() === 0 ? ['-u', 'nobody'] : [];
   const child = spawn('pgbouncer', [...asRoot, config], { stdio: 'ignore' });
   await once(child, 'spawn');
-  await delay(500);
-  if (child.exitCode !== null) return null;
+  if (!(await answers(port))) throw new Error('pgbouncer is installed and does not listen');
   return {
     url: `postgresql://interlock@127.0.0.1:${port}/postgres?sslmode=disable`,
     stop: async () => {
@@ -209,6 +210,20 @@ async function startPgBouncer(stage: Stage): Promise<{ url: string; stop(): Prom
       await ended;
     },
   };
+}
+
+async function answers(port: number): Promise<boolean> {
+  for (let tries = 0; tries < 100; tries += 1) {
+    const socket = connect(port, '127.0.0.1');
+    const isOpen = await Promise.race([
+      once(socket, 'connect').then(() => true),
+      once(socket, 'error').then(() => false),
+    ]).catch(() => false);
+    socket.destroy();
+    if (isOpen) return true;
+    await delay(100);
+  }
+  return false;
 }
 
 /** On copies of the data directory, which is at rest meanwhile. */

@@ -14,7 +14,7 @@ import { haltsOf } from '../support/campaign/checks.ts';
 import { demandProgress, stopped } from '../support/campaign/healing.ts';
 import { orphansOf } from '../support/campaign/orphans.ts';
 import { GRADES, type Grade } from '../support/campaign/stores.ts';
-import type { Fault, FaultClass } from './fault.ts';
+import { type Fault, type FaultClass, over } from './fault.ts';
 import { FAULTS } from './faults.ts';
 import { createJudge, type Findings, type Judge } from './judge.ts';
 import { openStage, type Stage } from './stage.ts';
@@ -256,7 +256,11 @@ async function killAt(
 }
 
 async function strike(stage: Stage, judge: Judge, fault: Fault): Promise<Struck> {
-  const { overAtMs, extraDelayMs = null } = await fault.strike(stage, judge);
+  const { overAtMs, extraDelayMs = null } = await fault.strike(stage, judge).catch((error: unknown) => {
+    const why = error instanceof Error ? error.message : String(error);
+    stage.scene.journal.violations.push(`${fault.name}: could not be gone through with: ${why}`);
+    return over();
+  });
   if (fault.kills !== true && stage.service().isGone()) {
     stage.scene.journal.violations.push(`the service ended by itself: ${fault.name}`);
   }

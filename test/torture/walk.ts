@@ -49,8 +49,19 @@ export async function walk({ api, journal, outside }: Scene, calledOff: AbortSig
   calledOff.addEventListener('abort', () => job.kill('SIGKILL'), { once: true });
   const observed = job.pid === undefined ? [] : [{ kind: 'process', pid: job.pid }];
   const targets = [{ kind: 'webhook', url: `${outside.url}/halt` }, ...observed];
-  if ((await ask([200, 201], { path: '/v1/runs', body: { runId, targets }, as: 'trainer' })) === null)
+  const registered = await ask([200, 201, 422], {
+    path: '/v1/runs',
+    body: { runId, targets },
+    as: 'trainer',
+  });
+  if (registered === null) return null;
+  if (registered.status === 422) {
+    // Called off while it was asked, its process is gone, and that is said rightly.
+    if (!calledOff.aborted) {
+      journal.violations.push(`the registration of ${runId} was refused: ${JSON.stringify(registered.body)}`);
+    }
     return null;
+  }
   journal.registered.add(runId);
   const effectiveCompute = 5e19;
   const reported = await ask([200, 202], {
