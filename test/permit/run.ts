@@ -3,6 +3,7 @@
  * [--json]`: real Interlocks, real trainers; a table against the bound. Exit 1 when one is late or one paused.
  */
 import { parseArgs } from 'node:util';
+import { takenOn } from '../support/machine.ts';
 import { runTrials, type TrialResults } from './trials.ts';
 
 const { values } = parseArgs({
@@ -44,7 +45,7 @@ const results = await runTrials({
 });
 const summary = summarise(results);
 if (values.json) process.stdout.write(`${JSON.stringify({ ...summary, ...results })}\n`);
-else process.stdout.write(`${table(summary, results)}\n`);
+else process.stdout.write(`${table(summary, results)}\n\n${takenOn()}\n`);
 process.stderr.write(`took ${Math.round((performance.now() - startedAtMs) / 1000)} s\n`);
 process.exitCode = summary.ok ? 0 : 1;
 

@@ -7,8 +7,8 @@
  * Ends 1 when an invariant broke, a kind of event or fault was never reached, or a mutation survived.
  */
 import { writeFileSync } from 'node:fs';
-import { availableParallelism, cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { takenOn } from '../support/machine.ts';
 import { ENOUGH, unreached } from './coverage.ts';
 import { MUTANTS, type Mutant, staleMutants } from './mutants.ts';
 import { REGRESSIONS } from './regressions.ts';
@@ -54,7 +54,7 @@ async function seeds(howMany: number, from: number): Promise<number> {
   ];
   const total = todo.length;
   const range = `seeds ${from} to ${from + howMany - 1}, after ${REGRESSIONS.length} regressions`;
-  console.log(`simulation: ${range}\n${machine()}`);
+  console.log(`simulation: ${range}\n${takenOn()}`);
   const reached = new Map<string, number>();
   const failures: SeedResult[] = [];
   const startedMs = performance.now();
@@ -126,17 +126,9 @@ function tell(seed: number, { failure, lines, without }: Story): void {
   console.log(`again: npm run simulate -- --seed ${seed}\n`);
 }
 
-/** What the figures were taken on. */
-function machine(): string {
-  const [processor] = cpus();
-  const model = processor?.model.trim() ?? 'unknown processor';
-  const day = new Date().toISOString().slice(0, 10);
-  return `${day}, Node ${process.version}, ${availableParallelism()} cores (${model})`;
-}
-
 function publish(lines: readonly string[]): void {
   if (values.markdown === undefined) return;
-  writeFileSync(values.markdown, `${[...lines, '', machine()].join('\n')}\n`);
+  writeFileSync(values.markdown, `${[...lines, '', takenOn()].join('\n')}\n`);
 }
 
 /** How often each kind of event, fault and outcome was reached, three to a row. */
@@ -212,7 +204,7 @@ async function mutants(budget: number): Promise<number> {
   );
   if (uncovered.length > 0) console.log(`no mutation was caught for invariant ${uncovered.join(', ')}`);
   const tookS = Math.round((performance.now() - startedMs) / 1000);
-  console.log(`mutants: ${rows.length - survived} of ${rows.length} caught in ${tookS} s\n${machine()}`);
+  console.log(`mutants: ${rows.length - survived} of ${rows.length} caught in ${tookS} s\n${takenOn()}`);
   publish([
     `${rows.length - survived} of ${rows.length} mutations caught, each within ${budget} seeds, in ${tookS} s.`,
     '',

@@ -7,6 +7,7 @@
 import { parseArgs } from 'node:util';
 import { openButtonScene } from './button-scene.ts';
 import { type Row, runTrials } from './button-trials.ts';
+import { takenOn } from './machine.ts';
 import { redisAvailable } from './redis.ts';
 
 const P99_MAX_MS = 1_000;
@@ -35,7 +36,7 @@ try {
     presses,
     onRow: (row) => (values.json ? undefined : console.log(line(row))),
   });
-  if (values.json) console.log(JSON.stringify({ presses, rows }));
+  console.log(values.json ? JSON.stringify({ presses, rows }) : `\n${takenOn()}`);
   const ok = rows.every(({ failed, p99Ms }) => failed === 0 && p99Ms <= P99_MAX_MS);
   process.exitCode = ok ? 0 : 1;
 } finally {

@@ -12,8 +12,8 @@ import { createRandom } from '../simulation/random.ts';
 import { installBuild } from '../support/campaign/installation.ts';
 import { openScene, type Scene } from '../support/campaign/scene.ts';
 import { GRADES } from '../support/campaign/stores.ts';
+import { takenOn } from '../support/machine.ts';
 import { openCluster } from './cluster.ts';
-import { machine } from './table.ts';
 import { quantile } from './torture.ts';
 
 const { jobs, halts, grade, markdown } = z
@@ -83,7 +83,7 @@ function table({ queued, before, during }: { queued: number; before: Spread; dur
     row('empty', before),
     row(`${queued} evaluations wait`, during),
     '',
-    `${new Date().toISOString().slice(0, 10)}, ${grade} grade; ${machine()}`,
+    `${grade} grade; ${takenOn()}`,
     '',
   ].join('\n');
 }

@@ -10,8 +10,9 @@ import { z } from 'zod';
 import { installBuild } from '../support/campaign/installation.ts';
 import { SEED_AND_GRADE, SeedAndGrade } from '../support/campaign/seed-and-grade.ts';
 import { GRADES, type Grade, missing as missingFor } from '../support/campaign/stores.ts';
+import { machine } from '../support/machine.ts';
 import { whyNoDisk } from './disk.ts';
-import { FORGOTTEN_WITHIN_MS, faultsOf, machine, markdown, promisesOf, type TortureReport } from './table.ts';
+import { FORGOTTEN_WITHIN_MS, faultsOf, markdown, promisesOf, type TortureReport } from './table.ts';
 import { type GradeReport, isBroken, pointsOf, torture } from './torture.ts';
 
 const USAGE = `npm run torture -- [options]

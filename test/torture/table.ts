@@ -1,5 +1,4 @@
 /** The promises table: RELIABILITY's A1 to A5 with what was tried, what broke and the figures, in Markdown and JSON. */
-import { cpus, type as systemName, totalmem } from 'node:os';
 import type { Grade } from '../support/campaign/stores.ts';
 import { type GradeReport, isBroken, quantile, type Round } from './torture.ts';
 
@@ -38,11 +37,6 @@ export interface TortureReport {
 
 /** One reconcile interval, and two seconds. */
 export const FORGOTTEN_WITHIN_MS = 4_000;
-
-export const machine = (): string => {
-  const model = cpus()[0]?.model.trim() ?? 'unknown processor';
-  return `${cpus().length} cores (${model}), ${Math.round(totalmem() / 2 ** 30)} GB, ${systemName()}`;
-};
 
 const heal = (rounds: readonly Round[]): string => {
   const times = rounds.flatMap(({ healMs }) => (healMs === null ? [] : [healMs]));
