@@ -46,6 +46,7 @@ export function createCallers(deps: CallersDeps): Callers {
     outbound,
     clock,
     logger,
+    codesPressAt: doorOfTheButton(config.button.port),
     onFailure: (method, reason) =>
       metrics.count('interlock_authentication_failures_total', { method, reason }),
     onRetiringSecret: (identity, secret) => retiring.used(identity, secret),
@@ -56,6 +57,12 @@ export function createCallers(deps: CallersDeps): Callers {
   const tokenUse = keepTokenUse(config.dataDir, () => authenticator.lastUsed());
   stops.push(['token use', () => tokenUse.close()]);
   return { authenticator, identities };
+}
+
+/** Without the host: the one that it listens on need not be the one by which people reach it. */
+function doorOfTheButton(port: number): string {
+  const which = port === 0 ? 'which /readyz names' : `${port}`;
+  return `the button's own port (${which}) on the machine where the code was made, on its page or by this same request`;
 }
 
 /** By a token of Interlock's or of an identity provider. */

@@ -6,11 +6,13 @@
  * this process has, so that the time taken tells nothing about what is stored, and signatures are tried against
  * every source whatever matched before.
  * Fails closed: anything odd (two credentials, a repeated header, a token in the URL, one that has expired) is
- * refused, and a 401 names only the schemes. Why it failed goes to `onFailure` for counters.
+ * refused, and a 401 names only the schemes. Why it failed goes to `onFailure` for counters. One exception: what has
+ * the form of a printed code is told where codes are taken, because whoever types one has no time to search.
  * Not here: whether the identity's role may use the route (access.ts), verifying OpenID tokens (oidc/), and replay
  * of a webhook id (the ledger).
  */
 import { createHash, createHmac, type KeyObject, randomBytes } from 'node:crypto';
+import { normaliseCode } from '../button/break-glass.ts';
 import { TOKEN } from '../config/credentials.ts';
 import type { Identity, IdentityRecord, TokenRecord } from '../config/identities.ts';
 import { isInWindow, type SecretWindow } from '../config/webhook-secrets.ts';
@@ -20,6 +22,8 @@ import { malformed, Refusal, unauthenticated } from './refusal.ts';
 import type { WebhookDelivery } from './route.ts';
 
 const BEARER = /^bearer +(\S+)$/i;
+/** A printed code may be typed with spaces. */
+const TYPED = /^bearer +(\S.*)$/i;
 const WEBHOOK_HEADERS = ['webhook-id', 'webhook-timestamp', 'webhook-signature'];
 /** Query names that carry a credential elsewhere; URLs end up in logs, histories and referrers. */
 const CREDENTIAL_NAME = /^(access_?token|token|auth|authorization|bearer|api_?key|key|secret|signature)$/i;
@@ -73,6 +77,8 @@ export interface AuthenticatorOptions {
   identities: readonly IdentityRecord[];
   people?: PeopleVerifier | undefined;
   now?: () => Date;
+  /** Where printed codes press, for whoever shows one here, where they press nothing. */
+  codesPressAt?: string | undefined;
   /** `reason` is a fixed word. */
   onFailure?: (method: AuthMethod, reason: string) => void;
   /** A message was signed with a webhook secret that is being retired. */
@@ -96,6 +102,7 @@ interface Directory {
 export function createAuthenticator({
   identities,
   people,
+  codesPressAt,
   now = () => new Date(),
   onFailure = () => {},
   onRetiringSecret = () => {},
@@ -132,6 +139,10 @@ export function createAuthenticator({
         return { kind: 'webhook' };
       }
       const [only, ...more] = authorization;
+      if (codesPressAt !== undefined && only !== undefined && more.length === 0 && isPrintedCode(only)) {
+        onFailure('bearer', 'printed-code');
+        throw codeElsewhere(challenge(auth), codesPressAt);
+      }
       const token = only === undefined ? undefined : BEARER.exec(only)?.[1];
       if (token === undefined || more.length > 0) {
         throw fail('bearer', only === undefined ? 'absent' : 'malformed', auth);
@@ -261,6 +272,16 @@ const NO_PROVIDER = (): Refusal =>
       "The identity provider's keys cannot be had now. Tokens and signatures of Interlock work all the same.",
     retryAfterS: 5,
   });
+
+/** By its form alone: whether there is such a code is not looked up, so that the answer tells nothing about it. */
+const isPrintedCode = (authorization: string): boolean =>
+  normaliseCode(TYPED.exec(authorization)?.[1] ?? '') !== null;
+
+const codeElsewhere = (schemes: string, where: string): Refusal =>
+  unauthenticated(
+    schemes,
+    `A printed code opens nothing here, and is not used up. It presses the red button at ${where}.`,
+  );
 
 /** Three parts, as a compact JWS; Interlock's own tokens have no dots. */
 export const isSignedToken = (token: string): boolean => /^eyJ[\w-]*\.[\w-]*\.[\w-]*$/.test(token);

@@ -11,7 +11,8 @@ import type { Outbound } from '../outbound/outbound.ts';
 import { type Authenticator, type AuthenticatorOptions, createAuthenticator } from './authentication.ts';
 import { createPeopleVerifier } from './oidc/people.ts';
 
-export interface CallersOptions extends Pick<AuthenticatorOptions, 'onFailure' | 'onRetiringSecret'> {
+export interface CallersOptions
+  extends Pick<AuthenticatorOptions, 'onFailure' | 'onRetiringSecret' | 'codesPressAt'> {
   readonly config: Pick<Configuration<unknown>, 'identities' | 'identitiesFile' | 'oidc' | 'dataDir'>;
   readonly env: Environment;
   readonly outbound: Outbound;

@@ -72,12 +72,13 @@ export function invalid(errors: readonly FieldError[], detail?: string): Refusal
   });
 }
 
-/** 401: says nothing but which schemes there are; a reason would help only an attacker. */
-export function unauthenticated(schemes: string): Refusal {
+/** 401: says nothing but which schemes there are; a reason would help only an attacker. `detail`: where else to go. */
+export function unauthenticated(schemes: string, detail?: string): Refusal {
   return new Refusal({
     status: 401,
     code: 'unauthenticated',
     title: 'Authentication is required',
+    ...(detail !== undefined && { detail }),
     headers: { 'www-authenticate': schemes },
     security: true,
   });

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
+import { generateCode } from '../../src/button/break-glass.ts';
 import { generateToken, hashToken } from '../../src/config/credentials.ts';
 import { ACCESS } from '../../src/http/access.ts';
 import { signWebhook, WebhookSecret } from '../../src/signing/standard-webhooks.ts';
@@ -128,7 +129,7 @@ const CALLERS: readonly (readonly [string, Make])[] = [
   ['nobody', () => ({})],
   ['an unknown token', () => bearer(generateToken())],
   ['an expired token', () => bearer(expired)],
-  ['a break-glass code', () => bearer('ABCD-EFGH-JKLM-NPQR')],
+  ['a break-glass code', () => bearer(generateCode())],
   ['a cookie of the page', () => ({ cookie })],
   ['a person whom nothing is mapped to', () => bearer(oidc['unmapped'])],
   ['a forged signature', (body) => signature(body, `whsec_${randomBytes(32).toString('base64')}`)],

@@ -292,6 +292,25 @@ describe('the red button process', () => {
     expect(log).not.toContain(code);
   });
 
+  it("sends whoever shows a printed code at the service's door to its own, where the code still presses", async () => {
+    const runId = await aRun();
+    const [code] = createCodes(scene.files, 'preparedness', 1, new Date()).map((made) => made.code);
+    const press = (door: string, path: string) =>
+      fetch(`${door}${path}`, { method: 'POST', headers: { authorization: `Bearer ${code}` } });
+    for (const path of ['/v1/halt', `/v1/runs/${runId}/halt`]) {
+      const answer = await press(scene.serviceUrl, path);
+      const text = await answer.text();
+      expect([answer.status, text.includes("presses the red button at the button's own port")]).toEqual([
+        401,
+        true,
+      ]);
+      expect(text).not.toContain(code);
+    }
+    expect((await eventsOf(runId)).filter(({ kind }) => kind === 'HaltOrdered')).toEqual([]);
+    expect((await press(scene.button().url, `/v1/runs/${runId}/halt`)).status).toBe(202);
+    await expectEnteredOnce(runId);
+  });
+
   it('is acknowledged by the id that the trainer received, and cleared by the resume of the run', async () => {
     const runId = await aRun();
     // The service orders a halt of its own first: the button's order has another id.

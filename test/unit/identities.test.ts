@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { generateCode } from '../../src/button/break-glass.ts';
 import { generateSharedSecret, generateToken, hashToken } from '../../src/config/credentials.ts';
 import { parseIdentities } from '../../src/config/identities.ts';
 import { createAuthenticator } from '../../src/http/authentication.ts';
@@ -201,5 +202,40 @@ describe('authentication', () => {
       headers: { 'www-authenticate': challenge },
     });
     expect(failures).toEqual([reason]);
+  });
+
+  it.each([
+    ['as it is printed', (code: string) => code],
+    ['in small letters and with spaces', (code: string) => code.toLowerCase().replaceAll('-', ' ')],
+  ])('tells whoever shows a printed code %s where it presses, and not the code', (_, typed) => {
+    failures.length = 0;
+    const code = generateCode();
+    const door = createAuthenticator({
+      identities: parsed.identities,
+      codesPressAt: 'port 8112',
+      onFailure: (method, reason) => failures.push(`${method}: ${reason}`),
+    });
+    const show = (text: string) => () => door.present(['authorization', `Bearer ${text}`], ['bearer']);
+    let refusal: unknown;
+    try {
+      show(typed(code))();
+    } catch (error) {
+      refusal = error;
+    }
+    expect(refusal).toMatchObject({
+      status: 401,
+      code: 'unauthenticated',
+      detail: expect.stringContaining('presses the red button at port 8112'),
+      headers: { 'www-authenticate': 'Bearer' },
+    });
+    expect(JSON.stringify(refusal)).not.toContain(code.slice(0, 9));
+    expect(failures).toEqual(['bearer: printed-code']);
+    // A slip of the pen, and every other credential, hears of the scheme alone.
+    const slip = `${code.slice(0, -1)}${code.endsWith('A') ? 'B' : 'A'}`;
+    expect(show(slip)()).toEqual({ kind: 'bearer', token: slip });
+    expect(() => door.bearer(slip, ['bearer'])).toThrow(
+      expect.objectContaining({ status: 401, detail: undefined }),
+    );
+    expect(show(token)()).toEqual({ kind: 'bearer', token });
   });
 });
