@@ -21,7 +21,9 @@ import { limitsHit } from './cgroups.ts';
 import { type Containment, findProgram, type Launch, programFault } from './containment.ts';
 import type { EvaluationRequest, Evaluator, EvaluatorOutcome, FailureReason } from './evaluator.ts';
 import { type Job, openJob } from './job-records.ts';
+import { describeBytes } from './limits.ts';
 import { resolveModelUri } from './model-uri.ts';
+import { OutOfMemoryWords } from './out-of-memory.ts';
 import { OutputTail } from './output-tail.ts';
 import type { ProcessStat } from './process-stat.ts';
 import {
@@ -105,7 +107,7 @@ export function createCommandEvaluator(executor: CommandExecutor, deps: CommandD
           { job, timeoutMs: durationMs(executor.timeout), limits, signal },
         );
         left = ended.left;
-        return await outcomeOf(ended, resultFile);
+        return await outcomeOf(ended, resultFile, containment.processMemoryBytes);
       } finally {
         await job.finished({ left });
       }
@@ -232,6 +234,8 @@ interface Ended {
   ending: Ending;
   stdout: OutputTail;
   stderrBytes: number;
+  /** It printed what programs print when they get no more memory. */
+  saidOutOfMemory: boolean;
   /** Something of the job could not be killed within the time allowed. */
   left: boolean;
   /** Limits of the control group that something ran into. */
@@ -241,6 +245,7 @@ interface Ended {
 async function runProgram({ launch, env, cwd }: Program, supervision: Supervision): Promise<Ended> {
   const { job, timeoutMs, limits, signal } = supervision;
   const stdout = new OutputTail(limits.keptBytes);
+  const outOfMemory = new OutOfMemoryWords();
   let stderrBytes = 0;
 
   let child: ChildProcess;
@@ -258,6 +263,7 @@ async function runProgram({ launch, env, cwd }: Program, supervision: Supervisio
       ending: { how: 'not-started', errorCode: systemCode(error) },
       stdout,
       stderrBytes,
+      saidOutOfMemory: false,
       left: false,
       hit: [],
     };
@@ -293,6 +299,7 @@ async function runProgram({ launch, env, cwd }: Program, supervision: Supervisio
     });
     child.stderr?.on('data', (chunk: Buffer) => {
       stderrBytes += chunk.length;
+      outOfMemory.push(chunk);
       count();
     });
     // A pipe that breaks tells nothing that the exit does not.
@@ -339,7 +346,8 @@ async function runProgram({ launch, env, cwd }: Program, supervision: Supervisio
   child.stdout?.destroy();
   child.stderr?.destroy();
   child.unref();
-  return { ending, stdout, stderrBytes, left, hit: await limitsHit(job.groups) };
+  const hit = await limitsHit(job.groups);
+  return { ending, stdout, stderrBytes, saidOutOfMemory: outOfMemory.seen, left, hit };
 }
 
 const SIGNALS = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
@@ -366,14 +374,20 @@ function systemCode(error: unknown): string {
 // --- what it comes to ---------------------------------------------------------------------------------
 
 async function outcomeOf(
-  { ending, stdout, stderrBytes, hit }: Ended,
+  { ending, stdout, stderrBytes, saidOutOfMemory, hit }: Ended,
   resultFile: string,
+  processMemoryBytes: number | null,
 ): Promise<EvaluatorOutcome> {
   if (ending.how === 'not-started') return failed('spawn-failed', ending.errorCode);
   const written = await readResultFile(resultFile);
   const text = written.kind === 'none' ? lastJsonLine(stdout.lines()) : written;
   const limit = hit.length === 0 ? '' : `; ran into its limit of ${hit.join(' and ')}`;
-  const sizes = `${stdout.totalBytes} bytes of output, ${stderrBytes} of errors${limit}`;
+  // By its own words; where a group counts memory, the kernel's word above is the better one.
+  const memory =
+    saidOutOfMemory && processMemoryBytes !== null
+      ? `; said it was out of memory, its limit is ${describeBytes(processMemoryBytes)} per process`
+      : '';
+  const sizes = `${stdout.totalBytes} bytes of output, ${stderrBytes} of errors${limit}${memory}`;
 
   if (ending.how === 'stopped') return withResult(failed(ending.why, sizes), text);
   if (ending.code !== 0) {

@@ -47,6 +47,8 @@ export interface Containment {
   /** What is not held here, and what to do about it. */
   readonly missing: readonly string[];
   readonly canCutNetwork: boolean;
+  /** Bytes of private memory of each process, where that is what bounds memory; null where a group does, or nothing. */
+  readonly processMemoryBytes: number | null;
   /** Known before anything is made, so that the record can name them first. */
   groupsOf(marker: string): string[];
   makeGroups(marker: string): Promise<void>;
@@ -93,13 +95,13 @@ export async function detectContainment({ mode, limits: stated }: ContainmentOpt
   const hierarchies = mode === 'auto' || mode === 'cgroup' ? await workingHierarchies(limits) : [];
   await removeAbandoned(hierarchies, ABANDONED_MS);
   const netFlags = await firstThatRuns(tools.unshare, NET_FLAGS);
-  if (hierarchies.length > 0)
-    return contained('cgroup', limits, { ...tools, hierarchies, netFlags, pidFlags: null });
+  const means = { ...tools, hierarchies, netFlags, dataHolds: await dataLimitHolds(tools.prlimit) };
+  if (hierarchies.length > 0) return contained('cgroup', limits, { ...means, pidFlags: null });
   if (mode === 'cgroup') throw unavailable(mode, 'no control group here can be written');
   const pidFlags = mode === 'marks' ? null : await firstThatRuns(tools.unshare, PID_FLAGS);
-  if (pidFlags !== null) return contained('namespace', limits, { ...tools, hierarchies, netFlags, pidFlags });
+  if (pidFlags !== null) return contained('namespace', limits, { ...means, pidFlags });
   if (mode === 'namespace') throw unavailable(mode, 'unshare is missing or not permitted here');
-  return contained('marks', limits, { ...tools, hierarchies, netFlags, pidFlags });
+  return contained('marks', limits, { ...means, pidFlags });
 }
 
 const unavailable = (mode: string, why: string): InterlockError =>
@@ -112,29 +114,29 @@ const unavailable = (mode: string, why: string): InterlockError =>
 interface Means {
   readonly hierarchies: readonly Hierarchy[];
   readonly prlimit: string | null;
+  /** RLIMIT_DATA bounds what a process may map, and not its heap alone. */
+  readonly dataHolds: boolean;
   readonly unshare: string | null;
   readonly pidFlags: readonly string[] | null;
   readonly netFlags: readonly string[] | null;
 }
 
 function contained(kind: ContainmentKind, limits: EvaluationLimits, means: Means): Containment {
-  const { hierarchies, prlimit, unshare, pidFlags, netFlags } = means;
+  const { hierarchies, prlimit, dataHolds, unshare, pidFlags, netFlags } = means;
   const controllers = new Set(hierarchies.flatMap((each) => each.controllers));
   const ownCount = pidFlags?.includes('--user') === true && process.getuid?.() !== 0;
+  const memoryPerProcess = dataHolds && !controllers.has('memory');
   const perProcess =
     prlimit === null
       ? []
-      : [
-          prlimit,
-          ...prlimitArguments(limits, { memory: !controllers.has('memory'), processes: ownCount }),
-          '--',
-        ];
+      : [prlimit, ...prlimitArguments(limits, { memory: memoryPerProcess, processes: ownCount }), '--'];
   const groupsOf = (marker: string) =>
     hierarchies.map(({ directory }) => path.join(directory, groupName(marker)));
   return {
     kind,
-    ...describe(kind, limits, { controllers, ownCount, prlimit: prlimit !== null }),
+    ...describe(kind, limits, { controllers, ownCount, prlimit: prlimit !== null, memoryPerProcess }),
     canCutNetwork: netFlags !== null,
+    processMemoryBytes: memoryPerProcess ? memoryLimitBytes(limits) : null,
     groupsOf,
     makeGroups: async (marker) => void (await makeGroups(hierarchies, marker, groupLimits(limits))),
     launch(marker, program, args, { network }) {
@@ -161,13 +163,19 @@ function contained(kind: ContainmentKind, limits: EvaluationLimits, means: Means
 function describe(
   kind: ContainmentKind,
   limits: EvaluationLimits,
-  has: { controllers: ReadonlySet<Controller>; ownCount: boolean; prlimit: boolean },
+  has: {
+    controllers: ReadonlySet<Controller>;
+    ownCount: boolean;
+    prlimit: boolean;
+    memoryPerProcess: boolean;
+  },
 ): { enforced: string[]; missing: string[] } {
   const enforced: string[] = [];
   const missing: string[] = [];
   const memory = describeBytes(memoryLimitBytes(limits));
   if (has.controllers.has('memory')) enforced.push(`memory ${memory}`);
-  else if (has.prlimit) enforced.push(`memory ${memory} per process`);
+  else if (has.memoryPerProcess) enforced.push(`memory ${memory} per process`);
+  else missing.push('memory of a process (needs a cgroup, or Linux 4.7 and prlimit of util-linux)');
   if (!has.controllers.has('memory')) missing.push('memory of an evaluation as a whole (needs a cgroup)');
   if (has.controllers.has('pids') || (has.prlimit && has.ownCount))
     enforced.push(`processes ${limits.processes}`);
@@ -234,6 +242,32 @@ async function holds(hierarchy: Hierarchy, limits: EvaluationLimits): Promise<bo
     await killGroup(group);
     await removeGroups([group]);
   }
+}
+
+/** Little enough for any machine: what may be had in the trial, and a buffer within it and one beyond it. */
+const DATA_TRIAL_BYTES = 16 * 2 ** 20;
+const WITHIN = '1M';
+const BEYOND = '64M';
+
+/**
+ * Tried, not read off the kernel's version: before Linux 4.7 the limit knows the heap of old (brk) alone, the
+ * parameter `ignore_rlimit_data` makes it a warning, and some sandboxes take it and do nothing.
+ */
+async function dataLimitHolds(prlimit: string | null): Promise<boolean> {
+  if (prlimit === null) return false;
+  const dd = findTool('dd');
+  if (dd === null) return false;
+  const trial = (size: string) =>
+    endsWith(0, prlimit, [
+      `--data=${DATA_TRIAL_BYTES}:${DATA_TRIAL_BYTES}`,
+      '--',
+      dd,
+      'if=/dev/zero',
+      'of=/dev/null',
+      `bs=${size}`,
+      'count=1',
+    ]);
+  return (await trial(WITHIN)) && !(await trial(BEYOND));
 }
 
 /** As root no user namespace is needed; without a /proc of its own a job sees the others' processes, not more. */

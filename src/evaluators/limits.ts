@@ -90,7 +90,8 @@ export function prlimitArguments(limits: EvaluationLimits, { memory, processes }
     ...(limits.cpuSeconds === null
       ? []
       : [`--cpu=${limits.cpuSeconds}:${limits.cpuSeconds + CPU_GRACE_SECONDS}`]),
-    // Not the address space: V8, CUDA and the JVM reserve far more of that than they use.
+    // RLIMIT_DATA counts what is private and writable. Not the address space: V8, CUDA and the JVM reserve far more
+    // of that than they use. Node 24 maps 512 MiB for its code writable, per thread of JavaScript: they count.
     ...(memory ? [option('data', memoryLimitBytes(limits), hard.get('Max data size'))] : []),
     ...(processes ? [option('nproc', limits.processes, hard.get('Max processes'))] : []),
   ];

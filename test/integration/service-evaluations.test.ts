@@ -212,3 +212,29 @@ describe('results that are sent in', () => {
 });
 
 it('leaves a ledger that verifies and replays', () => expectSoundLedger(interlock));
+
+describe('memory without a control group', () => {
+  it('D01 holds the run when a program wants more than its limit, and the attempt says so', async () => {
+    const script = 'const held = []; for (;;) held.push(Buffer.alloc(64 * 2 ** 20, 1));';
+    const small = await startTestInterlock({
+      policies: { main: testPolicy({ probe: { command: [process.execPath, '-e', script], attempts: 1 } }) },
+      settings: { evaluators: { containment: 'marks', limits: { memory: '1GiB' } } },
+    });
+    try {
+      const run = drive(small, { kind: 'webhook', url: `${trainer.url}/halt` });
+      await run.register();
+      await run.report('c1', '1e21', await writeModel(small.models, run.runId, {}));
+      expect((await run.event('EvaluationAttemptFailed')).data).toMatchObject({
+        reason: 'exit-nonzero',
+        detail: expect.stringContaining('said it was out of memory, its limit is 1 GiB per process'),
+      });
+      expect((await run.event('CheckpointAssessed')).data).toMatchObject({
+        verdict: 'hold',
+        findings: [{ kind: 'inconclusive', evaluation: 'probe/default' }],
+      });
+      expect(await run.beat('1e21')).toMatchObject({ permit: null, directive: { action: 'pause' } });
+    } finally {
+      await small.close();
+    }
+  });
+});
