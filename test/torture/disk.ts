@@ -6,21 +6,29 @@
  * the next mount replays the journal, as after a real cut. The device below keeps its order of writes: a disk that
  * lies about its cache is not simulated.
  * Needs root and loop devices; `whyNoDisk` says so where either is missing.
+ *
+ * A mount outlives the process that made it, so it is taken away on every way out that a process can hear of (its end,
+ * SIGINT, SIGTERM, SIGHUP), and what a killed run left is swept when the next one opens a disk. Swept is only what
+ * carries a mark of ours, by an owner that is surely dead: a pid of this PID namespace that is another's by now, or gone.
  */
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import {
   existsSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
+  realpathSync,
   rmSync,
   statfsSync,
   writeFileSync,
 } from 'node:fs';
-import { mkdir, mkdtemp, open, realpath, rm } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { isSameProcess, thisProcess } from '../../src/button/process-identity.ts';
 import { MARKER_VARIABLE } from '../../src/evaluators/process-tree.ts';
 
 export interface Disk {
@@ -41,6 +49,8 @@ export interface Disk {
 }
 
 const SIZE = '1500M';
+const END_TRIES = 20;
+const END_PAUSE_MS = 50;
 /** FS_IOC_SHUTDOWN, and EXT4_GOING_FLAGS_NOLOGFLUSH. */
 const SHUT_DOWN =
   'open(my $f, "<", $ARGV[0]) or die; my $flag = pack("L", 2); ioctl($f, 0x8004587d, $flag) or die';
@@ -63,9 +73,9 @@ export function whyNoDisk(): string | false {
 }
 
 export async function openDisk(): Promise<Disk> {
-  const home = await realpath(await mkdtemp(join(tmpdir(), 'ilk-disk-')));
-  const directory = join(home, 'd');
-  const image = join(home, 'image');
+  sweepDisks();
+  const home = makeHome();
+  const { directory, image } = placesIn(home);
   await mkdir(directory, { mode: 0o711 });
   const file = await open(image, 'w');
   await file.close();
@@ -76,16 +86,8 @@ export async function openDisk(): Promise<Disk> {
   const mount = () => run('mount', ['-o', 'errors=remount-ro', device, directory]);
   const remove = async () => {
     await endUsers(directory);
-    spawnSync('umount', ['-l', directory]);
-    spawnSync('losetup', ['-d', device]);
-    await rm(home, { recursive: true, force: true });
+    discard(home);
   };
-  // Whatever ends this process, the mount must not stay.
-  process.once('exit', () => {
-    spawnSync('umount', ['-l', directory]);
-    spawnSync('losetup', ['-d', device]);
-    rmSync(home, { recursive: true, force: true });
-  });
   try {
     mount();
   } catch (error) {
@@ -130,24 +132,114 @@ export async function openDisk(): Promise<Disk> {
   };
 }
 
+// --- that nothing of it stays --------------------------------------------------------------------------
+
+const PREFIX = 'ilk-disk-';
+const MARK = 'owner.json';
+const MarkSchema = z.object({ pid: z.int(), startTime: z.string(), pidNamespace: z.string() });
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+const placesIn = (home: string) => ({ directory: join(home, 'd'), image: join(home, 'image') });
+const pidNamespace = (): string => readlinkSync('/proc/self/ns/pid');
+
+/** Of this process, from before anything is mounted until nothing is any more. */
+const homes = new Set<string>();
+
+/** Marked before there is anything to sweep, and in one go with being known here: no signal comes in between. */
+function makeHome(): string {
+  if (homes.size === 0) listen();
+  const home = realpathSync(mkdtempSync(join(tmpdir(), PREFIX)));
+  homes.add(home);
+  writeFileSync(join(home, MARK), JSON.stringify({ ...thisProcess(), pidNamespace: pidNamespace() }));
+  return home;
+}
+
+function listen(): void {
+  process.once('exit', discardAll);
+  for (const signal of SIGNALS) process.once(signal, onSignal);
+}
+
+/** Ends by the signal all the same, once there is nothing left: whoever sent it sees what it sent. */
+function onSignal(signal: NodeJS.Signals): void {
+  discardAll();
+  process.kill(process.pid, signal);
+}
+
+function discardAll(): void {
+  for (const home of homes) {
+    endUsersNow(placesIn(home).directory);
+    discard(home);
+  }
+}
+
+function discard(home: string): void {
+  const { directory, image } = placesIn(home);
+  spawnSync('umount', ['-l', directory]);
+  const devices = spawnSync('losetup', ['--noheadings', '--output', 'NAME', '-j', image], {
+    encoding: 'utf8',
+  });
+  for (const device of devices.stdout.split(/\s+/).filter((name) => name !== '')) {
+    spawnSync('losetup', ['-d', device]);
+  }
+  rmSync(home, { recursive: true, force: true });
+  homes.delete(home);
+  if (homes.size > 0) return;
+  process.off('exit', discardAll);
+  for (const signal of SIGNALS) process.off(signal, onSignal);
+}
+
+/** Takes away what runs left that were killed; answers which. */
+export function sweepDisks(): string[] {
+  const parent = realpathSync(tmpdir());
+  const stale = readdirSync(parent)
+    .filter((name) => name.startsWith(PREFIX))
+    .map((name) => join(parent, name))
+    .filter(isAbandoned);
+  for (const home of stale) {
+    endUsersNow(placesIn(home).directory);
+    discard(home);
+  }
+  return stale;
+}
+
+function isAbandoned(home: string): boolean {
+  try {
+    const owner = MarkSchema.parse(JSON.parse(readFileSync(join(home, MARK), 'utf8')));
+    return owner.pidNamespace === pidNamespace() && !isSameProcess(owner);
+  } catch {
+    // No mark, or half of one: somebody is making it in this moment, or it is none of ours.
+    return false;
+  }
+}
+
+// --- using it ------------------------------------------------------------------------------------------
+
 function writeUntilFull(path: string): void {
   spawnSync('dd', ['if=/dev/zero', `of=${path}`, 'bs=4k', 'status=none'], { stdio: 'ignore' });
 }
 
 /** A machine that loses its power takes everybody with it: whoever works in the directory is killed. */
 async function endUsers(directory: string): Promise<void> {
-  for (let i = 0; i < 20; i += 1) {
-    const users = usersOf(directory);
-    if (users.length === 0) return;
-    for (const pid of users) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // Gone already.
-      }
+  for (let i = 0; i < END_TRIES && killUsers(directory); i += 1) await delay(END_PAUSE_MS);
+}
+
+/** The same where nothing can be awaited any more. */
+function endUsersNow(directory: string): void {
+  const clock = new Int32Array(new SharedArrayBuffer(4));
+  for (let i = 0; i < END_TRIES && killUsers(directory); i += 1) Atomics.wait(clock, 0, 0, END_PAUSE_MS);
+}
+
+/** Whether there was anybody. */
+function killUsers(directory: string): boolean {
+  const users = usersOf(directory);
+  for (const pid of users) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // Gone already.
     }
-    await delay(50);
   }
+  return users.length > 0;
 }
 
 function usersOf(directory: string): number[] {
