@@ -41,13 +41,16 @@ export function isGroupOf(directory: string, marker: string): boolean {
   );
 }
 
-/** The hierarchies in which this process may make groups; empty where there is none (or no Linux). */
-export async function usableHierarchies(): Promise<Hierarchy[]> {
+/**
+ * The hierarchies in which this process may make groups; empty where there is none (or no Linux). `self` is where the
+ * kernel says what is mounted and which groups this process is in.
+ */
+export async function usableHierarchies(self = '/proc/self'): Promise<Hierarchy[]> {
   let mounts: Mount[];
   let memberships: Membership[];
   try {
-    mounts = readMounts();
-    memberships = readMemberships();
+    mounts = readMounts(path.join(self, 'mountinfo'));
+    memberships = readMemberships(path.join(self, 'cgroup'));
   } catch {
     return [];
   }
@@ -77,8 +80,8 @@ interface Mount {
   readonly options: readonly string[];
 }
 
-function readMounts(): Mount[] {
-  return readFileSync('/proc/self/mountinfo', 'utf8')
+function readMounts(file: string): Mount[] {
+  return readFileSync(file, 'utf8')
     .split('\n')
     .flatMap((line): Mount[] => {
       const [left = '', right = ''] = line.split(' - ');
@@ -95,8 +98,8 @@ interface Membership {
   readonly path: string;
 }
 
-function readMemberships(): Membership[] {
-  return readFileSync('/proc/self/cgroup', 'utf8')
+function readMemberships(file: string): Membership[] {
+  return readFileSync(file, 'utf8')
     .split('\n')
     .flatMap((line) => {
       const [, , controllers, own] = /^(\d+):([^:]*):(.*)$/.exec(line) ?? [];
