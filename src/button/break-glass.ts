@@ -6,8 +6,8 @@
  * A code opens nothing else, and is worth what its identity is worth on the day it is used: one that left the
  * configuration, or every group, presses nothing.
  *
- * Used once: a claim names the press before it is written down, and is made by creating a file that may not exist,
- * which only one process can. A claim whose press was never finished (the process died in between) is taken up by
+ * Used once: a claim names the press before it is written down, and is made by giving a file that is written already a
+ * name that may not exist, which only one process can and nobody sees half done. A claim whose press was never finished (the process died in between) is taken up by
  * the next use with the same press id, so that a crash costs nobody their code, and entering it twice changes nothing.
  * With a disk so full that no claim can be made the code presses all the same; it is remembered in memory alone.
  */
@@ -16,10 +16,12 @@ import {
   closeSync,
   fstatSync,
   fsyncSync,
+  linkSync,
   openSync,
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -53,6 +55,7 @@ const ClaimSchema = z.object({
   pid: z.int(),
   startTime: z.string().nullable(),
 });
+type Claim = z.infer<typeof ClaimSchema>;
 
 // --- the code itself -----------------------------------------------------------------------------------
 
@@ -204,17 +207,28 @@ export function openBreakGlass(files: ButtonFiles, clock: () => Date): BreakGlas
         return { outcome: 'used', codeId, at: spent.at, pressId: spent.pressId };
       }
       const claim = { pressId, at: clock().toISOString(), ...thisProcess() };
+      const mine = join(files.usedCodes, `${codeId}.claim`);
+      let isMine = false;
+      let earlier: Claim | null = null;
       try {
-        writeDurably(join(files.usedCodes, `${codeId}.claim`), 'wx', JSON.stringify(claim));
+        createWhole(mine, JSON.stringify(claim));
+        isMine = true;
         syncDirectory(files.usedCodes);
       } catch {
-        const earlier = claimIn(files, `${codeId}.claim`);
-        // Somebody presses with it in this moment; whoever died over it left the code to be used.
-        if (earlier !== null && isSameProcess(earlier)) {
-          return { outcome: 'used', codeId, at: earlier.at, pressId: earlier.pressId };
-        }
-        if (earlier !== null) return { outcome: 'valid', codeId, identity, pressId: earlier.pressId };
+        earlier = isMine ? null : claimIn(files, `${codeId}.claim`);
       }
+      // Asked again, after the claim: another process may have claimed and spent the code since the first look, which
+      // makes room for a claim of ours, or takes the one away that was in our way.
+      const overtaken = claimIn(files, `${codeId}.used`);
+      if (overtaken !== null) {
+        if (isMine) rmSync(mine, { force: true });
+        return { outcome: 'used', codeId, at: overtaken.at, pressId: overtaken.pressId };
+      }
+      // Somebody presses with it in this moment; whoever died over it left the code to be used.
+      if (earlier !== null && isSameProcess(earlier)) {
+        return { outcome: 'used', codeId, at: earlier.at, pressId: earlier.pressId };
+      }
+      if (earlier !== null) return { outcome: 'valid', codeId, identity, pressId: earlier.pressId };
       spentHere.set(codeId, { at: claim.at, pressId });
       return { outcome: 'valid', codeId, identity, pressId };
     },
@@ -243,7 +257,7 @@ function find(files: ButtonFiles, typed: string): StoredCode | undefined {
   }
 }
 
-function claimIn({ usedCodes }: ButtonFiles, name: string): z.infer<typeof ClaimSchema> | null {
+function claimIn({ usedCodes }: ButtonFiles, name: string): Claim | null {
   try {
     if (!readdirSync(usedCodes).includes(name)) return null;
     return ClaimSchema.parse(JSON.parse(readFileSync(join(usedCodes, name), 'utf8')));
@@ -252,6 +266,23 @@ function claimIn({ usedCodes }: ButtonFiles, name: string): z.infer<typeof Claim
     return null;
   }
 }
+
+/** All of it under its name at once, and only if nobody has the name. */
+function createWhole(path: string, text: string): void {
+  const beside = `${path}.${process.pid}.new`;
+  try {
+    writeDurably(beside, 'w', text);
+    linkSync(beside, path);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && LINKLESS.has(String(error.code)))) throw error;
+    // A file system without links: the name alone is exclusive there, and its content comes a moment later.
+    writeDurably(path, 'wx', text);
+  } finally {
+    rmSync(beside, { force: true });
+  }
+}
+
+const LINKLESS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
 
 function writeDurably(path: string, flags: 'w' | 'wx', text: string): void {
   const handle = openSync(path, flags, 0o600);

@@ -1,10 +1,21 @@
 /** Printed codes: typed as people type, used once, whoever looks and whoever dies in between. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import {
   createCodes,
   generateCode,
@@ -26,6 +37,38 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
 const makeCode = (identity = 'ann') => createCodes(files, identity, 1, NOW)[0] ?? { codeId: '', code: '' };
+
+const breakGlass = JSON.stringify(fileURLToPath(new URL('../../src/button/break-glass.ts', import.meta.url)));
+/** Uses every code as fast as it can from the moment it is told to; says which of them were its own. */
+const RACER = `
+  import { openBreakGlass } from ${breakGlass};
+  process.once('message', ({ files, codes }) => {
+    const glass = openBreakGlass(files, () => new Date());
+    const won = codes.flatMap((code, at) => {
+      const use = glass.claim(code, 'press_' + process.pid + '_' + at);
+      if (use.outcome === 'valid') glass.spend(use.codeId);
+      return use.outcome === 'valid' ? [at] : [];
+    });
+    process.send(won, () => process.disconnect());
+  });
+  process.send('ready');
+`;
+const Won = z.array(z.int());
+
+function racers(count: number, codes: readonly string[]): Promise<number[]>[] {
+  const started = Array.from({ length: count }, () =>
+    spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', RACER], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    }),
+  );
+  const ready = Promise.all(started.map((child) => once(child, 'message')));
+  return started.map(async (child) => {
+    await ready;
+    child.send({ files, codes });
+    const [won] = await once(child, 'message');
+    return Won.parse(won);
+  });
+}
 
 describe('a printed code', () => {
   it('has 130 random bits in seven groups, and is never the same twice', () => {
@@ -88,6 +131,25 @@ describe('a printed code', () => {
     const { code } = makeCode();
     const outcomes = [1, 2].map((n) => openBreakGlass(files, clock).claim(code, `press_${n}`).outcome);
     expect(outcomes).toEqual(['valid', 'used']);
+  });
+
+  it('is used where another process claims and spends it between the look and the claim', () => {
+    const { code, codeId } = makeCode();
+    const other = openBreakGlass(files, clock);
+    // The clock is asked once, after the look.
+    const late = openBreakGlass(files, () => {
+      expect(other.claim(code, 'press_1').outcome).toBe('valid');
+      other.spend(codeId);
+      return NOW;
+    });
+    expect(late.claim(code, 'press_2')).toMatchObject({ outcome: 'used', pressId: 'press_1' });
+    expect(readdirSync(files.usedCodes)).toEqual([`${codeId}.used`]);
+  });
+
+  it('presses once however two processes race for it', async () => {
+    const codes = createCodes(files, 'ann', 150, NOW).map(({ code }) => code);
+    const won = await Promise.all(racers(2, codes));
+    expect(won.flat().sort((a, b) => a - b)).toEqual(codes.map((_, at) => at));
   });
 
   it('is not lost with a process that dies before its press is finished', async () => {
