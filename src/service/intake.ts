@@ -301,7 +301,7 @@ export function createIntake(deps: IntakeDeps): Intake {
         runs.execute(
           known.runId,
           recordResult(ledger, { ...known, evaluationId, attempt, result, resultDigest: digest, by }),
-          { actor: by, receipt },
+          { actor: by, receipt, urgent: true },
         );
       const { runId, checkpointId } = known;
       const { story, links } = checkpointThread(runId, checkpointId);

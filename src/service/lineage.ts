@@ -50,7 +50,7 @@ export function createLineage({ runs, ledger, logger, timers = realTimers }: Lin
         action: halt.action,
         reason: cause === undefined ? 'halted' : explain(cause),
       },
-      { actor: ACTOR },
+      { actor: ACTOR, urgent: true },
     );
   }
 

@@ -84,7 +84,7 @@ export function createRedButton(deps: RedButtonDeps): RedButtonService {
   function order(runId: string, body: PressBody, by: string, pressId: string, receipt?: Receipt) {
     const { action, reason, group } = body;
     const command = { type: 'OrderHalt' as const, action, reason, group, by, pressId };
-    return inTime(() => runs.execute(runId, command, { actor: by, receipt }));
+    return inTime(() => runs.execute(runId, command, { actor: by, receipt, urgent: true }));
   }
 
   async function spooled(

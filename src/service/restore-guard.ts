@@ -162,7 +162,7 @@ export function createRestoreGuard(deps: RestoreGuardDeps): RestoreGuard {
         group: GROUP,
         by,
       } as const;
-      const executed = await runs.execute(runId, halt, { actor: by });
+      const executed = await runs.execute(runId, halt, { actor: by, urgent: true });
       // Not accepted with a run at large: pressed again, what is halted stays halted.
       if (executed.outcome === 'rejected') {
         throw new InterlockError(`run ${runId} could not be halted`, {

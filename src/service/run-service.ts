@@ -70,6 +70,8 @@ export interface ExecuteOptions {
   readonly response?: (state: RunState, policy: Policy, events: readonly RunEvent[]) => Json;
   /** Needed for a run that does not exist yet. */
   readonly policy?: Policy;
+  /** Evidence, and what stops a run: it goes before what waits for its turn. */
+  readonly urgent?: boolean;
 }
 
 export type BuildCommand = (loaded: LoadedRun | null) => Command | Promise<Command>;
@@ -224,7 +226,7 @@ export function createRunService(deps: RunServiceDeps): RunService {
     async execute(runId, command, options) {
       for (let i = 0; i < CONFLICTS_MAX; i += 1) {
         const executed = await withinSpan('ledger.append', { 'interlock.run.id': runId }, () =>
-          inTurn(runId, () => attempt(runId, command, options)),
+          inTurn(runId, () => attempt(runId, command, options), options),
         );
         if (executed === 'conflict') continue;
         // A repetition is told by its receipt in the append; one that would be refused by now never gets there.
