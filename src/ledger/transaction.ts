@@ -7,6 +7,7 @@
  * Nothing but this connection is awaited between BEGIN and COMMIT.
  */
 import type { Pool, PoolClient } from 'pg';
+import { z } from 'zod';
 import { faultPoint } from '../fault-points.ts';
 import type { PreparedAppend } from './append.ts';
 import { databaseFault, isOwnFault, withClient } from './connection.ts';
@@ -21,15 +22,33 @@ export type Attempt =
   /** COMMIT was sent and not answered. */
   | { fate: 'unknown'; error: unknown; plan: Plan };
 
-/** Set for this transaction only: a pooler may hand the connection to somebody else afterwards. */
-function begin(statementTimeoutMs: number): string {
-  return `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
-    SET LOCAL lock_timeout = ${statementTimeoutMs};
-    SET LOCAL statement_timeout = ${statementTimeoutMs};
-    SET LOCAL idle_in_transaction_session_timeout = ${statementTimeoutMs};
-    SELECT set_config('synchronous_commit', 'on', true)
-      WHERE current_setting('synchronous_commit') IN ('off', 'local')`;
+/**
+ * Begins and locks in one round trip: a halt waits for each. The settings are for this transaction only: a pooler may
+ * hand the connection to somebody else afterwards.
+ */
+async function beginLocked(client: PoolClient, statementTimeoutMs: number): Promise<HeadRow> {
+  const results: unknown = await client.query(
+    `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+     SET LOCAL lock_timeout = ${statementTimeoutMs};
+     SET LOCAL statement_timeout = ${statementTimeoutMs};
+     SET LOCAL idle_in_transaction_session_timeout = ${statementTimeoutMs};
+     SELECT set_config('synchronous_commit', 'on', true)
+       WHERE current_setting('synchronous_commit') IN ('off', 'local');
+     SELECT seq, hash, floor(extract(epoch FROM recorded_at) * 1000)::bigint AS recorded_ms, frontier
+       FROM ledger_head WHERE id = 1 FOR UPDATE`,
+  );
+  // Several statements have several results, which the driver's types do not say.
+  const [row] = Results.parse(results).at(-1)?.rows ?? [];
+  if (row === undefined) throw new Error('the ledger has no head row');
+  return {
+    seq: integer(row, 'seq'),
+    hash: text(row, 'hash'),
+    recordedAtMs: integer(row, 'recorded_ms'),
+    frontier: hexList(row['frontier']),
+  };
 }
+
+const Results = z.array(z.object({ rows: z.array(z.record(z.string(), z.unknown())) }));
 
 export async function attempt(
   pool: Pool,
@@ -40,8 +59,8 @@ export async function attempt(
   let committing: Plan | null = null;
   try {
     return await withClient(pool, timeoutMs, async (client) => {
-      await client.query(begin(timeoutMs));
-      const planned = plan(batch, await ground(client, batch));
+      const head = await beginLocked(client, timeoutMs);
+      const planned = plan(batch, await ground(client, head, batch));
       faultPoint('append.locked');
       if (planned.events.length === 0 && planned.receipts.length === 0) {
         await client.query('ROLLBACK');
@@ -67,8 +86,7 @@ export async function attempt(
   }
 }
 
-async function ground(client: PoolClient, batch: readonly PreparedAppend[]): Promise<Ground> {
-  const head = await lockHead(client);
+async function ground(client: PoolClient, head: HeadRow, batch: readonly PreparedAppend[]): Promise<Ground> {
   const receipts = batch.flatMap(({ receipt }) => (receipt === null ? [] : [receipt]));
   // A second statement, so that its snapshot is taken after the lock was granted.
   const { rows } = await client.query<Record<string, unknown>>(
@@ -95,21 +113,6 @@ async function ground(client: PoolClient, batch: readonly PreparedAppend[]): Pro
         { bodyDigest: text(row, 'c'), responseJson: text(row, 'd') },
       ]),
     ),
-  };
-}
-
-async function lockHead(client: PoolClient): Promise<HeadRow> {
-  const { rows } = await client.query<Record<string, unknown>>(
-    `SELECT seq, hash, floor(extract(epoch FROM recorded_at) * 1000)::bigint AS recorded_ms, frontier
-     FROM ledger_head WHERE id = 1 FOR UPDATE`,
-  );
-  const row = rows[0];
-  if (row === undefined) throw new Error('the ledger has no head row');
-  return {
-    seq: integer(row, 'seq'),
-    hash: text(row, 'hash'),
-    recordedAtMs: integer(row, 'recorded_ms'),
-    frontier: hexList(row['frontier']),
   };
 }
 
@@ -197,8 +200,7 @@ async function write(client: PoolClient, planned: Plan, appendTag: string): Prom
 export async function settle(pool: Pool, planned: Plan, timeoutMs: number): Promise<'landed' | 'not-landed'> {
   try {
     return await withClient(pool, timeoutMs, async (client) => {
-      await client.query(begin(timeoutMs));
-      await lockHead(client);
+      await beginLocked(client, timeoutMs);
       const landed = await isThere(client, planned);
       await client.query('ROLLBACK');
       return landed ? 'landed' : 'not-landed';
