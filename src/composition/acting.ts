@@ -22,7 +22,7 @@ import { createOrchestrator } from '../orchestrators/registry.ts';
 import { targetSchema } from '../orchestrators/targets.ts';
 import type { Outbound } from '../outbound/outbound.ts';
 import { createWorkQueue } from '../queue/create-work-queue.ts';
-import type { WorkQueue } from '../queue/work-queue.ts';
+import type { WorkItem, WorkQueue } from '../queue/work-queue.ts';
 import type { Check } from '../service/readiness.ts';
 import type { LoadedRun, RunService } from '../service/run-service.ts';
 import { createRunningEvaluations } from '../service/running-evaluations.ts';
@@ -105,8 +105,10 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
       }),
     ]),
   );
+  const committed = new WeakMap<WorkItem, LoadedRun>();
   const handlers = createWorkHandlers({
     runs,
+    committed,
     ledger,
     running,
     signer,
@@ -166,6 +168,7 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
     instance,
     running,
     handlers,
+    committed,
     queue,
     isWorker: config.roles.includes('worker'),
     isScheduler: config.roles.includes('scheduler'),

@@ -41,6 +41,8 @@ export interface WorkDeps {
   readonly instance: string;
   readonly callbackUrl: (evaluationId: string, attempt: number) => string;
   readonly statusUrl: (runId: string) => string;
+  /** Runs as the commit left them that made an item outstanding, a moment ago: asked once, before the ledger. */
+  readonly committed?: WeakMap<WorkItem, LoadedRun> | undefined;
   readonly timers?: Timers;
   readonly logger: {
     info(fields: object, message: string): void;
@@ -257,9 +259,12 @@ export function resultDigest(result: unknown): string {
 
 // --- halts ---------------------------------------------------------------------------------------------
 
-async function haltStep({ runId, ids }: WorkItem, signal: AbortSignal, deps: WorkDeps): Promise<void> {
+async function haltStep(item: WorkItem, signal: AbortSignal, deps: WorkDeps): Promise<void> {
+  const { runId, ids } = item;
   const { haltId, targetId, round, step, attempt } = StepIds.parse(ids);
-  const loaded = await deps.runs.load(runId);
+  const loaded = deps.committed?.get(item) ?? (await deps.runs.load(runId));
+  // Good for the first look alone: whoever comes again with the item asks what stands by then.
+  deps.committed?.delete(item);
   const halt = loaded?.state.halt;
   if (loaded == null || halt == null || halt.haltId !== haltId || halt.round !== round) return;
   const rung = halt.targets

@@ -22,7 +22,7 @@ import { recordSpan, tracingOn } from '../telemetry/tracing.ts';
 import { realTimers, type Timer, type Timers } from '../timers.ts';
 import { describeHome, hasEnded } from './instance-home.ts';
 import { startConsuming } from './queue-start.ts';
-import type { Commit, RunService } from './run-service.ts';
+import type { Commit, LoadedRun, RunService } from './run-service.ts';
 import type { RunningEvaluations } from './running-evaluations.ts';
 import { type Thread, threadOfItem } from './stories.ts';
 
@@ -33,6 +33,8 @@ export interface WorkerOptions {
   readonly instance: string;
   readonly running: RunningEvaluations;
   readonly handlers: WorkHandlers;
+  /** Shared with the handlers: a halt that was committed here need not be loaded before its first steps. */
+  readonly committed?: WeakMap<WorkItem, LoadedRun>;
   readonly queue: WorkQueue;
   /** False on a process that only serves the API: it still takes the first steps of the halts it orders. */
   readonly isWorker: boolean;
@@ -113,6 +115,7 @@ export function createWorker(options: WorkerOptions): Worker {
   /** Halts never wait for a queue. */
   function act({ before, items, after, policy, events }: Commit): void {
     const nowMs = clock().getTime();
+    const version = events.at(-1)?.version;
     for (const event of events) {
       if (event.kind === 'EvaluationsCancelled') cancelJobs(event.data);
     }
@@ -123,8 +126,10 @@ export function createWorker(options: WorkerOptions): Worker {
     for (const item of fresh) {
       const delayMs = item.notBeforeMs - nowMs;
       const urgent = item.kind === 'halt-step' || item.kind === 'observe';
-      if (urgent && delayMs <= 0) runNow(item);
-      else if ((urgent || (item.kind === 'tick' && after.halt !== null)) && delayMs <= TIMER_HORIZON_MS) {
+      if (urgent && delayMs <= 0) {
+        if (version !== undefined) options.committed?.set(item, { version, state: after, policy });
+        runNow(item);
+      } else if ((urgent || (item.kind === 'tick' && after.halt !== null)) && delayMs <= TIMER_HORIZON_MS) {
         runAt(item, Math.max(0, delayMs));
       }
     }

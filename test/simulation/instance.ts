@@ -13,7 +13,7 @@ import type { RunTarget } from '../../src/domain/run/events.ts';
 import { InterlockError } from '../../src/errors.ts';
 import type { Evaluators } from '../../src/evaluators/registry.ts';
 import type { Orchestrator } from '../../src/orchestrators/orchestrator.ts';
-import type { WorkQueue } from '../../src/queue/work-queue.ts';
+import type { WorkItem, WorkQueue } from '../../src/queue/work-queue.ts';
 import { createHeartbeats, type Heartbeats } from '../../src/service/heartbeats.ts';
 import { createIntake, type Intake, type Registration } from '../../src/service/intake.ts';
 import { createPolicyBook, type PolicyBook, pin } from '../../src/service/policies.ts';
@@ -88,8 +88,10 @@ export class Interlock {
     const runs = createRunService({ ledger, progress, policies, clock, timers, logger });
     this.runs = runs;
     const running = createRunningEvaluations();
+    const committed = new WeakMap<WorkItem, LoadedRun>();
     const handlers = createWorkHandlers({
       runs,
+      committed,
       ledger,
       evaluators: deps.evaluators(id),
       running,
@@ -109,6 +111,7 @@ export class Interlock {
       instance: id,
       running,
       handlers,
+      committed,
       queue: deps.queue,
       isWorker: deps.isWorker,
       isScheduler: deps.isScheduler,
