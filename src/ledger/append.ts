@@ -8,6 +8,7 @@
 import { canonicalJson, type Json, type JsonObject } from '../domain/canonical-json.ts';
 import { InterlockError } from '../errors.ts';
 import type { Append } from './ledger.ts';
+import { stateText } from './state-text.ts';
 
 /** What travels to the writer: nothing in it can change under it. */
 export interface PreparedAppend {
@@ -50,7 +51,7 @@ export function prepare(append: Append, bytesMax: number): PreparedAppend {
         ? null
         : {
             state: snapshot.state,
-            stateJson: json(snapshot.state, 'the state'),
+            stateJson: json(snapshot.state, 'the state', stateText),
             dueAt: instant(snapshot.dueAt),
           },
     views: append.views.map(({ kind, id, runId, ordinal, doc }) => {
@@ -110,9 +111,13 @@ function objectJson(value: JsonObject, what: string): string {
   return json(value, what);
 }
 
-function json(value: Json, what: string): string {
+function json(
+  value: Json,
+  what: string,
+  textOf: (value: Json, depthMax: number) => string = canonicalJson,
+): string {
   try {
-    const text = canonicalJson(value, DEPTH_MAX);
+    const text = textOf(value, DEPTH_MAX);
     // How NUL is written; also how a backslash before `u0000` is, which is text like any other.
     if (text.includes('\\u0000')) assertStorable(value, what, 0);
     return text;

@@ -149,7 +149,9 @@ export function createRunService(deps: RunServiceDeps): RunService {
     const items = outstanding(after, policy);
     const due = nextDueMs(items);
     const snapshot =
-      decision.length === 0 ? null : { state: plain(after), dueAt: due === null ? null : new Date(due) };
+      decision.length === 0
+        ? null
+        : { state: isJson(after) ? after : plain(after), dueAt: due === null ? null : new Date(due) };
     const append: Append = {
       stream: runStream(runId),
       expectedVersion: loaded?.version ?? 0,
@@ -296,6 +298,23 @@ function folded(
     state = next;
   }
   return { after: state, views: [...views.values()], recorded };
+}
+
+/** Parts of states that were looked at before: they do not change. */
+const seenJson = new WeakSet<object>();
+
+/** Whether it is JSON as it stands, so that it need not be copied to become it. */
+function isJson(value: unknown): value is Json {
+  if (typeof value === 'string' || typeof value === 'boolean' || value === null) return true;
+  if (typeof value === 'number') return Number.isFinite(value);
+  if (typeof value !== 'object') return false;
+  if (seenJson.has(value)) return true;
+  if (!Array.isArray(value) && Object.getPrototypeOf(value) !== Object.prototype) return false;
+  // By values and not by `every`, which passes over the holes of a list.
+  for (const member of Object.values(value)) if (!isJson(member)) return false;
+  if (Array.isArray(value) && Object.keys(value).length !== value.length) return false;
+  seenJson.add(value);
+  return true;
 }
 
 /** Plain JSON: what has no JSON form (undefined members) is left out before it is hashed. */
