@@ -1,9 +1,9 @@
 /** SHA-256, the one digest of the project, as the domain wants it handed in. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { canonicalJson, type Json } from '../domain/canonical-json.ts';
 
 export function sha256(text: string | Buffer): string {
-  return createHash('sha256').update(text).digest('hex');
+  return hash('sha256', text, 'hex');
 }
 
 /** Digest of a value, by its canonical JSON. */
