@@ -263,7 +263,7 @@ export function createIntake(deps: IntakeDeps): Intake {
           set({ 'interlock.outcome': executed.outcome });
           return executed;
         },
-        { story: checkpointStory(runId, checkpointId), kind: 'server' },
+        () => ({ story: checkpointStory(runId, checkpointId), kind: 'server' }),
       );
     },
 
@@ -304,7 +304,6 @@ export function createIntake(deps: IntakeDeps): Intake {
           { actor: by, receipt, urgent: true },
         );
       const { runId, checkpointId } = known;
-      const { story, links } = checkpointThread(runId, checkpointId);
       return withSpan(
         'evaluation.receive',
         {
@@ -319,7 +318,7 @@ export function createIntake(deps: IntakeDeps): Intake {
           set({ 'interlock.outcome': executed.outcome });
           return executed;
         },
-        { story, links, kind: 'server' },
+        () => ({ ...checkpointThread(runId, checkpointId), kind: 'server' }),
       );
     },
   };

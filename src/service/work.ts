@@ -19,7 +19,7 @@ import type { Orchestrator } from '../orchestrators/orchestrator.ts';
 import type { WorkHandlers, WorkItem } from '../queue/work-queue.ts';
 import type { TokenSigner } from '../signing/tokens.ts';
 import { withCorrelation } from '../telemetry/correlation.ts';
-import { recordSpan, withSpan } from '../telemetry/tracing.ts';
+import { recordSpan, tracingOn, withSpan } from '../telemetry/tracing.ts';
 import { realTimers, type Timers } from '../timers.ts';
 import { digestOf, sha256 } from './digest.ts';
 import { signOrder } from './orders.ts';
@@ -99,7 +99,7 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
   const located = locate(started.state, evaluationId, started.policy);
   if (located === null) return;
   const { correlationId, checkpointId } = located.checkpoint;
-  const thread = checkpointThread(runId, checkpointId);
+  const thread = () => checkpointThread(runId, checkpointId);
   const attributes = {
     'interlock.run.id': runId,
     'interlock.checkpoint.id': checkpointId,
@@ -107,7 +107,9 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
     'interlock.attempt': attempt,
     'interlock.kind': located.spec.executor.kind,
   };
-  recordSpan('work.claim', attributes, { ...thread, kind: 'consumer', startTime, endTime: new Date() });
+  if (tracingOn()) {
+    recordSpan('work.claim', attributes, { ...thread(), kind: 'consumer', startTime, endTime: new Date() });
+  }
   await withCorrelation(correlationId, () =>
     withSpan(
       'evaluation.run',
@@ -280,10 +282,12 @@ async function haltStep(item: WorkItem, signal: AbortSignal, deps: WorkDeps): Pr
   };
   const take = () =>
     takeStep({ loaded, halt }, { runId, haltId, targetId, round, step, attempt }, signal, deps);
-  await withSpan('halt.deliver', attributes, async (set) => set({ 'interlock.outcome': await take() }), {
-    ...haltThread(runId, halt, attempt),
-    kind: 'client',
-  });
+  await withSpan(
+    'halt.deliver',
+    attributes,
+    async (set) => set({ 'interlock.outcome': await take() }),
+    () => ({ ...haltThread(runId, halt, attempt), kind: 'client' }),
+  );
 }
 
 async function takeStep(
@@ -420,7 +424,7 @@ async function alert({ runId, ids }: WorkItem, signal: AbortSignal, deps: WorkDe
             set({ 'interlock.outcome': sent.outcome });
             return sent;
           },
-          { ...alertThread(loaded?.state, attempt), kind: 'client' },
+          () => ({ ...alertThread(loaded?.state, attempt), kind: 'client' }),
         );
   faultPoint('alert.sent');
   // Called off by a shutdown: nothing happened, and nothing is counted.

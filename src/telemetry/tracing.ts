@@ -90,10 +90,11 @@ export async function withSpan<T>(
   name: string,
   attributes: SpanAttributes,
   work: (set: (more: SpanAttributes) => void) => Promise<T>,
-  options: SpanOptions = {},
+  /** Asked for only where spans go somewhere: the ids of a story are digests. */
+  options: () => SpanOptions = () => ({}),
 ): Promise<T> {
   if (!isTracing) return work(() => undefined);
-  const span = start(name, attributes, options);
+  const span = start(name, attributes, options());
   return context.with(trace.setSpan(context.active(), span), async () => {
     try {
       return await work((more) => span.setAttributes(allowed(more)));
