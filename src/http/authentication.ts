@@ -210,11 +210,12 @@ export function createAuthenticator({
         else reason = verdict.reason;
       }
       if (match === null) throw fail('webhook', reason, auth);
-      const { record, secrets } = match.sender;
+      const { record, secrets, publicKeys } = match.sender;
+      const hasOneKey = secrets.length + publicKeys.length === 1;
       // Which of its secrets it was, asked only of a message that is believed: its time tells nobody anything.
       for (const { secret, window } of secrets) {
         if (window === null || !isInWindow(window, at)) continue;
-        if (!verifyWebhook({ rawHeaders, body, secrets: [secret], now: at }).ok) continue;
+        if (!hasOneKey && !verifyWebhook({ rawHeaders, body, secrets: [secret], now: at }).ok) continue;
         lastUsed.set(window.id, at);
         if (window.notAfter !== null) onRetiringSecret(record.id, window);
       }

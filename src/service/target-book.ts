@@ -136,9 +136,9 @@ export function createTargetBook(deps: TargetBookDeps): TargetBook {
       makeButtonDirectories(files);
       const path = join(files.books, `${instance}${BOOK_SUFFIX}`);
       writer = await openBookWriter(path, { instance, home: describeHome() });
-      runs.onCommit(({ after, events }) => {
+      runs.onCommit(({ before, after, events }) => {
         const version = events.at(-1)?.version;
-        if (version === undefined) return;
+        if (version === undefined || (before !== null && saysTheSame(before, after))) return;
         put(after, version).catch(() => {
           // Said at the next look, which writes all of it.
         });
@@ -152,6 +152,16 @@ export function createTargetBook(deps: TargetBookDeps): TargetBook {
       await writer?.close();
     },
   };
+}
+
+/** Of what the book says, nothing was changed: the state's parts are replaced where they change, and else the same. */
+function saysTheSame(before: RunState, after: RunState): boolean {
+  return (
+    before.epoch === after.epoch &&
+    before.finishedAt === after.finishedAt &&
+    before.halt === after.halt &&
+    before.targets === after.targets
+  );
 }
 
 function entryOf(state: RunState, version: number): BookEntry {

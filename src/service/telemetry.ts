@@ -79,8 +79,10 @@ export function observeParts(
   metrics.set('interlock_process_start_time_seconds', {}, Math.round(performance.timeOrigin) / 1000);
 }
 
+const LINE_OF = new Map<string, (typeof LINES)[RunEventKind]>(Object.entries(LINES));
+
 function lineOf(kind: string): { level: 'info' | 'warn' | 'error'; message: string } | undefined {
-  return Object.entries(LINES).find(([name]) => name === kind)?.[1];
+  return LINE_OF.get(kind);
 }
 
 function record(kind: string, data: Readonly<Record<string, unknown>>, metrics: Metrics): void {

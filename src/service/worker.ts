@@ -82,6 +82,8 @@ export function createWorker(options: WorkerOptions): Worker {
   /** Which story each item belongs to, for tracing alone: the queue carries nothing of it. */
   const threads = new WeakMap<WorkItem, Thread>();
   const offersTold = new Set<string>();
+  /** What was outstanding after a commit is what was outstanding before the next one. */
+  const outstandingOf = new WeakMap<RunState, readonly DueItem[]>();
   const threaded = (state: RunState) => (due: DueItem) => {
     const item = mutable(due);
     const thread = threadOfItem(state, item);
@@ -119,9 +121,9 @@ export function createWorker(options: WorkerOptions): Worker {
     for (const event of events) {
       if (event.kind === 'EvaluationsCancelled') cancelJobs(event.data);
     }
-    const known = new Set(
-      before === null ? [] : outstanding(before, policy).map(({ kind, key }) => `${kind}/${key}`),
-    );
+    const earlier = before === null ? [] : (outstandingOf.get(before) ?? outstanding(before, policy));
+    outstandingOf.set(after, items);
+    const known = new Set(earlier.map(({ kind, key }) => `${kind}/${key}`));
     const fresh = items.filter(({ kind, key }) => !known.has(`${kind}/${key}`)).map(threaded(after));
     for (const item of fresh) {
       const delayMs = item.notBeforeMs - nowMs;
