@@ -13,6 +13,8 @@ export type Compute = string & z.$brand<'Compute'>;
 interface Decimal {
   readonly coefficient: bigint;
   readonly exponent: number;
+  /** Where its first digit stands: of two that differ in this, it alone tells which is greater. */
+  readonly magnitude: number;
 }
 
 const TEXT = /^(\d{1,50})(?:\.(\d{1,50}))?(?:[eE]([+-]?\d{1,3}))?$/;
@@ -20,7 +22,7 @@ const MAX_SIGNIFICANT_DIGITS = 40;
 export const COMPUTE_MAX = '1e40';
 
 function normalised(coefficient: bigint, exponent: number): Decimal {
-  if (coefficient === 0n) return { coefficient, exponent: 0 };
+  if (coefficient === 0n) return { coefficient, exponent: 0, magnitude: Number.NEGATIVE_INFINITY };
   let digits = coefficient.toString();
   let power = exponent;
   if (digits.length > MAX_SIGNIFICANT_DIGITS) {
@@ -28,7 +30,11 @@ function normalised(coefficient: bigint, exponent: number): Decimal {
     digits = digits.slice(0, MAX_SIGNIFICANT_DIGITS);
   }
   const trimmed = digits.replace(/0+$/, '');
-  return { coefficient: BigInt(trimmed), exponent: power + digits.length - trimmed.length };
+  return {
+    coefficient: BigInt(trimmed),
+    exponent: power + digits.length - trimmed.length,
+    magnitude: power + digits.length,
+  };
 }
 
 function readDecimal(text: string): Decimal | null {
@@ -82,6 +88,7 @@ function align(a: Decimal, b: Decimal): [bigint, bigint] {
 }
 
 function order(a: Decimal, b: Decimal): -1 | 0 | 1 {
+  if (a.magnitude !== b.magnitude) return a.magnitude < b.magnitude ? -1 : 1;
   const [x, y] = align(a, b);
   return x < y ? -1 : x > y ? 1 : 0;
 }
