@@ -152,6 +152,8 @@ export function route({
 }: RouteDefinition<z.ZodType, z.ZodType, z.ZodType, Responses, boolean, number>): Route {
   const params = d.params ?? null;
   const query = d.query ?? null;
+  // Made once: to make a schema costs many times what it costs to use one.
+  const queryTaken = query ?? z.strictObject({});
   const body = d.body ?? null;
   const open = d.open ?? false;
   return {
@@ -165,7 +167,7 @@ export function route({
       const errors: FieldError[] = [];
       const parsed = {
         params: check(params, call.params, 'path', errors),
-        query: check(query ?? z.strictObject({}), call.query, 'query', errors),
+        query: check(queryTaken, call.query, 'query', errors),
         body: undefined as unknown,
       };
       if (body !== null) {

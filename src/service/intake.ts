@@ -101,6 +101,8 @@ const EvaluationDoc = z.object({
   variant: z.string(),
 });
 
+const KnownCheckpointDoc = z.object({ contentDigest: z.string() });
+
 const CheckpointDoc = z.object({
   disposition: z.enum(['evaluate', 'recorded']),
   evaluations: z.array(z.object({ evaluationId: z.string(), name: z.string() })),
@@ -237,7 +239,7 @@ export function createIntake(deps: IntakeDeps): Intake {
           runId,
           async () => {
             const known = await ledger.view('checkpoint', checkpointKey(runId, checkpointId));
-            const prior = z.object({ contentDigest: z.string() }).safeParse(known?.doc);
+            const prior = KnownCheckpointDoc.safeParse(known?.doc);
             return {
               type: 'ReportCheckpoint',
               checkpointId,

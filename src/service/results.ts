@@ -20,13 +20,15 @@ export interface ReportedResult {
   readonly by: string;
 }
 
+const ResultDoc = z.object({ resultDigest: z.string() });
+
 export function recordResult(ledger: Pick<Ledger, 'view'>, reported: ReportedResult): BuildCommand {
   const { checkpointId, evaluation: _evaluation, variant: _variant, ...own } = reported;
   return async (loaded) => {
     const held = loaded?.state.checkpoints.some((each) => each.checkpointId === checkpointId);
     if (loaded === null || held) return { type: 'RecordResult', ...own };
     const prior = await ledger.view('result', resultKey(own.evaluationId, own.attempt));
-    const recorded = z.object({ resultDigest: z.string() }).safeParse(prior?.doc);
+    const recorded = ResultDoc.safeParse(prior?.doc);
     return archivedResult({ ...reported, priorDigest: recorded.success ? recorded.data.resultDigest : null });
   };
 }

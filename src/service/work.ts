@@ -67,6 +67,7 @@ const StepIds = z.object({
   attempt: z.int(),
 });
 const ObserveIds = z.object({ haltId: z.string(), targetId: z.string(), round: z.int() });
+const AnyJson = z.json();
 const AlertIds = z.object({ alertId: z.string(), channel: z.string(), attempt: z.int() });
 
 export function createWorkHandlers(deps: WorkDeps): WorkHandlers {
@@ -250,7 +251,7 @@ async function report(
 
 /** The same result has the same digest, whoever sends it and however it was spaced. */
 export function resultDigest(result: unknown): string {
-  const json = z.json().safeParse(result);
+  const json = AnyJson.safeParse(result);
   if (!json.success) return sha256(String(result));
   try {
     return digestOf(json.data);
