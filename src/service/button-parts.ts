@@ -84,6 +84,7 @@ export function createButtonParts(options: ButtonPartsOptions): ButtonParts {
   const { desk, sender } = parts;
   const redButton = createRedButton({
     runs,
+    ledger,
     unfinishedRuns: () => unfinishedRuns(ledger),
     desk,
     sender,

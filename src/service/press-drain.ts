@@ -17,6 +17,7 @@ import { InterlockError } from '../errors.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { sha256 } from './digest.ts';
+import { haltOfPress } from './press-views.ts';
 import type { RunService } from './run-service.ts';
 import { SECURITY_STREAM } from './security.ts';
 import { unfinishedRuns } from './unfinished-runs.ts';
@@ -24,7 +25,7 @@ import { unfinishedRuns } from './unfinished-runs.ts';
 export interface PressDrainDeps {
   readonly files: ButtonFiles;
   readonly runs: Pick<RunService, 'execute'>;
-  readonly ledger: Pick<Ledger, 'views' | 'load' | 'append'>;
+  readonly ledger: Pick<Ledger, 'view' | 'views' | 'load' | 'append'>;
   readonly clock: () => Date;
   readonly logger: {
     info(fields: object, message: string): void;
@@ -134,9 +135,10 @@ export function createPressDrain(deps: PressDrainDeps): PressDrain {
     const { pressId, action, reason, group, by, via, pressedAt, rootAt } = press;
     const executed = await runs.execute(
       runId,
-      {
+      async () => ({
         type: 'RecordPress',
         pressId,
+        causeOf: await haltOfPress(ledger, runId, pressId),
         orderId: orderIdOf(press, runId),
         orderedAt: rootAt,
         pressedAt,
@@ -145,7 +147,7 @@ export function createPressDrain(deps: PressDrainDeps): PressDrain {
         group,
         by,
         via,
-      },
+      }),
       {
         actor: by,
         receipt: { source: SOURCE, webhookId: `${pressId}/${runId}`, bodyDigest: sha256(pressId) },

@@ -14,12 +14,15 @@ import type { Identity } from '../config/identities.ts';
 import { idOf } from '../domain/run/ids.ts';
 import type { RunState } from '../domain/run/state.ts';
 import { InterlockError } from '../errors.ts';
+import type { Ledger } from '../ledger/ledger.ts';
 import { sha256 } from './digest.ts';
 import type { PressDrain } from './press-drain.ts';
+import { haltOfPress } from './press-views.ts';
 import type { Executed, Receipt, RunService } from './run-service.ts';
 
 export interface RedButtonDeps {
   readonly runs: Pick<RunService, 'execute'>;
+  readonly ledger: Pick<Ledger, 'view'>;
   readonly unfinishedRuns: () => Promise<string[]>;
   readonly desk: Pick<Desk, 'press'>;
   readonly sender: Sender;
@@ -84,7 +87,13 @@ export function createRedButton(deps: RedButtonDeps): RedButtonService {
   function order(runId: string, body: PressBody, by: string, pressId: string, receipt?: Receipt) {
     const { action, reason, group } = body;
     const command = { type: 'OrderHalt' as const, action, reason, group, by, pressId };
-    return inTime(() => runs.execute(runId, command, { actor: by, receipt, urgent: true }));
+    const pressedMs = performance.now();
+    // Before patience has ended the spool has no copy that could have come first, and a halt waits for no look-up.
+    const build = async () =>
+      performance.now() - pressedMs < patienceMs
+        ? command
+        : { ...command, causeOf: await haltOfPress(deps.ledger, runId, pressId) };
+    return inTime(() => runs.execute(runId, build, { actor: by, receipt, urgent: true }));
   }
 
   async function spooled(

@@ -29,6 +29,8 @@ export interface OrderHalt {
   readonly by: string;
   /** Names the press, so that it is known again where it also reaches the ledger by way of the spool. */
   readonly pressId?: string | undefined;
+  /** The halt that this press is a cause of by now, as the ledger's views know it. */
+  readonly causeOf?: string | null | undefined;
 }
 export interface RecordHaltStep {
   readonly type: 'RecordHaltStep';
@@ -161,7 +163,7 @@ function actionOf(cause: HaltCause): HaltAction {
 /** The red button: anyone in a governance group, at any time. The run's evaluation jobs stop too. */
 export function orderHalt(state: RunState, command: OrderHalt, context: Context): Decision {
   const { by, group, reason, action, pressId } = command;
-  if (pressId !== undefined && hasPress(state, pressId)) return [];
+  if (pressId !== undefined && hasPress(state, { pressId, causeOf: command.causeOf })) return [];
   const cause: HaltCause = {
     kind: 'person',
     by,
@@ -172,9 +174,16 @@ export function orderHalt(state: RunState, command: OrderHalt, context: Context)
   return [...haltEvents(state, context, cause, action), ...cancelJobs(state, context)];
 }
 
-/** Among the causes that are kept. */
-export function hasPress({ halt }: RunState, pressId: string): boolean {
-  return (halt?.causes ?? []).some((cause) => cause.kind === 'person' && cause.pressId === pressId);
+/** Whether it is a cause of the halt in force: among the causes that the state keeps, or by what the views know. */
+export function hasPress(
+  { halt }: RunState,
+  { pressId, causeOf }: { readonly pressId: string; readonly causeOf?: string | null | undefined },
+): boolean {
+  if (halt === null) return false;
+  return (
+    causeOf === halt.haltId ||
+    halt.causes.some((cause) => cause.kind === 'person' && cause.pressId === pressId)
+  );
 }
 
 /** What a person stops, stops with all its evaluation jobs. */

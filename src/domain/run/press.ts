@@ -18,6 +18,8 @@ import type { RunState } from './state.ts';
 export interface RecordPress {
   readonly type: 'RecordPress';
   readonly pressId: string;
+  /** The halt that this press is a cause of already, as the ledger's views know it. */
+  readonly causeOf?: string | null | undefined;
   /** The id under which orders of this press went out. */
   readonly orderId: string;
   /** When the first order under that id was made: signed into it, so that every repetition is the same text. */
@@ -35,7 +37,7 @@ export function recordPress(state: RunState, command: RecordPress, context: Cont
   const cause: HaltCause = { kind: 'person', by, group, reason, pressId };
   const isCleared = state.clearedHalts.includes(orderId);
   const issued = isCleared ? undefined : { haltId: orderId, issuedAt: orderedAt };
-  const halting = hasPress(state, pressId) ? [] : haltEvents(state, context, cause, action, issued);
+  const halting = hasPress(state, command) ? [] : haltEvents(state, context, cause, action, issued);
   const ordered = halting.find((event) => event.kind === 'HaltOrdered');
   const haltId = ordered?.data.haltId ?? state.halt?.haltId ?? orderId;
   const recorded: RunEvent = {

@@ -7,7 +7,7 @@
 import type { Json } from '../canonical-json.ts';
 import { LEVEL_TITLES, levelName } from '../levels.ts';
 import { currentAttempt, statusOf } from './evaluation.ts';
-import type { RunEvent } from './events.ts';
+import type { RunEvent, RunEventData } from './events.ts';
 import { parentRuns } from './lineage.ts';
 import { permitTerms } from './permit.ts';
 import type { CheckpointState, Halt, Proposal, RunState } from './state.ts';
@@ -21,6 +21,7 @@ export interface View {
     | 'result'
     | 'halt'
     | 'halt-order'
+    | 'press'
     | 'lineage'
     | 'proposal';
   readonly id: string;
@@ -32,6 +33,7 @@ export interface View {
 /** Views are keyed across runs; a run's own ids are made unique by it. */
 export const checkpointKey = (runId: string, checkpointId: string): string => `${runId}/${checkpointId}`;
 /** One row per result, for ever: a repetition must be known long after its checkpoint has left the state. */
+export const pressKey = (runId: string, pressId: string): string => `${runId}/${pressId}`;
 export const resultKey = (evaluationId: string, attempt: number): string => `${evaluationId}/${attempt}`;
 
 /** Documents are stored as text and read by schema: what JSON cannot say is left out here. */
@@ -154,7 +156,10 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
       ];
     }
     case 'HaltOrdered':
-    case 'HaltCauseAdded':
+    case 'HaltCauseAdded': {
+      const { halt } = after;
+      return halt === null ? [] : [haltView(halt, after, null), ...pressView(event.data, halt, after.runId)];
+    }
     case 'HaltStepTaken':
     case 'HaltAcknowledged':
     case 'TargetStopObserved':
@@ -204,6 +209,17 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     default:
       return event satisfies never;
   }
+}
+
+/** Which halt a press is a cause of, for as long as the ledger: the state keeps the causes of the first few alone. */
+function pressView(
+  { cause, at }: RunEventData<'HaltOrdered' | 'HaltCauseAdded'>,
+  { haltId }: Halt,
+  runId: string,
+): View[] {
+  if (cause.kind !== 'person' || cause.pressId === undefined) return [];
+  const id = pressKey(runId, cause.pressId);
+  return [{ kind: 'press', id, runId, ordinal: Date.parse(at), doc: json({ haltId }) }];
 }
 
 function resultView(

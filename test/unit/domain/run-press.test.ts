@@ -110,6 +110,38 @@ describe('a press entered afterwards', () => {
     expect(life.state.halt?.orders).toEqual(['halt_of_the_button']);
   });
 
+  it('counts once also after more presses than a state keeps, whichever way was first', () => {
+    for (const first of ['command', 'spool'] as const) {
+      const life = registered();
+      const order = {
+        type: 'OrderHalt',
+        action: 'halt',
+        reason: 'doubt',
+        group: 'safety',
+        by: 'ann',
+      } as const;
+      for (let i = 0; i < 40; i += 1) life.does({ ...order, pressId: `press_${i}` });
+      const late = { ...order, pressId: 'press_late' };
+      const entered = press({ pressId: 'press_late' });
+      const causeOf = life.state.halt?.haltId ?? null;
+      if (first === 'command') {
+        expect(life.does(late)).toContain('HaltCauseAdded');
+        expect(life.does({ ...entered, causeOf })).toEqual(['PressRecorded']);
+      } else {
+        expect(life.does(entered)).toContain('HaltCauseAdded');
+        expect(life.does({ ...late, causeOf })).toEqual([]);
+      }
+    }
+  });
+
+  it('is a cause of the halt in force alone: one that was resumed says nothing of the next', () => {
+    const life = registered();
+    life.press('bea', 'board');
+    const causeOf = life.state.halt?.haltId ?? null;
+    life.resume();
+    expect(life.does(press({ causeOf }))).toEqual(['HaltOrdered', 'AlertRaised', 'PressRecorded']);
+  });
+
   it('is acknowledged by whichever id reached the trainer', () => {
     const life = registered();
     life.press('bea', 'board');

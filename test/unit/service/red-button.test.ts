@@ -19,6 +19,7 @@ describe('a press that the ledger is too slow for', () => {
     const whileSpooling: string[] = [];
     const button = createRedButton({
       runs: { execute: () => new Promise(() => {}) },
+      ledger: { view: async () => null },
       unfinishedRuns: async () => [],
       desk: {
         press: async () => {
