@@ -54,6 +54,34 @@ function sortedKeys(value: JsonObject): string[] {
   return keys;
 }
 
+/**
+ * A value as JSON leaves it: without members that are undefined. Where there is nothing to leave out it is the value
+ * itself, which from then on nobody may change: looking is far cheaper than writing every state and reading it back.
+ */
+export function plainJson(value: readonly unknown[]): Json[];
+export function plainJson(value: object): JsonObject;
+export function plainJson(value: object): Json {
+  return isPlain(value) ? value : JSON.parse(JSON.stringify(value));
+}
+
+/** Parts that were looked at before, such as those of a state that an event left as they were. */
+const knownPlain = new WeakSet<object>();
+
+/** Whether writing it as JSON and reading it back gives the same again. */
+function isPlain(value: unknown): value is Json {
+  if (typeof value === 'string' || typeof value === 'boolean' || value === null) return true;
+  // JSON has no minus zero: it comes back without the minus.
+  if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0);
+  if (typeof value !== 'object') return false;
+  if (knownPlain.has(value)) return true;
+  // Not by `every`, which passes over the holes of a list.
+  const members: Iterable<unknown> = Array.isArray(value) ? value : Object.values(value);
+  if (!Array.isArray(value) && Object.getPrototypeOf(value) !== Object.prototype) return false;
+  for (const member of members) if (!isPlain(member)) return false;
+  knownPlain.add(value);
+  return true;
+}
+
 /** Whether both are the same as JSON: members that are undefined count as absent, as JSON leaves them out. */
 export function sameJson(a: unknown, b: unknown): boolean {
   if (a === b) return true;

@@ -8,7 +8,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { z } from 'zod';
 import { readStrictYaml } from '../config/yaml-file.ts';
-import type { Json } from '../domain/canonical-json.ts';
+import { type Json, plainJson } from '../domain/canonical-json.ts';
 import { checkPolicy, type PolicyCheck, type PolicyProblem } from '../domain/policy/check.ts';
 import { type Policy, PolicySchema } from '../domain/policy/schema.ts';
 import { InterlockError } from '../errors.ts';
@@ -33,7 +33,7 @@ export const PolicyStateSchema = z.object({ policy: PolicySchema });
 
 /** The policy as plain data, which is what is hashed, recorded and pinned. */
 export function policyJson(policy: Policy): Json {
-  return JSON.parse(JSON.stringify(policy));
+  return plainJson(policy);
 }
 
 export function pin(policy: Policy): PinnedPolicy {

@@ -5,7 +5,7 @@
  * caller: acting (queue, first halt steps, cancelling jobs) is done by listeners whose faults are logged, and
  * the reconciler makes good. A version conflict means that somebody else moved the run: gather and decide again.
  */
-import type { Json, JsonObject } from '../domain/canonical-json.ts';
+import { type Json, type JsonObject, plainJson } from '../domain/canonical-json.ts';
 import type { Policy } from '../domain/policy/schema.ts';
 import { type Context, isRejection, type Rejection } from '../domain/run/context.ts';
 import { type Command, decide } from '../domain/run/decide.ts';
@@ -149,9 +149,7 @@ export function createRunService(deps: RunServiceDeps): RunService {
     const items = outstanding(after, policy);
     const due = nextDueMs(items);
     const snapshot =
-      decision.length === 0
-        ? null
-        : { state: isJson(after) ? after : plain(after), dueAt: due === null ? null : new Date(due) };
+      decision.length === 0 ? null : { state: plainJson(after), dueAt: due === null ? null : new Date(due) };
     const append: Append = {
       stream: runStream(runId),
       expectedVersion: loaded?.version ?? 0,
@@ -289,7 +287,8 @@ function folded(
   const recorded: { kind: string; data: JsonObject }[] = [];
   let state = before;
   for (const event of events) {
-    const data = plain(event.data);
+    // What has no JSON form (undefined members) is left out before it is hashed.
+    const data = plainJson(event.data);
     recorded.push({ kind: event.kind, data });
     // As the ledger will hold it: what replay folds and what is folded here must be the same value.
     const read = parseRunEvent(event.kind, data);
@@ -298,26 +297,4 @@ function folded(
     state = next;
   }
   return { after: state, views: [...views.values()], recorded };
-}
-
-/** Parts of states that were looked at before: they do not change. */
-const seenJson = new WeakSet<object>();
-
-/** Whether it is JSON as it stands, so that it need not be copied to become it. */
-function isJson(value: unknown): value is Json {
-  if (typeof value === 'string' || typeof value === 'boolean' || value === null) return true;
-  if (typeof value === 'number') return Number.isFinite(value);
-  if (typeof value !== 'object') return false;
-  if (seenJson.has(value)) return true;
-  if (!Array.isArray(value) && Object.getPrototypeOf(value) !== Object.prototype) return false;
-  // By values and not by `every`, which passes over the holes of a list.
-  for (const member of Object.values(value)) if (!isJson(member)) return false;
-  if (Array.isArray(value) && Object.keys(value).length !== value.length) return false;
-  seenJson.add(value);
-  return true;
-}
-
-/** Plain JSON: what has no JSON form (undefined members) is left out before it is hashed. */
-function plain(value: object): JsonObject {
-  return JSON.parse(JSON.stringify(value));
 }

@@ -263,8 +263,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'state-beside-the-ledger',
     invariant: 10,
     file: 'src/service/run-service.ts',
-    find: 'state: plain(after)',
-    replace: "state: plain({ ...after, title: 'not from any event' })",
+    find: 'state: plainJson(after)',
+    replace: "state: plainJson({ ...after, title: 'not from any event' })",
     breaks: 'the stored state holds what no event said',
   },
   {

@@ -5,8 +5,7 @@
  * whenever evidence changes what stands. A verdict `proceed` clears it: the permit's ceiling rises to
  * ratio x (1 + grace) x its compute, or within the terms of a waiver to what the resume granted.
  */
-import type { JsonObject } from '../canonical-json.ts';
-import { canonicalJson, sameJson } from '../canonical-json.ts';
+import { canonicalJson, plainJson, sameJson } from '../canonical-json.ts';
 import { type Compute, compareCompute, log2Compute, maxCompute, onePlus, timesCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
 import { forecastCategory } from '../forecast/category-forecast.ts';
@@ -271,17 +270,13 @@ function makeForecast(
 
 // --- closing -------------------------------------------------------------------------------------------
 
-function toJson(value: object): JsonObject {
-  return JSON.parse(JSON.stringify(value));
-}
-
 /** Digests of scorecards that have not changed: every open checkpoint's is asked for in every decision. */
 const digests = new WeakMap<Scorecard, { readonly digest: Context['digest']; readonly hex: string }>();
 
 export function scorecardDigest(scorecard: Scorecard, { digest }: Pick<Context, 'digest'>): string {
   const last = digests.get(scorecard);
   if (last?.digest === digest) return last.hex;
-  const hex = digest(canonicalJson(toJson(scorecard)));
+  const hex = digest(canonicalJson(plainJson(scorecard)));
   digests.set(scorecard, { digest, hex });
   return hex;
 }

@@ -6,7 +6,7 @@
  * sealed, and verdicts read the sealed figures. Nothing here reads the heartbeat side columns, which are not in
  * the ledger: a judgement that rested on them has its `ProgressNoted` before it.
  */
-import { canonicalJson, type Json } from '../canonical-json.ts';
+import { canonicalJson, plainJson } from '../canonical-json.ts';
 import { compareCompute } from '../compute.ts';
 import { levelsOf } from '../levels.ts';
 import { levelAt, type Policy } from '../policy/schema.ts';
@@ -132,6 +132,5 @@ function same(a: object, b: object): boolean {
 
 /** Through JSON, because the recorded side has been through it. */
 function text(value: object): string {
-  const json: Json = JSON.parse(JSON.stringify(value));
-  return canonicalJson(json);
+  return canonicalJson(plainJson(value));
 }

@@ -4,7 +4,7 @@
  * Nothing here decides anything; every row can be thrown away and rebuilt by replay. Open scorecards are
  * computed on reading, closed ones are kept as the verdict's event recorded them.
  */
-import type { Json } from '../canonical-json.ts';
+import { type Json, plainJson } from '../canonical-json.ts';
 import { LEVEL_TITLES, levelName } from '../levels.ts';
 import { currentAttempt, statusOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
@@ -37,7 +37,7 @@ export const pressKey = (runId: string, pressId: string): string => `${runId}/${
 export const resultKey = (evaluationId: string, attempt: number): string => `${evaluationId}/${attempt}`;
 
 /** Documents are stored as text and read by schema: what JSON cannot say is left out here. */
-const json = (value: object): Json => JSON.parse(JSON.stringify(value));
+const json = (value: object): Json => plainJson(value);
 
 export function project(before: RunState | null, event: RunEvent, after: RunState): View[] {
   return [runView(after), ...ownViews(before, event, after)];

@@ -1,7 +1,7 @@
 /** RFC 8785: its own examples, and what it must refuse. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { canonicalJson, type Json, sameJson } from '../../../src/domain/canonical-json.ts';
+import { canonicalJson, type Json, plainJson, sameJson } from '../../../src/domain/canonical-json.ts';
 import { rows } from './table.ts';
 
 function doubleOf(hex: string): number {
@@ -144,5 +144,38 @@ describe('two values as JSON', () => {
   ])('%s', (_what, a, b, expected) => {
     expect(sameJson(a, b)).toBe(expected);
     expect(sameJson(b, a)).toBe(expected);
+  });
+});
+
+describe('plain JSON', () => {
+  const throughText = (value: object): unknown => JSON.parse(JSON.stringify(value));
+
+  it('is what JSON leaves of a value', () => {
+    const loose = fc.object({ withDate: true, withSparseArray: true, withNullPrototype: true });
+    fc.assert(
+      fc.property(loose, (value) => {
+        expect(plainJson(value)).toStrictEqual(throughText(value));
+      }),
+    );
+  });
+
+  it('is the value itself where JSON leaves nothing out', () => {
+    const value = { text: 'a', list: [1, null, true, { member: 0.5 }], empty: {} };
+    expect(plainJson(value)).toBe(value);
+  });
+
+  it.each<[string, object]>([
+    ['a member that is undefined', { a: 1, b: { c: undefined } }],
+    ['an item that is undefined', { a: [undefined] }],
+    ['a hole in a list', { a: new Array(2) }],
+    ['what is no number in JSON', { a: Number.NaN, b: Number.POSITIVE_INFINITY }],
+    ['minus zero', { a: -0 }],
+    ['a date', { a: new Date(0) }],
+    ['a map', { a: new Map([[1, 2]]) }],
+    ['a function', { a: () => 1 }],
+    ['what writes itself', { a: { toJSON: () => 'b' } }],
+  ])('is a copy where there is %s', (_what, value) => {
+    expect(plainJson(value)).not.toBe(value);
+    expect(plainJson(value)).toStrictEqual(throughText(value));
   });
 });
