@@ -83,8 +83,22 @@ function textOf({ coefficient, exponent }: Decimal): Compute {
 
 function align(a: Decimal, b: Decimal): [bigint, bigint] {
   const low = Math.min(a.exponent, b.exponent);
-  const scale = (d: Decimal): bigint => d.coefficient * BigInt(`1${'0'.repeat(d.exponent - low)}`);
-  return [scale(a), scale(b)];
+  return [scaled(a, low), scaled(b, low)];
+}
+
+function scaled({ coefficient, exponent }: Decimal, low: number): bigint {
+  return exponent === low ? coefficient : coefficient * tenTo(exponent - low);
+}
+
+/** Exponents are small, so these are few; reading one from its digits costs more than the comparison it is for. */
+const powersOfTen = new Map<number, bigint>();
+
+function tenTo(power: number): bigint {
+  const known = powersOfTen.get(power);
+  if (known !== undefined) return known;
+  const made = BigInt(`1${'0'.repeat(power)}`);
+  powersOfTen.set(power, made);
+  return made;
 }
 
 function order(a: Decimal, b: Decimal): -1 | 0 | 1 {
