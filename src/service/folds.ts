@@ -1,6 +1,7 @@
 /** How the ledger's streams are folded, for replay and for rebuilding views. */
+import { plainJson } from '../domain/canonical-json.ts';
 import type { Policy } from '../domain/policy/schema.ts';
-import { parseRunEvent } from '../domain/run/events.ts';
+import { parseRunEvent, type RunEvent } from '../domain/run/events.ts';
 import { evolve } from '../domain/run/evolve.ts';
 import { recheck } from '../domain/run/recheck.ts';
 import { type RunState, RunStateSchema } from '../domain/run/state.ts';
@@ -52,12 +53,17 @@ function policyFold(policies: Map<string, Policy>): Fold<Folded> {
 function runFold(policies: ReadonlyMap<string, Policy>): Fold<Folded> {
   const stateOf = (folded: Folded | null): RunState | null =>
     folded !== null && 'run' in folded ? folded.run : null;
-  const read = (event: RecordedEvent) => parseRunEvent(event.kind, event.data);
+  // An event is judged, folded and shown one after the other: it is read once for all three.
+  let last: { readonly event: RecordedEvent; readonly read: RunEvent } | null = null;
+  const read = (event: RecordedEvent): RunEvent => {
+    if (last?.event !== event) last = { event, read: parseRunEvent(event.kind, event.data) };
+    return last.read;
+  };
   return {
     evolve: (before, event) => ({ run: evolve(stateOf(before), read(event)) }),
     toJson: (folded) => {
       const state = stateOf(folded);
-      return state === null ? null : JSON.parse(JSON.stringify(RunStateSchema.parse(state)));
+      return state === null ? null : plainJson(RunStateSchema.parse(state));
     },
     check: (before, event) => {
       const state = stateOf(before);
