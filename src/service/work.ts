@@ -249,6 +249,9 @@ async function report(
   }
 }
 
+/** Made once: making a schema costs far more than reading a result by it. */
+const AnyJson = z.json();
+
 /** The same result has the same digest, whoever sends it and however it was spaced. */
 export function resultDigest(result: unknown): string {
   const json = AnyJson.safeParse(result);
