@@ -127,6 +127,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   let lastSweep: SweepFound | null = null;
   let attemptEndedMs: number | null = null;
   let sweeping: Promise<boolean> | undefined;
+  /** For the sweep under way, which is to end with the reconciler. */
+  let endSweep = (): void => undefined;
   let timer: Timer | undefined;
   let started = false;
 
@@ -182,11 +184,16 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
 
   /** Answers whether the sweep succeeded. */
   async function sweepOnce(): Promise<boolean> {
-    const expiry = new AbortController();
-    const signal = AbortSignal.any([stopping.signal, expiry.signal]);
+    const sweep = new AbortController();
+    endSweep = () => sweep.abort();
     const before = [...waiting.keys()];
     try {
-      const due = await withDeadline('the sweep', () => options.sweep(signal), SWEEP_DEADLINE_MS, timers);
+      const due = await withDeadline(
+        'the sweep',
+        () => options.sweep(sweep.signal),
+        SWEEP_DEADLINE_MS,
+        timers,
+      );
       if (stopping.signal.aborted) return true;
       if (due.length > 0) faultPoint('reconcile.swept');
       const late = overdue(due);
@@ -199,7 +206,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       lastSweepAt = new Date(now());
       return true;
     } catch (error) {
-      expiry.abort();
+      sweep.abort();
       counters.sweepFailures += 1;
       if (!stopping.signal.aborted) faults.warn('reconciler', error, 'the sweep failed; trying again');
       return false;
@@ -279,6 +286,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     },
     async stop() {
       stopping.abort();
+      endSweep();
       timers.clear(timer);
       waiting.clear();
       const runs = [...running.values()];

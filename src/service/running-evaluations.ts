@@ -27,11 +27,19 @@ export function createRunningEvaluations(): RunningEvaluations {
   const entries = new Set<Entry>();
   return {
     begin(runId, evaluationId, attempt, signal) {
-      const entry: Entry = { runId, evaluationId, attempt, controller: new AbortController() };
+      const controller = new AbortController();
+      const entry: Entry = { runId, evaluationId, attempt, controller };
       entries.add(entry);
+      // By hand: Node keeps what listens to a signal of AbortSignal.any for ever where nothing ends it.
+      const abort = (): void => controller.abort(signal.reason);
+      signal.addEventListener('abort', abort, { once: true });
+      if (signal.aborted) abort();
       return {
-        signal: AbortSignal.any([signal, entry.controller.signal]),
-        end: () => void entries.delete(entry),
+        signal: controller.signal,
+        end() {
+          signal.removeEventListener('abort', abort);
+          entries.delete(entry);
+        },
       };
     },
     cancel(evaluationIds) {
