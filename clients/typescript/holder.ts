@@ -15,8 +15,16 @@ export function thisProcess(instance: string | undefined): Holder {
     instance: instance ?? `i-${randomBytes(12).toString('hex')}`,
     host: hostname(),
     pid: process.pid,
-    startedAt: startOf(process.pid),
+    startedAt: ownStart(),
   };
+}
+
+/** Of this process, which keeps it for life: every guard asks. */
+let own: string | null = null;
+
+function ownStart(): string | null {
+  own ??= startOf(process.pid);
+  return own;
 }
 
 /**
