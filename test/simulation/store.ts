@@ -8,7 +8,7 @@
 import type { Json } from '../../src/domain/canonical-json.ts';
 import { type Compute, compareCompute, maxCompute } from '../../src/domain/compute.ts';
 import { InterlockError } from '../../src/errors.ts';
-import { type PreparedAppend, prepare } from '../../src/ledger/append.ts';
+import { prepare } from '../../src/ledger/append.ts';
 import type { Instances } from '../../src/ledger/instances.ts';
 import type { Append, AppendResult, Ledger, RecordedEvent, ViewRow } from '../../src/ledger/ledger.ts';
 import { type HeadRow, pairKey, plan } from '../../src/ledger/plan.ts';
@@ -85,9 +85,7 @@ export class Store {
   }
 
   append(append: Append, instance: string): AppendResult {
-    const result = this.#exact
-      ? this.#appendExactly(prepare(append, APPEND_BYTES_MAX))
-      : this.#appendCheaply(append);
+    const result = this.#exact ? this.#appendExactly(append) : this.#appendCheaply(append);
     if (result.outcome === 'version-conflict') this.conflicts += 1;
     if (result.outcome === 'receipt-conflict') this.receiptHits += 1;
     if (result.outcome === 'appended' && result.events.length > 0) {
@@ -131,7 +129,11 @@ export class Store {
     return { outcome: 'appended', version, events: recorded };
   }
 
-  #appendExactly(prepared: PreparedAppend): AppendResult {
+  #appendExactly(append: Append): AppendResult {
+    for (const { data } of append.events) freeze(data);
+    for (const { doc } of append.views) freeze(doc);
+    freeze(append.snapshot?.state);
+    const prepared = prepare(append, APPEND_BYTES_MAX);
     const { stream, snapshot } = prepared;
     const known = this.streams.get(stream);
     const planned = plan([prepared], {
@@ -224,6 +226,13 @@ export class Store {
     this.progress.set(runId, row);
     return row;
   }
+}
+
+/** What is handed over to be recorded is also what the service goes on with: nobody may change it from then on. */
+function freeze(value: unknown): void {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return;
+  Object.freeze(value);
+  for (const member of Object.values(value)) freeze(member);
 }
 
 function progressOf({ high, last, heartbeatMs, progressMs }: ProgressRow): Progress {
