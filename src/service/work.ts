@@ -67,7 +67,6 @@ const StepIds = z.object({
   attempt: z.int(),
 });
 const ObserveIds = z.object({ haltId: z.string(), targetId: z.string(), round: z.int() });
-const AnyJson = z.json();
 const AlertIds = z.object({ alertId: z.string(), channel: z.string(), attempt: z.int() });
 
 export function createWorkHandlers(deps: WorkDeps): WorkHandlers {
