@@ -134,8 +134,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'halt-waits-for-the-sweep',
     invariant: 5,
     file: 'src/service/worker.ts',
-    find: 'if (urgent && delayMs <= 0) runNow(item);',
-    replace: 'if (urgent && delayMs <= 0) void item;',
+    find: 'version, state: after, policy });\n        runNow(item);',
+    replace: 'version, state: after, policy });\n        void item;',
     breaks: 'who orders a halt does not send it',
   },
   {
