@@ -2,4 +2,10 @@
 export const REGRESSIONS: readonly { readonly seed: number; readonly found: string }[] = [
   { seed: 171, found: 'heartbeats renewed a permit past a deadline that no tick had looked at yet' },
   { seed: 20261364, found: 'the checkers gave up on a page before its eighth attempt was due' },
+  { seed: 819, found: 'the checkers held a press before the registration against the button' },
+  {
+    seed: 1693,
+    found: 'the checkers took the score of a failed attempt, after it was given up, for a repetition',
+  },
+  { seed: 3268, found: 'the checkers read a clock that had jumped while the request was under way' },
 ];

@@ -407,8 +407,13 @@ function nameOf(event: RunEvent): string | null {
   switch (kind) {
     case 'RunRegistered':
       return `${kind} ${event.data.runId}`;
+    case 'EvaluationAttemptFailed': {
+      const { evaluationId, attempt, reading } = event.data;
+      // Given up first, and then its word came after all: the score of a failure is recorded too, because it may trip.
+      const what = reading?.score == null ? kind : `${kind} with a score`;
+      return `${what} ${evaluationId}/${attempt}`;
+    }
     case 'EvaluationStarted':
-    case 'EvaluationAttemptFailed':
     case 'EvaluationRequeued':
       return `${kind} ${event.data.evaluationId}/${event.data.attempt}`;
     case 'EvaluationReported':

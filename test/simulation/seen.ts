@@ -365,6 +365,8 @@ export class Seen implements Witness {
 
   pressed(runId: string, who: string, reason: string, { status, body }: Answer, delivery: Delivery): void {
     if (status === 503 && this.#world.storeFailures > delivery.storeFailures) return;
+    // Somebody was faster than the registration: there is nothing to halt yet.
+    if (status === 404 && (this.events.get(runId) ?? []).length === 0) return;
     if (status >= 300)
       this.#broken(9, `${who} pressed the button on ${runId} and heard ${status} ${String(body)}`);
     else if (!this.#causes.has(`${runId} ${reason}`)) {

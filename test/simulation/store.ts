@@ -56,6 +56,8 @@ interface ProgressRow {
 }
 
 const NO_HEAD: HeadRow = { seq: 0, hash: '0'.repeat(64), recordedAtMs: 0, frontier: [] };
+/** A request that came in so long ago has ended. */
+const REQUEST_MS = 30_000;
 const APPEND_BYTES_MAX = 4 * 1024 * 1024;
 
 export class Store {
@@ -345,7 +347,9 @@ export function connect(deps: {
       read: (runId) => read(() => store.readProgress(runId)),
       beat: (runId, effectiveCompute) => write(() => store.beat(runId, effectiveCompute)),
       reserveSequence: (runId, stream, mayIssue) =>
-        write(() => store.reserve({ instance, clockMs: process.clock().getTime() }, runId, stream, mayIssue)),
+        write(() =>
+          store.reserve({ instance, clockMs: process.leastClockMs(REQUEST_MS) }, runId, stream, mayIssue),
+        ),
     },
     instances: {
       beat: (id, detail) =>

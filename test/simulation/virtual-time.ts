@@ -106,6 +106,8 @@ export class SimulatedProcess {
   alive = true;
   /** Added to true time by its wall clock. */
   skewMs = 0;
+  /** The last jump of its clock, and what the clock said before. */
+  #jumped: { readonly atMs: number; readonly skewMs: number } | null = null;
   readonly timers: Timers;
   readonly #scheduler: Scheduler;
   readonly #set = new Set<number>();
@@ -132,6 +134,20 @@ export class SimulatedProcess {
   }
 
   readonly clock = (): Date => new Date(this.#scheduler.nowMs + this.skewMs);
+
+  /** Its wall clock is set while it runs. */
+  jump(skewMs: number): void {
+    this.#jumped = { atMs: this.#scheduler.nowMs, skewMs: this.skewMs };
+    this.skewMs = skewMs;
+  }
+
+  /** The least that its clock said within that time: what began before a jump has looked at the clock before it. */
+  leastClockMs(withinMs: number): number {
+    const { nowMs } = this.#scheduler;
+    const jumped = this.#jumped;
+    const isRecent = jumped !== null && nowMs - jumped.atMs <= withinMs;
+    return nowMs + Math.min(this.skewMs, isRecent ? jumped.skewMs : this.skewMs);
+  }
 
   crash(): void {
     this.alive = false;

@@ -455,7 +455,7 @@ export class World {
         const draw = faults.of('clock-jump');
         const jump = draw.pick([-1, 1]) * draw.pick([30_000, 120_000, 600_000]);
         this.clockJumpMs = Math.max(this.clockJumpMs, Math.abs(jump));
-        slot.current.process.skewMs = jump;
+        slot.current.process.jump(jump);
         this.tell(`the clock of ${slot.current.id} is now ${jump} ms off`);
       }
     });
