@@ -1,6 +1,7 @@
 /**
  * The test stand: PostgreSQL with fsync on, Redis where it is installed, and everything that is measured in a
- * process of its own: the service (`interlock serve`, as a deployment runs it), baselines, the load generator.
+ * process of its own: the service (`interlock serve` of a build, as a deployment runs it), baselines, the load
+ * generator.
  *
  * PostgreSQL is the embedded one as a server with one database per subject, or the server of
  * INTERLOCK_TEST_DATABASE_URL. All that was started is ended by `close`.
@@ -16,11 +17,11 @@ import { fileURLToPath } from 'node:url';
 import { parse, stringify } from 'yaml';
 import { initDirectory } from '../src/config/init.ts';
 import { createKeyringFile } from '../src/signing/keyring.ts';
+import { installBuild } from '../test/support/campaign/installation.ts';
 import { startTestDatabase, type TestDatabase } from '../test/support/embedded-database.ts';
 import { redisAvailable, startRedis, type TestRedis } from '../test/support/redis.ts';
 import { type Job, type Outcome, OutcomeSchema } from './generator.ts';
 
-const BIN = fileURLToPath(new URL('../bin/interlock.mjs', import.meta.url));
 const TSX = import.meta.resolve('tsx');
 const script = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
@@ -101,7 +102,18 @@ export function openStand(): Stand {
     return stop;
   }
 
+  let building: Promise<string> | undefined;
+
+  /** Built once, as the image has it: what compiles sources as they are read also slows what it compiled. */
+  async function built(): Promise<string> {
+    const { bin, remove } = await installBuild();
+    owned(remove);
+    return bin;
+  }
+
   async function service(options: ServiceOptions = {}): Promise<Service> {
+    building ??= built();
+    const bin = await building;
     const grade = options.grade ?? (hasRedis ? 'distributed' : 'server');
     const directory = await mkdtemp(join(tmpdir(), 'interlock-bench-'));
     const { configFile, tokens, webhookSecrets } = await initDirectory(directory, {
@@ -125,7 +137,7 @@ export function openStand(): Stand {
     const log = openSync(join(directory, 'service.log'), 'a', 0o600);
     const child = spawn(
       process.execPath,
-      [...profile, ...(options.nodeOptions ?? []), BIN, 'serve', '--config', configFile, '--port', '0'],
+      [...profile, ...(options.nodeOptions ?? []), bin, 'serve', '--config', configFile, '--port', '0'],
       { env, stdio: ['ignore', 'pipe', log] },
     );
     const stop = owned(async () => {
