@@ -99,15 +99,8 @@ export function openSpool(
   async function flush(): Promise<void> {
     while (waiting.length > 0) {
       const batch = [...waiting];
-      try {
-        const to = current();
-        let { offset } = to;
-        for (const { line } of batch) offset += writeWhole(to.handle, line, offset);
-        await sync(to.handle);
-        to.offset = offset;
-      } catch {
-        // Also after a failed fsync, which says nothing about what came before: begin a file anew.
-        forsake();
+      // Once more in a file of its own, which has space set aside, before anybody is told that it cannot be kept.
+      if (!(await written(batch)) && !(await written(batch))) {
         for (const each of batch) settle(each, false);
         if (!closed) retry ??= later();
         return;
@@ -120,10 +113,30 @@ export function openSpool(
     }
   }
 
+  async function written(batch: readonly Waiting[]): Promise<boolean> {
+    try {
+      const to = current();
+      let { offset } = to;
+      for (const { line } of batch) offset += writeWhole(to.handle, line, offset);
+      await sync(to.handle);
+      to.offset = offset;
+      return true;
+    } catch {
+      // Also after a failed fsync, which says nothing about what came before: the next one begins a file anew.
+      forsake();
+      return false;
+    }
+  }
+
   /** The old file stays for its readers: what is in it may well be whole. */
   function forsake(): void {
-    if (file !== null) closeSync(file.handle);
+    const before = file;
     file = null;
+    try {
+      if (before !== null) closeSync(before.handle);
+    } catch {
+      // Broken in whatever way: nothing is written to it any more.
+    }
   }
 
   function later(): NodeJS.Timeout {

@@ -1,5 +1,5 @@
 /**
- * `npm run permit:trials -- [--trials 50] [--wave 25] [--replicas 2] [--ttl-ms 4000] [--check-ms 100] [--grace-ms 2000]
+ * `npm run permit:trials -- [--trials 50] [--wave 10] [--replicas 2] [--ttl-ms 4000] [--check-ms 100] [--grace-ms 2000]
  * [--json]`: real Interlocks, real trainers; a table against the bound. Exit 1 when one is late or one paused.
  */
 import { parseArgs } from 'node:util';
@@ -9,7 +9,7 @@ import { runTrials, type TrialResults } from './trials.ts';
 const { values } = parseArgs({
   options: {
     trials: { type: 'string', default: '50' },
-    wave: { type: 'string', default: '25' },
+    wave: { type: 'string', default: '10' },
     replicas: { type: 'string', default: '2' },
     'ttl-ms': { type: 'string', default: '4000' },
     'blip-ttl-ms': { type: 'string', default: '24000' },

@@ -34,6 +34,10 @@ try {
   }
   const { rows } = await runTrials(scene, {
     presses,
+    onFailed: ({ runId, status, tookMs }) =>
+      console.error(
+        `${runId}: answered ${status}, received ${tookMs === null ? 'never' : `after ${tookMs.toFixed(0)} ms`}`,
+      ),
     onRow: (row) => (values.json ? undefined : console.log(line(row))),
   });
   console.log(values.json ? JSON.stringify({ presses, rows }) : `\n${takenOn()}`);

@@ -94,7 +94,11 @@ export interface Trial {
 /** Registers a run per press, then presses; the runs of all conditions are known before anything is taken away. */
 export async function runTrials(
   scene: ButtonScene,
-  { presses, onRow = () => undefined }: { presses: number; onRow?: (row: Row) => void },
+  {
+    presses,
+    onRow = () => undefined,
+    onFailed = () => undefined,
+  }: { presses: number; onRow?: (row: Row) => void; onFailed?: (trial: Trial) => void },
 ): Promise<{ rows: Row[]; trials: Trial[] }> {
   const conditions = conditionsOf(scene);
   const runIds = conditions.flatMap((_, c) => Array.from({ length: presses }, (_each, p) => runIdOf(c, p)));
@@ -108,6 +112,7 @@ export async function runTrials(
     for (let p = 0; p < presses; p += 1)
       mine.push(await pressOnce(scene, runIdOf(c, p), `${condition.name} ${p}`));
     await condition.end(scene);
+    for (const trial of mine) if (hasFailed(condition, trial)) onFailed(trial);
     const row = rowOf(condition, mine);
     rows.push(row);
     trials.push(...mine);
@@ -130,12 +135,15 @@ async function pressOnce(scene: ButtonScene, runId: string, reason: string): Pro
   return { runId, sentMs, tookMs: await arrival, status: answer.status };
 }
 
-function rowOf({ name, status }: Condition, trials: readonly Trial[]): Row {
+const hasFailed = (expected: Condition, { tookMs, status }: Trial): boolean =>
+  tookMs === null || status !== expected.status;
+
+function rowOf(condition: Condition, trials: readonly Trial[]): Row {
   const times = trials.flatMap(({ tookMs }) => (tookMs === null ? [] : [tookMs])).sort((a, b) => a - b);
-  const failed = trials.filter((trial) => trial.tookMs === null || trial.status !== status).length;
+  const failed = trials.filter((trial) => hasFailed(condition, trial)).length;
   const at = (share: number): number => times[Math.max(0, Math.ceil(times.length * share) - 1)] ?? Number.NaN;
   return {
-    condition: name,
+    condition: condition.name,
     presses: trials.length,
     failed,
     p50Ms: at(0.5),

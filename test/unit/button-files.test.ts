@@ -1,8 +1,11 @@
 /** The red button's files: what is torn, damaged, replaced or full, and what is never lost over it. */
 import {
   appendFileSync,
+  closeSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   truncateSync,
@@ -104,6 +107,19 @@ describe('a followed file', () => {
   });
 });
 
+/** Of this process, by what it is open on. */
+function handleOf(name: string): number {
+  const handle = readdirSync('/proc/self/fd').find((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).endsWith(name);
+    } catch {
+      return false;
+    }
+  });
+  if (handle === undefined) throw new Error(`nobody has ${name} open`);
+  return Number(handle);
+}
+
 describe('the spool', () => {
   it('has every press that it called durable, also for whoever reads it after a kill', async () => {
     const spool = openSpool(directory, 'button-1-a');
@@ -150,6 +166,22 @@ describe('the spool', () => {
     await vi.waitFor(() => expect(spool.undurable).toEqual([]));
     await spool.close();
   });
+
+  it.skipIf(process.platform !== 'linux')(
+    'goes on in a file of its own where the one it writes to fails, and carries over what stood in it',
+    async () => {
+      const spool = openSpool(directory, 'button-1-a');
+      const [before, after] = [press(1), press(2)];
+      expect(await spool.append(before)).toBe(true);
+      // As where a disk has no room for one more block of this file: nothing can be written to it.
+      closeSync(handleOf('button-1-a-1.spool'));
+      expect(await spool.append(after)).toBe(true);
+      expect(spool.undurable).toEqual([]);
+      const second = readRecordLines(readFileSync(join(directory, 'button-1-a-2.spool')));
+      expect(second.records).toHaveLength(2);
+      await spool.close();
+    },
+  );
 
   it('begins anew when what it holds is in the ledger, and carries over what is not', async () => {
     const spool = openSpool(directory, 'button-1-a');
