@@ -221,7 +221,7 @@ export function openBreakGlass(files: ButtonFiles, clock: () => Date): BreakGlas
       // makes room for a claim of ours, or takes the one away that was in our way.
       const overtaken = claimIn(files, `${codeId}.used`);
       if (overtaken !== null) {
-        if (isMine) rmSync(mine, { force: true });
+        if (isMine) clearAway(mine);
         return { outcome: 'used', codeId, at: overtaken.at, pressId: overtaken.pressId };
       }
       // Somebody presses with it in this moment; whoever died over it left the code to be used.
@@ -278,7 +278,16 @@ function createWhole(path: string, text: string): void {
     // A file system without links: the name alone is exclusive there, and its content comes a moment later.
     writeDurably(path, 'wx', text);
   } finally {
-    rmSync(beside, { force: true });
+    clearAway(beside);
+  }
+}
+
+/** A name that nobody looks for: that it stays must not cost a code its press. */
+function clearAway(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // A disk that turned read-only in this moment.
   }
 }
 

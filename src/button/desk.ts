@@ -92,6 +92,18 @@ export function createDesk(deps: DeskDeps): Desk {
   const rates = new Map<string, { minute: number; count: number }>();
   let seq = 0;
 
+  /**
+   * The name that the press came with. Where a press of that name asked for something else (a code whose use was cut
+   * off, typed again for another run) it is another press: taken for the same it would never enter the ledger, and its
+   * orders could not be cleared.
+   */
+  function nameOf(request: PressRequest): string {
+    const { pressId } = request;
+    if (pressId === undefined) return newPressId();
+    const known = own.get(pressId) ?? spoolReader.read().get(pressId);
+    return known === undefined || scopeKey(known) === scopeKey(request) ? pressId : newPressId();
+  }
+
   function rootOf(press: Press): Press {
     const key = scopeKey(press);
     const known = roots.get(key);
@@ -187,7 +199,7 @@ export function createDesk(deps: DeskDeps): Desk {
       const { action, reason, by, group, via, scope, codeId } = request;
       const pressedAt = clock().toISOString();
       seq += 1;
-      const pressId = request.pressId ?? newPressId();
+      const pressId = nameOf(request);
       const alone: Press = {
         pressId,
         rootId: pressId,

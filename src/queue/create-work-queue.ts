@@ -57,6 +57,7 @@ const ROUND_TRIP_MS = 5_000;
 const PROBE_EVERY_BEATS = 6;
 const CHECKS_FRESH_MS = 2_000;
 const STRANDED_AFTER_MS = 1_000;
+const STRANDED_PER_DEADLINE = 5_000;
 
 /** The work queue, and what it holds, for metrics: an attempt per kind, each under a deadline. */
 export interface CountedWorkQueue extends WorkQueue {
@@ -149,8 +150,13 @@ export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
         const { name } = specs[kind];
         const ids = waiting.filter((item) => item.kind === kind).map(({ key }) => encodeJobId(kind, key));
         try {
-          const freed = await withDeadline('looking for stranded jobs', async () =>
-            (await port(name)).freeStranded(ids),
+          // Each is asked for by itself where all are missing, as after a wipe: many take longer, and are no sign of a
+          // store that does not answer.
+          const deadlineMs = CALL_DEADLINE_MS * Math.ceil(ids.length / STRANDED_PER_DEADLINE);
+          const freed = await withDeadline(
+            'looking for stranded jobs',
+            async () => (await port(name)).freeStranded(ids),
+            deadlineMs,
           );
           if (freed > 0)
             logger.warn(

@@ -2,7 +2,15 @@
 import type { JsonObject } from '../../src/domain/canonical-json.ts';
 import { checkPolicy } from '../../src/domain/policy/check.ts';
 import type { Policy } from '../../src/domain/policy/schema.ts';
-import { forecastRule, governance, jumpRule, maybe, OVERDUE_RULE, silenceRule } from './policy-parts.ts';
+import {
+  CRITICAL_RULE,
+  forecastRule,
+  governance,
+  jumpRule,
+  maybe,
+  OVERDUE_RULE,
+  silenceRule,
+} from './policy-parts.ts';
 import type { Random } from './random.ts';
 
 function evaluation(random: Random, category: string, i: number): JsonObject {
@@ -77,13 +85,7 @@ function draw(random: Random, name: string): JsonObject {
         atLeast: random.pick<string | number>(['high', 'high', 2.6]),
         then: ['halt'],
       },
-      ...maybe(random, 0.5, {
-        id: 'critical',
-        kind: 'level',
-        stage,
-        atLeast: 'critical',
-        then: ['quarantine'],
-      }),
+      ...maybe(random, 0.5, CRITICAL_RULE),
       ...maybe(random, 0.6, {
         id: 'upper',
         kind: 'level',

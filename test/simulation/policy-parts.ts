@@ -44,6 +44,14 @@ export function silenceRule(random: Random): JsonObject {
   return { id: 'silent', kind: 'inconclusive', then: [random.pick(['halt', 'alert'])] };
 }
 
+export const CRITICAL_RULE: JsonObject = {
+  id: 'critical',
+  kind: 'level',
+  stage: 'pre-mitigation',
+  atLeast: 'critical',
+  then: ['quarantine'],
+};
+
 export const OVERDUE_RULE: JsonObject = { id: 'tardy', kind: 'overdue', then: ['halt'] };
 
 export function governance(random: Random): JsonObject {

@@ -17,6 +17,7 @@ import { permitTerms } from '../../src/domain/run/permit.ts';
 import { recheck } from '../../src/domain/run/recheck.ts';
 import { type RunState, RunStateSchema } from '../../src/domain/run/state.ts';
 import {
+  CRITICAL_RULE,
   forecastRule,
   governance,
   jumpRule,
@@ -70,13 +71,7 @@ function generatedPolicy(random: Random): Policy {
     evaluations,
     rules: [
       { id: 'high', kind: 'level', stage, atLeast: 'high', then: ['halt'] },
-      ...maybe(random, 0.5, {
-        id: 'critical',
-        kind: 'level',
-        stage,
-        atLeast: 'critical',
-        then: ['quarantine'],
-      }),
+      ...maybe(random, 0.5, CRITICAL_RULE),
       ...maybe(random, 0.7, {
         id: 'upper',
         kind: 'level',

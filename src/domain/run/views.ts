@@ -32,8 +32,8 @@ export interface View {
 
 /** Views are keyed across runs; a run's own ids are made unique by it. */
 export const checkpointKey = (runId: string, checkpointId: string): string => `${runId}/${checkpointId}`;
-/** One row per result, for ever: a repetition must be known long after its checkpoint has left the state. */
 export const pressKey = (runId: string, pressId: string): string => `${runId}/${pressId}`;
+/** One row per result, for ever: a repetition must be known long after its checkpoint has left the state. */
 export const resultKey = (evaluationId: string, attempt: number): string => `${evaluationId}/${attempt}`;
 
 /** Documents are stored as text and read by schema: what JSON cannot say is left out here. */

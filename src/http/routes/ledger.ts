@@ -1,5 +1,4 @@
 /** The ledger for those who check: events, the signed head, the keys; and live streams of events. */
-import { once } from 'node:events';
 import { z } from 'zod';
 import type { Ledger, RecordedEvent } from '../../ledger/ledger.ts';
 import { runStream } from '../../service/run-service.ts';
@@ -191,15 +190,17 @@ function eventStream(ledger: Ledger, wanted: (stream: string) => boolean, stream
 }
 
 /** Until this process appends something, or the poll interval, or the reader is gone. */
-async function appended(ledger: Ledger, signal: AbortSignal): Promise<void> {
-  const wake = new AbortController();
-  const stop = ledger.onAppended(() => wake.abort());
-  const timer = setTimeout(() => wake.abort(), POLL_MS);
-  const either = AbortSignal.any([signal, wake.signal]);
-  try {
-    if (!either.aborted) await once(either, 'abort');
-  } finally {
-    clearTimeout(timer);
-    stop();
-  }
+function appended(ledger: Ledger, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      stop();
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, POLL_MS);
+    const stop = ledger.onAppended(done);
+    signal.addEventListener('abort', done, { once: true });
+    if (signal.aborted) done();
+  });
 }
