@@ -13,6 +13,7 @@ import type { InterlockConfiguration } from './composition/configuration.ts';
 import { inOrder, type Step } from './composition/steps.ts';
 import { databaseClock, openStore, type Store } from './composition/store.ts';
 import type { Environment } from './config/environment.ts';
+import { HTTP_LIMITS } from './http/limits.ts';
 import { probeRoutes, routesOf, type Services } from './http/routes/index.ts';
 import { buildServer } from './http/server.ts';
 import { createSessions } from './http/sessions.ts';
@@ -290,7 +291,8 @@ async function serve(
     },
   });
   stops.push(['http', async () => void (await app.close())]);
-  const address = await app.listen({ host: isServing ? config.server.host : '127.0.0.1', port: port.value });
+  const host = isServing ? config.server.host : '127.0.0.1';
+  const address = await app.listen({ host, port: port.value, backlog: HTTP_LIMITS.backlog });
   port.value = Number(new URL(address).port);
   // Last: an evaluator that is called back needs the address, and one that answers at once is heard.
   await worker.start();

@@ -28,7 +28,7 @@ import { MarkReader } from './marks.ts';
 import { thisProcess } from './process-identity.ts';
 import { type ButtonProcess, lastButton, runningButton } from './running.ts';
 import { createSender, type Order, type Sender } from './sender.ts';
-import { createButtonServer } from './server.ts';
+import { BUTTON_LIMITS, createButtonServer } from './server.ts';
 import { openSpool, type Spool, SpoolReader } from './spool.ts';
 import { secretsNamed, secretsOfSenders } from './target-secrets.ts';
 
@@ -280,7 +280,7 @@ async function listen(
 function bound(server: ReturnType<typeof createButtonServer>, host: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, host, () => {
+    server.listen({ port, host, backlog: BUTTON_LIMITS.backlog }, () => {
       server.off('error', reject);
       const address = server.address();
       resolve(typeof address === 'object' && address !== null ? address.port : port);

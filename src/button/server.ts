@@ -43,6 +43,8 @@ export interface ButtonLimits {
   readonly headerBytesMax: number;
   readonly requestTimeoutMs: number;
   readonly connectionsMax: number;
+  /** Connections that the kernel keeps until they are accepted; beyond these newcomers are dropped. */
+  readonly backlog: number;
 }
 
 export const BUTTON_LIMITS: ButtonLimits = {
@@ -50,6 +52,7 @@ export const BUTTON_LIMITS: ButtonLimits = {
   headerBytesMax: 8 * 1024,
   requestTimeoutMs: 5_000,
   connectionsMax: 1_000,
+  backlog: 4_096,
 };
 
 const FORM = 'application/x-www-form-urlencoded';

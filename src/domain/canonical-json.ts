@@ -64,11 +64,15 @@ export function plainJson(value: object): Json {
   return isPlain(value) ? value : JSON.parse(JSON.stringify(value));
 }
 
-/** Parts that were looked at before, such as those of a state that an event left as they were. */
+/**
+ * Parts that were looked at before: the members of a state and the elements of its lists, which an event leaves as
+ * they were. Not what is in them: of every object there is, the set would cost the collector more than it saves.
+ */
 const knownPlain = new WeakSet<object>();
+const REMEMBERED_DEPTH = 2;
 
 /** Whether writing it as JSON and reading it back gives the same again. */
-function isPlain(value: unknown): value is Json {
+function isPlain(value: unknown, depth = 0): value is Json {
   if (typeof value === 'string' || typeof value === 'boolean' || value === null) return true;
   // JSON has no minus zero: it comes back without the minus.
   if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0);
@@ -77,8 +81,8 @@ function isPlain(value: unknown): value is Json {
   // Not by `every`, which passes over the holes of a list.
   const members: Iterable<unknown> = Array.isArray(value) ? value : Object.values(value);
   if (!Array.isArray(value) && Object.getPrototypeOf(value) !== Object.prototype) return false;
-  for (const member of members) if (!isPlain(member)) return false;
-  knownPlain.add(value);
+  for (const member of members) if (!isPlain(member, depth + 1)) return false;
+  if (depth <= REMEMBERED_DEPTH) knownPlain.add(value);
   return true;
 }
 

@@ -20,6 +20,11 @@ export interface HttpLimits {
   keepAliveTimeoutMs: number;
   requestsPerSocketMax: number;
   connectionsMax: number;
+  /**
+   * Connections that the kernel keeps until they are accepted, at most net.core.somaxconn: one is accepted per turn of
+   * the event loop, and beyond these newcomers are dropped, or cut off with their request sent.
+   */
+  backlog: number;
   headerBytesMax: number;
   /** What is still being answered this long after closing began is cut off. */
   closeGraceMs: number;
@@ -39,6 +44,7 @@ export const HTTP_LIMITS: HttpLimits = {
   keepAliveTimeoutMs: 10_000,
   requestsPerSocketMax: 1_000,
   connectionsMax: 2_000,
+  backlog: 4_096,
   headerBytesMax: 8 * 1024,
   closeGraceMs: 12_000,
   paramLengthMax: 128,

@@ -40,12 +40,11 @@ describe('two Interlocks on one database', () => {
     console.log(`taken over ${Math.round(performance.now() - killedAtMs)} ms after the kill`);
     expect(await attempts()).toContainEqual(expect.objectContaining({ kind: 'EvaluationReturned' }));
 
-    // The evaluator of the dead one ends with the next start beside its records.
-    expect(await evaluationProcesses(scene.place.dataDir)).not.toEqual([]);
-    const next = scene.start();
-    await next.ready;
-    expect(await orphansOf(next.pid, scene.place.dataDir)).toEqual([]);
-    expect(await next.stop()).toBe(0);
+    // The one that lives on ends the evaluator of the dead one as well: nobody may be there to start another.
+    await vi.waitFor(async () => expect(await orphansOf(survivor.pid, scene.place.dataDir)).toEqual([]), {
+      timeout: 20_000,
+      interval: 200,
+    });
     await concludes(survivor);
   });
 
