@@ -15,7 +15,7 @@ export interface HttpLimits {
   connectionsCheckIntervalMs: number;
   /** A socket on which nothing moves. */
   connectionTimeoutMs: number;
-  /** Answering; cooperative, the handler sees its signal abort. */
+  /** From the request's head to its answer. What a handler does after that goes on, and answers nobody. */
   handlerTimeoutMs: number;
   keepAliveTimeoutMs: number;
   requestsPerSocketMax: number;

@@ -75,13 +75,14 @@ const FRAMEWORK: Readonly<Record<string, () => Refusal>> = {
       detail: 'an id in the path is longer than 128 characters',
       errors: [{ path: 'path', message: 'an id has at most 128 characters' }],
     }),
-  FST_ERR_HANDLER_TIMEOUT: () =>
-    unavailable(
-      'timed-out',
-      'No answer in time; whether it was recorded is not known. Send the same request again.',
-      2,
-    ),
 };
+
+export const timedOut = (): Refusal =>
+  unavailable(
+    'timed-out',
+    'No answer in time; whether it was recorded is not known. Send the same request again.',
+    2,
+  );
 
 const internal = (cause: unknown): Refusal =>
   new Refusal({ status: 500, code: 'internal', title: 'Internal error', cause });

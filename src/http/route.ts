@@ -52,7 +52,6 @@ export interface RawCall {
   identity: Identity | null;
   correlationId: string;
   webhook: WebhookDelivery | null;
-  signal: AbortSignal;
 }
 
 export interface Call<P, Q, B, I> extends Omit<RawCall, 'params' | 'query' | 'body' | 'identity'> {
@@ -99,7 +98,10 @@ interface RouteFacts {
   description?: string;
   tags?: readonly string[];
   bodyLimitBytes?: number;
+  /** From the request's first byte to its answer; left out, the server's `handlerTimeoutMs`. */
   timeoutMs?: number;
+  /** Comes every few seconds for ever: answers that are no refusal are counted and not logged. */
+  isFrequent?: true;
   /** Further media types of the body, beside application/json. */
   mediaTypes?: readonly string[];
   /** The body is an HTML form, and nothing else is taken. */

@@ -35,7 +35,7 @@ import { HTTP_LIMITS, type HttpLimits } from './limits.ts';
 import { createLoadGauge, type LoadGauge } from './load.ts';
 import { createNodeServer, type NodeServer } from './node-server.ts';
 import type { OpenApiInfo } from './openapi.ts';
-import { PROBLEM_MEDIA_TYPE, toProblem, toRefusal } from './problem.ts';
+import { PROBLEM_MEDIA_TYPE, timedOut, toProblem, toRefusal } from './problem.ts';
 import { addressKey, createRateLimiter, tooManyRequests } from './rate-limits.ts';
 import { forbidden, malformed, notFound, Refusal, unavailable, unsupportedMediaType } from './refusal.ts';
 import { correlationIdOf, hasBody, hasOneHost, hasShortBody } from './request-facts.ts';
@@ -80,6 +80,7 @@ declare module 'fastify' {
     rawBody: Buffer | null;
     authenticated: Authenticated | null;
     leave: (() => void) | null;
+    deadline: NodeJS.Timeout | null;
   }
 }
 
@@ -94,8 +95,10 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   const table = options.access ?? ACCESS;
   const routes = [...options.routes, ...documentationRoutes(options.routes, options.info, table)];
   const allowed = routesByPath(routes);
-  const probes = new Set(
-    routes.filter((each) => accessOf(table, each).priority === 'probe').map(({ path }) => path),
+  const unlogged = new Set(
+    routes
+      .filter((each) => each.isFrequent === true || accessOf(table, each).priority === 'probe')
+      .map(({ path }) => path),
   );
   let isClosing = false;
   let node: NodeServer | null = null;
@@ -114,7 +117,6 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     loggerInstance: options.logger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'correlationId' }),
     bodyLimit: limits.bodyLimitBytes,
-    handlerTimeout: limits.handlerTimeoutMs,
     forceCloseConnections: 'idle',
     // Refused below instead, as a problem document, and not for halts.
     return503OnClosing: false,
@@ -140,6 +142,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   app.decorateRequest('rawBody', null);
   app.decorateRequest('authenticated', null);
   app.decorateRequest('leave', null);
+  app.decorateRequest('deadline', null);
 
   app.removeAllContentTypeParsers();
   const bodyTypes = new Set([
@@ -169,6 +172,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   });
   app.addHook('onResponse', async (request, reply) => {
     request.leave?.();
+    clearTimeout(request.deadline ?? undefined);
     if (request.method === 'POST') faultPoint('answer.sent');
     const route = request.routeOptions.url ?? 'unknown';
     const { method } = request;
@@ -180,8 +184,8 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       reply.elapsedTime / 1000,
     );
     const durationMs = Math.round(reply.elapsedTime * 10) / 10;
-    // A flood is counted; a line for each would be a second one. Probes come every few seconds for ever.
-    const isQuiet = status === 429 || (status < 400 && probes.has(route));
+    // A flood is counted; a line for each would be a second one. Probes and heartbeats come every few seconds for ever.
+    const isQuiet = status === 429 || (status < 400 && unlogged.has(route));
     request.log[isQuiet ? 'debug' : 'info'](
       { method, route, status, durationMs, identityId: request.authenticated?.identity.id },
       'answered',
@@ -227,9 +231,10 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       url: route.path,
       exposeHeadRoute: route.method === 'GET' && !isStream(route),
       ...(route.bodyLimitBytes !== undefined && { bodyLimit: route.bodyLimitBytes }),
-      ...(route.timeoutMs !== undefined && { handlerTimeout: route.timeoutMs }),
 
-      onRequest: async (request) => {
+      onRequest: async (request, reply) => {
+        // From here, so that a body that does not come counts too.
+        request.deadline = setTimeout(endLate, route.timeoutMs ?? limits.handlerTimeoutMs, request, reply);
         if (isClosing && priority !== 'halt') {
           throw unavailable('closing', 'This instance is shutting down; send the same request again.', 1);
         }
@@ -291,7 +296,6 @@ export function buildServer(options: ServerOptions): FastifyInstance {
           identity: request.authenticated?.identity ?? null,
           correlationId: request.id,
           webhook: request.authenticated?.webhook ?? null,
-          signal: request.signal,
         };
         const answer = await withCorrelation(request.id, () =>
           withIncomingTrace(request.headers['traceparent'], () => route.handle(call)),
@@ -301,6 +305,13 @@ export function buildServer(options: ServerOptions): FastifyInstance {
         return send(route, answer, request, reply);
       },
     });
+  }
+
+  /** Whatever the handler does later: its answer comes to nothing, what it records stands. */
+  function endLate(request: FastifyRequest, reply: FastifyReply): void {
+    if (reply.sent || request.raw.socket.destroyed) return;
+    if (reply.raw.headersSent) reply.raw.destroy();
+    else reply.send(timedOut());
   }
 
   function spend(limit: Access['limit'] | 'stranger', caller: string): void {
@@ -341,6 +352,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       if (spec.kind === 'stream') {
         // A stream lives long and costs little; it has its own cap and must not count as load.
         request.leave?.();
+        clearTimeout(request.deadline ?? undefined);
         const { authenticated } = request;
         await sse(reply, {
           ...(authenticated !== null && { isCurrent: () => authenticated.isCurrent() }),

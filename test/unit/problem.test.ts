@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { fieldPath, fieldProblems } from '../../src/domain/field-errors.ts';
 import { InterlockError } from '../../src/errors.ts';
-import { Problem, toProblem, toRefusal } from '../../src/http/problem.ts';
+import { Problem, timedOut, toProblem, toRefusal } from '../../src/http/problem.ts';
 import { invalid, Refusal } from '../../src/http/refusal.ts';
 
 const fault = (code: string, retryable: boolean) =>
@@ -23,7 +23,7 @@ describe('problem documents', () => {
     ['a plain error', new Error('secret'), 500, 'internal', false],
     ['a thrown string', 'secret', 500, 'internal', false],
     ['a body over the limit', framework('FST_ERR_CTP_BODY_TOO_LARGE', 413), 413, 'body-too-large', false],
-    ['a handler timeout', framework('FST_ERR_HANDLER_TIMEOUT', 503), 503, 'timed-out', true],
+    ['a handler that takes too long', timedOut(), 503, 'timed-out', true],
     ['a broken stream', framework('ECONNRESET', 400), 400, 'malformed-request', false],
     [
       'a framework error not in the table',

@@ -239,6 +239,7 @@ export const runRoutes = (services: Services): Route[] => {
     route({
       method: 'POST',
       path: '/v1/runs/:run/heartbeat',
+      isFrequent: true,
       summary: 'Say where the run is; hear whether it may go on',
       tags: ['runs'],
       params: RunParams,
