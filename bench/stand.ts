@@ -11,9 +11,9 @@ import { once } from 'node:events';
 import { openSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parse, stringify } from 'yaml';
 import { initDirectory } from '../src/config/init.ts';
 import { createKeyringFile } from '../src/signing/keyring.ts';
@@ -83,6 +83,8 @@ export interface Stand {
   /** A script of baselines/ on a database of its own. */
   baseline(name: 'bare-insert' | 'bullmq-script', secret?: string): Promise<Baseline>;
   generator(): Promise<Generator>;
+  /** Where a module of the build lies, by its path below src/, without ending. */
+  builtModule(path: string): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -229,6 +231,10 @@ export function openStand(): Stand {
     service,
     baseline,
     generator,
+    async builtModule(path) {
+      building ??= built();
+      return pathToFileURL(join(dirname(await building), '..', 'dist', 'src', `${path}.js`)).href;
+    },
     async close() {
       for (const end of [...ends].reverse()) await end();
     },

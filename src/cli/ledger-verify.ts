@@ -4,8 +4,7 @@
  * Live: the database of the configuration, with the keys of its keyring. Offline: an export and a key set, no
  * database and no configuration; this is what an auditor runs. Exit 0 only where everything could be checked.
  */
-import { createReadStream } from 'node:fs';
-import { type Problem, type Verification, verifyExport } from '../ledger/verify.ts';
+import { type Problem, type Verification, verifyExportFile } from '../ledger/verify.ts';
 import { verifyLive } from '../ledger/verify-live.ts';
 import { loadKeyring } from '../signing/keyring.ts';
 import { EXIT, type ExitCode, UsageError } from './exit.ts';
@@ -39,7 +38,7 @@ async function verify(options: LedgerVerifyOptions, terminal: Terminal): Promise
     options.trustedHead === undefined ? {} : { trustedHead: await readTrustedHead(options.trustedHead) };
   if (file !== undefined && key !== undefined) {
     const verifyHeadJws = headVerifier(await readJwks(key), issuer);
-    return verifyExport(createReadStream(file), { verifyHeadJws, ...trustedHead });
+    return verifyExportFile(file, { verifyHeadJws, ...trustedHead });
   }
   const { loadConfig, withStore } = await import('./configuration.ts');
   const config = await loadConfig(options.config, terminal);
@@ -47,7 +46,7 @@ async function verify(options: LedgerVerifyOptions, terminal: Terminal): Promise
   const verifyOptions = { verifyHeadJws: headVerifier(jwks, issuer), ...trustedHead };
   return file === undefined
     ? withStore(config, ({ database }) => verifyLive(database.pool, verifyOptions))
-    : verifyExport(createReadStream(file), verifyOptions);
+    : verifyExportFile(file, verifyOptions);
 }
 
 export function verdict(verification: Verification, style: Style): string {

@@ -27,7 +27,7 @@ const STOP_TIMEOUT_MS = 30_000;
  * How much garbage may pile up before all of it is collected, in percent of what lives. Left to itself V8 lets the heap
  * of a busy process grow to four times that, and keeps what one hour of overload took.
  */
-const GARBAGE_PERCENT_MAX = 60;
+const GARBAGE_PERCENT_MAX = 25;
 const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 
 export async function serve(

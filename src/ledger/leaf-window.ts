@@ -55,6 +55,14 @@ export class LeafWindow {
     return stateOf(this.#cursor, hash);
   }
 
+  isAmongLast(count: number, leaf: Buffer): boolean {
+    const oldest = Math.max(this.#base.size, this.#size - count);
+    for (let index = this.#size - 1; index >= oldest; index -= 1) {
+      if (this.#leaf(index).equals(leaf)) return true;
+    }
+    return false;
+  }
+
   #leaf(index: number): Buffer {
     const inWindow = index - this.#base.size;
     const chunk = this.#chunks[Math.floor(inWindow / this.#chunkLeaves)];

@@ -14,7 +14,9 @@
  * Memory grows with the number of streams, not of events.
  */
 import { isUtf8 } from 'node:buffer';
+import { createReadStream } from 'node:fs';
 import type { Json } from '../domain/canonical-json.ts';
+import { type BlockScanners, createBlockScanners, type ScannedBlock } from './block-scanners.ts';
 import { type EventPlace, scanEnvelope } from './canonical-scan.ts';
 import {
   type Envelope,
@@ -25,8 +27,9 @@ import {
   readEnvelope,
 } from './envelope.ts';
 import { LeafWindow, stateOf, type TreeState } from './leaf-window.ts';
-import { lineGroups } from './lines.ts';
-import { CompactRange, leafHash } from './merkle.ts';
+import { type LineBlock, lineBlocks, linesIn } from './lines.ts';
+import { CompactRange, HASH_BYTES, leafHash } from './merkle.ts';
+import type { EventSpan } from './verify-block.ts';
 
 export type ProblemCode =
   | 'unreadable'
@@ -88,6 +91,8 @@ export interface VerifyOptions {
 }
 
 export const PROBLEMS_MAX = 100;
+/** A block for a thread: much smaller ones would be handed about for longer than they are looked at. */
+const READ_BYTES = 256 * 1024;
 
 /** `lines` without their line feeds. Use `verifyExport` for a file: it also sees an unfinished last line. */
 export async function verifyLedger(
@@ -103,26 +108,56 @@ export async function verifyLedger(
   return verifier.finish();
 }
 
+export function verifyExportFile(path: string, options: VerifyOptions): Promise<Verification> {
+  return verifyExport(createReadStream(path, { highWaterMark: READ_BYTES }), options);
+}
+
+/** `scanners` are closed at the end. */
 export async function verifyExport(
   chunks: AsyncIterable<Uint8Array>,
   options: VerifyOptions,
+  scanners: BlockScanners = createBlockScanners(),
+): Promise<Verification> {
+  try {
+    return await verifyBlocks(lineBlocks(chunks), options, scanners);
+  } finally {
+    await scanners.close();
+  }
+}
+
+async function verifyBlocks(
+  blocks: AsyncIterable<LineBlock>,
+  options: VerifyOptions,
+  scanners: BlockScanners,
 ): Promise<Verification> {
   const verifier = await LedgerVerifier.create(options);
+  const underWay: Promise<ScannedBlock>[] = [];
   let line = 0;
-  for await (const pieces of lineGroups(chunks)) {
-    for (const piece of pieces) {
-      line += 1;
-      if (piece.kind === 'too-long') {
-        verifier.report('unreadable', null, line, 'is too long to be an entry; nothing after it was read');
-        return verifier.finish();
-      }
-      const pending = verifier.line(piece.bytes, line);
-      if (pending !== undefined) await pending;
-      if (!piece.terminated) {
-        verifier.report('unterminated', null, line, 'ends without a line feed: the file was cut');
-      }
+  const settle = async (left: number): Promise<void> => {
+    while (underWay.length > left) {
+      const next = await underWay.shift();
+      if (next !== undefined) line = await verifier.block(next, line);
+    }
+  };
+  for await (const block of blocks) {
+    if (block.kind === 'lines') {
+      const scanned = scanners.scan(block.bytes);
+      // Heard by `settle`, when it comes to it.
+      scanned.catch(() => undefined);
+      underWay.push(scanned);
+      await settle(scanners.underWayMax - 1);
+      continue;
+    }
+    await settle(0);
+    line += 1;
+    if (block.kind === 'too-long') {
+      verifier.report('unreadable', null, line, 'is too long to be an entry; nothing after it was read');
+    } else {
+      await verifier.line(block.bytes, line);
+      verifier.report('unterminated', null, line, 'ends without a line feed: the file was cut');
     }
   }
+  await settle(0);
   return verifier.finish();
 }
 
@@ -152,10 +187,6 @@ export class LedgerVerifier {
   readonly #tree = new CompactRange();
   readonly #window = new LeafWindow();
   readonly #streams = new Map<string, { version: number; seq: number }>();
-  /** Hashes of the latest entries: tells a moved entry from a changed one. */
-  readonly #recent = new Set<string>([GENESIS_HASH]);
-  /** The same in the order they came, as a ring: the oldest makes room. */
-  readonly #recentRing: string[] = [];
   readonly #breaks: Break[] = [];
   #hash = GENESIS_HASH;
   #previousUnread = false;
@@ -200,6 +231,59 @@ export class LedgerVerifier {
     if (this.#problems.length >= PROBLEMS_MAX) return;
     const where = seq === null ? (line === null ? '' : `line ${line} `) : `entry ${seq} `;
     this.#problems.push({ code, seq, line, message: `${where}${message}` });
+  }
+
+  /** Returns the number of the last line in it. */
+  async block({ block, parts }: ScannedBlock, lineBefore: number): Promise<number> {
+    let line = lineBefore;
+    for (const part of parts) {
+      if (part.kind === 'events' && this.#continues(part)) {
+        this.#span(part);
+        line += part.count;
+        continue;
+      }
+      const lines =
+        part.kind === 'line'
+          ? [block.subarray(part.start, part.end)]
+          : linesIn(block.subarray(part.start, part.end));
+      for (const bytes of lines) {
+        line += 1;
+        const pending = this.line(bytes, line);
+        if (pending !== undefined) await pending;
+      }
+    }
+    return line;
+  }
+
+  /** Whether events that are sound among themselves are so as the next ones, and nothing has to be told of any. */
+  #continues({ count, firstPrevHash, firstRecordedAt, streams }: EventSpan): boolean {
+    const trustedAt = (this.#trusted?.size ?? 0) - this.events;
+    return (
+      firstPrevHash === this.#hash &&
+      !this.#previousUnread &&
+      // Each entry may be the one that an open break waits for.
+      this.#breaks.length === 0 &&
+      firstRecordedAt >= this.#recordedAt &&
+      !(trustedAt >= 1 && trustedAt <= count) &&
+      streams.every(
+        ({ stream, firstVersion }) => firstVersion === (this.#streams.get(stream)?.version ?? 0) + 1,
+      )
+    );
+  }
+
+  #span({ leaves, lastRecordedAt, streams }: EventSpan): void {
+    const before = this.events;
+    for (const { stream, lastVersion, lastIndex } of streams) {
+      this.#streams.set(stream, { version: lastVersion, seq: before + lastIndex + 1 });
+    }
+    for (let at = 0; at < leaves.length; at += HASH_BYTES) {
+      // A copy of each: the tree keeps what it is given.
+      const leaf = Buffer.from(leaves.subarray(at, at + HASH_BYTES));
+      this.#tree.append(leaf);
+      this.#window.push(leaf);
+      if (at + HASH_BYTES === leaves.length) this.#hash = leaf.toString('hex');
+    }
+    this.#recordedAt = lastRecordedAt;
   }
 
   /** Something to wait for only where the line is a signed head. */
@@ -280,8 +364,13 @@ export class LedgerVerifier {
     const unread = this.#previousUnread;
     this.#previousUnread = false;
     if (prevHash === this.#hash || unread || this.#breaks.length >= BREAKS_MAX) return;
-    const explanation = this.#recent.has(hash) ? 'repeated' : this.#recent.has(prevHash) ? 'moved' : null;
+    const explanation = this.#isRecent(hash) ? 'repeated' : this.#isRecent(prevHash) ? 'moved' : null;
     this.#breaks.push({ seq, line, wanted: prevHash, explanation });
+  }
+
+  /** Of the latest entries: tells a moved entry from a changed one. */
+  #isRecent(hash: string): boolean {
+    return hash === GENESIS_HASH || this.#window.isAmongLast(RECENT_MAX, Buffer.from(hash, 'hex'));
   }
 
   #checkVersion({ stream, version }: EventPlace, seq: number, line: number | null): void {
@@ -303,11 +392,6 @@ export class LedgerVerifier {
     this.#tree.append(leaf);
     this.#window.push(leaf);
     for (const gap of this.#breaks) if (gap.wanted === this.#hash) gap.explanation ??= 'moved';
-    const place = this.events % RECENT_MAX;
-    const oldest = this.#recentRing[place];
-    if (oldest !== undefined) this.#recent.delete(oldest);
-    this.#recentRing[place] = this.#hash;
-    this.#recent.add(this.#hash);
     if (this.#trusted?.size === this.events) this.#checkTrusted(this.#trusted);
   }
 

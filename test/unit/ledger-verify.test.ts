@@ -1,6 +1,7 @@
 /** Every kind of tampering is found, and named, by the offline verifier. */
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { type BlockScanners, createBlockScanners } from '../../src/ledger/block-scanners.ts';
 import { type Verification, verifyExport, verifyLedger } from '../../src/ledger/verify.ts';
 import {
   buildLedger,
@@ -357,5 +358,89 @@ describe('any changed byte', () => {
       }),
       { numRuns: 300 },
     );
+  });
+});
+
+describe('an export that is looked at in blocks', () => {
+  const long = buildLedger(
+    Array.from({ length: 60 }, (_, index) => ({ stream: 'abc'[(index * index) % 3] ?? 'a' })),
+  );
+  let lines: string[];
+  let trustedHead: string;
+  beforeAll(async () => {
+    const [first = '', second = '', last = ''] = await signed(long, [20, 45, 60]);
+    lines = [...long.lines.slice(0, 25), first, ...long.lines.slice(25), second, last];
+    trustedHead = jwsOf(first);
+  });
+
+  /** Another order, another number, another letter: what somebody could do to a file line by line. */
+  interface Tampering {
+    how: 'drop' | 'repeat' | 'swap' | 'edit';
+    at: number;
+    other: number;
+    column: number;
+  }
+  const tampering: fc.Arbitrary<Tampering> = fc.record({
+    how: fc.constantFrom('drop' as const, 'repeat' as const, 'swap' as const, 'edit' as const),
+    at: fc.nat({ max: 62 }),
+    other: fc.nat({ max: 62 }),
+    column: fc.nat({ max: 400 }),
+  });
+
+  function tampered(
+    given: readonly string[],
+    { how, at, other, column }: Tampering,
+  ): string[] {
+    const changed = [...given];
+    const line = changed[at] ?? '';
+    if (how === 'drop') changed.splice(at, 1);
+    else if (how === 'repeat') changed.splice(other, 0, line);
+    else if (how === 'edit') changed[at] = `${line.slice(0, column)}7${line.slice(column + 1)}`;
+    else [changed[at], changed[other]] = [changed[other] ?? '', line];
+    return changed;
+  }
+
+  const inBlocks = (given: readonly string[], chunkBytes: number, scanners?: BlockScanners) =>
+    verifyExport(
+      bytesOf(Buffer.from(given.map((line) => `${line}\n`).join('')), chunkBytes),
+      { verifyHeadJws: keys.verifyHeadJws, trustedHead },
+      scanners,
+    );
+
+  it('comes to what looking at one line after the other comes to, whatever was done to it', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(tampering, { maxLength: 3 }),
+        fc.integer({ min: 1, max: 40_000 }),
+        async (tamperings, chunkBytes) => {
+          const given = tamperings.reduce(tampered, lines);
+          const options = { verifyHeadJws: keys.verifyHeadJws, trustedHead };
+          expect(await inBlocks(given, chunkBytes)).toEqual(await verifyLedger(linesOf(given), options));
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  it('comes to the same on several threads', async () => {
+    const threads = () => createBlockScanners({ threads: 2, hereMaxBytes: 0 });
+    expect(await inBlocks(lines, 2_000, threads())).toEqual(await inBlocks(lines, 2_000));
+    const changed = tampered(lines, { how: 'edit', at: 33, other: 0, column: 30 });
+    const found = await inBlocks(changed, 2_000, threads());
+    expect(found).toEqual(await inBlocks(changed, 2_000));
+    expect(found.ok).toBe(false);
+  });
+
+  it('is no ledger that verifies where a thread ended before it had answered', async () => {
+    const threads = createBlockScanners({ threads: 2, hereMaxBytes: 0 });
+    const dying: BlockScanners = {
+      ...threads,
+      scan(block) {
+        const scanned = threads.scan(block);
+        void threads.close();
+        return scanned;
+      },
+    };
+    await expect(inBlocks(lines, 2_000, dying)).rejects.toMatchObject({ code: 'ledger.verification-ended' });
   });
 });

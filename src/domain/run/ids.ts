@@ -15,6 +15,6 @@ export function idOf(prefix: string, digest: Digest, ...parts: readonly (string 
   return `${prefix}_${text.slice(0, LENGTH)}`;
 }
 
-const letter = (value: number): string => ALPHABET[value & 31] ?? '';
-const base32 = (twentyBits: number): string =>
-  letter(twentyBits >> 15) + letter(twentyBits >> 10) + letter(twentyBits >> 5) + letter(twentyBits);
+/** Of ten bits each: ids are made and checked for every event. */
+const PAIRS = [...ALPHABET].flatMap((first) => [...ALPHABET].map((second) => first + second));
+const base32 = (twentyBits: number): string => `${PAIRS[twentyBits >> 10]}${PAIRS[twentyBits & 1023]}`;
