@@ -263,7 +263,9 @@ async function overload(): Promise<void> {
   verdicts.push(kindVerdict(`overload by ${OVERLOAD_SENDERS} senders at once${whileWarming()}`, outcomes));
 }
 
-const whileWarming = (): string => (endMs === Number.POSITIVE_INFINITY ? ', warming up' : '');
+function whileWarming(): string {
+  return endMs === Number.POSITIVE_INFINITY ? ', warming up' : '';
+}
 
 async function crowd(order: Omit<Order, 'port' | 'token'>): Promise<Fate> {
   const file = fileURLToPath(new URL('crowd.ts', import.meta.url));
