@@ -79,12 +79,39 @@ declare module 'fastify' {
   interface FastifyRequest {
     rawBody: Buffer | null;
     authenticated: Authenticated | null;
-    leave: (() => void) | null;
+    stay: Stay | null;
     deadline: NodeJS.Timeout | null;
   }
 }
 
 const NO_BODY = Buffer.alloc(0);
+
+/** A request counts as load until its answer is over and nothing is done for it any more, whoever hung up meanwhile. */
+interface Stay {
+  readonly begun: () => void;
+  readonly ended: () => void;
+  readonly answered: () => void;
+  readonly leave: () => void;
+}
+
+function createStay(leave: () => void): Stay {
+  let isAnswered = false;
+  let isHandled = false;
+  return {
+    leave,
+    begun: () => {
+      isHandled = true;
+    },
+    ended: () => {
+      isHandled = false;
+      if (isAnswered) leave();
+    },
+    answered: () => {
+      isAnswered = true;
+      if (!isHandled) leave();
+    },
+  };
+}
 
 export function buildServer(options: ServerOptions): FastifyInstance {
   const everywhere = { ...SECURITY_HEADERS, ...(options.isHttps === true && HTTPS_ONLY) };
@@ -141,7 +168,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   });
   app.decorateRequest('rawBody', null);
   app.decorateRequest('authenticated', null);
-  app.decorateRequest('leave', null);
+  app.decorateRequest('stay', null);
   app.decorateRequest('deadline', null);
 
   app.removeAllContentTypeParsers();
@@ -171,7 +198,6 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     if (isClosing) reply.header('connection', 'close');
   });
   app.addHook('onResponse', async (request, reply) => {
-    request.leave?.();
     clearTimeout(request.deadline ?? undefined);
     if (request.method === 'POST') faultPoint('answer.sent');
     const route = request.routeOptions.url ?? 'unknown';
@@ -234,14 +260,22 @@ export function buildServer(options: ServerOptions): FastifyInstance {
 
       onRequest: async (request, reply) => {
         // From here, so that a body that does not come counts too.
-        request.deadline = setTimeout(endLate, route.timeoutMs ?? limits.handlerTimeoutMs, request, reply);
+        request.deadline = setTimeout(
+          endLate,
+          route.timeoutMs ?? limits.handlerTimeoutMs,
+          request,
+          reply,
+        ).unref();
         if (isClosing && priority !== 'halt') {
           throw unavailable('closing', 'This instance is shutting down; send the same request again.', 1);
         }
-        request.leave = load.enter(priority);
-        if (request.leave === null) {
+        const leave = load.enter(priority);
+        if (leave === null) {
           throw unavailable('overloaded', 'Too much to do at the moment; nothing was recorded.', 1);
         }
+        request.stay = createStay(leave);
+        // Not by a hook: none is called for who hangs up before the answer.
+        reply.raw.once('close', request.stay.answered);
         refuseCredentialsInQuery(asRecord(request.query));
         if (route.open) {
           spend(access.limit, addressKey(request.ip));
@@ -280,31 +314,40 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       },
 
       handler: async (request, reply) => {
-        const { rawBody } = request;
-        const body: JsonObject | undefined =
-          route.body === null
-            ? undefined
-            : route.form
-              ? parseForm(rawBody ?? NO_BODY)
-              : parseStrictJson(rawBody ?? NO_BODY);
-        const call: RawCall = {
-          params: request.params,
-          query: asRecord(request.query),
-          body,
-          headers: request.headers,
-          rawBody: rawBody ?? NO_BODY,
-          identity: request.authenticated?.identity ?? null,
-          correlationId: request.id,
-          webhook: request.authenticated?.webhook ?? null,
-        };
-        const answer = await withCorrelation(request.id, () =>
-          withIncomingTrace(request.headers['traceparent'], () => route.handle(call)),
-        );
-        if (route.method === 'POST') faultPoint('answer.ready');
-        if (answer instanceof Refusal) throw answer;
-        return send(route, answer, request, reply);
+        try {
+          request.stay?.begun();
+          return await handle(request, reply);
+        } finally {
+          request.stay?.ended();
+        }
       },
     });
+
+    async function handle(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+      const { rawBody } = request;
+      const body: JsonObject | undefined =
+        route.body === null
+          ? undefined
+          : route.form
+            ? parseForm(rawBody ?? NO_BODY)
+            : parseStrictJson(rawBody ?? NO_BODY);
+      const call: RawCall = {
+        params: request.params,
+        query: asRecord(request.query),
+        body,
+        headers: request.headers,
+        rawBody: rawBody ?? NO_BODY,
+        identity: request.authenticated?.identity ?? null,
+        correlationId: request.id,
+        webhook: request.authenticated?.webhook ?? null,
+      };
+      const answer = await withCorrelation(request.id, () =>
+        withIncomingTrace(request.headers['traceparent'], () => route.handle(call)),
+      );
+      if (route.method === 'POST') faultPoint('answer.ready');
+      if (answer instanceof Refusal) throw answer;
+      return send(route, answer, request, reply);
+    }
   }
 
   /** Whatever the handler does later: its answer comes to nothing, what it records stands. */
@@ -351,7 +394,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     if (!(spec instanceof z.ZodType)) {
       if (spec.kind === 'stream') {
         // A stream lives long and costs little; it has its own cap and must not count as load.
-        request.leave?.();
+        request.stay?.leave();
         clearTimeout(request.deadline ?? undefined);
         const { authenticated } = request;
         await sse(reply, {

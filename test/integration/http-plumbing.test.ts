@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { FastifyInstance } from 'fastify';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { generateSharedSecret, generateToken, hashToken } from '../../src/config/credentials.ts';
 import { parseIdentities } from '../../src/config/identities.ts';
@@ -10,6 +10,7 @@ import { ACCESS, type Access, type AccessTable } from '../../src/http/access.ts'
 import { createAuthenticator } from '../../src/http/authentication.ts';
 import { CLOUD_EVENTS_MEDIA_TYPE, readCheckpointEvent } from '../../src/http/cloud-events.ts';
 import { HTTP_LIMITS } from '../../src/http/limits.ts';
+import { createLoadGauge, LOAD_LIMITS } from '../../src/http/load.ts';
 import { Problem } from '../../src/http/problem.ts';
 import { conflict, Refusal } from '../../src/http/refusal.ts';
 import { type Route, rawResponse, route, streamResponse } from '../../src/http/route.ts';
@@ -124,7 +125,7 @@ function routes(): Route[] {
           case 'thrown':
             throw new Error('internal detail: postgres://user:hunter2@db/interlock');
           case 'ledger':
-            throw new InterlockError('cannot reach db-7.internal', {
+            throw new InterlockError('cannot reach db-host.internal', {
               code: 'ledger.unavailable',
               retryable: true,
             });
@@ -482,7 +483,7 @@ describe('the HTTP server', () => {
     expect(problem).toMatchObject({ status, type: `urn:interlock:problem:${code}` });
     if (path !== null) expect(problem.errors?.map((error) => error.path)).toContain(path);
     expect(response.headers['x-content-type-options']).toBe('nosniff');
-    expect(response.body).not.toMatch(/hunter2|db-7|hash chain|hidden field|node_modules|src\//);
+    expect(response.body).not.toMatch(/hunter2|db-host|hash chain|hidden field|node_modules|src\//);
     if (status === 401) {
       expect(response.headers['www-authenticate']).toMatch(/^Bearer|Standard-Webhooks/);
       expect(problem.detail).toBeUndefined();
@@ -666,7 +667,6 @@ describe('the HTTP server', () => {
 describe('under load', () => {
   it('gives up reads first, then intake, and never a halt or a probe', async () => {
     let loopDelayMs = 0;
-    const { createLoadGauge, LOAD_LIMITS } = await import('../../src/http/load.ts');
     const load = createLoadGauge(LOAD_LIMITS, { loopDelayMs: () => loopDelayMs, close: () => {} });
     const app = server({ load });
     const statuses = async () => {
@@ -698,6 +698,33 @@ describe('under load', () => {
     loopDelayMs = 0;
     expect(await statuses()).toEqual([200, 202, 202, 200]);
     expect(load.inFlight()).toBe(0);
+    await app.close();
+  });
+
+  it.each([
+    ['before its answer', () => 'GET /fail/slow HTTP/1.1\r\nHost: x\r\n\r\n'],
+    [
+      'in the middle of its body',
+      () =>
+        `POST /v1/halt HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer ${tokens.board}\r\nContent-Length: 100\r\n\r\n{`,
+    ],
+  ])('counts a request as load no longer once its client has hung up %s', async (_, bytes) => {
+    const load = createLoadGauge(LOAD_LIMITS);
+    const app = server({ load });
+    await app.listen({ host: '127.0.0.1', port: 0 });
+    const accepted = once(app.server, 'connection');
+    const socket = connect(Number(new URL(app.listeningOrigin).port), '127.0.0.1');
+    socket.on('error', () => {});
+    socket.write(bytes());
+    await vi.waitFor(() => expect(load.inFlight()).toBe(1));
+    const [peer] = await accepted;
+    const gone = once(peer, 'close');
+    socket.destroy();
+    await gone;
+    // What is being done for it goes on, and counts until it is over.
+    expect(load.inFlight()).toBe(unfinished.length);
+    for (const finish of unfinished.splice(0)) finish();
+    await vi.waitFor(() => expect(load.inFlight()).toBe(0));
     await app.close();
   });
 

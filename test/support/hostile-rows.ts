@@ -160,12 +160,17 @@ export const HOSTILE_ROWS = {
   X29: 'the largest checkpoint that a policy can ask for',
   X30: 'anything at all, to every parser',
   X31: 'anything at all, to every route',
+  X32: 'clients that hang up before they are answered',
 } as const satisfies Record<string, string>;
 
 /** Rows whose test stands with the thing it is about: the file, and the name of the test in it. */
 export const TESTED_ELSEWHERE: Readonly<
   Partial<Record<keyof typeof HOSTILE_ROWS, readonly [file: string, name: string]>>
 > = {
+  X32: [
+    'integration/http-plumbing.test.ts',
+    'counts a request as load no longer once its client has hung up',
+  ],
   F06: ['contract/orchestrators-process.test.ts', 'never signals a pid that belongs to another process now'],
   F11: ['integration/button-process.test.ts', 'sends by itself where neither service nor button lives'],
   F14: ['integration/service-halt-recovery.test.ts', 'is delivered at the next start, at once'],

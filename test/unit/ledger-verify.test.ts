@@ -387,10 +387,7 @@ describe('an export that is looked at in blocks', () => {
     column: fc.nat({ max: 400 }),
   });
 
-  function tampered(
-    given: readonly string[],
-    { how, at, other, column }: Tampering,
-  ): string[] {
+  function tampered(given: readonly string[], { how, at, other, column }: Tampering): string[] {
     const changed = [...given];
     const line = changed[at] ?? '';
     if (how === 'drop') changed.splice(at, 1);
