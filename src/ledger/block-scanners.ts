@@ -67,19 +67,19 @@ interface Question {
 class ScanThread {
   readonly #worker: Worker;
   readonly #waiting: Question[] = [];
+  #ended: InterlockError | null = null;
 
   constructor() {
     this.#worker = startThread();
     this.#worker.on('message', (answer: ScannedBlock) => this.#waiting.shift()?.resolve(answer));
     this.#worker.on('error', (error) => this.#fail(error));
     this.#worker.on('exit', () => this.#fail());
-    this.#worker.unref();
   }
 
   scan(block: Uint8Array<ArrayBuffer>): Promise<ScannedBlock> {
+    if (this.#ended !== null) return Promise.reject(this.#ended);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
-      this.#worker.ref();
       this.#worker.postMessage(block, [block.buffer]);
     });
   }
@@ -89,10 +89,13 @@ class ScanThread {
   }
 
   #fail(cause?: Error): void {
-    const error = new InterlockError('a thread that verified a part of the ledger ended before it was done', {
-      code: 'ledger.verification-ended',
-      cause,
-    });
-    for (const { reject } of this.#waiting.splice(0)) reject(error);
+    this.#ended ??= new InterlockError(
+      'a thread that verified a part of the ledger ended before it was done',
+      {
+        code: 'ledger.verification-ended',
+        cause,
+      },
+    );
+    for (const { reject } of this.#waiting.splice(0)) reject(this.#ended);
   }
 }
