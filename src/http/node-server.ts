@@ -5,9 +5,9 @@
  * and a connection that never sent one is not "idle" to it: one silent peer would delay the end by the
  * socket time-out. So while closing, connections with no request in hand are closed here, and all that
  * is left after the grace is cut.
- * When there are as many connections as there may be, the one that has been quiet longest makes room for the next:
- * ten thousand idle sockets must not keep one press of the red button out. A connection with a request in hand is
- * never closed for that.
+ * When there are as many connections as there may be, one makes room for the next: ten thousand idle sockets must not
+ * keep one press of the red button out. Of strangers the one that has been quiet longest; where there are none, of those
+ * that somebody was recognised on. A connection with a request in hand is never closed for that.
  * One server per process and address; with Fastify's own, `localhost` would open a second that has
  * neither these limits nor the handler for broken requests.
  */
@@ -17,6 +17,8 @@ import type { HttpLimits } from './limits.ts';
 
 export interface NodeServer {
   server: Server;
+  /** Somebody we know speaks on it: it makes room after all strangers. */
+  recognise(socket: Socket): void;
   /** To be called before `server.close()`. */
   beginClosing(): void;
 }
@@ -27,8 +29,17 @@ const SILENT_GRACE_MS = 250;
 /** Closing takes a moment; in it there are a few more. Beyond them Node refuses. */
 const CLOSING_AT_ONCE = 256;
 
+interface Connection {
+  requests: number;
+  quietSince: number;
+}
+
 export function createNodeServer(handler: RequestListener, limits: HttpLimits): NodeServer {
-  const connections = new Map<Socket, { requests: number; quietSince: number }>();
+  /** Each in the order in which they fell quiet. */
+  const strangers = new Map<Socket, Connection>();
+  const recognised = new Map<Socket, Connection>();
+  const tierOf = (socket: Socket): Map<Socket, Connection> =>
+    recognised.has(socket) ? recognised : strangers;
   const server = createServer(
     {
       headersTimeout: limits.headersTimeoutMs,
@@ -46,44 +57,52 @@ export function createNodeServer(handler: RequestListener, limits: HttpLimits): 
   server.maxConnections = limits.connectionsMax + CLOSING_AT_ONCE;
   server.setTimeout(limits.connectionTimeoutMs);
 
-  /** Quiet ones stand in the order in which they fell quiet. */
   function makeRoom(): void {
-    for (const [socket, { requests }] of connections) {
-      if (requests > 0) continue;
-      connections.delete(socket);
-      socket.destroy();
-      return;
+    for (const tier of [strangers, recognised]) {
+      for (const [socket, { requests }] of tier) {
+        if (requests > 0) continue;
+        tier.delete(socket);
+        socket.destroy();
+        return;
+      }
     }
   }
 
   server.on('connection', (socket) => {
-    if (connections.size >= limits.connectionsMax) makeRoom();
-    connections.set(socket, { requests: 0, quietSince: performance.now() });
-    socket.once('close', () => connections.delete(socket));
+    if (strangers.size + recognised.size >= limits.connectionsMax) makeRoom();
+    strangers.set(socket, { requests: 0, quietSince: performance.now() });
+    socket.once('close', () => tierOf(socket).delete(socket));
   });
   server.prependListener('request', (request, response) => {
-    const connection = connections.get(request.socket);
+    const connection = tierOf(request.socket).get(request.socket);
     if (connection === undefined) return;
     connection.requests += 1;
     response.once('close', () => {
       connection.requests -= 1;
       connection.quietSince = performance.now();
-      if (!connections.delete(request.socket)) return;
-      connections.set(request.socket, connection);
+      const tier = tierOf(request.socket);
+      if (!tier.delete(request.socket)) return;
+      tier.set(request.socket, connection);
     });
   });
 
   return {
     server,
+    recognise(socket) {
+      const connection = strangers.get(socket);
+      if (connection === undefined) return;
+      strangers.delete(socket);
+      recognised.set(socket, connection);
+    },
     beginClosing() {
       const startedAt = performance.now();
       const timer = setInterval(() => {
         const now = performance.now();
         if (now - startedAt > limits.closeGraceMs) server.closeAllConnections();
-        for (const [socket, { requests, quietSince }] of connections) {
+        for (const [socket, { requests, quietSince }] of [...strangers, ...recognised]) {
           if (requests === 0 && now - quietSince > SILENT_GRACE_MS) socket.destroy();
         }
-        if (!server.listening && connections.size === 0) clearInterval(timer);
+        if (!server.listening && strangers.size + recognised.size === 0) clearInterval(timer);
       }, LOOK_EACH_MS);
       timer.unref();
     },

@@ -377,6 +377,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       throw error;
     }
     if (request.authenticated === null) return;
+    node?.recognise(request.raw.socket);
     const { identity } = request.authenticated;
     spend(access.limit, identity.id);
     requireRole(access, identity);

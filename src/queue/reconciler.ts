@@ -91,6 +91,13 @@ const OVERDUE_MS: Readonly<Partial<Record<WorkKind, number>>> = {
   alert: 45_000,
 };
 
+/**
+ * Of these there may be thousands for minutes, because evaluations take long: where there are many, what the queue took a
+ * moment ago it is not asked to take again. A queue that lost them refuses others, or is asked after this time.
+ */
+const MANY_KINDS: ReadonlySet<WorkKind> = new Set(['evaluate', 'dispatch']);
+const OFFER_AGAIN_MS = 10_000;
+
 const SWEEP_DEADLINE_MS = 30_000;
 const RETRY_MS = 1_000;
 /** A sweep with this many items takes its time because of them; one with fewer was kept waiting, and is not to blame. */
@@ -123,6 +130,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const running = new Map<string, { kind: WorkKind; run: HandlerRun }>();
   /** When an item was first seen due, by key, for as long as sweeps keep bringing it. */
   let outstandingSinceMs = new Map<string, number>();
+  /** When the queue took an item, by key, of the kinds of which there may be many. */
+  let takenAtMs = new Map<string, number>();
   let lastSweepAt: Date | null = null;
   let lastSweep: SweepFound | null = null;
   let attemptEndedMs: number | null = null;
@@ -138,7 +147,26 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     const { queued, failed } = await queue.enqueue(fresh);
     counters.queued += queued;
     counters.refused += failed.length;
+    if (failed.length > 0) takenAtMs.clear();
+    else for (const item of fresh) if (MANY_KINDS.has(item.kind)) takenAtMs.set(workKey(item), now());
     return failed;
+  }
+
+  /** All that is due; where that is much, without what the queue took lately, which is what is remembered. */
+  function toOffer(due: readonly WorkItem[]): readonly WorkItem[] {
+    if (due.length < MANY_ITEMS) return due;
+    const atMs = now();
+    const lately = new Map<string, number>();
+    const items: WorkItem[] = [];
+    for (const item of due) {
+      const key = workKey(item);
+      const takenMs = takenAtMs.get(key);
+      // Also where the clock was set back since.
+      if (takenMs === undefined || takenMs > atMs || atMs - takenMs >= OFFER_AGAIN_MS) items.push(item);
+      else lately.set(key, takenMs);
+    }
+    takenAtMs = lately;
+    return items;
   }
 
   function runHere(items: readonly WorkItem[]): void {
@@ -197,7 +225,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       if (stopping.signal.aborted) return true;
       if (due.length > 0) faultPoint('reconcile.swept');
       const late = overdue(due);
-      const refused = await offer(due);
+      const refused = await offer(toOffer(due));
       // What an earlier round left waiting and this sweep no longer brings is done, or the queue has it.
       for (const key of before) waiting.delete(key);
       runHere([...refused, ...late]);

@@ -17,12 +17,13 @@ afterEach(() => {
   }
 });
 
-/** Answers `/now` at once, and hands every other request to the test. */
+/** Answers at once, and hands `/later` to the test. */
 async function serve(): Promise<{ port: number; held: ServerResponse[] }> {
   const held: ServerResponse[] = [];
-  const { server } = createNodeServer(
+  const { server, recognise } = createNodeServer(
     (request, response) => {
-      if (request.url === '/now') response.end('here');
+      if (request.url === '/by-somebody-known') recognise(request.socket);
+      if (request.url !== '/later') response.end('here');
       else held.push(response);
     },
     { ...HTTP_LIMITS, connectionsMax: CONNECTIONS_MAX },
@@ -77,5 +78,34 @@ describe('a crowd of connections', () => {
     held[0]?.end('late');
     expect(await answer).toMatch(/^HTTP\/1\.1 200/);
     expect(regular.closed).toBe(false);
+  });
+
+  it('closes strangers, whatever they have just asked, before one on which somebody was recognised', async () => {
+    const { port } = await serve();
+    const known = await dial(port);
+    expect(await ask(known, '/by-somebody-known')).toMatch(/^HTTP\/1\.1 200/);
+    const talkative: Socket[] = [];
+    for (let i = 0; i < CONNECTIONS_MAX * 3; i += 1) {
+      const stranger = await dial(port);
+      await ask(stranger, '/now');
+      talkative.push(stranger);
+    }
+    await vi.waitFor(() => {
+      expect(talkative.filter(({ closed }) => closed).length).toBeGreaterThan(CONNECTIONS_MAX);
+    });
+    expect(known.closed).toBe(false);
+    expect(await ask(known, '/now')).toMatch(/^HTTP\/1\.1 200/);
+  });
+
+  it('closes the quietest of those it knows where there are no strangers', async () => {
+    const { port } = await serve();
+    const known: Socket[] = [];
+    for (let i = 0; i < CONNECTIONS_MAX + 5; i += 1) {
+      const socket = await dial(port);
+      await ask(socket, '/by-somebody-known');
+      known.push(socket);
+    }
+    await vi.waitFor(() => expect(known.slice(0, 5).every(({ closed }) => closed)).toBe(true));
+    expect(known.at(-1)?.closed).toBe(false);
   });
 });

@@ -220,6 +220,32 @@ describe('the reconciler', () => {
     await b.stop();
   });
 
+  const many = () => Array.from({ length: 1_000 }, (_, i) => item('evaluate', `e${i}`));
+
+  it('does not ask the queue again for a while to take a thousand evaluations that it took', async () => {
+    const b = bench();
+    b.outstanding.push(...many(), item('tick', 't'));
+    b.reconciler.start();
+    await vi.advanceTimersByTimeAsync(16_000);
+    expect(b.offered.map(({ length }) => length)).toEqual([1_001, 1, 1_001, 1]);
+    await b.stop();
+  });
+
+  it('asks again within a second about all of them where the queue refuses something', async () => {
+    const b = bench();
+    b.outstanding.push(...many());
+    b.reconciler.start();
+    await settle();
+    b.accept(false);
+    b.outstanding.push(item('evaluate', 'late'));
+    await vi.advanceTimersByTimeAsync(5_000);
+    b.accept(true);
+    await vi.advanceTimersByTimeAsync(1_000);
+    // The refused one runs here by now.
+    expect(b.offered.map(({ length }) => length)).toEqual([1_000, 1, 1_000]);
+    await b.stop();
+  });
+
   it('survives a failing sweep and tries again within a second', async () => {
     let failing = true;
     const sweep = vi.fn(async () => {
