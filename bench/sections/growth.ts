@@ -11,6 +11,7 @@ import { median, spread } from '../statistics.ts';
 
 const SENDERS = 5;
 const TARGET = 1.3;
+const SHORT_ROUNDS = 4;
 const policies = { 'one-posted': onePosted };
 const Reported = z.object({ evaluations: z.array(z.object({ evaluationId: z.string() })) });
 
@@ -19,6 +20,8 @@ interface Pair {
   readonly small: (round: number) => Promise<number>;
   readonly large: (round: number) => Promise<number>;
   readonly target: number | null;
+  /** Few checkpoints a round, for more would make a young run old: so much the more rounds. */
+  readonly isShort: boolean;
 }
 
 async function run({ stand, quick, profileTo, note }: SectionContext): Promise<Figure[]> {
@@ -61,6 +64,7 @@ async function run({ stand, quick, profileTo, note }: SectionContext): Promise<F
       },
       large: () => cost(few, 'old-', SENDERS * 5),
       target: TARGET,
+      isShort: true,
     };
 
     note(`${manyRuns} runs`);
@@ -79,6 +83,7 @@ async function run({ stand, quick, profileTo, note }: SectionContext): Promise<F
         return cost(many, prefix);
       },
       target: TARGET,
+      isShort: false,
     };
 
     note('open checkpoints');
@@ -97,9 +102,12 @@ async function run({ stand, quick, profileTo, note }: SectionContext): Promise<F
         return cost(few, prefix, SENDERS * 5);
       },
       target: null,
+      isShort: true,
     };
     const figures: Figure[] = [];
-    for (const pair of [age, crowd, openPair]) figures.push(await compare(pair, rounds));
+    for (const pair of [age, crowd, openPair]) {
+      figures.push(await compare(pair, pair.isShort ? rounds * SHORT_ROUNDS : rounds));
+    }
     return figures;
   } finally {
     for (const each of [generator, few, many]) await each.stop();
