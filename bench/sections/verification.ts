@@ -47,8 +47,8 @@ async function run({ stand, quick, note }: SectionContext): Promise<Figure[]> {
     const head = await writeExport(file, sample, events);
     const { size: bytes } = await stat(file);
     // As it is shipped: from the sources each of its threads would first have to learn TypeScript.
-    const { verifyExportFile }: typeof import('../../src/ledger/verify.ts') = await import(
-      await stand.builtModule('ledger/verify')
+    const { verifyExportFile }: typeof import('../../src/ledger/verify-export.ts') = await import(
+      await stand.builtModule('ledger/verify-export')
     );
     const seen: { ours: number; bare: number }[] = [];
     for (let round = 0; round <= rounds; round += 1) {

@@ -7,7 +7,7 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { InterlockError } from '../errors.ts';
-import type { VerifyHeadJws } from '../ledger/verify.ts';
+import type { VerifyHeadJws } from '../ledger/verification.ts';
 import { type PublicJwks, publicJwksSchema } from '../signing/keyring.ts';
 import { createTokenVerifier, explainRefusal } from '../signing/tokens.ts';
 import { UsageError } from './exit.ts';

@@ -2,7 +2,7 @@
 
 import type { InterlockConfiguration } from '../composition/configuration.ts';
 import { type Replay, replayLive } from '../ledger/replay.ts';
-import type { Verification } from '../ledger/verify.ts';
+import type { Verification } from '../ledger/verification.ts';
 import { verifyLive } from '../ledger/verify-live.ts';
 import { createFolds } from '../service/folds.ts';
 import { loadKeyring } from '../signing/keyring.ts';

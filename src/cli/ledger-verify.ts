@@ -4,7 +4,8 @@
  * Live: the database of the configuration, with the keys of its keyring. Offline: an export and a key set, no
  * database and no configuration; this is what an auditor runs. Exit 0 only where everything could be checked.
  */
-import { type Problem, type Verification, verifyExportFile } from '../ledger/verify.ts';
+import type { Problem, Verification } from '../ledger/verification.ts';
+import { verifyExportFile } from '../ledger/verify-export.ts';
 import { verifyLive } from '../ledger/verify-live.ts';
 import { loadKeyring } from '../signing/keyring.ts';
 import { EXIT, type ExitCode, UsageError } from './exit.ts';

@@ -43,6 +43,7 @@ import type { AnyAnswer, RawCall, Route } from './route.ts';
 import { HTTPS_ONLY, SECURITY_HEADERS } from './security-headers.ts';
 import { readLastEventId, StreamRegistry, type StreamSource, sse } from './sse.ts';
 import { parseStrictJson } from './strict-json.ts';
+import { openVisit, type Visit } from './visit.ts';
 
 /** A refusal as counters, logs and the ledger's security stream may know it. */
 export interface RefusalReport {
@@ -79,39 +80,11 @@ declare module 'fastify' {
   interface FastifyRequest {
     rawBody: Buffer | null;
     authenticated: Authenticated | null;
-    stay: Stay | null;
-    deadline: NodeJS.Timeout | null;
+    visit: Visit | null;
   }
 }
 
 const NO_BODY = Buffer.alloc(0);
-
-/** A request counts as load until its answer is over and nothing is done for it any more, whoever hung up meanwhile. */
-interface Stay {
-  readonly begun: () => void;
-  readonly ended: () => void;
-  readonly answered: () => void;
-  readonly leave: () => void;
-}
-
-function createStay(leave: () => void): Stay {
-  let isAnswered = false;
-  let isHandled = false;
-  return {
-    leave,
-    begun: () => {
-      isHandled = true;
-    },
-    ended: () => {
-      isHandled = false;
-      if (isAnswered) leave();
-    },
-    answered: () => {
-      isAnswered = true;
-      if (!isHandled) leave();
-    },
-  };
-}
 
 export function buildServer(options: ServerOptions): FastifyInstance {
   const everywhere = { ...SECURITY_HEADERS, ...(options.isHttps === true && HTTPS_ONLY) };
@@ -168,8 +141,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   });
   app.decorateRequest('rawBody', null);
   app.decorateRequest('authenticated', null);
-  app.decorateRequest('stay', null);
-  app.decorateRequest('deadline', null);
+  app.decorateRequest('visit', null);
 
   app.removeAllContentTypeParsers();
   const bodyTypes = new Set([
@@ -198,7 +170,6 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     if (isClosing) reply.header('connection', 'close');
   });
   app.addHook('onResponse', async (request, reply) => {
-    clearTimeout(request.deadline ?? undefined);
     if (request.method === 'POST') faultPoint('answer.sent');
     const route = request.routeOptions.url ?? 'unknown';
     const { method } = request;
@@ -259,13 +230,6 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       ...(route.bodyLimitBytes !== undefined && { bodyLimit: route.bodyLimitBytes }),
 
       onRequest: async (request, reply) => {
-        // From here, so that a body that does not come counts too.
-        request.deadline = setTimeout(
-          endLate,
-          route.timeoutMs ?? limits.handlerTimeoutMs,
-          request,
-          reply,
-        ).unref();
         if (isClosing && priority !== 'halt') {
           throw unavailable('closing', 'This instance is shutting down; send the same request again.', 1);
         }
@@ -273,9 +237,12 @@ export function buildServer(options: ServerOptions): FastifyInstance {
         if (leave === null) {
           throw unavailable('overloaded', 'Too much to do at the moment; nothing was recorded.', 1);
         }
-        request.stay = createStay(leave);
-        // Not by a hook: none is called for who hangs up before the answer.
-        reply.raw.once('close', request.stay.answered);
+        // From here, so that a body that does not come counts too.
+        request.visit = openVisit(reply.raw, {
+          leave,
+          timeoutMs: route.timeoutMs ?? limits.handlerTimeoutMs,
+          onLate: () => endLate(reply),
+        });
         refuseCredentialsInQuery(asRecord(request.query));
         if (route.open) {
           spend(access.limit, addressKey(request.ip));
@@ -315,10 +282,10 @@ export function buildServer(options: ServerOptions): FastifyInstance {
 
       handler: async (request, reply) => {
         try {
-          request.stay?.begun();
+          request.visit?.begun();
           return await handle(request, reply);
         } finally {
-          request.stay?.ended();
+          request.visit?.ended();
         }
       },
     });
@@ -351,8 +318,8 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   }
 
   /** Whatever the handler does later: its answer comes to nothing, what it records stands. */
-  function endLate(request: FastifyRequest, reply: FastifyReply): void {
-    if (reply.sent || request.raw.socket.destroyed) return;
+  function endLate(reply: FastifyReply): void {
+    if (reply.sent) return;
     if (reply.raw.headersSent) reply.raw.destroy();
     else reply.send(timedOut());
   }
@@ -395,8 +362,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     if (!(spec instanceof z.ZodType)) {
       if (spec.kind === 'stream') {
         // A stream lives long and costs little; it has its own cap and must not count as load.
-        request.stay?.leave();
-        clearTimeout(request.deadline ?? undefined);
+        request.visit?.release();
         const { authenticated } = request;
         await sse(reply, {
           ...(authenticated !== null && { isCurrent: () => authenticated.isCurrent() }),

@@ -11,7 +11,7 @@
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InterlockError } from '../errors.ts';
-import type { VerifyHeadJws } from './verify.ts';
+import type { VerifyHeadJws } from './verification.ts';
 
 export interface Anchor {
   readonly size: number;

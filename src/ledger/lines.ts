@@ -64,7 +64,7 @@ export function* linesIn(block: Uint8Array): Generator<Uint8Array> {
 }
 
 /** The same bytes: a `Buffer` looks for a byte several times as fast as its parent class. */
-export const asBuffer = (bytes: Uint8Array): Buffer =>
+const asBuffer = (bytes: Uint8Array): Buffer =>
   Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 
 function joined(pieces: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {

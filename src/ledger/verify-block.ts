@@ -7,7 +7,7 @@
  */
 import { type EventPlace, scanEnvelope } from './canonical-scan.ts';
 import { eventId } from './envelope.ts';
-import { asBuffer } from './lines.ts';
+import { linesIn } from './lines.ts';
 import { HASH_BYTES, leafHash } from './merkle.ts';
 
 /** Sound among themselves; `start` and `end` are their bytes in the block, the last line feed among them. */
@@ -41,8 +41,6 @@ export interface LineSpan {
 
 export type BlockPart = EventSpan | LineSpan;
 
-const LINE_FEED = 0x0a;
-
 /** Whole lines, each with its line feed. */
 export function scanBlock(block: Uint8Array): BlockPart[] {
   const parts: BlockPart[] = [];
@@ -51,10 +49,9 @@ export function scanBlock(block: Uint8Array): BlockPart[] {
     if (open !== null) parts.push(open.closed(end));
     open = null;
   };
-  const bytes = asBuffer(block);
   let start = 0;
-  for (let end = bytes.indexOf(LINE_FEED); end !== -1; end = bytes.indexOf(LINE_FEED, start)) {
-    const line = bytes.subarray(start, end);
+  for (const line of linesIn(block)) {
+    const end = start + line.length;
     const place = scanEnvelope(line);
     if (place === null || place.id !== eventId(place.stream, place.version)) {
       close(start);

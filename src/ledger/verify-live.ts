@@ -9,7 +9,8 @@ import type { Pool } from 'pg';
 import { CompactRange, leafHash } from './merkle.ts';
 import { hexList, integer, type Row, text } from './rows.ts';
 import { inSnapshot, pages, type Read } from './snapshot.ts';
-import { LedgerVerifier, type Verification, type VerifyOptions } from './verify.ts';
+import type { Verification, VerifyOptions } from './verification.ts';
+import { LedgerVerifier } from './verify.ts';
 
 const EVENT_ROWS = `SELECT seq, stream, version, id, kind, actor, prev_hash, hash, envelope,
     round(extract(epoch FROM recorded_at) * 1000)::bigint AS recorded_ms

@@ -14,9 +14,8 @@
  * Memory grows with the number of streams, not of events.
  */
 import { isUtf8 } from 'node:buffer';
-import { createReadStream } from 'node:fs';
 import type { Json } from '../domain/canonical-json.ts';
-import { type BlockScanners, createBlockScanners, type ScannedBlock } from './block-scanners.ts';
+import type { ScannedBlock } from './block-scanners.ts';
 import { type EventPlace, scanEnvelope } from './canonical-scan.ts';
 import {
   type Envelope,
@@ -27,139 +26,12 @@ import {
   readEnvelope,
 } from './envelope.ts';
 import { LeafWindow, stateOf, type TreeState } from './leaf-window.ts';
-import { type LineBlock, lineBlocks, linesIn } from './lines.ts';
+import { linesIn } from './lines.ts';
 import { CompactRange, HASH_BYTES, leafHash } from './merkle.ts';
+import type { Problem, ProblemCode, Verification, VerifyHeadJws, VerifyOptions } from './verification.ts';
 import type { EventSpan } from './verify-block.ts';
 
-export type ProblemCode =
-  | 'unreadable'
-  | 'not-canonical'
-  | 'unterminated'
-  | 'id-mismatch'
-  | 'entry-changed'
-  | 'entry-removed'
-  | 'entry-moved'
-  | 'entry-repeated'
-  | 'version-gap'
-  | 'version-repeated'
-  | 'time-backwards'
-  | 'entries-missing'
-  | 'head-unreadable'
-  | 'head-signature'
-  | 'head-order'
-  | 'head-mismatch'
-  | 'no-signed-head'
-  | 'trusted-head-unreadable'
-  | 'trusted-head-mismatch'
-  | 'column-mismatch'
-  | 'ledger-head-mismatch'
-  | 'stream-head-mismatch';
-
-export interface Problem {
-  code: ProblemCode;
-  /** The entry concerned, counted from 1, where there is one. */
-  seq: number | null;
-  /** The line of the file, counted from 1; null in a live database. */
-  line: number | null;
-  message: string;
-}
-
-export interface Verification {
-  ok: boolean;
-  events: number;
-  /** What was found, whether or not anything signed says the same. */
-  head: TreeState;
-  headsVerified: number;
-  /** Signed heads with a good signature that are too far back in a huge file to compare. */
-  headsUnchecked: number;
-  /** Events after the newest head that was verified. */
-  unsignedEvents: number;
-  /** In order of place, at most `PROBLEMS_MAX`. */
-  problems: Problem[];
-  problemsTotal: number;
-}
-
-/** Rejects where the signature, the type, the audience or a claim is not right. */
-export type VerifyHeadJws = (jws: string) => Promise<TreeState>;
-
-export interface VerifyOptions {
-  verifyHeadJws: VerifyHeadJws;
-  /** The compact JWS of an older head, kept outside: proves that this ledger is a continuation of that one. */
-  trustedHead?: string;
-  /** Default true: a ledger that nobody signed proves nothing. */
-  requireSignedHead?: boolean;
-}
-
 export const PROBLEMS_MAX = 100;
-/** A block for a thread: much smaller ones would be handed about for longer than they are looked at. */
-const READ_BYTES = 256 * 1024;
-
-/** `lines` without their line feeds. Use `verifyExport` for a file: it also sees an unfinished last line. */
-export async function verifyLedger(
-  lines: AsyncIterable<string | Uint8Array>,
-  options: VerifyOptions,
-): Promise<Verification> {
-  const verifier = await LedgerVerifier.create(options);
-  let line = 0;
-  for await (const content of lines) {
-    line += 1;
-    await verifier.line(content, line);
-  }
-  return verifier.finish();
-}
-
-export function verifyExportFile(path: string, options: VerifyOptions): Promise<Verification> {
-  return verifyExport(createReadStream(path, { highWaterMark: READ_BYTES }), options);
-}
-
-/** `scanners` are closed at the end. */
-export async function verifyExport(
-  chunks: AsyncIterable<Uint8Array>,
-  options: VerifyOptions,
-  scanners: BlockScanners = createBlockScanners(),
-): Promise<Verification> {
-  try {
-    return await verifyBlocks(lineBlocks(chunks), options, scanners);
-  } finally {
-    await scanners.close();
-  }
-}
-
-async function verifyBlocks(
-  blocks: AsyncIterable<LineBlock>,
-  options: VerifyOptions,
-  scanners: BlockScanners,
-): Promise<Verification> {
-  const verifier = await LedgerVerifier.create(options);
-  const underWay: Promise<ScannedBlock>[] = [];
-  let line = 0;
-  const settle = async (left: number): Promise<void> => {
-    while (underWay.length > left) {
-      const next = await underWay.shift();
-      if (next !== undefined) line = await verifier.block(next, line);
-    }
-  };
-  for await (const block of blocks) {
-    if (block.kind === 'lines') {
-      const scanned = scanners.scan(block.bytes);
-      // Heard by `settle`, when it comes to it.
-      scanned.catch(() => undefined);
-      underWay.push(scanned);
-      await settle(scanners.underWayMax - 1);
-      continue;
-    }
-    await settle(0);
-    line += 1;
-    if (block.kind === 'too-long') {
-      verifier.report('unreadable', null, line, 'is too long to be an entry; nothing after it was read');
-    } else {
-      await verifier.line(block.bytes, line);
-      verifier.report('unterminated', null, line, 'ends without a line feed: the file was cut');
-    }
-  }
-  await settle(0);
-  return verifier.finish();
-}
 
 /** A place where an entry does not name the entry before it. What it means shows later. */
 interface Break {

@@ -154,16 +154,17 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
 
   /** All that is due; where that is much, without what the queue took lately, which is what is remembered. */
   function toOffer(due: readonly WorkItem[]): readonly WorkItem[] {
-    if (due.length < MANY_ITEMS) return due;
+    const areMany = due.length >= MANY_ITEMS;
     const atMs = now();
     const lately = new Map<string, number>();
     const items: WorkItem[] = [];
     for (const item of due) {
       const key = workKey(item);
       const takenMs = takenAtMs.get(key);
-      // Also where the clock was set back since.
-      if (takenMs === undefined || takenMs > atMs || atMs - takenMs >= OFFER_AGAIN_MS) items.push(item);
-      else lately.set(key, takenMs);
+      // One that lies ahead is of before the clock was set back.
+      const wasTaken = takenMs !== undefined && takenMs <= atMs && atMs - takenMs < OFFER_AGAIN_MS;
+      if (wasTaken) lately.set(key, takenMs);
+      if (!wasTaken || !areMany) items.push(item);
     }
     takenAtMs = lately;
     return items;

@@ -1,7 +1,7 @@
 /** Heads that this Interlock signed itself, under whatever issuer it had then: the keys decide. */
 import { decodeJwt } from 'jose';
 import { InterlockError } from '../errors.ts';
-import type { VerifyHeadJws } from '../ledger/verify.ts';
+import type { VerifyHeadJws } from '../ledger/verification.ts';
 import type { PublicJwks } from '../signing/keyring.ts';
 import { createTokenVerifier, explainRefusal } from '../signing/tokens.ts';
 

@@ -10,7 +10,7 @@ import {
 } from '../../src/http/routes/documents.ts';
 import { exportBytes } from '../../src/ledger/export.ts';
 import { replayLive } from '../../src/ledger/replay.ts';
-import { verifyExport } from '../../src/ledger/verify.ts';
+import { verifyExport } from '../../src/ledger/verify-export.ts';
 import { verifyLive } from '../../src/ledger/verify-live.ts';
 import { createFolds } from '../../src/service/folds.ts';
 import { publicJwksSchema } from '../../src/signing/keyring.ts';

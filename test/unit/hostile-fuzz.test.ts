@@ -34,7 +34,7 @@ import { PageQuery } from '../../src/http/routes/common.ts';
 import { readLastEventId } from '../../src/http/sse.ts';
 import { isHeldExactly, parseStrictJson } from '../../src/http/strict-json.ts';
 import { parseEnvelope } from '../../src/ledger/envelope.ts';
-import { verifyExport } from '../../src/ledger/verify.ts';
+import { verifyExport } from '../../src/ledger/verify-export.ts';
 import { classify, covers, parseAddress, parseCidr } from '../../src/outbound/addresses.ts';
 import { parseAllowList } from '../../src/outbound/allow-list.ts';
 import { createOutbound } from '../../src/outbound/outbound.ts';

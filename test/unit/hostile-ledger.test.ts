@@ -5,7 +5,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { canonicalJson } from '../../src/domain/canonical-json.ts';
 import { parseEnvelope, sealEnvelope } from '../../src/ledger/envelope.ts';
-import { type Verification, verifyExport } from '../../src/ledger/verify.ts';
+import type { Verification } from '../../src/ledger/verification.ts';
+import { verifyExport } from '../../src/ledger/verify-export.ts';
 import { buildLedger, bytesOf, createHeadKeys, type HeadKeys, headLine } from './ledger-fixture.ts';
 
 const entries = Array.from({ length: 12 }, (_, i) => ({

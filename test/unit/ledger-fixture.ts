@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { canonicalJson, type JsonObject } from '../../src/domain/canonical-json.ts';
 import { eventId, GENESIS_HASH, sealEnvelope } from '../../src/ledger/envelope.ts';
 import { CompactRange } from '../../src/ledger/merkle.ts';
-import type { VerifyHeadJws } from '../../src/ledger/verify.ts';
+import type { VerifyHeadJws } from '../../src/ledger/verification.ts';
 import { createKeyringFile, loadKeyring } from '../../src/signing/keyring.ts';
 import { createTokenSigner, createTokenVerifier } from '../../src/signing/tokens.ts';
 

@@ -2,7 +2,8 @@
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type BlockScanners, createBlockScanners } from '../../src/ledger/block-scanners.ts';
-import { type Verification, verifyExport, verifyLedger } from '../../src/ledger/verify.ts';
+import type { Verification } from '../../src/ledger/verification.ts';
+import { verifyExport, verifyLedger } from '../../src/ledger/verify-export.ts';
 import {
   buildLedger,
   bytesOf,
