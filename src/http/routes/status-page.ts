@@ -130,7 +130,7 @@ async function runCard(loaded: LoadedRun, services: Services): Promise<Html> {
   const compute = progress.computeHigh ?? state.computeHigh;
   return html`<article id="${state.runId}" class="${status}">
 <h2>${state.title ?? state.runId} <span class="badge ${status}">${STATUS_TEXT[status]}</span></h2>
-<p class="quiet">${state.runId} · policy ${state.policyName} · compute ${compute === null ? 'not stated yet' : short(compute)} of ${short(state.ceiling)} FLOP allowed${
+<p class="quiet">${state.title === null ? '' : html`${state.runId} · `}policy ${state.policyName} · compute ${compute === null ? 'not stated yet' : short(compute)} of ${short(state.ceiling)} FLOP allowed${
     progress.heartbeatAt === null ? '' : ` · heartbeat ${clock(progress.heartbeatAt.toISOString())}`
   }</p>
 ${state.halt === null ? [] : [haltPart(state.halt, state)]}
