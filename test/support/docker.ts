@@ -62,7 +62,8 @@ export async function startRedisContainer(): Promise<ServerContainer> {
   const container = await new GenericContainer('redis:7-bookworm')
     .withCommand(['redis-server', '--maxmemory-policy', 'noeviction', '--appendonly', 'yes'])
     .withExposedPorts({ container: 6379, host: port })
-    .withWaitStrategy(Wait.forLogMessage('Ready to accept connections'))
+    // Asked, not read from its log: of a container just started, engines sometimes stream the log from after that line.
+    .withWaitStrategy(Wait.forSuccessfulCommand('redis-cli ping'))
     .start();
   return server(container, `redis://127.0.0.1:${port}`, port);
 }
