@@ -14,6 +14,7 @@ import { haltsOf } from '../support/campaign/checks.ts';
 import { demandProgress, stopped } from '../support/campaign/healing.ts';
 import { orphansOf } from '../support/campaign/orphans.ts';
 import { GRADES, type Grade } from '../support/campaign/stores.ts';
+import { reasonOf } from '../support/reason.ts';
 import { type Fault, type FaultClass, over } from './fault.ts';
 import { FAULTS } from './faults.ts';
 import { createJudge, type Findings, type Judge } from './judge.ts';
@@ -107,31 +108,44 @@ async function campaign(stage: Stage, options: TortureOptions): Promise<GradeRep
   const planned = steps.length;
   let done = 0;
   let replayMs = 0;
-  while (performance.now() < untilMs || (only !== undefined && steps.length > 0)) {
-    const step = steps.shift() ?? (only === undefined ? draw(stage, random) : undefined);
-    if (step === undefined) break;
-    done += 1;
-    const number = rounds.length + 1;
-    const begunMs = performance.now();
-    const struck =
-      step.kind === 'points' ? await killAt(stage, step, notReached) : await strike(stage, judge, step.fault);
-    const healMs = await heal(stage, struck.overAtMs, struck.name);
-    const elapsedMs = performance.now() - startedAtMs;
-    const replay = replayMs < elapsedMs * REPLAY_SHARE;
-    const fromMs = performance.now();
-    const found = await judge.judge({ replay });
-    if (replay) replayMs += performance.now() - fromMs;
-    const tookMs = { round: performance.now() - begunMs, judging: performance.now() - fromMs };
-    const round: Round = { number, ...struck, healMs, found };
+  let at = 'the first round';
+  try {
+    while (performance.now() < untilMs || (only !== undefined && steps.length > 0)) {
+      const step = steps.shift() ?? (only === undefined ? draw(stage, random) : undefined);
+      if (step === undefined) break;
+      done += 1;
+      at = nameOf(step);
+      const number = rounds.length + 1;
+      const begunMs = performance.now();
+      const struck =
+        step.kind === 'points'
+          ? await killAt(stage, step, notReached)
+          : await strike(stage, judge, step.fault);
+      const healMs = await heal(stage, struck.overAtMs, struck.name);
+      const elapsedMs = performance.now() - startedAtMs;
+      const replay = replayMs < elapsedMs * REPLAY_SHARE;
+      const fromMs = performance.now();
+      const found = await judge.judge({ replay });
+      if (replay) replayMs += performance.now() - fromMs;
+      const tookMs = { round: performance.now() - begunMs, judging: performance.now() - fromMs };
+      const round: Round = { number, ...struck, healMs, found };
+      rounds.push(round);
+      say(line(grade, round, scene.journal.checkpoints.length, tookMs));
+      if (number % 4 === 0) scene.addRun();
+    }
+    at = 'the end';
+    const last = await settle(stage, judge, walking, rounds.length + 1);
+    rounds.push(last);
+    say(line(grade, last, scene.journal.checkpoints.length));
+  } catch (error) {
+    // What can no longer be judged did not hold; the other grades go on.
+    const round = brokenOff(rounds.length + 1, at, [...scene.journal.violations, reasonOf(error)]);
     rounds.push(round);
-    say(line(grade, round, scene.journal.checkpoints.length, tookMs));
-    if (number % 4 === 0) scene.addRun();
+    say(line(grade, round, scene.journal.checkpoints.length));
+  } finally {
+    await walking.end();
+    await judge.close();
   }
-
-  const last = await settle(stage, judge, walking, rounds.length + 1);
-  rounds.push(last);
-  say(line(grade, last, scene.journal.checkpoints.length));
-  await judge.close();
   return {
     grade,
     seed,
@@ -257,8 +271,7 @@ async function killAt(
 
 async function strike(stage: Stage, judge: Judge, fault: Fault): Promise<Struck> {
   const { overAtMs, extraDelayMs = null } = await fault.strike(stage, judge).catch((error: unknown) => {
-    const why = error instanceof Error ? error.message : String(error);
-    stage.scene.journal.violations.push(`${fault.name}: could not be gone through with: ${why}`);
+    stage.scene.journal.violations.push(`${fault.name}: could not be gone through with: ${reasonOf(error)}`);
     return over();
   });
   if (fault.kills !== true && stage.service().isGone()) {
@@ -356,6 +369,19 @@ async function settle(
     healMs,
     extraDelayMs: null,
     found: { ...found, other: [...found.other, ...atEnd] },
+  };
+}
+
+function brokenOff(number: number, at: string, violations: readonly string[]): Round {
+  return {
+    number,
+    name: `broken off at: ${at}`,
+    of: 'other',
+    kills: 0,
+    points: [],
+    healMs: null,
+    extraDelayMs: null,
+    found: { kept: [], halts: [], other: violations },
   };
 }
 

@@ -7,6 +7,7 @@ import { spawn } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Scene } from '../support/campaign/scene.ts';
+import { reasonOf } from '../support/reason.ts';
 
 export interface Walk {
   readonly runId: string;
@@ -24,9 +25,33 @@ const LOOK_AGAIN_MS = 20;
 let serial = 0;
 
 /** Null when it was called off, or the campaign is over. Wrong answers are violations in the journal. */
-export async function walk({ api, journal, outside }: Scene, calledOff: AbortSignal): Promise<Walk | null> {
+export async function walk(scene: Scene, calledOff: AbortSignal): Promise<Walk | null> {
   serial += 1;
   const runId = `walk-${serial}`;
+  // Something that can be seen to stop.
+  const job = spawn('sleep', ['600'], { detached: true, stdio: 'ignore' });
+  job.on('error', () => undefined);
+  const end = () => job.kill('SIGKILL');
+  process.once('exit', end);
+  job.once('exit', () => process.off('exit', end));
+  calledOff.addEventListener('abort', end, { once: true });
+  try {
+    return await walkDown(scene, calledOff, { runId, pid: job.pid });
+  } catch (error) {
+    scene.journal.violations.push(`${runId} broke off: ${reasonOf(error)}`);
+    return null;
+  } finally {
+    calledOff.removeEventListener('abort', end);
+    // Halted by now, or in nobody's way.
+    end();
+  }
+}
+
+async function walkDown(
+  { api, journal, outside }: Scene,
+  calledOff: AbortSignal,
+  { runId, pid }: { runId: string; pid: number | undefined },
+): Promise<Walk | null> {
   const ask = async (expected: readonly number[], message: Parameters<typeof api.once>[0]) => {
     while (!calledOff.aborted) {
       const answer = await api.once(message);
@@ -43,11 +68,7 @@ export async function walk({ api, journal, outside }: Scene, calledOff: AbortSig
     return null;
   };
 
-  // Something that can be seen to stop.
-  const job = spawn('sleep', ['600'], { detached: true, stdio: 'ignore' });
-  job.on('error', () => undefined);
-  calledOff.addEventListener('abort', () => job.kill('SIGKILL'), { once: true });
-  const observed = job.pid === undefined ? [] : [{ kind: 'process', pid: job.pid }];
+  const observed = pid === undefined ? [] : [{ kind: 'process', pid }];
   const targets = [{ kind: 'webhook', url: `${outside.url}/halt` }, ...observed];
   const registered = await ask([200, 201, 422], {
     path: '/v1/runs',

@@ -4,6 +4,7 @@
  */
 import { setMaxListeners } from 'node:events';
 import { createRandom } from '../../simulation/random.ts';
+import { reasonOf } from '../reason.ts';
 import { type Api, createApi } from './api.ts';
 import { createJournal, type Journal } from './journal.ts';
 import { type Outside, openOutside } from './outside.ts';
@@ -103,7 +104,15 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
     },
     addPeople() {
       const runIds = () => trainers.map(({ runId }) => runId);
-      people = govern({ random: createRandom(seed + 2), api, journal, runIds, draining: draining.signal });
+      people = govern({
+        random: createRandom(seed + 2),
+        api,
+        journal,
+        runIds,
+        draining: draining.signal,
+      }).catch((error: unknown) => {
+        journal.violations.push(`the people broke off: ${reasonOf(error)}`);
+      });
     },
     async drain() {
       draining.abort();

@@ -11,6 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import type { Random } from '../../simulation/random.ts';
+import { reasonOf } from '../reason.ts';
 import type { Api } from './api.ts';
 import type { Journal } from './journal.ts';
 
@@ -61,7 +62,15 @@ const RETIRED_TICK_MS = 3_000;
 export function startTrainer(options: TrainerOptions): Trainer {
   const { runId, random } = options;
   const child = random.chance(0.3) ? spawn('sleep', ['900'], { detached: true, stdio: 'ignore' }) : null;
-  return { runId, process: child, done: live(options, child, characterOf(random)) };
+  if (child !== null) {
+    const end = () => child.kill('SIGKILL');
+    process.once('exit', end);
+    child.once('exit', () => process.off('exit', end));
+  }
+  const done = live(options, child, characterOf(random)).catch((error: unknown) => {
+    options.journal.violations.push(`${runId} broke off: ${reasonOf(error)}`);
+  });
+  return { runId, process: child, done };
 }
 
 interface Character {
@@ -164,8 +173,12 @@ async function live(
     if (!random.chance(0.1)) return;
     // A sender that did not hear the answer.
     const again = await api.persist(message);
-    if (again !== null && !isDeepStrictEqual(AcceptedSchema.parse(again.body), accepted)) {
-      journal.violations.push(`${runId} ${checkpointId} was answered otherwise when it was sent again`);
+    if (again === null) return;
+    const repeated = AcceptedSchema.safeParse(again.body);
+    if (!isDeepStrictEqual(repeated.data, accepted)) {
+      journal.violations.push(
+        `${runId} ${checkpointId} was answered otherwise when it was sent again: ${again.status} ${JSON.stringify(again.body)}`,
+      );
     }
   }
 
