@@ -1,0 +1,76 @@
+/**
+ * `npm run forecast:eval`: the forecasting method beside the baselines, on real curves or on the synthetic set.
+ *
+ *   npm run forecast:eval -- [--series FILE] [--markdown FILE] [--floors FILE]
+ *
+ * Without --series the synthetic set is judged. The table says what is met and what is not; the exit code is 1 only
+ * where a floor of --floors is broken, and 2 where the question could not be put.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import { styleFor } from '../../src/cli/output.ts';
+import { createProgress } from '../../src/cli/progress.ts';
+import { type BacktestSeries, readSeries } from '../../src/domain/forecast/backtest-series.ts';
+import { evaluate, type Figures } from './evaluate.ts';
+import { brokenFloors, FloorsSchema } from './floors.ts';
+import { BASELINE_CONTESTANTS, JUDGED } from './methods.ts';
+import { markdownReport, sections, terminalReport } from './report.ts';
+import { synthetic } from './synthetic.ts';
+import { targets } from './targets.ts';
+
+const { values: options } = parseArgs({
+  options: {
+    series: { type: 'string' },
+    markdown: { type: 'string' },
+    floors: { type: 'string' },
+  },
+});
+
+async function readAll(file: string): Promise<BacktestSeries[]> {
+  const raw = z.array(z.unknown()).parse(JSON.parse(await readFile(file, 'utf8')));
+  const read = raw.map((one, i) => readSeries(one, i));
+  const problems = read.flatMap((one) => (one.ok ? [] : one.problems));
+  if (problems.length > 0) throw new Error(`${file}: ${problems.slice(0, 20).join('\n')}`);
+  return read.flatMap((one) => (one.ok ? [one.series] : []));
+}
+
+async function main(): Promise<number> {
+  const floors =
+    options.floors === undefined
+      ? null
+      : FloorsSchema.parse(JSON.parse(await readFile(options.floors, 'utf8')));
+  const series = options.series === undefined ? synthetic() : await readAll(options.series);
+  const startedMs = performance.now();
+  const contestants = [JUDGED, ...BASELINE_CONTESTANTS];
+  const { stderr, stdout } = process;
+  const progress = createProgress({
+    total: series.length * contestants.length,
+    what: 'series',
+    redraw: stderr.isTTY ? (text) => void stderr.write(`\r\u001b[K${text}`) : undefined,
+    complain: (text) => console.error(text),
+    nowMs: () => performance.now(),
+  });
+  const judge = (i: number): Figures => {
+    const contestant = contestants[i] ?? JUDGED;
+    return evaluate(series, contestant, (done) => progress.done(i * series.length + done));
+  };
+  const judged = judge(0);
+  const baselines = BASELINE_CONTESTANTS.map((_, i) => judge(i + 1));
+  progress.end();
+  const report = sections(judged, baselines, targets(judged, baselines));
+  console.log(terminalReport(report, styleFor({ isTty: stdout.isTTY === true, env: process.env })));
+  console.error(`${series.length} series in ${((performance.now() - startedMs) / 1000).toFixed(1)} s`);
+  if (options.markdown !== undefined) await writeFile(options.markdown, markdownReport(report));
+  if (floors === null) return 0;
+  const broken = brokenFloors(floors, judged, baselines);
+  for (const line of broken) console.error(`floor broken: ${line}`);
+  return broken.length === 0 ? 0 : 1;
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  console.error(error instanceof Error ? error.message : String(error));
+  process.exitCode = 2;
+}
