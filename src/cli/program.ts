@@ -4,10 +4,11 @@
  * A command's file is loaded when the command runs, so that help costs nothing and `halt` does not wait for a
  * database driver. Each `run…` gets parsed options and the terminal, and answers with an exit code.
  */
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { z } from 'zod';
 import { SERVICE_ROLES, type ServiceRole } from '../config/schema.ts';
 import { VERSION } from '../version.ts';
+import type { BacktestOptions } from './backtest.ts';
 import { EXIT, type ExitCode, exitCodeOf, explainError } from './exit.ts';
 import { addBreakGlassCommands } from './program-break-glass.ts';
 import { addKeyCommands } from './program-keys.ts';
@@ -143,6 +144,25 @@ Begin with:
       perform(async (t) => (await import('./results-parse.ts')).resultsParse(file, options, t)),
     );
 
+  describe(program.command('backtest'), {
+    summary: 'judge the forecast on series of scores, beside the baselines',
+    details:
+      'Forecasts every point from the third on from the points before it. Reads a JSON list of {series_id, source, model, task, chance, points: [{flop, value, stderr, n}]}, at most 256 MiB, where value is a score whose best is 1. Several points at one compute are averaged. Prints a table, or with --json one line per forecast.',
+    example: 'interlock backtest --series series.json --by source',
+    exits: '0 done, however good the forecast was; 1 the series are refused; 2 the file cannot be read',
+  })
+    .requiredOption('--series <file>', 'the series, JSON')
+    .option(
+      '--json',
+      'print JSON Lines: {series_id, index, flop, q05, q50, q95, q99, actual, pit, basis}, as scores',
+    )
+    .addOption(new Option('--by <what>', 'a table for each').choices(['source']))
+    .option('--horizon <n>', 'checkpoints ahead', horizon, 1)
+    .option('--plot <dir>', 'write a fan chart (SVG) for each series there, and index.html')
+    .action((options: BacktestOptions) =>
+      perform(async (t) => (await import('./backtest.ts')).backtestCommand(options, t)),
+    );
+
   addRunCommands(program, perform);
   addLedgerCommands(program, perform);
   addTokenCommands(program, perform);
@@ -155,6 +175,12 @@ function roles(text: string): readonly ServiceRole[] {
   const parsed = z.array(z.enum(SERVICE_ROLES)).min(1).safeParse(text.split(','));
   if (!parsed.success) throw new InvalidArgumentError(`Roles are ${SERVICE_ROLES.join(', ')}.`);
   return parsed.data;
+}
+
+function horizon(text: string): number {
+  const value = /^\d{1,3}$/.test(text) ? Number(text) : 0;
+  if (value < 1 || value > 100) throw new InvalidArgumentError('A horizon is a whole number from 1 to 100.');
+  return value;
 }
 
 function port(text: string): number {

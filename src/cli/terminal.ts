@@ -16,6 +16,8 @@ export interface Terminal {
   print(text: string): void;
   /** A line, or several, on standard error. */
   complain(text: string): void;
+  /** Draws over the last line of standard error; absent where that is no terminal. */
+  readonly redraw?: (text: string) => void;
   /** Bytes on standard output, as fast as their reader takes them. */
   write(chunk: Uint8Array): Promise<void>;
 }
@@ -32,6 +34,7 @@ export function processTerminal(): Terminal {
     width: stdout.isTTY === true && stdout.columns > 0 ? stdout.columns : 100,
     print: (text) => void stdout.write(`${text}\n`),
     complain: (text) => void stderr.write(`${text}\n`),
+    ...(stderr.isTTY === true ? { redraw: (text: string) => void stderr.write(`\r\u001b[K${text}`) } : {}),
     write: (chunk) =>
       new Promise((resolve, reject) => {
         stdout.write(chunk, (error) => (error ? reject(error) : resolve()));

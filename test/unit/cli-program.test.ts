@@ -33,6 +33,7 @@ const commands = leaves(createProgram(nothing, async () => {})).map((path) => pa
 describe('help', () => {
   test('covers the whole contract', () => {
     expect([...commands].sort()).toEqual([
+      'backtest',
       'break-glass create',
       'break-glass list',
       'break-glass revoke',
@@ -102,6 +103,9 @@ describe('usage errors exit 2 and say what is wrong', () => {
     ['an unknown option', 'serve --prot 1', "unknown option '--prot'"],
     ['a port that is none', 'serve --port 99999', 'A port is a whole number'],
     ['a negative port', 'serve --port -1', 'A port is a whole number'],
+    ['no series', 'backtest', '--series'],
+    ['a horizon of none', 'backtest --series x --horizon 0', 'A horizon is a whole number'],
+    ['a grouping that is none', 'backtest --series x --by colour', 'Allowed choices are source'],
     ['a missing directory', 'init', '--dir'],
     ['a missing reason', 'halt --all', '--reason'],
     ['neither a run nor all', 'halt --reason x', 'either --run ID or --all'],
