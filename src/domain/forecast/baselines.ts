@@ -16,7 +16,7 @@ const NOISE_FLOOR = 0.01;
 export const lastValue: ForecastMethod = {
   method: 'last-value/1',
   forecast: (history) => {
-    const last = history.at(-1);
+    const last = believable(history).at(-1);
     if (last === undefined) return unknown();
     const scale = Math.SQRT2 * noise(last);
     return predicted(history, (skill) => normalCdf((last.skill - skill) / scale));
@@ -29,9 +29,8 @@ const LINE_POINTS = 4;
 export const linearLastFour: ForecastMethod = {
   method: 'linear-last-four/1',
   forecast: (history, horizonLog2Compute) => {
-    const last = history.at(-1);
-    if (last === undefined) return unknown();
-    const points = history.slice(-LINE_POINTS);
+    if (history.length === 0) return unknown();
+    const points = believable(history).slice(-LINE_POINTS);
     const m = points.length;
     const meanX = mean(points.map(({ log2Compute }) => log2Compute));
     const meanY = mean(points.map(({ skill }) => skill));
@@ -53,11 +52,12 @@ export const linearLastFour: ForecastMethod = {
 export const lastAndJumps: ForecastMethod = {
   method: 'last-and-jumps/1',
   forecast: (history, horizonLog2Compute) => {
-    const last = history.at(-1);
+    const points = believable(history);
+    const last = points.at(-1);
     if (last === undefined) return unknown();
-    const steps = history.slice(1).map((point, i) => ({
-      rise: point.skill - (history[i]?.skill ?? point.skill),
-      doublings: point.log2Compute - (history[i]?.log2Compute ?? point.log2Compute),
+    const steps = points.slice(1).map((point, i) => ({
+      rise: point.skill - (points[i]?.skill ?? point.skill),
+      doublings: point.log2Compute - (points[i]?.log2Compute ?? point.log2Compute),
     }));
     // Several checkpoints ahead, a step counts as often as it fits in.
     const usual = mean(steps.map(({ doublings }) => doublings));
@@ -74,7 +74,19 @@ export const BASELINES = [linearLastFour, lastAndJumps, lastValue] as const;
 
 function predicted(history: readonly SkillPoint[], atLeast: SkillForecast['atLeast']): SkillForecast {
   const basis = history.length < 4 ? 'mostly-prior' : history.length < 6 ? 'mixed' : 'data';
-  return { basis, points: history.length, notes: [], atLeast };
+  return { basis, points: history.length, notes: [], atLeast: (skill) => atLeast(bounded(skill)) };
+}
+
+/** Far beyond any skill, and small enough that squares and their sums stay finite. */
+const SKILL_LIMIT = 1e9;
+const bounded = (skill: number): number => Math.min(SKILL_LIMIT, Math.max(-SKILL_LIMIT, skill));
+
+function believable(history: readonly SkillPoint[]): SkillPoint[] {
+  return history.map(({ log2Compute, skill, stderr }) => ({
+    log2Compute,
+    skill: bounded(skill),
+    stderr: stderr === null ? null : bounded(stderr),
+  }));
 }
 
 function unknown(): SkillForecast {
