@@ -1,10 +1,11 @@
 /**
  * `npm run forecast:eval`: the forecasting method beside the baselines, on real curves or on the synthetic set.
  *
- *   npm run forecast:eval -- [--series FILE] [--markdown FILE] [--floors FILE]
+ *   npm run forecast:eval -- [--series FILE] [--horizon N] [--markdown FILE] [--plots DIR] [--floors FILE]
  *
- * Without --series the synthetic set is judged. The table says what is met and what is not; the exit code is 1 only
- * where a floor of --floors is broken, and 2 where the question could not be put.
+ * Without --series the synthetic set is judged, beside floors (test/forecast/floors.json) rather than targets: those
+ * are for real curves, one checkpoint ahead. The table says what is met and what is not; the exit code is 1 only where
+ * a floor of --floors is broken, and 2 where the question could not be put.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
@@ -15,6 +16,7 @@ import { type BacktestSeries, readSeries } from '../../src/domain/forecast/backt
 import { evaluate, type Figures } from './evaluate.ts';
 import { brokenFloors, FloorsSchema } from './floors.ts';
 import { BASELINE_CONTESTANTS, JUDGED } from './methods.ts';
+import { writePlots } from './plots.ts';
 import { markdownReport, sections, terminalReport } from './report.ts';
 import { synthetic } from './synthetic.ts';
 import { targets } from './targets.ts';
@@ -22,7 +24,9 @@ import { targets } from './targets.ts';
 const { values: options } = parseArgs({
   options: {
     series: { type: 'string' },
+    horizon: { type: 'string', default: '1' },
     markdown: { type: 'string' },
+    plots: { type: 'string' },
     floors: { type: 'string' },
   },
 });
@@ -40,6 +44,7 @@ async function main(): Promise<number> {
     options.floors === undefined
       ? null
       : FloorsSchema.parse(JSON.parse(await readFile(options.floors, 'utf8')));
+  const horizon = z.coerce.number().int().min(1).max(100).parse(options.horizon);
   const series = options.series === undefined ? synthetic() : await readAll(options.series);
   const startedMs = performance.now();
   const contestants = [JUDGED, ...BASELINE_CONTESTANTS];
@@ -53,15 +58,23 @@ async function main(): Promise<number> {
   });
   const judge = (i: number): Figures => {
     const contestant = contestants[i] ?? JUDGED;
-    return evaluate(series, contestant, (done) => progress.done(i * series.length + done));
+    return evaluate(series, contestant, {
+      horizon,
+      done: (count) => progress.done(i * series.length + count),
+    });
   };
   const judged = judge(0);
   const baselines = BASELINE_CONTESTANTS.map((_, i) => judge(i + 1));
   progress.end();
-  const report = sections(judged, baselines, targets(judged, baselines));
+  const hasTargets = options.series !== undefined && horizon === 1;
+  const report = sections(judged, baselines, hasTargets ? targets(judged, baselines) : []);
   console.log(terminalReport(report, styleFor({ isTty: stdout.isTTY === true, env: process.env })));
   console.error(`${series.length} series in ${((performance.now() - startedMs) / 1000).toFixed(1)} s`);
   if (options.markdown !== undefined) await writeFile(options.markdown, markdownReport(report));
+  if (options.plots !== undefined) {
+    const drawings = await writePlots(options.plots, series, JUDGED, judged, horizon);
+    console.error(`wrote ${drawings} drawings and index.html`);
+  }
   if (floors === null) return 0;
   const broken = brokenFloors(floors, judged, baselines);
   for (const line of broken) console.error(`floor broken: ${line}`);

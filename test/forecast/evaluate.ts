@@ -45,12 +45,12 @@ export interface Figures {
 export function evaluate(
   series: readonly BacktestSeries[],
   contestant: Contestant,
-  done: (series: number) => void = () => {},
+  { horizon = 1, done = () => {} }: { horizon?: number; done?: (series: number) => void } = {},
 ): Figures {
   const judged: Judged[] = [];
   const benign: BagSeries[] = [];
   for (const [i, one] of series.entries()) {
-    const steps: BacktestStep[] = [...backtest(one, contestant.methodFor)];
+    const steps: BacktestStep[] = [...backtest(one, contestant.methodFor, { horizon })];
     for (const step of steps) judged.push(judge(one, step));
     if (isBenign(one)) benign.push(bagSeries(one, steps));
     done(i + 1);

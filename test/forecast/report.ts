@@ -28,16 +28,16 @@ export function sections(
   targets: readonly Target[],
 ): Section[] {
   const everyone = [judged, ...baselines];
+  const withoutSubjects = judged.judged.filter(({ isSingleSubject }) => !isSingleSubject);
   return [
-    targetSection(targets),
+    ...(targets.length === 0 ? [] : [targetSection(targets)]),
     overview(everyone),
     bySource('pinball loss at 0.95, by source', everyone, ({ pinball95 }) => pinball95),
     bySource('pinball loss at 0.99, by source', everyone, ({ pinball99 }) => pinball99),
     coverage(`${judged.name}: coverage of the upper bounds`, judged.judged),
-    coverage(
-      `${judged.name}: the same without single MMLU subjects`,
-      judged.judged.filter(({ isSingleSubject }) => !isSingleSubject),
-    ),
+    ...(withoutSubjects.length === judged.judged.length
+      ? []
+      : [coverage(`${judged.name}: the same without single MMLU subjects`, withoutSubjects)]),
     risesBySource(everyone),
     crossingsBySource(everyone),
     bags(everyone),
