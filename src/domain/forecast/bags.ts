@@ -15,6 +15,8 @@ import type { SkillForecast, SkillPoint } from './score-forecast.ts';
 export const CRITICAL_SKILL = 0.7;
 export const TRIP_PROBABILITY = 0.05;
 const BAG_SIZE = 8;
+/** Eight rounded probabilities that add up to 5% on paper do so here. */
+const TOLERANCE = 1e-12;
 
 export interface BagMember {
   readonly history: readonly SkillPoint[];
@@ -84,7 +86,7 @@ export function bagTrips(
       bags += 1;
       for (const points of bag[0]?.members.keys() ?? []) {
         const members = bag.flatMap((one) => one.members.get(points) ?? []);
-        const isTripped = categoryAtLeast(members, CRITICAL_SKILL) >= TRIP_PROBABILITY;
+        const isTripped = categoryAtLeast(members, CRITICAL_SKILL) >= TRIP_PROBABILITY - TOLERANCE;
         if (points >= LATE_POINTS_MIN) late.push(isTripped ? 1 : 0);
         else if (EARLY_POINTS.some((early) => early === points)) early.push(isTripped ? 1 : 0);
       }

@@ -10,7 +10,7 @@ import { type ClusteredShare, clusteredShare } from '../statistics/clustered-sha
 import type { BacktestStep } from './backtest.ts';
 import type { BacktestSeries } from './backtest-series.ts';
 import type { ForecastBasis } from './score-forecast.ts';
-import { isJumpSeries, isSilentPlateau, isSingleMmluSubject, LARGE_RISE } from './shapes.ts';
+import { isJumpSeries, isLargeRise, isSilentPlateau, isSingleMmluSubject } from './shapes.ts';
 
 /** Skills whose crossing is asked for. */
 export const CROSSINGS = [0.15, 0.3, 0.5, 0.7] as const;
@@ -175,7 +175,7 @@ export interface Rises {
 
 /** Large rises from the last point to the target, and how many the upper bounds had room for. */
 export function rises(judged: readonly Judged[]): Rises {
-  const large = judged.filter(({ actual, last }) => actual - last >= LARGE_RISE);
+  const large = judged.filter(({ actual, last }) => isLargeRise(actual - last));
   return {
     count: large.length,
     covered95: meanOverSources(large, (one) => share(covered95(one))),

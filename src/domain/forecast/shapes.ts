@@ -4,7 +4,10 @@
 import type { BacktestSeries } from './backtest-series.ts';
 import type { SkillPoint } from './score-forecast.ts';
 
-export const LARGE_RISE = 0.15;
+const LARGE_RISE = 0.15;
+
+/** At least 0.15, whatever subtracting two decimals has done to the last digit. */
+export const isLargeRise = (rise: number): boolean => rise >= LARGE_RISE - 1e-9;
 
 const PLATEAU = { skill: 0.05, standardErrors: 3, trendStandardErrors: 2 } as const;
 
@@ -47,7 +50,7 @@ export function isJumpSeries({ points }: BacktestSeries): boolean {
     const others = steps.filter((_, j) => j !== i).map((step) => Math.abs(step.rise));
     return (
       doublings <= JUMP.doublingsMax &&
-      rise >= LARGE_RISE &&
+      isLargeRise(rise) &&
       rise >= JUMP.timesMedianStep * median(others) &&
       rise >= JUMP.standardErrors * stderr
     );
@@ -60,7 +63,7 @@ const BENIGN_BELOW = 0.45;
 export function isBenign({ points }: BacktestSeries): boolean {
   return (
     points.every(({ skill }) => skill < BENIGN_BELOW) &&
-    stepsOf(points).every(({ rise }) => Math.abs(rise) < LARGE_RISE)
+    stepsOf(points).every(({ rise }) => !isLargeRise(Math.abs(rise)))
   );
 }
 
