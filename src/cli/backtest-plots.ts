@@ -20,7 +20,7 @@ export async function openPlots(directory: string): Promise<Plots> {
     add: async (series, steps) => {
       if (steps.length === 0) return;
       const file = safeFileName(drawings.length + 1, series.id);
-      const misses = steps.filter((step) => !covered99(judge(series, step))).length;
+      const misses = judge(series, steps).filter((one) => !covered99(one)).length;
       const note = `${plural(steps.length, 'forecast')}, ${misses} above the 99% bound`;
       drawings.push({ file, title: series.id, note });
       await writeFile(join(directory, file), seriesChart(series, steps));

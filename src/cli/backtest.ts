@@ -116,7 +116,7 @@ async function printTable(
   for (const [i, one] of series.entries()) {
     for (const [place, { name, methodFor }] of contestants.entries()) {
       const steps: BacktestStep[] = [...backtest(one, methodFor, { horizon })];
-      judged.get(name)?.push(...steps.map((step) => judge(one, step)));
+      judged.get(name)?.push(...judge(one, steps));
       if (place === 0) await plots?.add(one, steps);
     }
     progress.done(i + 1);

@@ -51,7 +51,7 @@ export function evaluate(
   const benign: BagSeries[] = [];
   for (const [i, one] of series.entries()) {
     const steps: BacktestStep[] = [...backtest(one, contestant.methodFor, { horizon })];
-    for (const step of steps) judged.push(judge(one, step));
+    judged.push(...judge(one, steps));
     if (isBenign(one)) benign.push(bagSeries(one, steps));
     done(i + 1);
   }

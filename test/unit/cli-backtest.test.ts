@@ -151,6 +151,18 @@ describe('what cannot be used is refused whole, with exit 1, and named', () => {
     expect(err).toContain('10 more problems');
   });
 
+  test('more points than a backtest is for', async () => {
+    const path = await file('long.json', [
+      series(
+        'long',
+        Array.from({ length: 1001 }, () => 0.5),
+      ),
+    ]);
+    const { code, err } = await say(['backtest', '--series', path]);
+    expect(code).toBe(1);
+    expect(err).toContain('series 0 (long): points must have at most 1000 elements');
+  });
+
   test('a file that is not there is exit 2', async () => {
     const { code, err } = await say(['backtest', '--series', join(directory, 'absent.json')]);
     expect(code).toBe(2);
@@ -176,6 +188,9 @@ describe('--plot', () => {
     const chart = await readFile(join(into, files[1] ?? ''), 'utf8');
     expect(chart.match(/<circle /g)).toHaveLength(RISING.length);
     expect(chart.match(/fill="#d9e8f6"/g)).toHaveLength(RISING.length - 2);
+    // One standard error up and down, of 272 pixels from 0 to 1: in score, not in skill.
+    const [, from, to] = /<line [^>]*y1="([\d.]+)"[^>]*y2="([\d.]+)"[^>]*\/><circle/.exec(chart) ?? [];
+    expect(Number(from) - Number(to)).toBeCloseTo(2 * 0.01 * 272, 1);
   });
 
   test.each([

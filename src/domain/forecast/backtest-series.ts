@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { fieldPath, fieldProblems } from '../field-errors.ts';
 import type { SkillPoint } from './score-forecast.ts';
 
-const POINTS_MAX = 10_000;
+const POINTS_MAX = 1_000;
 /** Normalised scores may pass 1 by noise; far above it they are percentages or losses. */
 const VALUE_MAX = 1.5;
 

@@ -46,12 +46,17 @@ export interface Judged {
 
 export const UNNAMED_SOURCE = '(no source)';
 
-export function judge(series: BacktestSeries, step: BacktestStep): Judged {
-  const { history, target, forecast, quantile, pit, index } = step;
-  return {
+/** The forecasts of one series. */
+export function judge(series: BacktestSeries, steps: Iterable<BacktestStep>): Judged[] {
+  const shared = {
     seriesId: series.id,
     source: series.source ?? UNNAMED_SOURCE,
     model: series.model ?? series.id,
+    isSingleSubject: isSingleMmluSubject(series),
+    isOfJumpSeries: isJumpSeries(series),
+  };
+  return Array.from(steps, ({ history, target, forecast, quantile, pit, index }) => ({
+    ...shared,
     index,
     last: history.at(-1)?.skill ?? Number.NaN,
     actual: target.skill,
@@ -63,9 +68,7 @@ export function judge(series: BacktestSeries, step: BacktestStep): Judged {
     basis: forecast.basis,
     reaching: CROSSINGS.map((threshold) => forecast.atLeast(threshold)),
     isSilent: isSilentPlateau(history),
-    isSingleSubject: isSingleMmluSubject(series),
-    isOfJumpSeries: isJumpSeries(series),
-  };
+  }));
 }
 
 export const isEarly = ({ index }: Judged): boolean => index <= EARLY_INDEX_MAX;

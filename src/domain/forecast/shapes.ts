@@ -47,13 +47,11 @@ const JUMP = { doublingsMax: 1.75, timesMedianStep: 3, standardErrors: 4 } as co
 export function isJumpSeries({ points }: BacktestSeries): boolean {
   const steps = stepsOf(points);
   return steps.some(({ rise, doublings, stderr }, i) => {
+    const isLarge =
+      isLargeRise(rise) && doublings <= JUMP.doublingsMax && rise >= JUMP.standardErrors * stderr;
+    if (!isLarge) return false;
     const others = steps.filter((_, j) => j !== i).map((step) => Math.abs(step.rise));
-    return (
-      doublings <= JUMP.doublingsMax &&
-      isLargeRise(rise) &&
-      rise >= JUMP.timesMedianStep * median(others) &&
-      rise >= JUMP.standardErrors * stderr
-    );
+    return rise >= JUMP.timesMedianStep * median(others);
   });
 }
 

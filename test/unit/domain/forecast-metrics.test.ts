@@ -289,22 +289,23 @@ describe('judging a step', () => {
       ...{ basis: 'mixed', points: 2, notes: [] },
       atLeast: (x) => 1 - x,
     });
-    const [step] = backtest(read.series, () => ({ method: 'u/1', forecast: uniform }));
-    if (step === undefined) throw new Error('no step');
-    expect(judge(read.series, step)).toMatchObject({
-      seriesId: 'x/y',
-      source: 'pythia',
-      model: 'x/y',
-      index: 2,
-      last: 0,
-      actual: 0.4,
-      q50: expect.closeTo(0.5, 9),
-      pit: expect.closeTo(0.4, 9),
-      basis: 'mixed',
-      reaching: [0.15, 0.3, 0.5, 0.7].map((x) => expect.closeTo(1 - x, 12)),
-      isSilent: true,
-      isSingleSubject: true,
-      isOfJumpSeries: true,
-    });
+    const steps = backtest(read.series, () => ({ method: 'u/1', forecast: uniform }));
+    expect(judge(read.series, steps)).toMatchObject([
+      {
+        seriesId: 'x/y',
+        source: 'pythia',
+        model: 'x/y',
+        index: 2,
+        last: 0,
+        actual: 0.4,
+        q50: expect.closeTo(0.5, 9),
+        pit: expect.closeTo(0.4, 9),
+        basis: 'mixed',
+        reaching: [0.15, 0.3, 0.5, 0.7].map((x) => expect.closeTo(1 - x, 12)),
+        isSilent: true,
+        isSingleSubject: true,
+        isOfJumpSeries: true,
+      },
+    ]);
   });
 });
