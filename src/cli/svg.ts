@@ -100,7 +100,7 @@ export function fanChart({ title, subtitle, points, chance, marked }: FanChart):
   return drawing(title, subtitle, [
     ...[0, 0.25, 0.5, 0.75, 1].map((tick) => horizontal(y(tick), tick.toFixed(2))),
     line(PLOT.left, y(chance), PLOT.right, y(chance), COLOUR.faint, 1, '4 3'),
-    text(PLOT.right, y(chance) - 4, 'chance', 'end', COLOUR.faint),
+    text(PLOT.left + 2, y(chance) - 8, 'chance', 'start', COLOUR.faint),
     ...bands,
     `<polyline points="${path}" fill="none" stroke="${COLOUR.ink}" stroke-width="0.8" opacity="0.5"/>`,
     ...dots,

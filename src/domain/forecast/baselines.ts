@@ -48,6 +48,9 @@ export const linearLastFour: ForecastMethod = {
   },
 };
 
+/** Steps can be so short that any number of them fits in. */
+const STEPS_MAX = 100;
+
 /** The last value and whatever the series has done in one step so far, each step as likely as any other. */
 export const lastAndJumps: ForecastMethod = {
   method: 'last-and-jumps/1',
@@ -61,7 +64,8 @@ export const lastAndJumps: ForecastMethod = {
     }));
     // Several checkpoints ahead, a step counts as often as it fits in.
     const usual = mean(steps.map(({ doublings }) => doublings));
-    const times = usual > 0 ? Math.max(1, Math.round((horizonLog2Compute - last.log2Compute) / usual)) : 1;
+    const fits = usual > 0 ? Math.round((horizonLog2Compute - last.log2Compute) / usual) : 1;
+    const times = Math.min(STEPS_MAX, Math.max(1, fits));
     const rises = steps.length === 0 ? [0] : steps.map(({ rise }) => Math.max(0, rise) * times);
     const scale = Math.SQRT2 * noise(last);
     return predicted(history, (skill) =>
