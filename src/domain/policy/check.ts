@@ -163,6 +163,18 @@ function ruleProblems(policy: Policy, rule: Rule, path: string): PolicyProblem[]
       problems.push({ path: `${path}.then`, message: `${obligation} is not an obligation of this policy` });
     }
   }
+  if (rule.kind === 'estimate') {
+    const among = rule.categories ?? policy.categories.map(({ id }) => id);
+    const measured = policy.evaluations.some(
+      (spec) => spec.stage === rule.stage && among.includes(spec.category),
+    );
+    if (!measured) {
+      problems.push({ path: `${path}.stage`, message: `nothing is evaluated at ${rule.stage} there` });
+    }
+    if (levelAt(rule.atLeast) <= 1) {
+      problems.push({ path: `${path}.atLeast`, message: 'must be above 1, where every run is' });
+    }
+  }
   const builtIn = BUILT_IN_RULES.some((kind) => kind === rule.kind);
   if (!builtIn && ['inconclusive', 'overdue', 'overrun', 'hold-deadline'].includes(rule.id)) {
     problems.push({ path: `${path}.id`, message: `${rule.id} names a built-in finding` });
@@ -247,6 +259,24 @@ function nothingFound(policy: Policy, spec: Evaluation): { estimate: number; upp
 }
 
 function warningsOf(policy: Policy): PolicyProblem[] {
+  return [...expertWarnings(policy), ...evaluationWarnings(policy)];
+}
+
+function expertWarnings({ forecast, rules }: Policy): PolicyProblem[] {
+  if (forecast === undefined) return [];
+  const reads = rules.some((rule) => rule.kind === 'forecast' && rule.checkpoints === 1);
+  if (!reads && forecast.experts !== 'ignore') {
+    const message = `no forecast rule looks one checkpoint ahead, so nothing reads \`${forecast.experts}\``;
+    return [{ path: 'forecast.experts', message }];
+  }
+  if (forecast.experts === 'ignore' && rules.some(({ kind }) => kind === 'estimate')) {
+    const message = 'forecast rules ignore the experts; estimate rules heed them all the same';
+    return [{ path: 'forecast.experts', message }];
+  }
+  return [];
+}
+
+function evaluationWarnings(policy: Policy): PolicyProblem[] {
   return policy.evaluations.flatMap((spec, i) => {
     const warnings: PolicyProblem[] = [];
     const { chance, best } = spec.score;

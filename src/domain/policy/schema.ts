@@ -127,6 +127,19 @@ const JumpRuleSchema = z.strictObject({
   then: consequences,
 });
 
+/** Fires on what experts say alone, whatever `forecast.experts` makes of it beside the model. */
+const EstimateRuleSchema = z.strictObject({
+  id: NameSchema,
+  kind: z.literal('estimate'),
+  stage: StageSchema,
+  atLeast: LevelReferenceSchema,
+  probability: probability.meta({
+    description: 'Pooled expert probability of reaching the level before the next checkpoint',
+  }),
+  categories,
+  then: consequences,
+});
+
 export const BUILT_IN_RULES = ['inconclusive', 'overdue', 'overrun', 'suspicion'] as const;
 
 /** The built-in findings, hardened: the policy may add consequences, never take the built-in one away. */
@@ -137,13 +150,14 @@ const BuiltInRuleSchema = z.strictObject({
 });
 
 export const RuleSchema = z.union([
-  z.discriminatedUnion('kind', [LevelRuleSchema, ForecastRuleSchema, JumpRuleSchema]),
+  z.discriminatedUnion('kind', [LevelRuleSchema, ForecastRuleSchema, JumpRuleSchema, EstimateRuleSchema]),
   BuiltInRuleSchema,
 ]);
 export type Rule = z.infer<typeof RuleSchema>;
 export type LevelRule = z.infer<typeof LevelRuleSchema>;
 export type ForecastRule = z.infer<typeof ForecastRuleSchema>;
 export type JumpRule = z.infer<typeof JumpRuleSchema>;
+export type EstimateRule = z.infer<typeof EstimateRuleSchema>;
 
 const CadenceSchema = z.strictObject({
   ratio: z.number().gt(1).max(16).default(2),
@@ -153,6 +167,23 @@ const CadenceSchema = z.strictObject({
   scorecardDeadline: DurationSchema.default('48h'),
   holdDeadline: DurationSchema.default('72h'),
 });
+
+const EXPERTS_CHOICES = ['graver', 'pool', 'ignore'] as const;
+export type ExpertsChoice = (typeof EXPERTS_CHOICES)[number];
+
+const ForecastSettingsSchema = z.strictObject({
+  experts: z.enum(EXPERTS_CHOICES).default('graver').meta({
+    description:
+      "What a forecast rule reads where experts were asked: the greater of the model's and the experts' probability, the geometric mean of the two odds, or the model's alone",
+  }),
+  quorum: z
+    .int()
+    .min(1)
+    .max(50)
+    .default(2)
+    .meta({ description: "Experts it takes, under `pool`, to lower the model's probability" }),
+});
+export type ForecastSettings = z.infer<typeof ForecastSettingsSchema>;
 
 const PermitSchema = z.strictObject({
   ttl: DurationSchema.default('30m').meta({
@@ -199,10 +230,19 @@ export const PolicySchema = z
     obligations: z.array(ObligationSchema).max(50).default([]),
     governance: GovernanceSchema,
     alerts: z.array(NameSchema).max(20).default([]),
+    // Without a default: a policy that says nothing of it must keep the digest that runs have pinned.
+    forecast: ForecastSettingsSchema.optional(),
   })
   .meta({ id: 'Policy' });
 
 export type Policy = z.infer<typeof PolicySchema>;
+
+const FORECAST_SETTINGS = ForecastSettingsSchema.parse({});
+
+export function forecastSettings({ forecast }: Pick<Policy, 'forecast'>): ForecastSettings {
+  return forecast ?? FORECAST_SETTINGS;
+}
+
 export type Category = Policy['categories'][number];
 export type Evaluation = Policy['evaluations'][number];
 export type Variant = Evaluation['variants'][number];

@@ -21,6 +21,7 @@ import {
 import { reached } from './context.ts';
 import { currentAttempt, isConcluded, specOf } from './evaluation.ts';
 import type { Finding, Scorecard, Terms, Verdict } from './events.ts';
+import { estimateFindings, heededBy, percent, type Ruling, rulingOf, weighed } from './expert-findings.ts';
 import { scorecardOf } from './scorecard.ts';
 import type { CheckpointState, RunState } from './state.ts';
 import { suspicionFindings } from './suspicion.ts';
@@ -122,13 +123,17 @@ function stopsTraining({ then }: Finding): boolean {
   return then.includes('halt') || then.includes('quarantine') || then.includes('hold');
 }
 
+/** Of a model or of experts: a probability per category, and waived as one. */
+export const isForecast = ({ kind }: Pick<Finding, 'kind'>): boolean =>
+  kind === 'forecast' || kind === 'estimate';
+
 export function isWaived(finding: Finding, waiver: Terms | null): boolean {
   if (waiver === null || !stopsTraining(finding)) return false;
   if (finding.kind === 'level' && finding.category !== null && typeof finding.observed === 'number') {
     const level = waiver.levels[finding.category];
     return level !== undefined && finding.observed <= level;
   }
-  if (finding.kind === 'forecast' && finding.category !== null && typeof finding.observed === 'number') {
+  if (isForecast(finding) && finding.category !== null && typeof finding.observed === 'number') {
     const chance = waiver.forecasts[finding.category];
     return chance !== undefined && finding.observed <= chance;
   }
@@ -150,6 +155,8 @@ function ruleFindings(rule: Rule, basis: Basis): Finding[] {
       return levelFindings(rule, basis);
     case 'forecast':
       return forecastFindings(rule, basis);
+    case 'estimate':
+      return estimateFindings(rule, basis);
     case 'jump':
       return jumpFindings(rule, basis);
     case 'inconclusive':
@@ -176,7 +183,6 @@ const applies = ({ categories }: { categories?: string[] | undefined }, category
   categories === undefined || categories.includes(category);
 
 const figure = (value: number): string => value.toFixed(2);
-const percent = (p: number): string => (p > 0 && p < 0.001 ? 'under 0.1 %' : `${(100 * p).toFixed(1)} %`);
 
 function levelFindings(rule: LevelRule, { scorecard }: Basis): Finding[] {
   const threshold = levelAt(rule.atLeast);
@@ -206,35 +212,43 @@ function levelFindings(rule: LevelRule, { scorecard }: Basis): Finding[] {
   });
 }
 
-function forecastFindings(rule: ForecastRule, { checkpoint, scorecard }: Basis): Finding[] {
+function forecastFindings(rule: ForecastRule, basis: Basis): Finding[] {
   const threshold = levelAt(rule.atLeast);
   // In the policy's order of categories: which one was sealed first is chance.
-  const sealed = scorecard.categories.flatMap(({ id }) =>
-    checkpoint.forecasts.filter(({ category }) => category === id),
-  );
-  return sealed.flatMap((forecast) => {
-    const { category, stage, checkpoints, basis } = forecast;
-    if (stage !== rule.stage || checkpoints !== rule.checkpoints || !applies(rule, category)) return [];
-    const p = forecast.exceedance.find(({ level }) => level === threshold)?.p;
-    // A forecast that does not say how likely the threshold is does not rule it out.
-    const observed = p ?? 1;
-    if (observed < rule.probability) return [];
-    const mostlyPrior = basis === 'mostly-prior';
+  return basis.scorecard.categories.flatMap(({ id: category, title }) => {
+    if (!applies(rule, category)) return [];
+    const forecast = basis.checkpoint.forecasts.find(
+      (each) =>
+        each.category === category && each.stage === rule.stage && each.checkpoints === rule.checkpoints,
+    );
+    const asked = heededBy(rule, basis, category);
+    const horizonCompute = forecast?.horizonCompute ?? asked?.horizonCompute;
+    const model: Ruling | null =
+      forecast === undefined
+        ? null
+        : {
+            // A forecast that does not say how likely the threshold is does not rule it out.
+            p: forecast.exceedance.find(({ level }) => level === threshold)?.p ?? 1,
+            basis: forecast.basis,
+          };
+    const pool = asked?.pool ?? null;
+    const ruling = rulingOf(rule, model, pool, basis.policy);
+    if (ruling === null || ruling.p < rule.probability) return [];
+    const mostlyPrior = ruling.basis === 'mostly-prior';
     if (mostlyPrior && rule.whenMostlyPrior === 'ignore') return [];
-    const title = scorecard.categories.find(({ id }) => id === category)?.title ?? category;
     return [
       {
         rule: rule.id,
         kind: 'forecast' as const,
         category,
-        stage,
+        stage: rule.stage,
         evaluation: null,
         checkpointId: null,
-        observed,
+        observed: ruling.p,
         threshold: rule.probability,
-        basis,
+        basis: ruling.basis,
         then: mostlyPrior ? [rule.whenMostlyPrior] : rule.then,
-        explanation: `${title} ${stage}: forecast to reach ${figure(threshold)} by ${forecast.horizonCompute} FLOP with probability ${percent(observed)}, the limit is ${percent(rule.probability)} (${basis})`,
+        explanation: `${title} ${rule.stage}: forecast to reach ${figure(threshold)} by ${horizonCompute} FLOP with probability ${percent(ruling.p)}, the limit is ${percent(rule.probability)} (${weighed(ruling, model, pool)})`,
         waived: false,
       },
     ];

@@ -5,6 +5,7 @@
  */
 import { type Compute, compareCompute, maxCompute } from '../compute.ts';
 import { STAGES } from '../policy/schema.ts';
+import { hasOpenRound } from './estimate-state.ts';
 import { isPending, newAttempt } from './evaluation.ts';
 import type { RunEventData, Scorecard } from './events.ts';
 import {
@@ -145,9 +146,9 @@ function withHistory(history: RunState['history'], scorecard: Scorecard): RunSta
 /** Open checkpoints stay; of the closed ones those that hold, halt or still evaluate, and the newest few. */
 function evicted(state: RunState): RunState {
   const closed = state.checkpoints.filter((checkpoint) => checkpoint.closed !== null);
-  // What still runs or waits for its turn must be able to report, also after the verdict.
+  // What still runs or waits for its turn must be able to report, also after the verdict; so must experts.
   const spare = closed.filter(
-    ({ closed: verdict, evaluations }) => verdict?.verdict === 'proceed' && !evaluations.some(isPending),
+    (each) => each.closed?.verdict === 'proceed' && !each.evaluations.some(isPending) && !hasOpenRound(each),
   );
   const drop = new Set(spare.slice(0, Math.max(0, closed.length - CLOSED_CHECKPOINTS_KEPT)));
   const kept = state.checkpoints.filter((checkpoint) => !drop.has(checkpoint));

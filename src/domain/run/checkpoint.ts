@@ -141,7 +141,7 @@ function forecastsWanted(policy: Policy): { stage: Stage; checkpoints: number; l
 }
 
 /** The ceiling of the permit that clearing this checkpoint, and `checkpoints - 1` more after it, would earn. */
-function horizon(effectiveCompute: Compute, checkpoints: number, policy: Policy): Compute {
+export function horizon(effectiveCompute: Compute, checkpoints: number, policy: Policy): Compute {
   const { ratio, grace } = policy.cadence;
   return timesCompute(effectiveCompute, ...Array.from({ length: checkpoints }, () => ratio), onePlus(grace));
 }

@@ -18,6 +18,17 @@ import {
 } from './checkpoint.ts';
 import { type Context, type Decision, isRejection, reject } from './context.ts';
 import {
+  type BeginSecondRound,
+  beginSecondRound,
+  type CloseEstimateRound,
+  closeEstimateRound,
+  closeEstimateRounds,
+  type GiveEstimate,
+  giveEstimate,
+  type OpenEstimateRound,
+  openEstimateRound,
+} from './estimates.ts';
+import {
   expireAttempts,
   type FailAttempt,
   failAttempt,
@@ -91,6 +102,10 @@ export type Command =
   | ProposeResume
   | SignOff
   | RecordAlertDelivery
+  | OpenEstimateRound
+  | GiveEstimate
+  | CloseEstimateRound
+  | BeginSecondRound
   | FinishRun
   | Tick;
 
@@ -101,6 +116,7 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   noteHighWater,
   expireAttempts,
   orderHalts,
+  closeEstimateRounds,
   sealForecasts,
   closeCheckpoints,
   orderOverdueHalts,
@@ -186,6 +202,14 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return signOff(state, command, context);
     case 'RecordAlertDelivery':
       return recordAlertDelivery(state, command, context);
+    case 'OpenEstimateRound':
+      return openEstimateRound(state, command, context);
+    case 'GiveEstimate':
+      return giveEstimate(state, command, context);
+    case 'CloseEstimateRound':
+      return closeEstimateRound(state, command, context);
+    case 'BeginSecondRound':
+      return beginSecondRound(state, command, context);
     case 'FinishRun':
       return finishRun(state, command, context);
     case 'Tick':

@@ -21,6 +21,7 @@ export const FindingSchema = z
     kind: z.enum([
       'level',
       'forecast',
+      'estimate',
       'jump',
       'inconclusive',
       'overdue',
@@ -158,6 +159,26 @@ export const ForecastSchema = z
   });
 export type SealedForecast = z.infer<typeof ForecastSchema>;
 
+export const ExpertPoolSchema = z
+  .object({
+    p: z.number(),
+    geometricMean: z.number(),
+    exponent: z.number(),
+    n: int,
+    median: z.number(),
+    lowerQuartile: z.number(),
+    upperQuartile: z.number(),
+    method: z.string(),
+  })
+  .meta({
+    id: 'ExpertPool',
+    description: 'Probability of reaching the level before the next checkpoint, pooled over experts',
+  });
+
+export const LevelQuantileSchema = z
+  .object({ p: z.number(), level: z.number() })
+  .meta({ id: 'LevelQuantile', description: 'P(level <= `level`) = `p`' });
+
 export const TermsSchema = z
   .object({
     ceiling: ComputeSchema,
@@ -270,6 +291,54 @@ const events = {
     at,
   }),
   ForecastSealed: z.object({ checkpointId: id, forecast: ForecastSchema, at }),
+  /** Experts are asked for the probability that a level is reached before the checkpoint after this one. */
+  EstimateRoundOpened: z.object({
+    roundId: id,
+    /** The first round's id: both rounds ask the same question. */
+    questionId: id,
+    round: z.union([z.literal(1), z.literal(2)]),
+    checkpointId: id,
+    category: z.string(),
+    stage: StageSchema,
+    level: z.number(),
+    horizonCompute: ComputeSchema,
+    by: z.string(),
+    closesAt: at,
+    at,
+  }),
+  /**
+   * Withheld from readers until nothing about its question can be revised any more (service/disclosure.ts). Until
+   * then the event's hash binds its author, and the salt keeps anybody from guessing what it is the hash of.
+   */
+  EstimateGiven: z.object({
+    roundId: id,
+    estimateId: id,
+    by: z.string(),
+    probability: z.number(),
+    quantiles: z.array(LevelQuantileSchema),
+    rationale: z.string(),
+    contentDigest: z.string(),
+    salt: z.string(),
+    at,
+  }),
+  /** `overtaken`: the next checkpoint was assessed, or the run ended. Nothing is pooled then. */
+  EstimateRoundClosed: z.object({
+    roundId: id,
+    reason: z.enum(['by-hand', 'deadline', 'overtaken']),
+    by: z.string().nullable(),
+    at,
+  }),
+  /** Each expert's latest estimate of both rounds. Sealed: verdicts read these figures. */
+  EstimatesPooled: z.object({
+    roundId: id,
+    checkpointId: id,
+    category: z.string(),
+    stage: StageSchema,
+    level: z.number(),
+    pool: ExpertPoolSchema,
+    estimateIds: z.array(id).min(1),
+    at,
+  }),
   CheckpointAssessed: z.object({
     checkpointId: id,
     revision: int,

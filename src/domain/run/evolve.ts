@@ -6,6 +6,7 @@
  */
 import { alertEvolvers } from './alerts.ts';
 import { checkpointEvolvers } from './checkpoint-state.ts';
+import { estimateEvolvers } from './estimate-state.ts';
 import { evaluationEvolvers } from './evaluation.ts';
 import type { RunEvent, RunEventData, RunEventKind } from './events.ts';
 import { governanceEvolvers } from './governance.ts';
@@ -27,6 +28,7 @@ const evolvers: Evolvers = {
   ...pressEvolvers,
   ...instanceEvolvers,
   ...governanceEvolvers,
+  ...estimateEvolvers,
   ...alertEvolvers,
 };
 

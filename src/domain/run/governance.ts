@@ -9,7 +9,7 @@
 import { canonicalJson } from '../canonical-json.ts';
 import { type Compute, compareCompute, maxCompute, onePlus, timesCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
-import { assess, findingKey, isWaived } from './assess.ts';
+import { assess, findingKey, isForecast, isWaived } from './assess.ts';
 import { highestCompute } from './cadence.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
 import { currentAttempt, requeued } from './evaluation.ts';
@@ -79,7 +79,7 @@ function termsFrom(
   for (const { kind, category, observed } of findings) {
     if (category === null || typeof observed !== 'number') continue;
     if (kind === 'level') levels[category] = Math.max(levels[category] ?? 0, observed);
-    if (kind === 'forecast') forecasts[category] = Math.max(forecasts[category] ?? 0, observed);
+    if (isForecast({ kind })) forecasts[category] = Math.max(forecasts[category] ?? 0, observed);
   }
   const high = highestCompute(state, context);
   // The evidence may be on a scorecard that is still open: the furthest checkpoint counts.
@@ -92,7 +92,7 @@ function termsFrom(
     ceiling: command.terms.ceiling ?? room,
     levels: { ...levels, ...command.terms.levels },
     forecasts: { ...forecasts, ...command.terms.forecasts },
-    waives: findings.filter(({ kind }) => kind !== 'level' && kind !== 'forecast').map(findingKey),
+    waives: findings.filter((each) => each.kind !== 'level' && !isForecast(each)).map(findingKey),
     expires: isoAfter(
       command.terms.expires ?? context.now,
       command.terms.expires === undefined ? durationMs(maxInterval) : 0,
@@ -196,7 +196,7 @@ function termsProblem(
   }
   const uncovered = findings.find((finding) => !isWaived(finding, terms));
   if (uncovered !== undefined) {
-    const field = uncovered.kind === 'forecast' ? 'forecasts' : 'levels';
+    const field = isForecast(uncovered) ? 'forecasts' : 'levels';
     return {
       path: `terms.${field}.${uncovered.category ?? ''}`,
       message: `would trip again at once: ${uncovered.explanation}`,

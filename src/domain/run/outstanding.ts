@@ -7,6 +7,7 @@
 import { compareCompute } from '../compute.ts';
 import type { Policy } from '../policy/schema.ts';
 import { nextDueAt } from './cadence.ts';
+import { roundsOf } from './estimate-state.ts';
 import { currentAttempt, isConcluded } from './evaluation.ts';
 import { quietAt } from './halt.ts';
 import { OVERDUE_KEY } from './holds.ts';
@@ -138,6 +139,7 @@ export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
       if (attempt === 'running' || attempt === 'awaiting-callback') add(attemptDeadline);
     }
   }
+  for (const { round } of roundsOf(state)) if (round.closed === null) add(round.closesAt);
   if (state.halt === null) {
     for (const { deadlineAt } of state.holds) add(deadlineAt);
     // A waiver that nothing rests on expires without consequence.

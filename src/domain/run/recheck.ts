@@ -13,6 +13,8 @@ import { levelAt, type Policy } from '../policy/schema.ts';
 import { assess } from './assess.ts';
 import { earnedCeiling, scorecardDigest } from './checkpoint.ts';
 import type { Context } from './context.ts';
+import { findRound } from './estimate-state.ts';
+import { pooledEstimates } from './estimates.ts';
 import { specOf } from './evaluation.ts';
 import type { Finding, HaltCause, RunEvent, RunEventData } from './events.ts';
 import { haltingFindings } from './halt.ts';
@@ -40,6 +42,8 @@ export function recheck(
       return holdDiffers(before, event.data, context);
     case 'ArchivedResultReported':
       return archivedDiffers(event.data, policy);
+    case 'EstimatesPooled':
+      return poolDiffers(before, event.data);
     default:
       return null;
   }
@@ -114,6 +118,24 @@ function archivedDiffers(data: RunEventData<'ArchivedResultReported'>, policy: P
       : levelsOf({ score, stderr, n }, scoreSpecOf(spec), confidenceZ(policy, spec));
   if (levels.estimate === data.estimate && levels.upper === data.upper) return null;
   return `the late result ${data.evaluationId}/${data.attempt}: its score gives other levels`;
+}
+
+/** Rounded to the sixth decimal from logarithms that may differ between engines in the last bit. */
+const POOL_CLOSE = 1.5e-6;
+
+function poolDiffers(before: RunState, data: RunEventData<'EstimatesPooled'>): string | null {
+  const named = `the pool of round ${data.roundId}`;
+  const placed = findRound(before, data.roundId);
+  if (placed === null) return `${named}: no such round was open`;
+  const expected = pooledEstimates(placed, new Date(data.at));
+  if (expected === null) return `${named}: nobody had answered`;
+  const { p, geometricMean, ...rest } = expected.pool;
+  const pool = { ...data.pool, ...rest };
+  const close = (a: number, b: number): boolean => Math.abs(a - b) <= POOL_CLOSE;
+  const agrees = close(data.pool.p, p) && close(data.pool.geometricMean, geometricMean);
+  return agrees && same({ ...data, pool }, { ...expected, pool }) && same(data.pool, pool)
+    ? null
+    : `${named}: the estimates give another`;
 }
 
 function holdDiffers(

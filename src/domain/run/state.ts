@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { ComputeSchema } from '../compute.ts';
 import { StageSchema } from '../policy/schema.ts';
 import {
+  ExpertPoolSchema,
   FindingSchema,
   ForecastSchema,
   HaltActionSchema,
@@ -44,6 +45,42 @@ export const EvaluationStateSchema = z.object({
 });
 export type EvaluationState = z.infer<typeof EvaluationStateSchema>;
 
+/** What experts were asked at a checkpoint. Their words are in the views alone: this goes with every append. */
+export const EstimateQuestionSchema = z.object({
+  questionId: id,
+  category: z.string(),
+  stage: StageSchema,
+  level: z.number(),
+  horizonCompute: ComputeSchema,
+  rounds: z
+    .array(
+      z.object({
+        roundId: id,
+        by: z.string(),
+        openedAt: at,
+        closesAt: at,
+        closed: z.object({ reason: z.enum(['by-hand', 'deadline', 'overtaken']), at }).nullable(),
+        pool: ExpertPoolSchema.nullable(),
+        estimateIds: z.array(id),
+        /** The latest of each expert. */
+        estimates: z.array(
+          z.object({
+            estimateId: id,
+            by: z.string(),
+            probability: z.number(),
+            contentDigest: z.string(),
+            /** How many this expert has given in this round. */
+            given: int,
+          }),
+        ),
+      }),
+    )
+    .min(1)
+    .max(2),
+});
+export type EstimateQuestion = z.infer<typeof EstimateQuestionSchema>;
+export type EstimateRound = EstimateQuestion['rounds'][number];
+
 export const CheckpointStateSchema = z.object({
   checkpointId: id,
   effectiveCompute: ComputeSchema,
@@ -58,6 +95,7 @@ export const CheckpointStateSchema = z.object({
   correlationId: z.string(),
   evaluations: z.array(EvaluationStateSchema),
   forecasts: z.array(ForecastSchema),
+  questions: z.array(EstimateQuestionSchema).optional(),
   closed: z
     .object({
       revision: int,
@@ -230,5 +268,7 @@ export const REQUESTED_OPEN_MAX = 32;
 export const SERIES_POINTS_KEPT = 24;
 export const HISTORY_KEPT = 4;
 export const PROPOSALS_KEPT = 6;
+export const QUESTIONS_MAX = 32;
+export const EXPERTS_MAX = 50;
 /** Leaves room in a permit for those that a trainer asks about by name. */
 export const CLEARED_HALTS_KEPT = 192;

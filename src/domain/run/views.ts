@@ -6,6 +6,7 @@
  */
 import { type Json, plainJson } from '../canonical-json.ts';
 import { LEVEL_TITLES, levelName } from '../levels.ts';
+import { findRound, type PlacedRound } from './estimate-state.ts';
 import { currentAttempt, statusOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import { parentRuns } from './lineage.ts';
@@ -23,7 +24,9 @@ export interface View {
     | 'halt-order'
     | 'press'
     | 'lineage'
-    | 'proposal';
+    | 'proposal'
+    | 'estimate-round'
+    | 'estimate';
   readonly id: string;
   readonly runId: string;
   readonly ordinal: number;
@@ -195,6 +198,12 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
         ordinal: Date.parse(event.data.at),
         doc: json({ parent, child: after.runId }),
       }));
+    case 'EstimateRoundOpened':
+    case 'EstimateRoundClosed':
+    case 'EstimatesPooled':
+      return estimateRoundViews(after, event.data.roundId);
+    case 'EstimateGiven':
+      return [estimateView(event.data, after.runId), ...estimateRoundViews(after, event.data.roundId)];
     case 'InstanceRefused':
     case 'InstanceTookOver':
     case 'InstanceTrained':
@@ -353,5 +362,49 @@ function proposalView(proposal: Proposal, runId: string): View {
     runId,
     ordinal: Date.parse(proposal.openedAt),
     doc: json({ ...proposal, runId }),
+  };
+}
+
+/** What everybody may read of a round at any time: how many have answered, not what. */
+export function estimateRoundDoc({ checkpoint, question, round, ordinal }: PlacedRound, runId: string) {
+  const { roundId, by, openedAt, closesAt, closed, pool } = round;
+  const { questionId, category, stage, level, horizonCompute } = question;
+  return {
+    roundId,
+    questionId,
+    runId,
+    round: ordinal,
+    state: closed === null ? ('open' as const) : ('closed' as const),
+    checkpointId: checkpoint.checkpointId,
+    category,
+    stage,
+    level,
+    horizonCompute,
+    by,
+    openedAt,
+    closesAt,
+    closedAt: closed?.at ?? null,
+    closedBecause: closed?.reason ?? null,
+    given: round.estimates.length,
+    pool,
+  };
+}
+
+function estimateRoundViews(state: RunState, roundId: string): View[] {
+  const placed = findRound(state, roundId);
+  if (placed === null) return [];
+  const { openedAt, estimateIds } = placed.round;
+  const doc = json({ ...estimateRoundDoc(placed, state.runId), estimateIds });
+  return [{ kind: 'estimate-round', id: roundId, runId: state.runId, ordinal: Date.parse(openedAt), doc }];
+}
+
+/** Words are kept here alone, and shown without their author (http/routes/estimates.ts). */
+function estimateView(data: RunEventData<'EstimateGiven'>, runId: string): View {
+  return {
+    kind: 'estimate',
+    id: data.estimateId,
+    runId,
+    ordinal: Date.parse(data.at),
+    doc: json(data),
   };
 }

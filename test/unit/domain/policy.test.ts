@@ -123,6 +123,68 @@ describe('policy check', () => {
     expect(problemsOf({ ...BASE_POLICY, rules: [forecast] })).toMatchObject([{ path: 'rules' }]);
   });
 
+  it('reports every fault of an estimate rule and of what forecasts make of experts at once', () => {
+    const rule = {
+      id: 'experts',
+      kind: 'estimate',
+      stage: 'post-mitigation',
+      atLeast: 'low',
+      probability: 0.05,
+    };
+    const [high] = policyOf().rules;
+    const problems = problemsOf({
+      ...BASE_POLICY,
+      rules: [asJson(high ?? {}), { ...rule, categories: ['chess'], then: ['oblige:harden'] }],
+    });
+    expect(problems.map(({ path }) => path).sort()).toEqual([
+      'rules.1.atLeast',
+      'rules.1.categories',
+      'rules.1.stage',
+      'rules.1.then',
+    ]);
+    const faults = problemsOf({ ...BASE_POLICY, forecast: { experts: 'worse', quorum: 0, dream: 1 } });
+    expect(faults.map(({ path }) => path).sort()).toEqual([
+      'forecast.dream',
+      'forecast.experts',
+      'forecast.quorum',
+    ]);
+  });
+
+  it.each(
+    rows(`
+      experts | rules beside            | warned
+      graver  | forecast                | no
+      pool    | forecast                | no
+      graver  | none                    | yes
+      pool    | estimate                | yes
+      pool    | forecast two ahead      | yes
+      ignore  | forecast                | no
+      ignore  | estimate                | yes
+    `).slice(1),
+  )(
+    'what forecasts make of experts (%s) with %s beside: warned %s',
+    (experts = '', beside = '', warned = '') => {
+      const rule = {
+        id: 'soon',
+        stage: 'pre-mitigation',
+        atLeast: 'critical',
+        probability: 0.05,
+        then: ['hold'],
+      };
+      const [kind = ''] = beside.split(' ');
+      const checkpoints = beside === 'forecast two ahead' ? { checkpoints: 2 } : {};
+      const rules = policyOf().rules.map(asJson);
+      if (kind !== 'none') rules.push({ ...rule, kind, ...checkpoints });
+      const check = checkPolicy({ ...BASE_POLICY, rules, forecast: { experts } });
+      const paths = check.ok ? check.warnings.map(({ path }) => path) : ['refused'];
+      expect(paths).toEqual(warned === 'yes' ? ['forecast.experts'] : []);
+    },
+  );
+
+  it('leaves a policy that says nothing of experts the digest it had', () => {
+    expect(Object.keys(policyOf())).not.toContain('forecast');
+  });
+
   it('reports every problem at once', () => {
     const policy = changed('permit.ttl', '2h');
     const problems = problemsOf({ ...policy, governance: { groups: ['a'], resume: { approvals: ['b'] } } });

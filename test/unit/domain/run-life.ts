@@ -14,6 +14,7 @@ import type { Policy } from '../../../src/domain/policy/schema.ts';
 import type { ReportCheckpoint } from '../../../src/domain/run/checkpoint.ts';
 import { type Context, isRejection, type Rejection } from '../../../src/domain/run/context.ts';
 import { type Command, decide } from '../../../src/domain/run/decide.ts';
+import type { GiveEstimate, OpenEstimateRound } from '../../../src/domain/run/estimates.ts';
 import {
   parseRunEvent,
   type RunEvent,
@@ -327,6 +328,28 @@ export class RunLife {
 
   sign(by: string, group: string, decision: SignOff['decision'] = 'approve'): RunEventKind[] {
     return this.does(this.signature(by, group, { decision }));
+  }
+
+  /** Asks experts about a category, by default how likely Critical is; the id of the round. */
+  ask(category = 'cyber', more: Partial<OpenEstimateRound> = {}): string {
+    const stage = 'pre-mitigation';
+    const asked = { category, stage, level: 'critical', closesAt: null, by: 'chair' } as const;
+    this.does({ type: 'OpenEstimateRound', ...asked, ...more });
+    return this.last('EstimateRoundOpened').roundId;
+  }
+
+  estimate(roundId: string, by: string, probability: number, more: Partial<GiveEstimate> = {}): GiveEstimate {
+    const said = { quantiles: [], rationale: `${by} says why`, salt: digest(`${roundId} ${by}`) };
+    return { type: 'GiveEstimate', roundId, by, probability, ...said, ...more };
+  }
+
+  /** Several experts answer one after the other: `{ ann: 0.1, bob: 0.3 }`. */
+  answers(roundId: string, probabilities: Readonly<Record<string, number>>): void {
+    for (const [by, p] of Object.entries(probabilities)) this.does(this.estimate(roundId, by, p));
+  }
+
+  closes(roundId: string): RunEventKind[] {
+    return this.does({ type: 'CloseEstimateRound', roundId, by: 'chair' });
   }
 
   /** Proposes what the evidence asks for, and both groups approve. */
