@@ -58,6 +58,11 @@ export const ACCESS: AccessTable = {
   'POST /v1/evaluations/:evaluation/result': to(['evaluator'], 'intake', 'intake'),
   'POST /v1/evaluations/:evaluation/retry': to(['evaluator', 'operator'], 'intake', 'intake'),
 
+  'POST /v1/runs/:run/estimate-rounds': to(['evaluator', 'governance'], 'intake', 'intake'),
+  'POST /v1/runs/:run/estimate-rounds/:round/close': to(['evaluator', 'governance'], 'intake', 'intake'),
+  'POST /v1/runs/:run/estimate-rounds/:round/second': to(['evaluator', 'governance'], 'intake', 'intake'),
+  'POST /v1/runs/:run/estimates': to(['evaluator', 'governance'], 'intake', 'intake'),
+
   'GET /v1/runs': reading(),
   'GET /v1/runs/:run': reading(),
   'GET /v1/runs/:run/checkpoints': reading(),
@@ -69,6 +74,8 @@ export const ACCESS: AccessTable = {
   'GET /v1/runs/:run/halts': reading(),
   'GET /v1/runs/:run/proposals': reading(),
   'GET /v1/runs/:run/proposals/:proposal': reading(),
+  'GET /v1/runs/:run/estimate-rounds': reading(),
+  'GET /v1/runs/:run/estimate-rounds/:round': reading(),
   'GET /v1/runs/:run/events': reading(),
   'GET /v1/runs/:run/stream': reading(),
   'GET /v1/stream': reading(),

@@ -182,6 +182,40 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
     not: 'operator',
     body: () => ({ ...proposal, decision: 'dissent', group: 'leadership', justification: 'j' }),
   },
+  'POST /v1/runs/{run}/estimate-rounds': {
+    path: () => `/v1/runs/${quiet.runId}/estimate-rounds`,
+    as: 'evaluator',
+    not: 'trainer',
+    body: () => ({
+      category: 'cybersecurity',
+      stage: 'pre-mitigation',
+      level: 'critical',
+      closesAt: new Date(Date.now() + 3_600_000).toISOString(),
+    }),
+  },
+  'POST /v1/runs/{run}/estimate-rounds/{round}/close': {
+    path: () => `/v1/runs/${quiet.runId}/estimate-rounds/round_none/close`,
+    as: 'evaluator',
+    not: 'operator',
+    body: () => ({}),
+  },
+  'POST /v1/runs/{run}/estimate-rounds/{round}/second': {
+    path: () => `/v1/runs/${quiet.runId}/estimate-rounds/round_none/second`,
+    as: 'leadership',
+    not: 'auditor',
+    body: () => ({ closesAt: '2030-01-01T00:00:00Z' }),
+  },
+  'POST /v1/runs/{run}/estimates': {
+    path: () => `/v1/runs/${quiet.runId}/estimates`,
+    as: 'evaluator',
+    not: 'trainer',
+    body: () => ({
+      roundId: 'round_none',
+      probability: 0.1,
+      quantiles: [{ p: 0.5, level: 2 }],
+      rationale: 'r',
+    }),
+  },
   'POST /v1/evaluations/{evaluation}/result': {
     path: () => `/v1/evaluations/${evaluationId}/result?attempt=1`,
     as: 'evaluator',
@@ -215,6 +249,7 @@ const example = (route: string): Example => {
       path
         .replace('{run}', quiet.runId)
         .replace('{checkpoint}', 'c1')
+        .replace('{round}', 'round_none')
         .replace('{proposal}', proposal.proposalId),
     as: 'auditor',
   };
@@ -423,7 +458,7 @@ function isTakenAsItIs(route: string, field: string, wrong: unknown): boolean {
     if (typeof wrong === 'string' && wrong !== '\u0000' && wrong !== '\ud800')
       return field !== 'startedAt' && field !== 'metrics';
   }
-  if (field === 'parents') return Array.isArray(wrong) && wrong.length === 0;
+  if (['parents', 'quantiles'].includes(field)) return Array.isArray(wrong) && wrong.length === 0;
   if (['labels', 'metadata', 'terms', 'metrics'].includes(field)) {
     return typeof wrong === 'object' && wrong !== null && !Array.isArray(wrong);
   }
@@ -441,6 +476,8 @@ function required(route: string): string[] {
     'POST /v1/halts/{halt}/ack': ['state'],
     'POST /v1/runs/{run}/proposals': ['kind', 'rationale'],
     'POST /v1/runs/{run}/sign-offs': ['proposalId', 'digest', 'decision', 'group', 'justification'],
+    'POST /v1/runs/{run}/estimate-rounds': ['category', 'level'],
+    'POST /v1/runs/{run}/estimates': ['roundId', 'probability', 'rationale'],
     'POST /v1/evaluations/{evaluation}/result': ['status'],
   };
   return fields[route] ?? [];

@@ -80,6 +80,29 @@ const BODIES: Readonly<Record<string, { as: string; body: () => Record<string, u
     as: 'leadership',
     body: () => ({ ...scene.proposal, decision: 'dissent', group: 'leadership', justification: 'j' }),
   },
+  'POST /v1/runs/{run}/estimate-rounds': {
+    as: 'evaluator',
+    body: () => ({
+      category: 'cybersecurity',
+      stage: 'pre-mitigation',
+      level: 3.5,
+      closesAt: '2030-01-01T00:00:00Z',
+    }),
+  },
+  'POST /v1/runs/{run}/estimate-rounds/{round}/close': { as: 'evaluator', body: () => ({}) },
+  'POST /v1/runs/{run}/estimate-rounds/{round}/second': {
+    as: 'leadership',
+    body: () => ({ closesAt: '2030-01-01T00:00:00Z' }),
+  },
+  'POST /v1/runs/{run}/estimates': {
+    as: 'evaluator',
+    body: () => ({
+      roundId: 'round_none',
+      probability: 0.1,
+      quantiles: [{ p: 0.5, level: 2 }],
+      rationale: 'r',
+    }),
+  },
   'POST /v1/evaluations/{evaluation}/result': {
     as: 'evaluator',
     body: () => ({
@@ -160,6 +183,7 @@ it('X31 every route answers anything with an answer of its contract, and a refus
       const path = route.path
         .replace('{run}', odd ?? toy.runId)
         .replace('{checkpoint}', odd ?? 'c')
+        .replace('{round}', odd ?? 'round_none')
         .replace('{proposal}', odd ?? scene.proposal.proposalId)
         .replace('{halt}', odd ?? toyHalt)
         .replace('{evaluation}', odd ?? 'ev_of_nobody');

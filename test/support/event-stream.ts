@@ -5,6 +5,8 @@ import type { TestInterlock } from './interlock.ts';
 export interface StreamedEvent {
   readonly id: string;
   readonly kind: string;
+  /** As it came. */
+  readonly text: string;
 }
 
 const Data = z.object({ seq: z.number(), kind: z.string() });
@@ -59,5 +61,5 @@ function readBlock(block: string): StreamedEvent[] {
   const id = fields.get('id');
   const data = fields.get('data');
   if (id === undefined || data === undefined) return [];
-  return [{ id, kind: Data.parse(JSON.parse(data)).kind }];
+  return [{ id, kind: Data.parse(JSON.parse(data)).kind, text: data }];
 }

@@ -113,7 +113,7 @@ export function quantileProblem(
   for (const [i, { p, level: at }] of quantiles.entries()) {
     const before = quantiles[i - 1];
     if (before !== undefined && p <= before.p) {
-      return { path: `quantiles.${i}.p`, message: `must be greater than the one before it, ${before.p}` };
+      return { path: `quantiles.${i}.p`, message: 'must be greater than the one before it' };
     }
     if (before !== undefined && at < before.level) {
       return {
@@ -123,9 +123,10 @@ export function quantileProblem(
     }
     const beyond = 1 - p;
     if (at < level ? probability > beyond + SLACK : probability < beyond - SLACK) {
+      // Values are not repeated: what an expert says in a round goes into no log.
       return {
         path: `quantiles.${i}.level`,
-        message: `says that the level is at most ${at} with probability ${p}; that contradicts ${probability} for reaching ${level}`,
+        message: 'contradicts the probability of reaching the level of the round',
       };
     }
   }

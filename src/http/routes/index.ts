@@ -1,6 +1,7 @@
 /** All resources of the service. */
 import type { Route } from '../route.ts';
 import { checkpointRoutes } from './checkpoints.ts';
+import { estimateRoutes } from './estimates.ts';
 import { evaluationRoutes } from './evaluations.ts';
 import { governanceRoutes } from './governance.ts';
 import { haltRoutes } from './halts.ts';
@@ -20,6 +21,7 @@ export const routesOf = (services: Services): Route[] => [
   ...evaluationRoutes(services),
   ...haltRoutes(services),
   ...governanceRoutes(services),
+  ...estimateRoutes(services),
   ...ledgerRoutes(services),
   ...probeRoutes(services),
   ...statusPageRoutes(services),

@@ -1,6 +1,7 @@
 /** The ledger for those who check: events, the signed head, the keys; and live streams of events. */
 import { z } from 'zod';
 import type { Ledger, RecordedEvent } from '../../ledger/ledger.ts';
+import { createDisclosure, type Disclose } from '../../service/disclosure.ts';
 import { runStream } from '../../service/run-service.ts';
 import { conflict, malformed, notFound, type Refusal } from '../refusal.ts';
 import { type RawCall, type Route, route, streamResponse } from '../route.ts';
@@ -22,6 +23,10 @@ export const EventDocument = z
     hash: z.string(),
   })
   .meta({ id: 'LedgerEvent' });
+
+/** Said wherever events are read. */
+export const WITHHELD =
+  'What experts say (EstimateGiven) comes as `withheld: true` until their question is settled; `hash` covers the full event, so what is shown later can be held against it.';
 
 export const eventDocument = (event: RecordedEvent): z.input<typeof EventDocument> => ({ ...event });
 
@@ -56,11 +61,13 @@ const Jwks = z
 
 export const ledgerRoutes = (services: Services): Route[] => {
   const { ledger, heads, signer, runs, guard } = services;
+  const disclose = createDisclosure(runs);
   return [
     route({
       method: 'GET',
       path: '/v1/ledger',
       summary: 'Events of all streams in order',
+      description: WITHHELD,
       tags: ['ledger'],
       query: z.strictObject({
         after: z.coerce.number().int().min(0).default(0),
@@ -71,7 +78,8 @@ export const ledgerRoutes = (services: Services): Route[] => {
         const events = await ledger.read(query);
         const last = events.at(-1);
         const nextCursor = events.length >= query.limit && last !== undefined ? String(last.seq) : null;
-        return { status: 200, body: { items: events.map(eventDocument), nextCursor } };
+        const items = (await disclose(events)).map(eventDocument);
+        return { status: 200, body: { items, nextCursor } };
       },
     }),
     route({
@@ -122,18 +130,20 @@ export const ledgerRoutes = (services: Services): Route[] => {
       method: 'GET',
       path: '/v1/stream',
       summary: 'Events of all runs as they are recorded',
+      description: WITHHELD,
       tags: ['ledger'],
       responses: { 200: streamResponse('One server-sent event per ledger event; Last-Event-ID resumes') },
       handler: async ({ headers }) =>
         (await resumeRefusal(ledger, headers)) ?? {
           status: 200,
-          body: eventStream(ledger, (stream) => stream.startsWith('run-')),
+          body: eventStream({ ledger, disclose }, (stream) => stream.startsWith('run-')),
         },
     }),
     route({
       method: 'GET',
       path: '/v1/runs/:run/stream',
       summary: 'Events of one run as they are recorded',
+      description: WITHHELD,
       tags: ['ledger'],
       params: RunParams,
       responses: { 200: streamResponse('One server-sent event per ledger event; Last-Event-ID resumes') },
@@ -143,7 +153,7 @@ export const ledgerRoutes = (services: Services): Route[] => {
         const refusal = await resumeRefusal(ledger, headers);
         if (refusal !== null) return refusal;
         const own = runStream(params.run);
-        return { status: 200, body: eventStream(ledger, (stream) => stream === own, own) };
+        return { status: 200, body: eventStream({ ledger, disclose }, (stream) => stream === own, own) };
       },
     }),
   ];
@@ -168,7 +178,11 @@ async function resumeRefusal(ledger: Ledger, headers: RawCall['headers']): Promi
 }
 
 /** Without Last-Event-ID the stream begins now; with it, right after that event. */
-function eventStream(ledger: Ledger, wanted: (stream: string) => boolean, stream?: string): StreamSource {
+function eventStream(
+  { ledger, disclose }: { ledger: Ledger; disclose: Disclose },
+  wanted: (stream: string) => boolean,
+  stream?: string,
+): StreamSource {
   return {
     async *subscribe({ after, signal }): AsyncIterable<StreamEvent> {
       let seen = after === null ? (await ledger.head()).size : Number(after);
@@ -178,7 +192,7 @@ function eventStream(ledger: Ledger, wanted: (stream: string) => boolean, stream
           limit: BATCH,
           ...(stream === undefined ? {} : { stream }),
         });
-        for (const event of events) {
+        for (const event of await disclose(events)) {
           seen = event.seq;
           // Unnamed: a browser's `onmessage` hears every kind, those of later versions too; `data.kind` says which.
           if (wanted(event.stream)) yield { id: String(event.seq), data: eventDocument(event) };

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { Identity } from '../../config/identities.ts';
 import { ForecastSchema } from '../../domain/run/events.ts';
 import { targetSchema } from '../../orchestrators/targets.ts';
+import { createDisclosure } from '../../service/disclosure.ts';
 import { type LoadedRun, runStream } from '../../service/run-service.ts';
 import { forbidden, notFound } from '../refusal.ts';
 import { type Route, route } from '../route.ts';
@@ -34,7 +35,7 @@ import {
   runDocument,
   ScorecardDocument,
 } from './documents.ts';
-import { EventDocument, eventDocument } from './ledger.ts';
+import { EventDocument, eventDocument, WITHHELD } from './ledger.ts';
 import type { Services } from './services.ts';
 
 const label = z
@@ -156,6 +157,7 @@ const isSource = ({ state: { sources } }: LoadedRun, { id, roles }: Identity): b
 
 export const runRoutes = (services: Services): Route[] => {
   const { runs, ledger, progress, intake, heartbeats, clock } = services;
+  const disclose = createDisclosure(runs);
 
   async function latestScorecard(runId: string) {
     const loaded = await loadRun(runs, runId);
@@ -391,6 +393,7 @@ export const runRoutes = (services: Services): Route[] => {
       method: 'GET',
       path: '/v1/runs/:run/events',
       summary: "The run's events in the order of the ledger",
+      description: WITHHELD,
       tags: ['ledger'],
       params: RunParams,
       query: PageQuery,
@@ -407,7 +410,7 @@ export const runRoutes = (services: Services): Route[] => {
         return {
           status: 200,
           body: {
-            items: events.map(eventDocument),
+            items: (await disclose(events)).map(eventDocument),
             nextCursor: events.length >= query.limit && last !== undefined ? String(last.seq) : null,
           },
         };
