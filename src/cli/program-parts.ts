@@ -23,6 +23,10 @@ export function describe(command: Command, { summary, details, example, exits }:
     .addHelpText('after', `\nExample:\n  ${example}\n\nExit codes: ${exits}.`);
 }
 
+/** Of commands that ask the service for something that it may refuse. */
+export const EXITS =
+  '0 done; 1 the service refused (no such thing, not allowed, or in conflict); 2 usage, or no answer';
+
 export const JSON_OPTION = (shape: string): [string, string] => ['--json', `print JSON: ${shape}`];
 
 export const CONFIG_OPTION = (): Option =>

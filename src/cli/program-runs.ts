@@ -1,10 +1,7 @@
 /** The commands that speak to the running service. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { collect, describe, JSON_OPTION, overHttp, type Register } from './program-parts.ts';
+import { collect, describe, EXITS, JSON_OPTION, overHttp, type Register } from './program-parts.ts';
 import type { ServiceOptions } from './service-client.ts';
-
-const EXITS =
-  '0 done; 1 the service refused (no such thing, not allowed, or in conflict); 2 usage, or no answer';
 
 export function addRunCommands(program: Command, perform: Register): void {
   overHttp(

@@ -1,5 +1,4 @@
 /** `interlock propose`: terms under which a halted or held run might go on. Decides nothing; people sign it. */
-import { DurationSchema, durationMs } from '../domain/duration.ts';
 import { EXIT, type ExitCode, UsageError } from './exit.ts';
 import { json } from './output.ts';
 import { connect, path, read, type ServiceOptions } from './service-client.ts';
@@ -7,6 +6,7 @@ import { Proposal, Run } from './service-documents.ts';
 import { showProposal } from './show-proposal.ts';
 import { signOffStep } from './show-run.ts';
 import type { Terminal } from './terminal.ts';
+import { instantOf } from './when.ts';
 
 export interface ProposeOptions extends ServiceOptions {
   run: string;
@@ -41,7 +41,7 @@ export function proposalBody(options: ProposeOptions, now: Date): object {
     ...(ceiling === undefined ? {} : { ceiling }),
     ...(level.length === 0 ? {} : { levels: perCategory('--level', level) }),
     ...(forecast.length === 0 ? {} : { forecasts: perCategory('--forecast', forecast) }),
-    ...(expires === undefined ? {} : { expires: instantOf(expires, now) }),
+    ...(expires === undefined ? {} : { expires: instantOf('--expires', expires, now) }),
   };
   return { kind: 'resume', ...(halt === undefined ? {} : { haltId: halt }), terms, rationale };
 }
@@ -54,15 +54,4 @@ function perCategory(option: string, pairs: readonly string[]): Record<string, n
       return [category, Number(value)];
     }),
   );
-}
-
-function instantOf(text: string, now: Date): string {
-  if (DurationSchema.safeParse(text).success) return new Date(now.getTime() + durationMs(text)).toISOString();
-  const ms = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(ms)) {
-    throw new UsageError(
-      '--expires must be a span such as 48h or 14d, or an instant such as 2030-01-31T12:00:00Z',
-    );
-  }
-  return new Date(ms).toISOString();
 }

@@ -134,5 +134,45 @@ export const Scorecard = z.object({
 });
 export type Scorecard = z.infer<typeof Scorecard>;
 
+export const EstimateRound = z.object({
+  roundId: z.string(),
+  runId: z.string(),
+  round: z.number(),
+  state: z.string(),
+  checkpointId: z.string(),
+  category: z.string(),
+  stage: z.string(),
+  level: z.number(),
+  horizonCompute: z.string(),
+  closesAt: instant,
+  closedAt: instant.nullable(),
+  closedBecause: z.string().nullable(),
+  given: z.number(),
+  pool: z
+    .object({
+      p: z.number(),
+      geometricMean: z.number(),
+      exponent: z.number(),
+      n: z.number(),
+      median: z.number(),
+      lowerQuartile: z.number(),
+      upperQuartile: z.number(),
+    })
+    .nullable(),
+  readBy: z.array(z.string()),
+});
+export type EstimateRound = z.infer<typeof EstimateRound>;
+
+export const EstimateRoundWithFeedback = EstimateRound.extend({
+  feedback: z
+    .object({
+      rationales: z.array(z.string()),
+      quantiles: z.array(z.object({ p: z.number(), level: z.number(), n: z.number() })),
+    })
+    .nullable(),
+  mine: z.object({ probability: z.number(), rationale: z.string() }).nullable(),
+});
+export type EstimateRoundWithFeedback = z.infer<typeof EstimateRoundWithFeedback>;
+
 export const page = <T extends z.ZodType>(item: T) =>
   z.object({ items: z.array(item), nextCursor: z.string().nullable() });

@@ -412,6 +412,135 @@ describe('propose', () => {
   });
 });
 
+describe('estimate', () => {
+  const round = {
+    roundId: 'round_a',
+    runId: 'demo',
+    round: 1,
+    state: 'open',
+    checkpointId: 'c3',
+    category: 'cybersecurity',
+    stage: 'pre-mitigation',
+    level: 4,
+    horizonCompute: '36000000000000000000000',
+    closesAt: '2030-01-03T00:00:00.000Z',
+    closedAt: null,
+    closedBecause: null,
+    given: 2,
+    pool: null,
+    readBy: ['forecast-critical'],
+  };
+  const pool = {
+    p: 0.112,
+    geometricMean: 0.1,
+    exponent: 1.5,
+    n: 3,
+    median: 0.1,
+    lowerQuartile: 0.05,
+    upperQuartile: 0.2,
+  };
+  const ROUNDS = '/v1/runs/demo/estimate-rounds';
+  const sent = () => asked.map(({ path, body }) => [path, body]);
+  const words = (line: string, ...more: string[]) => as([...line.split(' '), ...more]);
+
+  test('open asks about a level by name or number, and says who will read the answer', async () => {
+    replies.set(`POST ${ROUNDS}`, { status: 201, body: round });
+    const { code, out } = await words('estimate open --run demo --category cybersecurity --level critical');
+    expect(code).toBe(0);
+    expect(out).toContain('reach 4.00 by 3.6e22 FLOP, before the checkpoint after c3?');
+    expect(out).toContain('read by   forecast-critical');
+    const line = 'estimate open --run demo --category bio --level 3.5 --stage post-mitigation';
+    await words(`${line} --closes 2030-01-01T00:00:00Z`);
+    expect(sent()).toEqual([
+      [ROUNDS, { category: 'cybersecurity', level: 'critical' }],
+      [
+        ROUNDS,
+        { category: 'bio', stage: 'post-mitigation', level: 3.5, closesAt: '2030-01-01T00:00:00.000Z' },
+      ],
+    ]);
+  });
+
+  test('give sends what was said, from arguments or from a file', async () => {
+    const file = join(directory, 'estimate.json');
+    await writeFile(file, '{"probability": 0.2, "rationale": "from a file"}');
+    replies.set('POST /v1/runs/demo/estimates', { status: 201, body: { estimateId: 'est_a' } });
+    const line = 'estimate give --run demo --round round_a';
+    await words(`${line} --probability 0.08 --quantile 0.5=2.5 --quantile 0.9=3.5`, '--rationale', 'a hunch');
+    const { code, out } = await words(`${line} --file ${file}`);
+    expect([code, out]).toEqual([0, expect.stringContaining('Nobody else sees it while the round is open')]);
+    const quantiles = [
+      { p: 0.5, level: 2.5 },
+      { p: 0.9, level: 3.5 },
+    ];
+    expect(asked.map(({ body }) => body)).toEqual([
+      { roundId: 'round_a', probability: 0.08, quantiles, rationale: 'a hunch' },
+      { roundId: 'round_a', probability: 0.2, rationale: 'from a file' },
+    ]);
+  });
+
+  test('a file that holds no estimate is refused without repeating what it holds', async () => {
+    const file = join(directory, 'no-estimate.json');
+    await writeFile(file, '{"probability": 0.2 secret');
+    const { code, err } = await words(`estimate give --run demo --round round_a --file ${file}`);
+    expect([code, asked]).toEqual([2, []]);
+    expect(err).toContain('does not hold a JSON object');
+    expect(err).not.toContain('secret');
+  });
+
+  test('close pools, or goes on to the second round', async () => {
+    replies.set(
+      `POST ${ROUNDS}/round_a/close`,
+      ok({ ...round, state: 'closed', closedAt: round.closesAt, pool }),
+    );
+    replies.set(`POST ${ROUNDS}/round_a/second`, { status: 201, body: { ...round, round: 2 } });
+    const { out } = await words('estimate close --run demo --round round_a');
+    expect(out).toContain(
+      'pooled    11.2 % of 3 experts, extremised from 10 %; median 10 %, middle half 5 % to 20 %',
+    );
+    const begun = await words('estimate close --run demo --round round_a --second');
+    expect(begun.out).toContain('round 2, open');
+    expect(sent()).toEqual([
+      [`${ROUNDS}/round_a/close`, {}],
+      [`${ROUNDS}/round_a/second`, {}],
+    ]);
+  });
+
+  test('show lists rounds, and tells of one how far apart the experts are and why', async () => {
+    replies.set(
+      `GET ${ROUNDS}`,
+      ok({ items: [round, { ...round, roundId: 'round_b', pool }], nextCursor: null }),
+    );
+    replies.set(
+      `GET ${ROUNDS}/round_b`,
+      ok({
+        ...round,
+        closedAt: '2030-01-01T00:00:00.000Z',
+        closedBecause: 'deadline',
+        pool,
+        feedback: { rationales: ['a \u001b[2Jhunch', 'a trend'], quantiles: [{ p: 0.9, level: 3.25, n: 2 }] },
+        mine: { probability: 0.05, rationale: 'a trend' },
+      }),
+    );
+    const list = await words('estimate show --run demo');
+    expect(list.out.split('\n').map((line) => line.split(/ {2,}/).at(-1))).toEqual(['pooled', '-', '11.2 %']);
+    const { out } = await words('estimate show --run demo --round round_b');
+    for (const told of [
+      '(deadline)',
+      'yours     5 %: a trend',
+      'at most 3.25 with 90 % (median of 2)',
+      'because   a  [2Jhunch',
+    ]) {
+      expect(out).toContain(told);
+    }
+  });
+
+  test('with --json prints the answer alone', async () => {
+    replies.set(`GET ${ROUNDS}`, ok({ items: [], nextCursor: null }));
+    const { out } = await words('estimate show --run demo --json');
+    expect(JSON.parse(out)).toEqual({ items: [], nextCursor: null });
+  });
+});
+
 describe('run register', () => {
   test('sends targets, labels and what was stated', async () => {
     replies.set('POST /v1/runs', { status: 201, body: { run, permit: null } });
