@@ -32,6 +32,10 @@ const EVENTS = [
   'AlertRaised',
   'AlertAttempted',
   'ArchivedResultReported',
+  'EstimateRoundOpened',
+  'EstimateGiven',
+  'EstimateRoundClosed',
+  'EstimatesPooled',
 ];
 
 const OTHERS = [

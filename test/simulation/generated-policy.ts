@@ -2,6 +2,7 @@
 import type { JsonObject } from '../../src/domain/canonical-json.ts';
 import { checkPolicy } from '../../src/domain/policy/check.ts';
 import type { Policy } from '../../src/domain/policy/schema.ts';
+import { expertPolicy } from './experts.ts';
 import {
   CRITICAL_RULE,
   forecastRule,
@@ -54,7 +55,7 @@ function evaluation(random: Random, category: string, i: number): JsonObject {
   };
 }
 
-function draw(random: Random, name: string): JsonObject {
+function draw(random: Random, name: string, consulted: ReturnType<typeof expertPolicy> | null): JsonObject {
   const categories = ['cyber', 'bio', 'talk'].slice(0, random.pick([1, 1, 1, 2, 3]));
   const stage = 'pre-mitigation';
   return {
@@ -98,18 +99,22 @@ function draw(random: Random, name: string): JsonObject {
       ...maybe(random, 0.3, jumpRule(random)),
       ...maybe(random, 0.2, silenceRule(random)),
       ...maybe(random, 0.2, OVERDUE_RULE),
+      ...(consulted?.rules ?? []),
     ],
     governance: governance(random),
     alerts: random.pick([[], ['oncall'], ['oncall'], ['oncall', 'chat']]),
+    ...consulted?.more,
   };
 }
 
 const DRAWS_MAX = 50;
 
-export function generatedPolicy(random: Random, name: string): Policy {
+/** `experts`: who are asked in this story, if anybody is. */
+export function generatedPolicy(random: Random, name: string, experts: Random | null = null): Policy {
+  const consulted = experts === null ? null : expertPolicy(experts);
   let problems = '';
   for (let i = 0; i < DRAWS_MAX; i += 1) {
-    const check = checkPolicy(draw(random, name));
+    const check = checkPolicy(draw(random, name, consulted));
     if (check.ok) return check.policy;
     problems = JSON.stringify(check.problems);
   }

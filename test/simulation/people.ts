@@ -11,6 +11,7 @@ import { type RunState, RunStateSchema } from '../../src/domain/run/state.ts';
 import { sha256 } from '../../src/service/digest.ts';
 import type { Receipt } from '../../src/service/run-service.ts';
 import { HeartbeatReply } from '../support/heartbeat-reply.ts';
+import { answerOf, EXPERTS, type ExpertCommand, expertActs } from './experts.ts';
 import type { Answer, Interlock } from './instance.ts';
 import { MEMBERSHIPS } from './policy-parts.ts';
 import { createRandom, type Random } from './random.ts';
@@ -35,9 +36,13 @@ export class People {
   /** Proposals that somebody executed, for vetoes long after. */
   readonly #executed: { runId: string; proposalId: string; digest: string }[] = [];
 
-  constructor(world: World, seed: number) {
+  /** Of experts, in stories that have them. */
+  readonly #experts: Random | null;
+
+  constructor(world: World, seed: number, experts: Random | null) {
     this.#world = world;
     this.#random = createRandom(seed);
+    this.#experts = experts;
   }
 
   #receipt(source: string, body: string): Receipt {
@@ -254,10 +259,44 @@ export class People {
     }
   }
 
+  // --- experts -------------------------------------------------------------------------------------------
+
+  async #acts(runId: string, command: ExpertCommand): Promise<void> {
+    await this.#world.request(
+      null,
+      (i) => i.command(runId, command, command.by),
+      (given) => this.#world.seen.consulted(command, given),
+    );
+  }
+
+  /** A checkpoint's verdict makes people wonder, and a question is answered by several, some of them too late. */
+  #consult(random: Random, runId: string, event: RunEvent): void {
+    const later = (meanMs: number, act: () => Promise<void>): void => {
+      this.#world.scheduler.after(random.between(0.05, 2) * meanMs, () => void act());
+    };
+    if (event.kind === 'CheckpointAssessed' && random.chance(0.5)) {
+      later(60_000, () => this.#wonders(random, runId));
+    }
+    if (event.kind !== 'EstimateRoundOpened') return;
+    const { roundId } = event.data;
+    for (const by of EXPERTS) {
+      if (random.chance(0.7)) later(100_000, () => this.#acts(runId, answerOf(random, roundId, by)));
+    }
+    if (random.chance(0.6)) later(150_000, () => this.#wonders(random, runId));
+  }
+
+  async #wonders(random: Random, runId: string): Promise<void> {
+    const state = await this.#state(runId);
+    if (state === null) return;
+    const categories = this.#world.policyOf(runId).categories.map(({ id }) => id);
+    await this.#acts(runId, expertActs(random, state, categories));
+  }
+
   /** What the ledger shows reaches people, and they act, at good moments and at bad ones. */
   hears(runId: string, event: RunEvent): void {
     const { faults, scheduler } = this.#world;
     const random = this.#random;
+    if (this.#experts !== null) this.#consult(this.#experts, runId, event);
     const later = (meanMs: number, act: () => Promise<void>): void => {
       scheduler.after(random.between(0.1, 2) * meanMs, () => void act());
     };

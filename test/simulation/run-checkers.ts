@@ -6,6 +6,7 @@ import type { Policy } from '../../src/domain/policy/schema.ts';
 import type { RunEvent, RunEventData, StoredReading, Terms } from '../../src/domain/run/events.ts';
 import type { PermitTerms } from '../../src/domain/run/permit.ts';
 import { CLOSE, estimate, LEVEL_CLOSE, ms, thresholdOf, upper } from './arithmetic.ts';
+import { EstimateCheckers } from './estimate-checkers.ts';
 
 /** What a broken invariant of DESIGN.md is reported as, by whichever checker. */
 export class Violation extends Error {
@@ -62,6 +63,7 @@ export class RunCheckers {
   readonly #proposals = new Map<string, OpenProposal>();
   readonly #holds = new Set<string>();
   readonly #memberships: ReadonlyMap<string, readonly string[]>;
+  readonly #estimates: EstimateCheckers;
   #ceiling = 0;
   #clearedCompute: number | null = null;
   #clearedAtMs = 0;
@@ -81,6 +83,9 @@ export class RunCheckers {
   constructor(policy: Policy, memberships: ReadonlyMap<string, readonly string[]>) {
     this.#policy = policy;
     this.#memberships = memberships;
+    this.#estimates = new EstimateCheckers(policy, (invariant, message) => {
+      throw new Violation(invariant, message);
+    });
   }
 
   get standing(): Standing {
@@ -99,6 +104,7 @@ export class RunCheckers {
     const tripping: string[] = [];
     for (const event of events) {
       this.#once(event);
+      this.#estimates.take(event);
       const trip = this.#one(event, nowMs);
       if (trip !== null) tripping.push(trip);
     }
@@ -427,6 +433,8 @@ function nameOf(event: RunEvent): string | null {
       return `${kind} ${event.data.alertId} ${event.data.channel} ${event.data.attempt}`;
     case 'ProposalOpened':
       return `${kind} ${event.data.proposalId}`;
+    case 'EstimateGiven':
+      return `${kind} ${event.data.estimateId}`;
     case 'RunResumed':
       return `${kind} ${event.data.proposalId}`;
     default:

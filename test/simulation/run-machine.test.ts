@@ -30,6 +30,7 @@ describe(`a run under a random walk (SIMULATION_SEED=${SEED})`, () => {
       'RunResumed',
       'HoldLifted',
       'HaltReopened',
+      'EstimatesPooled',
     ]) {
       expect(kinds.get(kind) ?? 0, kind).toBeGreaterThan(0);
     }

@@ -16,6 +16,7 @@ import { outstanding } from '../../src/domain/run/outstanding.ts';
 import { permitTerms } from '../../src/domain/run/permit.ts';
 import { recheck } from '../../src/domain/run/recheck.ts';
 import { type RunState, RunStateSchema } from '../../src/domain/run/state.ts';
+import { expertActs, expertPolicy, expertsOf } from './experts.ts';
 import {
   CRITICAL_RULE,
   forecastRule,
@@ -32,7 +33,8 @@ import { RunCheckers } from './run-checkers.ts';
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 const asJson = (value: object): JsonObject => JSON.parse(JSON.stringify(value));
 
-function generatedPolicy(random: Random): Policy {
+function generatedPolicy(random: Random, experts: Random | null): Policy {
+  const consulted = experts === null ? { rules: [], more: {} } : expertPolicy(experts);
   const categories = ['cyber', 'bio', 'talk'].slice(0, 1 + random.below(3));
   const evaluations = categories.flatMap((category) =>
     Array.from({ length: 1 + random.below(2) }, (_, i) => ({
@@ -84,9 +86,11 @@ function generatedPolicy(random: Random): Policy {
       ...maybe(random, 0.4, jumpRule(random)),
       ...maybe(random, 0.3, silenceRule(random)),
       ...maybe(random, 0.2, OVERDUE_RULE),
+      ...consulted.rules,
     ],
     governance: governance(random),
     alerts: random.pick([[], ['oncall'], ['oncall', 'chat']]),
+    ...consulted.more,
   });
   if (!check.ok) throw new Error(JSON.stringify(check.problems));
   return check.policy;
@@ -113,6 +117,7 @@ const isOverdue = (cause: HaltCause): boolean =>
 
 export class Walk {
   readonly random: Random;
+  readonly experts: Random | null;
   readonly policy: Policy;
   readonly checkers: RunCheckers;
   readonly events: RunEvent[] = [];
@@ -127,7 +132,8 @@ export class Walk {
 
   constructor(seed: number) {
     this.random = createRandom(seed);
-    this.policy = generatedPolicy(this.random);
+    this.experts = expertsOf(seed);
+    this.policy = generatedPolicy(this.random, this.experts);
     this.checkers = new RunCheckers(this.policy, MEMBERSHIPS);
   }
 
@@ -197,7 +203,8 @@ export class Walk {
   }
 
   step(): void {
-    const { random } = this;
+    const { random, experts } = this;
+    if (experts?.chance(0.15) === true) this.consults(experts);
     const roll = random.next();
     if (roll < 0.06) this.again();
     else if (roll < 0.2) this.waits();
@@ -387,6 +394,11 @@ export class Walk {
   proposes(terms: { levels?: Record<string, number>; ceiling?: ReturnType<typeof compute> }): void {
     const haltId = this.run.halt?.haltId ?? null;
     this.does({ type: 'ProposeResume', haltId, terms, rationale: 'r', by: 'operator' });
+  }
+
+  consults(experts: Random): void {
+    const categories = this.policy.categories.map(({ id }) => id);
+    this.does(expertActs(experts, this.run, categories));
   }
 
   /** Everybody who must approve does: the run goes on, whatever the walk left behind. */

@@ -8,6 +8,7 @@ import type { Compute } from '../../src/domain/compute.ts';
 import { parseRunEvent, type RunEvent } from '../../src/domain/run/events.ts';
 import { resultDigest } from '../../src/service/work.ts';
 import { CLOSE, ms } from './arithmetic.ts';
+import type { ExpertCommand } from './experts.ts';
 import type { Answer } from './instance.ts';
 import { INTRUDER } from './people.ts';
 import { MEMBERSHIPS } from './policy-parts.ts';
@@ -53,6 +54,7 @@ export class Seen implements Witness {
   readonly #checkpoints = new Map<string, string>();
   readonly #results = new Map<string, string>();
   readonly #signOffs = new Set<string>();
+  readonly #estimates = new Set<string>();
   readonly #attempted = new Set<string>();
   readonly #causes = new Set<string>();
   readonly #acks = new Set<string>();
@@ -148,6 +150,9 @@ export class Seen implements Witness {
       case 'ProposalOpened':
         this.#rationales.add(`${runId} ${event.data.rationale}`);
         this.#digests.set(event.data.proposalId, event.data.digest);
+        return;
+      case 'EstimateGiven':
+        this.#estimates.add(`${event.data.roundId} ${event.data.by} ${event.data.rationale}`);
         return;
       case 'RunResumed':
         this.#executed.add(event.data.proposalId);
@@ -403,6 +408,14 @@ export class Seen implements Witness {
       this.#broken(4, `${who}'s veto of the executed ${proposalId} was refused: ${String(body)}`);
     }
     this.count('vetoes refused');
+  }
+
+  consulted(command: ExpertCommand, { status }: Answer): void {
+    if (command.type !== 'GiveEstimate' || status >= 300) return;
+    const { roundId, by, rationale } = command;
+    if (!this.#estimates.has(`${roundId} ${by} ${rationale}`)) {
+      this.#broken(1, `${by}'s estimate in ${roundId} was acknowledged and is not recorded`);
+    }
   }
 
   finished(runId: string, { status }: Answer): void {
