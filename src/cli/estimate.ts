@@ -98,7 +98,7 @@ function quantileOf(pair: string): { p: number; level: number } {
 }
 
 function numberOf(option: string, text: string): number {
-  const value = /^\d*\.?\d+$/.test(text) ? Number(text) : Number.NaN;
+  const value = /^(?:\d{1,20}|\d{0,20}\.\d{1,20})$/.test(text) ? Number(text) : Number.NaN;
   if (Number.isNaN(value)) throw new UsageError(`${option} must hold a plain number such as 0.05`);
   return value;
 }
