@@ -63,6 +63,20 @@ export function countedEstimates({ rounds }: EstimateQuestion): Estimate[] {
   return [...latest.values()].sort((a, b) => (a.estimateId < b.estimateId ? -1 : 1));
 }
 
+/** The last of them is the one that counts: those before it closed without an answer. */
+export function questionsLike(
+  { questions = [] }: CheckpointState,
+  { category, stage, level }: Pick<EstimateQuestion, 'category' | 'stage' | 'level'>,
+): EstimateQuestion[] {
+  return questions.filter(
+    (each) => each.category === category && each.stage === stage && each.level === level,
+  );
+}
+
+/** Over, and nobody has said anything. */
+export const isUnanswered = ({ rounds }: EstimateQuestion): boolean =>
+  rounds.every(({ closed, estimates }) => closed !== null && estimates.length === 0);
+
 /** The newest pool of a question; null while no round with an estimate has closed. */
 export const poolOf = ({ rounds }: EstimateQuestion): EstimateRound['pool'] =>
   rounds.findLast(({ pool }) => pool !== null)?.pool ?? null;

@@ -3,7 +3,7 @@
  * then they read how far apart they are and why, and may answer once more.
  *
  * One question per checkpoint, category, stage and level, of two rounds at most: who dislikes a pool cannot ask again
- * until it pleases. Each round that closes is pooled, over the latest estimate of each expert, so a second round that
+ * until it pleases. One that closed without any answer is no question yet, or opening and closing would be a veto. Each round that closes is pooled, over the latest estimate of each expert, so a second round that
  * nobody begins or answers loses nothing. A round closes by hand or at its deadline, and without a pool when the next
  * checkpoint is assessed first: what it asked about has passed.
  */
@@ -14,7 +14,15 @@ import { type LevelQuantile, poolExperts, quantileProblem } from '../forecast/ex
 import { type LevelReference, levelAt, type Policy, type Stage } from '../policy/schema.ts';
 import { horizon } from './checkpoint.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
-import { countedEstimates, findRound, isOvertaken, type PlacedRound, roundsOf } from './estimate-state.ts';
+import {
+  countedEstimates,
+  findRound,
+  isOvertaken,
+  isUnanswered,
+  type PlacedRound,
+  questionsLike,
+  roundsOf,
+} from './estimate-state.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import { idOf } from './ids.ts';
 import { type CheckpointState, EXPERTS_MAX, QUESTIONS_MAX, type RunState } from './state.ts';
@@ -82,10 +90,9 @@ export function openEstimateRound(state: RunState, command: OpenEstimateRound, c
     );
   }
   const questions = checkpoint.questions ?? [];
-  const asked = questions.find(
-    (each) => each.category === category && each.stage === stage && each.level === level,
-  );
-  const [first] = asked?.rounds ?? [];
+  const asked = questionsLike(checkpoint, { category, stage, level });
+  const standing = asked.find((each) => !isUnanswered(each));
+  const [first] = standing?.rounds ?? [];
   if (first !== undefined) {
     const isSame = first.by === by && (stated === null || Date.parse(stated) === Date.parse(first.closesAt));
     if (first.closed === null && isSame) return [];
@@ -104,7 +111,8 @@ export function openEstimateRound(state: RunState, command: OpenEstimateRound, c
   const closesAt = closingTime(stated, context);
   if (typeof closesAt !== 'string') return reject('invalid', closesAt.problem, 'closesAt');
   const { checkpointId, effectiveCompute } = checkpoint;
-  const roundId = idOf('round', context.digest, state.runId, checkpointId, category, stage, level, 1);
+  const ordinal = asked.length + 1;
+  const roundId = idOf('round', context.digest, state.runId, checkpointId, category, stage, level, ordinal);
   const horizonCompute = horizon(effectiveCompute, 1, policy);
   const question = { questionId: roundId, category, stage, level, horizonCompute };
   return [openedRound({ roundId, round: 1, checkpointId, ...question, by, closesAt }, context)];
@@ -206,6 +214,9 @@ export function beginSecondRound(state: RunState, command: BeginSecondRound, con
     if (second?.closed === null && second.by === by) return [];
     return reject('conflict', 'the second round is the last: it was begun before', 'roundId');
   }
+  if (questionsLike(checkpoint, question).at(-1) !== question) {
+    return reject('conflict', 'nobody answered it, and the question was asked anew', 'roundId');
+  }
   if (isOvertaken(state, checkpoint)) {
     return reject('conflict', `what round ${named} asked about has passed`, 'roundId');
   }
@@ -213,7 +224,7 @@ export function beginSecondRound(state: RunState, command: BeginSecondRound, con
   if (typeof closesAt !== 'string') return reject('invalid', closesAt.problem, 'closesAt');
   const { rounds: _rounds, ...asked } = question;
   const { checkpointId } = checkpoint;
-  const roundId = idOf('round', context.digest, state.runId, question.questionId, 2);
+  const roundId = idOf('round', context.digest, state.runId, question.questionId, 'second');
   return [
     ...(first.closed === null ? closing(placed, by, context) : []),
     openedRound({ roundId, round: 2, checkpointId, ...asked, by, closesAt }, context),

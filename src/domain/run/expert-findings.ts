@@ -12,7 +12,7 @@ import {
   levelAt,
   type Policy,
 } from '../policy/schema.ts';
-import { poolOf } from './estimate-state.ts';
+import { poolOf, questionsLike } from './estimate-state.ts';
 import type { Finding, Scorecard, SealedForecast } from './events.ts';
 import type { CheckpointState, EstimateQuestion, EstimateRound } from './state.ts';
 
@@ -31,14 +31,11 @@ interface Asked {
 
 /** What experts said of exactly this; null where they were not asked, or nobody answered. */
 function askedOf(
-  { questions = [] }: CheckpointState,
+  checkpoint: CheckpointState,
   category: string,
   { stage, atLeast }: Pick<ForecastRule, 'stage' | 'atLeast'>,
 ): Asked | null {
-  const level = levelAt(atLeast);
-  const question = questions.find(
-    (each) => each.category === category && each.stage === stage && each.level === level,
-  );
+  const question = questionsLike(checkpoint, { category, stage, level: levelAt(atLeast) }).at(-1);
   const pool = question === undefined ? null : poolOf(question);
   return question === undefined || pool === null ? null : { pool, horizonCompute: question.horizonCompute };
 }

@@ -14,7 +14,7 @@ import {
   type Stage,
   StageSchema,
 } from '../../domain/policy/schema.ts';
-import { findRound } from '../../domain/run/estimate-state.ts';
+import { findRound, questionsLike } from '../../domain/run/estimate-state.ts';
 import { standingCheckpoint } from '../../domain/run/estimates.ts';
 import { ExpertPoolSchema, LevelQuantileSchema } from '../../domain/run/events.ts';
 import type { RunState } from '../../domain/run/state.ts';
@@ -320,10 +320,9 @@ export const estimateRoutes = ({ runs, ledger }: Services): Route[] => {
 
 /** At the checkpoint that a question asked now is about. */
 function roundAsked(state: RunState, category: string, stage: Stage, level: number): string | null {
-  const asked = standingCheckpoint(state)?.questions?.find(
-    (each) => each.category === category && each.stage === stage && each.level === level,
-  );
-  return asked?.questionId ?? null;
+  const checkpoint = standingCheckpoint(state);
+  const asked = checkpoint === null ? [] : questionsLike(checkpoint, { category, stage, level });
+  return asked.at(-1)?.questionId ?? null;
 }
 
 /** Of both rounds of the question, the newest. */

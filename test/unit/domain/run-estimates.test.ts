@@ -100,9 +100,22 @@ describe('asking experts', () => {
       code: 'conflict',
       message: expect.stringContaining(roundId),
     });
+    life.answers(roundId, { ann: 0.1 });
     life.closes(roundId);
     expect(life.refuses({ type: 'OpenEstimateRound', ...again })).toMatchObject({ code: 'conflict' });
     expect(life.ask('bio')).not.toBe(roundId);
+  });
+
+  it('anew is possible where nobody answered: opening and closing at once silences no expert', () => {
+    const life = cleared();
+    const first = life.ask();
+    life.closes(first);
+    const anew = life.ask();
+    expect(anew).not.toBe(first);
+    expect(life.refuses(second(first))).toMatchObject({ code: 'conflict', path: 'roundId' });
+    life.answers(anew, { ann: 0.4 });
+    life.closes(anew);
+    expect(fired(life)).toBe('halt, soon by experts: halt');
   });
 });
 
