@@ -24,7 +24,7 @@ export interface Heartbeat {
   readonly effectiveCompute: Compute;
   readonly step: number | null;
   readonly nonce: string | null;
-  /** The same signed message again: it is answered, and moves nothing. */
+  /** The same signed message again. Where the first took effect, it is answered and moves nothing. */
   readonly repeated: boolean;
   readonly by: string;
   /** Which process of the run speaks; null where the client names none. */
@@ -121,26 +121,42 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     return (await runs.load(runId)) ?? loaded;
   }
 
-  /** A deadline that has passed counts, whether or not a worker has come round to say so: no permit outlives it. */
-  async function upToDate(loaded: LoadedRun): Promise<LoadedRun> {
+  /**
+   * A deadline that has passed and compute that was stated count, whether or not anybody has come round to say so:
+   * no permit outlives them.
+   */
+  async function upToDate(loaded: LoadedRun, high: Compute | null): Promise<LoadedRun> {
     const { runId } = loaded.state;
     const deadlineMs = nextDeadlineMs(loaded.state, loaded.policy);
-    if (deadlineMs === null || deadlineMs > clock().getTime()) return loaded;
+    const isPast = deadlineMs !== null && deadlineMs <= clock().getTime();
+    const isCrossed = high !== null && mayMatter(loaded, high, false);
+    if (!isPast && !isCrossed) return loaded;
     await runs.execute(runId, { type: 'Tick' }, { actor: 'interlock' });
     return (await runs.load(runId)) ?? loaded;
   }
 
-  async function take(beat: Heartbeat): Promise<HeartbeatOutcome> {
-    const { runId, by } = beat;
+  /**
+   * The receipt of a signed message says that it came, not what came of it: the first may still be under way, or its
+   * instance died. Compute above all that is known shows that it took no effect, so this one is taken in its place.
+   * Not seen so: a lost sign of life below that mark. The next heartbeat gives it again.
+   */
+  async function heardBefore(beat: Heartbeat): Promise<{ repeated: boolean; high: Compute | null }> {
+    if (!beat.repeated) return { repeated: false, high: null };
+    const { computeHigh: high } = await progress.read(beat.runId);
+    return { repeated: high !== null && compareCompute(beat.effectiveCompute, high) <= 0, high };
+  }
+
+  async function take(said: Heartbeat): Promise<HeartbeatOutcome> {
+    const { runId, by } = said;
     const known = await runs.load(runId);
     if (known === null) return { ok: false, code: 'not-found', message: `there is no run ${runId}` };
     if (known.state.sources !== null && !known.state.sources.includes(by)) {
       return { ok: false, code: 'forbidden', message: `${by} is not a source of run ${runId}` };
     }
-    const found = await upToDate(known);
-    const { loaded, advanced } = beat.repeated
-      ? { loaded: found, advanced: false }
-      : await record(found, beat);
+    const { repeated, high } = await heardBefore(said);
+    const beat = { ...said, repeated };
+    const found = await upToDate(known, high);
+    const { loaded, advanced } = repeated ? { loaded: found, advanced: false } : await record(found, beat);
     const issued = await answerTo(beat, loaded, advanced);
     const permit = typeof issued === 'string' ? issued : null;
     if (permit !== null) faultPoint('permit.signed');
@@ -211,7 +227,9 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
   }
 
   async function issuePermit(loaded: LoadedRun, nonce: string | null): Promise<string | null> {
-    const issued = await issue(loaded, nonce, { instance: null, supersedes: null }, []);
+    const { computeHigh } = await progress.read(loaded.state.runId);
+    const current = await upToDate(loaded, computeHigh);
+    const issued = await issue(current, nonce, { instance: null, supersedes: null }, []);
     return 'permit' in issued ? issued.permit : null;
   }
 

@@ -13,7 +13,7 @@ import type { RunState } from '../../src/domain/run/state.ts';
 import { mix } from './faults.ts';
 import { createRandom, type Random } from './random.ts';
 
-/** Chosen so that no seed in a list of regressions has experts: each goes on telling the story that failed. */
+/** Chosen so that no regression from before there were experts has any: each goes on telling the story that failed. */
 const STREAM = 4_487;
 
 export function expertsOf(seed: number): Random | null {

@@ -23,7 +23,18 @@ const TRAINER = {
   evaluations: null,
   via: 'bearer' as const,
 };
+const REGISTRATION = {
+  runId: 'r1',
+  title: null,
+  policy: null,
+  initialCompute: null,
+  parents: [],
+  sources: null,
+  targets: [{ kind: 'webhook' as const, url: 'http://trainer/' }],
+  labels: {},
+};
 const MINUTE_MS = 60_000;
+const HALTED = { permit: null, directive: { action: 'halt' } };
 
 describe('heartbeats without any worker', () => {
   let signatures: Signatures;
@@ -82,34 +93,30 @@ describe('heartbeats without any worker', () => {
       await waited;
       return answer;
     };
+    const stated = (effectiveCompute: string, nonce: string, repeated: boolean) => ({
+      runId: 'r1',
+      effectiveCompute: compute(effectiveCompute),
+      step: null,
+      nonce,
+      repeated,
+      by: 'trainer',
+    });
     const beat = (effectiveCompute: string, nonce: string) =>
-      settled(
-        interlock.heartbeat({
-          runId: 'r1',
-          effectiveCompute: compute(effectiveCompute),
-          step: null,
-          nonce,
-          repeated: false,
-          by: 'trainer',
-        }),
-      );
-    return { scheduler, store, interlock, settled, beat };
+      settled(interlock.heartbeat(stated(effectiveCompute, nonce, false)));
+    const receive = (webhookId: string) =>
+      interlock.runs.receive('r1', { source: 'trainer', webhookId, bodyDigest: webhookId });
+    /** A signed message: a new one, or one whose receipt is there. */
+    const signed = async (effectiveCompute: string, webhookId: string) => {
+      const repeated = (await receive(webhookId)) === 'replayed';
+      return interlock.heartbeat(stated(effectiveCompute, webhookId, repeated));
+    };
+    const registers = () => settled(interlock.register(REGISTRATION, TRAINER));
+    return { scheduler, store, settled, interlock, beat, receive, signed, registers };
   }
 
   async function registered() {
     const world = alone();
-    const registration = {
-      runId: 'r1',
-      title: null,
-      policy: null,
-      initialCompute: null,
-      parents: [],
-      sources: null,
-      targets: [{ kind: 'webhook' as const, url: 'http://trainer/' }],
-      labels: {},
-    };
-    const answer = await world.settled(world.interlock.register(registration, TRAINER));
-    expect(answer.status).toBe(201);
+    expect((await world.registers()).status).toBe(201);
     return world;
   }
 
@@ -138,5 +145,44 @@ describe('heartbeats without any worker', () => {
     store.beat('r1', compute('3e22'));
     await scheduler.run(scheduler.nowMs + MINUTE_MS);
     expect((await beat('5.1e21', 'n2')).body).toMatchObject({ permit: null, directive: { action: 'halt' } });
+  });
+
+  it('halt for a signed message sent again whose first died with nothing but its receipt', async () => {
+    const { settled, beat, receive, signed } = await registered();
+    expect((await beat('5e21', 'n1')).body).toMatchObject({ directive: { action: 'continue' } });
+    expect(await settled(receive('m1'))).toBe('new');
+    expect((await settled(signed('3e22', 'm1'))).body).toMatchObject(HALTED);
+  });
+
+  it('halt for a signed message sent again whose first wrote its compute and died', async () => {
+    const { settled, store, beat, receive, signed } = await registered();
+    expect((await beat('5e21', 'n1')).body).toMatchObject({ directive: { action: 'continue' } });
+    expect(await settled(receive('m1'))).toBe('new');
+    store.beat('r1', compute('3e22'));
+    expect((await settled(signed('3e22', 'm1'))).body).toMatchObject(HALTED);
+  });
+
+  it('give no permit to a signed message that overtakes the first of its kind', async () => {
+    const { settled, beat, signed } = await registered();
+    expect((await beat('5e21', 'n1')).body).toMatchObject({ directive: { action: 'continue' } });
+    const both = await settled(Promise.all([signed('3e22', 'm1'), signed('3e22', 'm1')]));
+    for (const { body } of both) expect(body).toMatchObject(HALTED);
+  });
+
+  it('are answered and move nothing when a signed message that took effect comes again', async () => {
+    const { scheduler, store, settled, beat, signed } = await registered();
+    expect((await settled(signed('5e21', 'm1'))).body).toMatchObject({ directive: { action: 'continue' } });
+    await beat('5.1e21', 'n2');
+    const before = { ...store.readProgress('r1'), events: store.events.length };
+    await scheduler.run(scheduler.nowMs + MINUTE_MS);
+    expect((await settled(signed('5e21', 'm1'))).body).toMatchObject({ directive: { action: 'continue' } });
+    expect({ ...store.readProgress('r1'), events: store.events.length }).toEqual(before);
+  });
+
+  it('are not needed to refuse a permit for registering again a run that stated more than its ceiling', async () => {
+    const { store, beat, registers } = await registered();
+    expect((await beat('5e21', 'n1')).body).toMatchObject({ directive: { action: 'continue' } });
+    store.beat('r1', compute('3e22'));
+    expect(await registers()).toEqual({ status: 200, body: { permit: null } });
   });
 });

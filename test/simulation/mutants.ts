@@ -230,8 +230,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'permit-past-deadline',
     invariant: 8,
     file: 'src/service/heartbeats.ts',
-    find: 'if (deadlineMs === null || deadlineMs > clock().getTime()) return loaded;',
-    replace: 'if (deadlineMs !== undefined) return loaded;',
+    find: 'const isPast = deadlineMs !== null && deadlineMs <= clock().getTime();',
+    replace: 'const isPast = deadlineMs === undefined;',
     breaks: 'a permit is renewed past a deadline that no worker has looked at',
   },
   {

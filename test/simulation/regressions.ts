@@ -8,4 +8,8 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
     found: 'the checkers took the score of a failed attempt, after it was given up, for a repetition',
   },
   { seed: 3268, found: 'the checkers read a clock that had jumped while the request was under way' },
+  {
+    seed: 956524963,
+    found: 'a signed heartbeat sent twice was given a permit while the first was not yet recorded',
+  },
 ];
