@@ -18,7 +18,8 @@ beforeAll(async () => {
 });
 afterAll(() => installation.remove());
 
-describe.each(GRADES)('the service killed again and again, %s grade', (grade) => {
+// Each grade has a service and stores of its own, and mostly waits for it to come back.
+describe.concurrent.each(GRADES)('the service killed again and again, %s grade', (grade) => {
   const reason = missing(grade);
   describe.skipIf(reason)(`under load${reason === false ? '' : ` (skipped: ${reason})`}`, () => {
     it('loses nothing acknowledged, delivers every halt, counts no result twice, and heals', async () => {
