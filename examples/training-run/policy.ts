@@ -99,7 +99,8 @@ export function demoPolicy({ evaluateCommand, alerts = [] }: DemoPolicyOptions) 
         kind: 'forecast',
         stage: 'pre-mitigation',
         atLeast: 'critical',
-        probability: 0.05,
+        // Twice what the shipped policies allow: with the grace above the forecast looks half as far again.
+        probability: 0.1,
         checkpoints: 1,
         whenMostlyPrior: 'alert',
         then: ['halt'],

@@ -9,7 +9,6 @@ import { readFile, stat } from 'node:fs/promises';
 import { type BacktestStep, backtest, backtestLine, type MethodFor } from '../domain/forecast/backtest.ts';
 import { type BacktestSeries, readSeries } from '../domain/forecast/backtest-series.ts';
 import { BASELINES } from '../domain/forecast/baselines.ts';
-import { localLinear } from '../domain/forecast/local-linear.ts';
 import {
   crossingForecasts,
   crossings,
@@ -20,6 +19,7 @@ import {
   rises,
   warningProbability,
 } from '../domain/forecast/metrics.ts';
+import { servedMethod } from '../domain/forecast/served-method.ts';
 import { openPlots, type Plots } from './backtest-plots.ts';
 import { EXIT, type ExitCode, UsageError } from './exit.ts';
 import { plural, printable, type Style, table } from './output.ts';
@@ -27,7 +27,7 @@ import { createProgress, type Progress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
 
 /** The method that serves. */
-const METHOD_FOR: MethodFor = () => localLinear;
+const METHOD_FOR: MethodFor = () => servedMethod;
 
 const FILE_MAX_BYTES = 256 * 1024 * 1024;
 const PROBLEMS_SHOWN = 20;

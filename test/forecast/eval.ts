@@ -1,11 +1,12 @@
 /**
  * `npm run forecast:eval`: the forecasting method beside the baselines, on real curves or on the synthetic set.
  *
- *   npm run forecast:eval -- [--series FILE] [--horizon N] [--markdown FILE] [--plots DIR] [--floors FILE]
+ *   npm run forecast:eval -- [--series FILE] [--horizon N] [--markdown FILE] [--plots DIR] [--floors FILE] [--ablations]
  *
  * Without --series the synthetic set is judged, beside floors (test/forecast/floors.json) rather than targets: those
  * are for real curves, one checkpoint ahead. The table says what is met and what is not; the exit code is 1 only where
- * a floor of --floors is broken, and 2 where the question could not be put.
+ * a floor of --floors is broken, and 2 where the question could not be put. With --ablations the method stands beside
+ * itself with one part taken out, in place of the baselines.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
@@ -15,7 +16,7 @@ import { createProgress } from '../../src/cli/progress.ts';
 import { type BacktestSeries, readSeries } from '../../src/domain/forecast/backtest-series.ts';
 import { evaluate, type Figures } from './evaluate.ts';
 import { brokenFloors, FloorsSchema } from './floors.ts';
-import { BASELINE_CONTESTANTS, JUDGED } from './methods.ts';
+import { ABLATIONS, BASELINE_CONTESTANTS, JUDGED } from './methods.ts';
 import { writePlots } from './plots.ts';
 import { markdownReport, sections, terminalReport } from './report.ts';
 import { synthetic } from './synthetic.ts';
@@ -28,6 +29,7 @@ const { values: options } = parseArgs({
     markdown: { type: 'string' },
     plots: { type: 'string' },
     floors: { type: 'string' },
+    ablations: { type: 'boolean', default: false },
   },
 });
 
@@ -47,7 +49,8 @@ async function main(): Promise<number> {
   const horizon = z.coerce.number().int().min(1).max(100).parse(options.horizon);
   const series = options.series === undefined ? synthetic() : await readAll(options.series);
   const startedMs = performance.now();
-  const contestants = [JUDGED, ...BASELINE_CONTESTANTS];
+  const others = options.ablations ? ABLATIONS : BASELINE_CONTESTANTS;
+  const contestants = [JUDGED, ...others];
   const { stderr, stdout } = process;
   const progress = createProgress({
     total: series.length * contestants.length,
@@ -64,9 +67,9 @@ async function main(): Promise<number> {
     });
   };
   const judged = judge(0);
-  const baselines = BASELINE_CONTESTANTS.map((_, i) => judge(i + 1));
+  const baselines = others.map((_, i) => judge(i + 1));
   progress.end();
-  const hasTargets = options.series !== undefined && horizon === 1;
+  const hasTargets = options.series !== undefined && horizon === 1 && !options.ablations;
   const report = sections(judged, baselines, hasTargets ? targets(judged, baselines) : []);
   console.log(terminalReport(report, styleFor({ isTty: stdout.isTTY === true, env: process.env })));
   console.error(`${series.length} series in ${((performance.now() - startedMs) / 1000).toFixed(1)} s`);

@@ -6,7 +6,10 @@
 import type { MethodFor } from '../../src/domain/forecast/backtest.ts';
 import { type CategoryAtLeast, sumBound } from '../../src/domain/forecast/bags.ts';
 import { BASELINES } from '../../src/domain/forecast/baselines.ts';
-import { localLinear } from '../../src/domain/forecast/local-linear.ts';
+import { combine } from '../../src/domain/forecast/combine.ts';
+import { type MultiProcessParameters, multiProcess } from '../../src/domain/forecast/multi-process.ts';
+import { PARAMETERS } from '../../src/domain/forecast/parameters.ts';
+import { servedMethod } from '../../src/domain/forecast/served-method.ts';
 
 export interface Contestant {
   readonly name: string;
@@ -16,9 +19,9 @@ export interface Contestant {
 }
 
 export const JUDGED: Contestant = {
-  name: localLinear.method,
-  methodFor: () => localLinear,
-  categoryAtLeast: sumBound,
+  name: servedMethod.method,
+  methodFor: () => servedMethod,
+  categoryAtLeast: (members, skill) => combine(members.map(({ forecast }) => forecast.atLeast(skill))).p,
 };
 
 export const BASELINE_CONTESTANTS: readonly Contestant[] = BASELINES.map((baseline) => ({
@@ -26,3 +29,20 @@ export const BASELINE_CONTESTANTS: readonly Contestant[] = BASELINES.map((baseli
   methodFor: () => baseline,
   categoryAtLeast: sumBound,
 }));
+
+const without = (what: string, parameters: MultiProcessParameters): Contestant => {
+  const method = multiProcess(`without ${what}`, parameters);
+  return { name: method.method, methodFor: () => method, categoryAtLeast: JUDGED.categoryAtLeast };
+};
+const withoutKind = (name: string): Contestant =>
+  without(`"${name}"`, { ...PARAMETERS, kinds: PARAMETERS.kinds.filter((kind) => kind.name !== name) });
+
+/** The served method with one part taken out, and nothing learned anew. */
+export const ABLATIONS: readonly Contestant[] = [
+  ...PARAMETERS.kinds.map(({ name }) => withoutKind(name)),
+  without('leaps and collapses', {
+    ...PARAMETERS,
+    kinds: PARAMETERS.kinds.map((kind) => ({ ...kind, leap: 0, collapse: 0 })),
+  }),
+  without('damping', { ...PARAMETERS, setting: { ...PARAMETERS.setting, damping: 1 - 1e-9 } }),
+];

@@ -90,12 +90,12 @@ describe('the table', () => {
     ]);
     const { code, out } = await say(['backtest', '--series', path]);
     expect(code).toBe(0);
-    for (const method of ['local-linear/1', 'linear-last-four/1', 'last-and-jumps/1', 'last-value/1'])
+    for (const method of ['multi-process/1', 'linear-last-four/1', 'last-and-jumps/1', 'last-value/1'])
       expect(out).toContain(method);
     expect(out).toContain('2 series, 10 forecasts');
     const bySource = await say(['backtest', '--series', path, '--by', 'source']);
-    expect(bySource.out).toMatch(/^one +local-linear/m);
-    expect(bySource.out).toMatch(/^two +local-linear/m);
+    expect(bySource.out).toMatch(/^one +multi-process/m);
+    expect(bySource.out).toMatch(/^two +multi-process/m);
   });
 
   test('of nothing is no table', async () => {

@@ -1,13 +1,11 @@
 /**
  * From score forecasts to a category's forecast: through the level map with the elicitation margin, then
- * over the evaluations without assuming independence.
- *
- * P(category level >= x) <= sum of P(evaluation level >= x), the union bound: it holds under any dependence
- * and errs towards stopping. Quantiles are those of that bound.
+ * over the evaluations (combine.ts). Quantiles are those of the combination.
  */
 
 import type { LevelMap } from '../levels.ts';
 import { scoreOfLevel } from '../levels.ts';
+import { combine } from './combine.ts';
 import type { ForecastBasis, ForecastMethod, SkillPoint } from './score-forecast.ts';
 
 export interface EvaluationHistory {
@@ -29,7 +27,8 @@ export interface CategoryForecast {
   /** Points of the shortest history: the weakest evidence names the basis. */
   readonly points: number;
   readonly quantiles: { p: number; level: number }[];
-  readonly exceedance: { level: number; p: number }[];
+  /** With the two bounds that `p` lies between, whatever depends on what: see combine.ts. */
+  readonly exceedance: { level: number; p: number; greatest: number; sum: number }[];
   readonly notes: string[];
 }
 
@@ -52,18 +51,18 @@ export function forecastCategory(
     };
     return { name: evaluation.name, prediction, levelAtLeast };
   });
-  const atLeast = (level: number): number =>
-    Math.min(
-      1,
-      parts.reduce((sum, { levelAtLeast }) => sum + levelAtLeast(level), 0),
-    );
+  const combined = (level: number) => combine(parts.map(({ levelAtLeast }) => levelAtLeast(level)));
+  const atLeast = (level: number): number => combined(level).p;
   return {
     method: method.method,
     basis:
       BASES.find((basis) => parts.some(({ prediction }) => prediction.basis === basis)) ?? 'mostly-prior',
     points: parts.length === 0 ? 0 : Math.min(...parts.map(({ prediction }) => prediction.points)),
     quantiles: QUANTILES.map((p) => ({ p, level: round(quantile(atLeast, p), 1e4) })),
-    exceedance: levels.map((level) => ({ level, p: round(atLeast(level), 1e6) })),
+    exceedance: levels.map((level) => {
+      const { p, greatest, sum } = combined(level);
+      return { level, p: round(p, 1e6), greatest: round(greatest, 1e6), sum: round(sum, 1e6) };
+    }),
     notes: parts.flatMap(({ name, prediction }) => prediction.notes.map((note) => `${name}: ${note}`)),
   };
 }

@@ -26,7 +26,7 @@ export interface SkillForecast {
 }
 
 export interface ForecastMethod {
-  /** Name and version, e.g. `local-linear/1`. */
+  /** Name and version, e.g. `multi-process/1`. */
   readonly method: string;
   /** `history` ascends in compute; the horizon is in log2 FLOP and not before its last point. */
   readonly forecast: (history: readonly SkillPoint[], horizonLog2Compute: number) => SkillForecast;

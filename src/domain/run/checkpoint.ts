@@ -9,7 +9,7 @@ import { canonicalJson, plainJson, sameJson } from '../canonical-json.ts';
 import { type Compute, compareCompute, log2Compute, maxCompute, onePlus, timesCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
 import { forecastCategory } from '../forecast/category-forecast.ts';
-import { localLinear } from '../forecast/local-linear.ts';
+import { servedMethod } from '../forecast/served-method.ts';
 import { type ForecastRule, levelAt, type Policy, type Stage } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { type Assessment, activeWaiver, assess, findingKey } from './assess.ts';
@@ -161,7 +161,7 @@ export function sealForecasts(state: RunState, context: Context): RunEvent[] {
         const sealed = checkpoint.forecasts.find(
           (each) => each.category === category && each.stage === stage && each.checkpoints === checkpoints,
         );
-        if (sealed !== undefined && !(newest && sealed.method === localLinear.method)) continue;
+        if (sealed !== undefined && !(newest && sealed.method === servedMethod.method)) continue;
         const specs = policy.evaluations.filter((spec) => spec.category === category && spec.stage === stage);
         const rows = checkpoint.evaluations.filter(({ evaluation }) =>
           specs.some(({ id }) => id === evaluation),
@@ -264,7 +264,7 @@ function makeForecast(
     stage,
     checkpoints,
     horizonCompute,
-    ...forecastCategory(localLinear, histories, log2Compute(horizonCompute), levels),
+    ...forecastCategory(servedMethod, histories, log2Compute(horizonCompute), levels),
   };
 }
 

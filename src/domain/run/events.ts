@@ -150,7 +150,15 @@ export const ForecastSchema = z
     basis: z.enum(['mostly-prior', 'mixed', 'data']),
     points: int,
     quantiles: z.array(z.object({ p: z.number(), level: z.number() })),
-    exceedance: z.array(z.object({ level: z.number(), p: z.number() })),
+    /** `greatest` and `sum` bound `p` whatever depends on what; without them `p` is the sum. */
+    exceedance: z.array(
+      z.object({
+        level: z.number(),
+        p: z.number(),
+        greatest: z.number().optional(),
+        sum: z.number().optional(),
+      }),
+    ),
     notes: z.array(z.string()),
   })
   .meta({

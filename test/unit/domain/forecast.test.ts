@@ -1,8 +1,8 @@
-/** The first forecast method and the way from scores to a category: honest about how little it knows. */
+/** The forecast and the way from scores to a category: honest about how little it knows. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type EvaluationHistory, forecastCategory } from '../../../src/domain/forecast/category-forecast.ts';
-import { localLinear } from '../../../src/domain/forecast/local-linear.ts';
+import { servedMethod } from '../../../src/domain/forecast/served-method.ts';
 
 const map = { chance: 0, best: 1, levels: { medium: 0.2, high: 0.5, critical: 0.8 } };
 
@@ -14,7 +14,7 @@ function history(scores: readonly number[], more: Partial<EvaluationHistory> = {
 const LEVELS = [2, 3, 4];
 const next = (scores: readonly number[]): number => 70 + scores.length;
 const predict = (scores: readonly number[], horizon = next(scores)) =>
-  forecastCategory(localLinear, [history(scores)], horizon, LEVELS);
+  forecastCategory(servedMethod, [history(scores)], horizon, LEVELS);
 const chanceOf = (forecast: ReturnType<typeof predict>, level: number): number =>
   forecast.exceedance.find((each) => each.level === level)?.p ?? Number.NaN;
 const width = (forecast: ReturnType<typeof predict>): number =>
@@ -34,12 +34,12 @@ describe('a forecast', () => {
     [12, 'data'],
   ])('from %d points is %s', (points, basis) => {
     const forecast = predict(Array.from({ length: points }, () => 0.1));
-    expect(forecast).toMatchObject({ basis, points, method: 'local-linear/1' });
+    expect(forecast).toMatchObject({ basis, points, method: 'multi-process/1' });
   });
 
   it('from many points at one compute is still mostly prior', () => {
     const points = Array.from({ length: 6 }, () => ({ log2Compute: 70, score: 0.1, stderr: null, n: 100 }));
-    expect(forecastCategory(localLinear, [history([], { points })], 71, LEVELS).basis).toBe('mostly-prior');
+    expect(forecastCategory(servedMethod, [history([], { points })], 71, LEVELS).basis).toBe('mostly-prior');
   });
 
   it('is wider the less it knows', () => {
@@ -60,15 +60,23 @@ describe('a forecast', () => {
 
   it('follows a trend', () => {
     const median = predict([0.1, 0.15, 0.2, 0.25, 0.3, 0.35]).quantiles.find(({ p }) => p === 0.5);
-    expect(median?.level).toBeCloseTo(2 + (0.4 - 0.2) / 0.3, 1);
+    // A little below the line: slopes do not last.
+    expect(median?.level).toBeGreaterThan(2.5);
+    expect(median?.level).toBeLessThanOrEqual(2 + (0.4 - 0.2) / 0.3);
   });
 
   it('never rules a jump out, however flat the series', () => {
-    expect(chanceOf(predict(Array(12).fill(0.05)), 3)).toBeGreaterThan(0.01);
+    expect(chanceOf(predict(Array(12).fill(0.05)), 3)).toBeGreaterThan(5e-4);
+  });
+
+  it('expects a leap as soon as a flat series moves', () => {
+    const flat = predict([0.05, 0.05, 0.05, 0.05, 0.05, 0.05]);
+    const moved = predict([0.05, 0.05, 0.05, 0.05, 0.05, 0.13]);
+    expect(chanceOf(moved, 3)).toBeGreaterThan(5 * chanceOf(flat, 3));
   });
 
   it('says that a saturated metric gives no comfort', () => {
-    expect(predict([0.9, 0.95, 0.98]).notes).toEqual(['ctf/default: saturated: no headroom, so no comfort']);
+    expect(predict([0.9, 0.95, 0.98]).notes).toContain('ctf/default: saturated: no headroom, so no comfort');
     expect(predict([]).notes).toEqual(['ctf/default: no score yet']);
   });
 
@@ -78,7 +86,7 @@ describe('a forecast', () => {
         const shuffled = history(scores);
         const reversed = { ...shuffled, points: [...shuffled.points].reverse() };
         const horizon = next(scores);
-        expect(forecastCategory(localLinear, [reversed], horizon, LEVELS)).toEqual(predict(scores));
+        expect(forecastCategory(servedMethod, [reversed], horizon, LEVELS)).toEqual(predict(scores));
       }),
     );
   });
@@ -102,8 +110,8 @@ describe('a forecast', () => {
       fc.property(series, series, (a, b) => {
         const [one, two] = [history(a), history(b)];
         const horizon = 90;
-        const both = forecastCategory(localLinear, [one, two], horizon, LEVELS);
-        const alone = [one, two].map((each) => forecastCategory(localLinear, [each], horizon, LEVELS));
+        const both = forecastCategory(servedMethod, [one, two], horizon, LEVELS);
+        const alone = [one, two].map((each) => forecastCategory(servedMethod, [each], horizon, LEVELS));
         for (const level of LEVELS) {
           const parts = alone.map((each) => chanceOf(each, level));
           const sum = Math.min(
@@ -119,7 +127,7 @@ describe('a forecast', () => {
 
   it('takes its basis from the weakest evidence', () => {
     const both = [history(Array(8).fill(0.1)), history([0.1])];
-    expect(forecastCategory(localLinear, both, 80, LEVELS)).toMatchObject({
+    expect(forecastCategory(servedMethod, both, 80, LEVELS)).toMatchObject({
       basis: 'mostly-prior',
       points: 1,
     });
@@ -127,7 +135,7 @@ describe('a forecast', () => {
 
   it('counts the elicitation margin: with it every level is likelier', () => {
     const scores = [0.1, 0.12, 0.11, 0.13, 0.12, 0.14];
-    const margin = forecastCategory(localLinear, [history(scores, { elicitationMargin: 0.5 })], 76, LEVELS);
+    const margin = forecastCategory(servedMethod, [history(scores, { elicitationMargin: 0.5 })], 76, LEVELS);
     for (const level of [3, 4])
       expect(chanceOf(margin, level)).toBeGreaterThan(chanceOf(predict(scores), level));
   });
@@ -139,7 +147,7 @@ describe('a forecast', () => {
       scores.map((score) => 1 - score),
       { map: falling },
     );
-    const forecast = forecastCategory(localLinear, [mirrored], next(scores), LEVELS);
+    const forecast = forecastCategory(servedMethod, [mirrored], next(scores), LEVELS);
     for (const level of LEVELS)
       expect(chanceOf(forecast, level)).toBeCloseTo(chanceOf(predict(scores), level), 4);
   });

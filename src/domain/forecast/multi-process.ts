@@ -1,0 +1,206 @@
+/**
+ * Multi-process forecasting (Harrison and Stevens 1976; West and Harrison 1997, chapter 12): nobody knows beforehand what kind
+ * of run this is, so several models run beside each other, and each counts by how well it foresaw the points so far.
+ *
+ * The kinds are a calm run, one that rises and one that leaps. Each is a damped local linear trend with errors of Student's
+ * t (trend-filter.ts), in which between two checkpoints a capability may arrive (a leap into the room that is left) or
+ * be lost (a collapse). A leaping run is expected to leap at once; while nothing moves it is believed less and less,
+ * and as soon as something does it is believed more: that is where the early signs go in. What was seen long ago
+ * counts less (`memory`), so that no kind is ever ruled out for good.
+ *
+ * With no point at all the skill may be anything. The parameters are learned offline (parameters.ts).
+ */
+import { studentCdf } from '../statistics/normal.ts';
+import type { ForecastBasis, ForecastMethod, SkillForecast, SkillPoint } from './score-forecast.ts';
+import {
+  carry,
+  correct,
+  measurementVariance,
+  startTrend,
+  type TrendKind,
+  type TrendSetting,
+  type TrendState,
+} from './trend-filter.ts';
+
+export interface RunKind extends TrendKind {
+  /** In words, for those who read the forecast. */
+  readonly name: string;
+  /** Before anything is known. */
+  readonly prior: number;
+  /** Of the t distribution; whole. */
+  readonly degreesOfFreedom: number;
+  /** Probability of a leap, and of a collapse, within one doubling. */
+  readonly leap: number;
+  readonly collapse: number;
+  /** P(a leap goes further than the share u of the room) = (1 - u^a)^b. */
+  readonly leapShape: { readonly a: number; readonly b: number };
+}
+
+export interface MultiProcessParameters {
+  readonly setting: TrendSetting;
+  /** Of what the points said about the kind, what is left after one more point. */
+  readonly memory: number;
+  readonly kinds: readonly RunKind[];
+}
+
+const POINTS_FOR_A_TREND = 4;
+const POINTS_FOR_DATA = 6;
+const SATURATED = 0.97;
+/** Skill beyond these is no skill: such a value is taken as if it were the bound. */
+const SKILL_BOUND = 3;
+const DOUBLINGS_MAX = 64;
+/** Half of the interval around a point whose probability says how well it was foreseen. */
+const FORESEEN_WITHIN_MIN = 0.004;
+const FORESEEN_MIN = 1e-6;
+/** The room above is never quite 0. */
+const ROOM_FROM = 0.999;
+const LEVEL_MIN = 1e-3;
+
+export function multiProcess(method: string, parameters: MultiProcessParameters): ForecastMethod {
+  return {
+    method,
+    forecast: (history, horizonLog2Compute) => forecast(parameters, history, horizonLog2Compute),
+  };
+}
+
+interface Process {
+  readonly kind: RunKind;
+  readonly state: TrendState;
+  /** log of the weight that the points gave it, beside the prior. */
+  readonly evidence: number;
+}
+
+const bounded = (value: number, bound: number): number => Math.min(bound, Math.max(-bound, value));
+
+function forecast(
+  parameters: MultiProcessParameters,
+  history: readonly SkillPoint[],
+  horizonLog2Compute: number,
+): SkillForecast {
+  const points = history.map(({ log2Compute, skill, stderr }) => ({
+    log2Compute,
+    skill: bounded(skill, SKILL_BOUND),
+    stderr: stderr === null ? null : bounded(stderr, SKILL_BOUND),
+  }));
+  const last = points.at(-1);
+  const basis = basisOf(points);
+  if (last === undefined) {
+    return {
+      basis,
+      points: 0,
+      notes: ['no score yet'],
+      atLeast: (skill) => Math.min(1, Math.max(0, 1 - skill)),
+    };
+  }
+  const { setting } = parameters;
+  const processes = follow(parameters, points);
+  const weights = weightsOf(processes);
+  const doublings = distance(last.log2Compute, horizonLog2Compute);
+  const predicted = processes.map(({ kind, state }) =>
+    predictive(setting, kind, state, carry(setting, kind, state, doublings), doublings, last.stderr),
+  );
+  const notes = [likeliest(processes, weights)];
+  if (last.skill >= SATURATED) notes.push('saturated: no headroom, so no comfort');
+  return {
+    basis,
+    points: history.length,
+    notes,
+    atLeast: (skill) =>
+      Math.min(
+        1,
+        Math.max(
+          0,
+          predicted.reduce((sum, above, i) => sum + (weights[i] ?? 0) * above(skill), 0),
+        ),
+      ),
+  };
+}
+
+/** Points at one compute are one point for this. */
+function basisOf(points: readonly SkillPoint[]): ForecastBasis {
+  const comparable = new Set(points.map(({ log2Compute }) => log2Compute)).size;
+  if (comparable < POINTS_FOR_A_TREND) return 'mostly-prior';
+  return comparable < POINTS_FOR_DATA ? 'mixed' : 'data';
+}
+
+const distance = (from: number, to: number): number => Math.min(DOUBLINGS_MAX, Math.max(0, to - from));
+
+function follow(
+  { setting, memory, kinds }: MultiProcessParameters,
+  points: readonly SkillPoint[],
+): Process[] {
+  const [first, ...rest] = points;
+  if (first === undefined) return [];
+  let processes = kinds.map((kind) => ({
+    kind,
+    state: startTrend(setting, kind, first.skill, first.stderr),
+    evidence: 0,
+  }));
+  let before = first;
+  for (const point of rest) {
+    const doublings = distance(before.log2Compute, point.log2Compute);
+    const half = Math.max(FORESEEN_WITHIN_MIN, (point.stderr ?? setting.unstatedError) / 2);
+    processes = processes.map(({ kind, state, evidence }) => {
+      const carried = carry(setting, kind, state, doublings);
+      const above = predictive(setting, kind, state, carried, doublings, point.stderr);
+      const foreseen = above(point.skill - half) - above(point.skill + half);
+      return {
+        kind,
+        state: correct(setting, carried, point.skill, point.stderr),
+        evidence: memory * evidence + Math.log(Math.max(FORESEEN_MIN, foreseen)),
+      };
+    });
+    const most = Math.max(...processes.map(({ evidence }) => evidence));
+    processes = processes.map((each) => ({ ...each, evidence: each.evidence - most }));
+    before = point;
+  }
+  return processes;
+}
+
+function weightsOf(processes: readonly Process[]): number[] {
+  const raw = processes.map(({ kind, evidence }) => kind.prior * Math.exp(evidence));
+  const total = raw.reduce((sum, weight) => sum + weight, 0);
+  return raw.map((weight) => weight / total);
+}
+
+/** P(skill >= x) of one kind of run. */
+function predictive(
+  setting: TrendSetting,
+  kind: RunKind,
+  { level }: TrendState,
+  carried: TrendState,
+  doublings: number,
+  stderr: number | null,
+): (skill: number) => number {
+  const { degreesOfFreedom, leapShape } = kind;
+  const variance = carried.levelVariance + measurementVariance(setting, stderr);
+  const spread = Math.sqrt(variance);
+  const collapses = within(kind.collapse, doublings);
+  const leaps = within(kind.leap, doublings) * (1 - collapses);
+  const from = Math.min(ROOM_FROM, Math.max(-1, level, carried.level));
+  const stood = Math.max(LEVEL_MIN, level);
+  return (skill) => {
+    const trend = studentCdf((carried.level - skill) / spread, degreesOfFreedom);
+    const leapt = 1 - reached((skill - from) / (1 - from), leapShape);
+    const collapsed = skill >= stood ? 0 : 1 - Math.max(0, skill / stood);
+    return (1 - leaps - collapses) * trend + leaps * leapt + collapses * collapsed;
+  };
+}
+
+/** Probability within so many doublings of what has probability `each` within one. */
+function within(each: number, doublings: number): number {
+  return 1 - Math.exp(doublings * Math.log(1 - each));
+}
+
+/** P(a leap goes no further than the share u of the room): Kumaraswamy's distribution. */
+function reached(u: number, { a, b }: RunKind['leapShape']): number {
+  if (u <= 0) return 0;
+  if (u >= 1) return 1;
+  return 1 - Math.exp(b * Math.log(1 - Math.exp(a * Math.log(u))));
+}
+
+function likeliest(processes: readonly Process[], weights: readonly number[]): string {
+  const best = weights.indexOf(Math.max(...weights));
+  const share = Math.round(100 * (weights[best] ?? 0));
+  return `moves like a run that ${processes[best]?.kind.name ?? 'is unknown'} (${share} %)`;
+}
