@@ -21,7 +21,13 @@ export interface Contestant {
 export const JUDGED: Contestant = {
   name: servedMethod.method,
   methodFor: () => servedMethod,
-  categoryAtLeast: (members, skill) => combine(members.map(({ forecast }) => forecast.atLeast(skill))).p,
+  categoryAtLeast: (members, skill) =>
+    combine(
+      members.map(({ history, horizonLog2Compute }, i) => {
+        const siblings = members.filter((_, j) => j !== i).map((member) => member.history);
+        return servedMethod.forecast(history, horizonLog2Compute, siblings).atLeast(skill);
+      }),
+    ).p,
 };
 
 export const BASELINE_CONTESTANTS: readonly Contestant[] = BASELINES.map((baseline) => ({

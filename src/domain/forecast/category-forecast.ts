@@ -41,9 +41,11 @@ export function forecastCategory(
   horizonLog2Compute: number,
   levels: readonly number[],
 ): CategoryForecast {
-  const parts = evaluations.map((evaluation) => {
+  const histories = evaluations.map(skillPoints);
+  const parts = evaluations.map((evaluation, i) => {
     const { forecast } = method;
-    const prediction = forecast(skillPoints(evaluation), horizonLog2Compute);
+    const siblings = histories.filter((_, j) => j !== i);
+    const prediction = forecast(histories[i] ?? [], horizonLog2Compute, siblings);
     const levelAtLeast = (level: number): number => {
       if (level <= 1 + evaluation.elicitationMargin) return 1;
       const score = scoreOfLevel(level, evaluation.map, evaluation.elicitationMargin);

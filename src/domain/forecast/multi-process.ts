@@ -6,7 +6,8 @@
  * t (trend-filter.ts), in which between two checkpoints a capability may arrive (a leap into the room that is left) or
  * be lost (a collapse). A leaping run is expected to leap at once; while nothing moves it is believed less and less,
  * and as soon as something does it is believed more: that is where the early signs go in. What was seen long ago
- * counts less (`memory`), so that no kind is ever ruled out for good.
+ * counts less (`memory`), so that no kind is ever ruled out for good. What other evaluations of the category do counts too:
+ * one that begins to move makes the others likelier to leap, and one that does not takes nothing from them.
  *
  * With no point at all the skill may be anything. The parameters are learned offline (parameters.ts).
  */
@@ -40,6 +41,9 @@ export interface MultiProcessParameters {
   readonly setting: TrendSetting;
   /** Of what the points said about the kind, what is left after one more point. */
   readonly memory: number;
+  /** Of what the most moving sibling says for the last kind against the first, the share that counts, and the most. */
+  readonly siblings: { readonly share: number; readonly evidenceMax: number };
+  /** From the calmest to the one that leaps. */
   readonly kinds: readonly RunKind[];
 }
 
@@ -59,7 +63,8 @@ const LEVEL_MIN = 1e-3;
 export function multiProcess(method: string, parameters: MultiProcessParameters): ForecastMethod {
   return {
     method,
-    forecast: (history, horizonLog2Compute) => forecast(parameters, history, horizonLog2Compute),
+    forecast: (history, horizonLog2Compute, siblings = []) =>
+      forecast(parameters, history, horizonLog2Compute, siblings),
   };
 }
 
@@ -72,16 +77,19 @@ interface Process {
 
 const bounded = (value: number, bound: number): number => Math.min(bound, Math.max(-bound, value));
 
+const possible = ({ log2Compute, skill, stderr }: SkillPoint): SkillPoint => ({
+  log2Compute,
+  skill: bounded(skill, SKILL_BOUND),
+  stderr: stderr === null ? null : bounded(stderr, SKILL_BOUND),
+});
+
 function forecast(
   parameters: MultiProcessParameters,
   history: readonly SkillPoint[],
   horizonLog2Compute: number,
+  siblings: readonly (readonly SkillPoint[])[],
 ): SkillForecast {
-  const points = history.map(({ log2Compute, skill, stderr }) => ({
-    log2Compute,
-    skill: bounded(skill, SKILL_BOUND),
-    stderr: stderr === null ? null : bounded(stderr, SKILL_BOUND),
-  }));
+  const points = history.map(possible);
   const last = points.at(-1);
   const basis = basisOf(points);
   if (last === undefined) {
@@ -93,13 +101,28 @@ function forecast(
     };
   }
   const { setting } = parameters;
+  const until = last.log2Compute;
+  const moving = Math.max(
+    0,
+    ...siblings.map((sibling) =>
+      leapEvidence(
+        follow(
+          parameters,
+          sibling.map(possible).filter(({ log2Compute }) => log2Compute <= until),
+        ),
+      ),
+    ),
+  );
+  const lent = parameters.siblings.share * Math.min(parameters.siblings.evidenceMax, moving);
   const processes = follow(parameters, points);
-  const weights = weightsOf(processes);
+  const weights = weightsOf(processes, lent);
   const doublings = distance(last.log2Compute, horizonLog2Compute);
   const predicted = processes.map(({ kind, state }) =>
     predictive(setting, kind, state, carry(setting, kind, state, doublings), doublings, last.stderr),
   );
   const notes = [likeliest(processes, weights)];
+  if (lent > 0)
+    notes.push(`another evaluation of the category moves: a leap counts ${Math.exp(lent).toFixed(1)} times`);
   if (last.skill >= SATURATED) notes.push('saturated: no headroom, so no comfort');
   return {
     basis,
@@ -157,8 +180,16 @@ function follow(
   return processes;
 }
 
-function weightsOf(processes: readonly Process[]): number[] {
-  const raw = processes.map(({ kind, evidence }) => kind.prior * Math.exp(evidence));
+/** What the points say for the last kind against the first, in natural logarithms; the prior is not in it. */
+function leapEvidence(processes: readonly Process[]): number {
+  return (processes.at(-1)?.evidence ?? 0) - (processes[0]?.evidence ?? 0);
+}
+
+/** `lent`: evidence for the last kind, from elsewhere. */
+function weightsOf(processes: readonly Process[], lent: number): number[] {
+  const raw = processes.map(
+    ({ kind, evidence }, i) => kind.prior * Math.exp(evidence + (i === processes.length - 1 ? lent : 0)),
+  );
   const total = raw.reduce((sum, weight) => sum + weight, 0);
   return raw.map((weight) => weight / total);
 }

@@ -17,6 +17,7 @@ export const PARAMETERS: MultiProcessParameters = {
     damping: 0.88,
   },
   memory: 0.88,
+  siblings: { share: 0.5, evidenceMax: 1.5 },
   kinds: [
     {
       name: 'stays where it is',

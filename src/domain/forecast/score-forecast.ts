@@ -28,6 +28,13 @@ export interface SkillForecast {
 export interface ForecastMethod {
   /** Name and version, e.g. `multi-process/1`. */
   readonly method: string;
-  /** `history` ascends in compute; the horizon is in log2 FLOP and not before its last point. */
-  readonly forecast: (history: readonly SkillPoint[], horizonLog2Compute: number) => SkillForecast;
+  /**
+   * `history` ascends in compute; the horizon is in log2 FLOP and not before its last point. `siblings` are the histories
+   * of other evaluations of the same category: they may raise the forecast, and never lower it.
+   */
+  readonly forecast: (
+    history: readonly SkillPoint[],
+    horizonLog2Compute: number,
+    siblings?: readonly (readonly SkillPoint[])[],
+  ) => SkillForecast;
 }

@@ -11,6 +11,9 @@ function history(scores: readonly number[], more: Partial<EvaluationHistory> = {
   return { name: 'ctf/default', kind: 'proportion', map, elicitationMargin: 0, points, ...more };
 }
 
+const skills = (scores: readonly number[]) =>
+  scores.map((skill, i) => ({ log2Compute: 70 + i, skill, stderr: null }));
+
 const LEVELS = [2, 3, 4];
 const next = (scores: readonly number[]): number => 70 + scores.length;
 const predict = (scores: readonly number[], horizon = next(scores)) =>
@@ -73,6 +76,23 @@ describe('a forecast', () => {
     const flat = predict([0.05, 0.05, 0.05, 0.05, 0.05, 0.05]);
     const moved = predict([0.05, 0.05, 0.05, 0.05, 0.05, 0.13]);
     expect(chanceOf(moved, 3)).toBeGreaterThan(5 * chanceOf(flat, 3));
+  });
+
+  it('expects more of a flat evaluation where another of its category moves, and never less where it does not', () => {
+    const flat = [0.05, 0.05, 0.05, 0.05, 0.05, 0.05];
+    const moving = [0.05, 0.05, 0.05, 0.05, 0.08, 0.2];
+    const at = (siblings: readonly (readonly number[])[]): number =>
+      servedMethod.forecast(skills(flat), next(flat), siblings.map(skills)).atLeast(0.5);
+    expect(at([moving])).toBeGreaterThan(1.5 * at([]));
+    expect(at([moving, flat])).toBe(at([flat, moving]));
+    fc.assert(fc.property(fc.array(series, { maxLength: 4 }), (siblings) => at(siblings) >= at([])));
+  });
+
+  it('does not look at what a sibling did at more compute', () => {
+    const flat = [0.05, 0.05, 0.05, 0.05];
+    const at = (sibling: readonly number[]): number =>
+      servedMethod.forecast(skills(flat), 75, [skills(sibling)]).atLeast(0.5);
+    expect(at([0.05, 0.05, 0.05, 0.05, 0.3, 0.6])).toBe(at(flat));
   });
 
   it('says that a saturated metric gives no comfort', () => {
