@@ -8,6 +8,7 @@ import { STAGES } from '../policy/schema.ts';
 import { hasOpenRound } from './estimate-state.ts';
 import { isPending, newAttempt } from './evaluation.ts';
 import type { RunEventData, Scorecard } from './events.ts';
+import { forgetSettled, isToScore, overtake, track } from './forecast-state.ts';
 import {
   type CheckpointState,
   CLOSED_CHECKPOINTS_KEPT,
@@ -81,7 +82,7 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
     forecasts: [],
     closed: null,
   };
-  return { ...state, computeHigh, checkpoints: [...state.checkpoints, checkpoint] };
+  return overtake({ ...state, computeHigh, checkpoints: [...state.checkpoints, checkpoint] }, checkpoint);
 }
 
 function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): RunState {
@@ -92,7 +93,7 @@ function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): Ru
     verdict === 'proceed' &&
     (state.lastCleared === null ||
       compareCompute(scorecard.effectiveCompute, state.lastCleared.effectiveCompute) > 0);
-  return evicted({
+  const after = {
     ...next,
     ceiling: ceiling ?? state.ceiling,
     lastCleared: cleared
@@ -100,7 +101,9 @@ function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): Ru
       : state.lastCleared,
     series: withSeries(state.series, scorecard),
     history: withHistory(state.history, scorecard),
-  });
+  };
+  // Its forecasts are scored right after: until then it stays, however many others have to.
+  return evicted(after, (each) => each.checkpointId === checkpointId && isToScore(after, checkpointId));
 }
 
 interface Placed {
@@ -144,15 +147,19 @@ function withHistory(history: RunState['history'], scorecard: Scorecard): RunSta
 }
 
 /** Open checkpoints stay; of the closed ones those that hold, halt or still evaluate, and the newest few. */
-function evicted(state: RunState): RunState {
+function evicted(state: RunState, isNeeded: (checkpoint: CheckpointState) => boolean): RunState {
   const closed = state.checkpoints.filter((checkpoint) => checkpoint.closed !== null);
   // What still runs or waits for its turn must be able to report, also after the verdict; so must experts.
   const spare = closed.filter(
-    (each) => each.closed?.verdict === 'proceed' && !each.evaluations.some(isPending) && !hasOpenRound(each),
+    (each) =>
+      each.closed?.verdict === 'proceed' &&
+      !each.evaluations.some(isPending) &&
+      !hasOpenRound(each) &&
+      !isNeeded(each),
   );
   const drop = new Set(spare.slice(0, Math.max(0, closed.length - CLOSED_CHECKPOINTS_KEPT)));
   const kept = state.checkpoints.filter((checkpoint) => !drop.has(checkpoint));
-  return { ...state, checkpoints: kept };
+  return forgetSettled({ ...state, checkpoints: kept });
 }
 
 export const checkpointEvolvers = {
@@ -163,17 +170,20 @@ export const checkpointEvolvers = {
       state.computeHigh === null ? effectiveCompute : maxCompute(state.computeHigh, effectiveCompute),
   }),
   ForecastSealed: (state: RunState, data: RunEventData<'ForecastSealed'>): RunState =>
-    withCheckpoint(state, data.checkpointId, (checkpoint) => ({
-      ...checkpoint,
-      forecasts: [
-        ...checkpoint.forecasts.filter(
-          ({ category, stage, checkpoints }) =>
-            category !== data.forecast.category ||
-            stage !== data.forecast.stage ||
-            checkpoints !== data.forecast.checkpoints,
-        ),
-        data.forecast,
-      ],
-    })),
+    track(
+      withCheckpoint(state, data.checkpointId, (checkpoint) => ({
+        ...checkpoint,
+        forecasts: [
+          ...checkpoint.forecasts.filter(
+            ({ category, stage, checkpoints }) =>
+              category !== data.forecast.category ||
+              stage !== data.forecast.stage ||
+              checkpoints !== data.forecast.checkpoints,
+          ),
+          data.forecast,
+        ],
+      })),
+      data,
+    ),
   CheckpointAssessed: assessed,
 };

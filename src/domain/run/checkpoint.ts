@@ -18,6 +18,7 @@ import { seriesPoints } from './checkpoint-state.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
 import { isConcluded, specOf, statusOf } from './evaluation.ts';
 import type { Finding, RunEvent, Scorecard, SealedForecast } from './events.ts';
+import { dueBeyond } from './forecast-state.ts';
 import { idOf } from './ids.ts';
 import { scorecardOf, scoreSpecOf } from './scorecard.ts';
 import { type CheckpointState, type EvaluationState, REQUESTED_OPEN_MAX, type RunState } from './state.ts';
@@ -174,7 +175,12 @@ export function sealForecasts(state: RunState, context: Context): RunEvent[] {
         return [
           {
             kind: 'ForecastSealed',
-            data: { checkpointId: checkpoint.checkpointId, forecast, at: iso(now) },
+            data: {
+              checkpointId: checkpoint.checkpointId,
+              forecast,
+              dueBeyond: dueBeyond(state, checkpoint),
+              at: iso(now),
+            },
           },
         ];
       }

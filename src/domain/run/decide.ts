@@ -4,7 +4,8 @@
  * Two parts. A command says what happened and yields its own events; then the reactions say what follows
  * from the new state (halt, seal, close, hold, lift, escalate), one at a time, until nothing follows any
  * more. Reactions depend on state, policy and time only, so a `Tick` after a deadline is a command that
- * adds nothing of its own. Order matters: halts are decided before anything else.
+ * adds nothing of its own. Order matters: halts are decided before anything else, and what is bookkeeping alone
+ * (how forecasts have done) comes when nothing else is left.
  */
 import { assertNever } from '../assert-never.ts';
 import { type RecordAlertDelivery, recordAlertDelivery } from './alerts.ts';
@@ -45,6 +46,7 @@ import {
 } from './evaluation.ts';
 import type { RunEvent } from './events.ts';
 import { evolve, evolveAll } from './evolve.ts';
+import { scoreForecasts } from './forecast-scores.ts';
 import {
   type ProposeResume,
   proposeResume,
@@ -127,6 +129,7 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   placeHolds,
   confirmHalt,
   escalateHalt,
+  scoreForecasts,
 ];
 
 export function decide(state: RunState | null, command: Command, context: Context): Decision {

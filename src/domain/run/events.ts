@@ -167,6 +167,42 @@ export const ForecastSchema = z
   });
 export type SealedForecast = z.infer<typeof ForecastSchema>;
 
+export const ForecastScoreSchema = z
+  .object({
+    /** At which it was sealed. */
+    checkpointId: id,
+    /** The checkpoint that it was about. */
+    scoredBy: id,
+    revision: int,
+    category: z.string(),
+    stage: StageSchema,
+    checkpoints: int,
+    method: z.string(),
+    basis: z.enum(['mostly-prior', 'mixed', 'data']),
+    fromCompute: ComputeSchema,
+    horizonCompute: ComputeSchema,
+    actualCompute: ComputeSchema,
+    observed: z.number().meta({ description: 'The level (estimate) that came' }),
+    complete: z.boolean().meta({ description: 'false: evidence is missing, and `observed` a lower bound' }),
+    excluded: z.enum(['sealed-late', 'beyond-horizon', 'partial']).nullable().meta({
+      description: 'Why it does not count in the record; null where it does',
+    }),
+    q50: z.number(),
+    q95: z.number(),
+    q99: z.number(),
+    pit: z.number().meta({ description: 'Where in the sealed distribution `observed` lies, 0 to 1' }),
+    pinball50: z.number(),
+    pinball95: z.number(),
+    pinball99: z.number(),
+    covered95: z.boolean(),
+    covered99: z.boolean(),
+    exceedance: z.array(z.object({ level: z.number(), p: z.number(), reached: z.boolean() })),
+  })
+  .meta({
+    id: 'ForecastScore',
+    description: 'A sealed forecast beside the level that came; losses in levels',
+  });
+
 export const ExpertPoolSchema = z
   .object({
     p: z.number(),
@@ -298,7 +334,18 @@ const events = {
     by: z.string(),
     at,
   }),
-  ForecastSealed: z.object({ checkpointId: id, forecast: ForecastSchema, at }),
+  ForecastSealed: z.object({
+    checkpointId: id,
+    forecast: ForecastSchema,
+    /**
+     * Due checkpoints beyond this one whose evaluations were queued before. Where they are as many as it looks ahead,
+     * it is sealed late. Absent before there was a track record: such a forecast is not scored.
+     */
+    dueBeyond: z.array(id).optional(),
+    at,
+  }),
+  /** A forecast beside what came. Another revision where evidence of the checkpoint that came has changed. */
+  ForecastScored: ForecastScoreSchema.extend({ at }),
   /** Experts are asked for the probability that a level is reached before the checkpoint after this one. */
   EstimateRoundOpened: z.object({
     roundId: id,

@@ -9,6 +9,7 @@ import { checkpointEvolvers } from './checkpoint-state.ts';
 import { estimateEvolvers } from './estimate-state.ts';
 import { evaluationEvolvers } from './evaluation.ts';
 import type { RunEvent, RunEventData, RunEventKind } from './events.ts';
+import { forecastEvolvers } from './forecast-state.ts';
 import { governanceEvolvers } from './governance.ts';
 import { haltEvolvers } from './halt-state.ts';
 import { holdEvolvers } from './holds.ts';
@@ -29,6 +30,7 @@ const evolvers: Evolvers = {
   ...instanceEvolvers,
   ...governanceEvolvers,
   ...estimateEvolvers,
+  ...forecastEvolvers,
   ...alertEvolvers,
 };
 

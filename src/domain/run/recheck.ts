@@ -2,9 +2,10 @@
  * Does a recorded judgement follow from what was known when it was made? The check behind `interlock replay`.
  *
  * Recomputes, from the state before the event and the event's own `at`: every assessment (scorecard, findings,
- * verdict, earned ceiling), every halt that a rule ordered and every hold. Forecasts are not recomputed: they are
- * sealed, and verdicts read the sealed figures. Nothing here reads the heartbeat side columns, which are not in
- * the ledger: a judgement that rested on them has its `ProgressNoted` before it.
+ * verdict, earned ceiling), every halt that a rule ordered, every hold, every score of a forecast, and whether it was
+ * sealed in time. Forecasts are not recomputed: they are sealed, and verdicts and scores read the sealed figures.
+ * Nothing here reads the heartbeat side columns, which are not in the ledger: a judgement that rested on them has
+ * its `ProgressNoted` before it.
  */
 import { canonicalJson, plainJson } from '../canonical-json.ts';
 import { compareCompute } from '../compute.ts';
@@ -17,6 +18,8 @@ import { findRound } from './estimate-state.ts';
 import { pooledEstimates } from './estimates.ts';
 import { specOf } from './evaluation.ts';
 import type { Finding, HaltCause, RunEvent, RunEventData } from './events.ts';
+import { scoreForecasts } from './forecast-scores.ts';
+import { dueBeyond } from './forecast-state.ts';
 import { haltingFindings } from './halt.ts';
 import { holdCauses } from './holds.ts';
 import type { Digest } from './ids.ts';
@@ -44,6 +47,10 @@ export function recheck(
       return archivedDiffers(event.data, policy);
     case 'EstimatesPooled':
       return poolDiffers(before, event.data);
+    case 'ForecastSealed':
+      return sealDiffers(before, event.data);
+    case 'ForecastScored':
+      return scoreDiffers(before, event.data, context);
     default:
       return null;
   }
@@ -136,6 +143,28 @@ function poolDiffers(before: RunState, data: RunEventData<'EstimatesPooled'>): s
   return agrees && same({ ...data, pool }, { ...expected, pool }) && same(data.pool, pool)
     ? null
     : `${named}: the estimates give another`;
+}
+
+function sealDiffers(
+  before: RunState,
+  { checkpointId, forecast, dueBeyond: recorded }: RunEventData<'ForecastSealed'>,
+): string | null {
+  const checkpoint = before.checkpoints.find((each) => each.checkpointId === checkpointId);
+  const named = `the forecast of ${forecast.category} at ${checkpointId}`;
+  if (checkpoint === undefined) return `${named}: no such checkpoint was open`;
+  if (recorded === undefined || same(recorded, dueBeyond(before, checkpoint))) return null;
+  return `${named}: other checkpoints had been reported before it was sealed`;
+}
+
+function scoreDiffers(
+  before: RunState,
+  data: RunEventData<'ForecastScored'>,
+  context: Context,
+): string | null {
+  const expected = scoreForecasts(before, context).some((event) => same(event.data, data));
+  return expected
+    ? null
+    : `the score of the forecast of ${data.category} at ${data.checkpointId}: the sealed figures and the evidence give another, or none`;
 }
 
 function holdDiffers(

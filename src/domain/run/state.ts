@@ -210,6 +210,43 @@ export const SeriesSchema = z.object({
 });
 export type Series = z.infer<typeof SeriesSchema>;
 
+/** A sealed forecast until it is scored, and then while the evidence that it was scored by may still change. */
+export const TrackedForecastSchema = z.object({
+  checkpointId: id,
+  effectiveCompute: ComputeSchema,
+  due: z.boolean(),
+  category: z.string(),
+  stage: StageSchema,
+  checkpoints: int,
+  method: z.string(),
+  basis: ForecastSchema.shape.basis,
+  horizonCompute: ComputeSchema,
+  quantiles: ForecastSchema.shape.quantiles,
+  exceedance: ForecastSchema.shape.exceedance,
+  /** Due checkpoints beyond, in the order they were reported; the last of `checkpoints` is what it is about. */
+  dueBeyond: z.array(id),
+  late: z.boolean(),
+  scored: z.object({ revision: int, observed: z.number(), complete: z.boolean() }).nullable(),
+});
+export type TrackedForecast = z.infer<typeof TrackedForecastSchema>;
+
+/** How the latest forecasts of one kind have done, oldest first; only those that count. */
+export const TrackRecordSchema = z.object({
+  category: z.string(),
+  stage: StageSchema,
+  checkpoints: int,
+  scores: z.array(
+    z.object({
+      checkpointId: id,
+      method: z.string(),
+      pit: z.number(),
+      covered95: z.boolean(),
+      covered99: z.boolean(),
+    }),
+  ),
+});
+export type TrackRecord = z.infer<typeof TrackRecordSchema>;
+
 export const RunStateSchema = z.object({
   schema: z.literal(1),
   runId: id,
@@ -240,6 +277,9 @@ export const RunStateSchema = z.object({
       levels: z.array(z.object({ category: z.string(), stage: StageSchema, estimate: z.number() })),
     }),
   ),
+  /** Not there before the first forecast is sealed. */
+  tracked: z.array(TrackedForecastSchema).optional(),
+  trackRecord: z.array(TrackRecordSchema).optional(),
   holds: z.array(HoldSchema),
   halt: HaltSchema.nullable(),
   /** The newest; older ones are in the views of halts. */
@@ -267,6 +307,10 @@ export const CLOSED_CHECKPOINTS_KEPT = 4;
 export const REQUESTED_OPEN_MAX = 32;
 export const SERIES_POINTS_KEPT = 24;
 export const HISTORY_KEPT = 4;
+/** Checkpoints whose forecasts are tracked: a run that asks to be evaluated all the time must not swell the state. */
+export const TRACKED_CHECKPOINTS_MAX = 16;
+/** Scores kept for each kind of forecast; all of them are in the views. */
+export const SCORES_KEPT = 16;
 export const PROPOSALS_KEPT = 6;
 export const QUESTIONS_MAX = 32;
 export const EXPERTS_MAX = 50;

@@ -26,7 +26,8 @@ export interface View {
     | 'lineage'
     | 'proposal'
     | 'estimate-round'
-    | 'estimate';
+    | 'estimate'
+    | 'forecast-score';
   readonly id: string;
   readonly runId: string;
   readonly ordinal: number;
@@ -204,6 +205,8 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
       return estimateRoundViews(after, event.data.roundId);
     case 'EstimateGiven':
       return [estimateView(event.data, after.runId), ...estimateRoundViews(after, event.data.roundId)];
+    case 'ForecastScored':
+      return [forecastScoreView(event.data, after.runId)];
     case 'InstanceRefused':
     case 'InstanceTookOver':
     case 'InstanceTrained':
@@ -406,5 +409,17 @@ function estimateView(data: RunEventData<'EstimateGiven'>, runId: string): View 
     runId,
     ordinal: Date.parse(data.at),
     doc: json(data),
+  };
+}
+
+/** The latest revision of each score. */
+function forecastScoreView(data: RunEventData<'ForecastScored'>, runId: string): View {
+  const { checkpointId, category, stage, checkpoints, at } = data;
+  return {
+    kind: 'forecast-score',
+    id: `${checkpointKey(runId, checkpointId)}/${category}/${stage}/${checkpoints}`,
+    runId,
+    ordinal: Date.parse(at),
+    doc: json({ runId, ...data }),
   };
 }
