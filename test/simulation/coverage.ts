@@ -13,6 +13,7 @@ const EVENTS = [
   'EvaluationRequeued',
   'EvaluationsCancelled',
   'ForecastSealed',
+  'ForecastScored',
   'CheckpointAssessed',
   'HoldPlaced',
   'HoldLifted',

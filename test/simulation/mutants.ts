@@ -276,6 +276,22 @@ export const MUTANTS: readonly Mutant[] = [
       "{ kind: 'HoldPlaced', data: { holdId, key: cause.key, findings: findings.map((each) => ({ ...each, threshold: 9 })),",
     breaks: 'a hold is recorded with figures that do not follow from the evidence',
   },
+  {
+    id: 'late-forecast-counts',
+    invariant: 10,
+    file: 'src/domain/run/forecast-state.ts',
+    find: 'const late = sealed.dueBeyond.length >= checkpoints;',
+    replace: 'const late = sealed.dueBeyond.length > checkpoints;',
+    breaks: 'a forecast sealed after its answer was being evaluated counts in the record',
+  },
+  {
+    id: 'forecast-scored-kindly',
+    invariant: 10,
+    file: 'src/domain/run/forecast-scores.ts',
+    find: 'const figures = scoreLevel(tracked, level.observed);',
+    replace: 'const figures = scoreLevel(tracked, level.observed - 0.2);',
+    breaks: 'a forecast is held against a lower level than came',
+  },
 ];
 
 /** Mutations whose passage is no longer there exactly once: the code has moved on, and the table must follow. */

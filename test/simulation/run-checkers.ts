@@ -7,6 +7,7 @@ import type { RunEvent, RunEventData, StoredReading, Terms } from '../../src/dom
 import type { PermitTerms } from '../../src/domain/run/permit.ts';
 import { CLOSE, estimate, LEVEL_CLOSE, ms, thresholdOf, upper } from './arithmetic.ts';
 import { EstimateCheckers } from './estimate-checkers.ts';
+import { ForecastCheckers } from './forecast-checkers.ts';
 
 /** What a broken invariant of DESIGN.md is reported as, by whichever checker. */
 export class Violation extends Error {
@@ -64,6 +65,7 @@ export class RunCheckers {
   readonly #holds = new Set<string>();
   readonly #memberships: ReadonlyMap<string, readonly string[]>;
   readonly #estimates: EstimateCheckers;
+  readonly #forecasts: ForecastCheckers;
   #ceiling = 0;
   #clearedCompute: number | null = null;
   #clearedAtMs = 0;
@@ -83,9 +85,11 @@ export class RunCheckers {
   constructor(policy: Policy, memberships: ReadonlyMap<string, readonly string[]>) {
     this.#policy = policy;
     this.#memberships = memberships;
-    this.#estimates = new EstimateCheckers(policy, (invariant, message) => {
+    const broken = (invariant: number, message: string): never => {
       throw new Violation(invariant, message);
-    });
+    };
+    this.#estimates = new EstimateCheckers(policy, broken);
+    this.#forecasts = new ForecastCheckers(broken);
   }
 
   get standing(): Standing {
@@ -108,6 +112,7 @@ export class RunCheckers {
       const trip = this.#one(event, nowMs);
       if (trip !== null) tripping.push(trip);
     }
+    this.#forecasts.take(events);
     if (tripping.length > 0 && this.#halted === null) {
       const invariant = tripping.every((each) => each.startsWith('the veto')) ? 4 : 3;
       throw new Violation(invariant, `${tripping.join(', ')} and no halt`);
