@@ -3,6 +3,7 @@ import type { Route } from '../route.ts';
 import { checkpointRoutes } from './checkpoints.ts';
 import { estimateRoutes } from './estimates.ts';
 import { evaluationRoutes } from './evaluations.ts';
+import { forecastRoutes } from './forecasts.ts';
 import { governanceRoutes } from './governance.ts';
 import { haltRoutes } from './halts.ts';
 import { ledgerRoutes } from './ledger.ts';
@@ -22,6 +23,7 @@ export const routesOf = (services: Services): Route[] => [
   ...haltRoutes(services),
   ...governanceRoutes(services),
   ...estimateRoutes(services),
+  ...forecastRoutes(services),
   ...ledgerRoutes(services),
   ...probeRoutes(services),
   ...statusPageRoutes(services),
