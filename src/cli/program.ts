@@ -12,6 +12,7 @@ import type { BacktestOptions } from './backtest.ts';
 import { EXIT, type ExitCode, exitCodeOf, explainError } from './exit.ts';
 import { addBreakGlassCommands } from './program-break-glass.ts';
 import { addEstimateCommands } from './program-estimates.ts';
+import { addForecastCommands } from './program-forecast.ts';
 import { addKeyCommands } from './program-keys.ts';
 import { addLedgerCommands } from './program-ledger.ts';
 import { CONFIG_OPTION, describe, JSON_OPTION, type Register } from './program-parts.ts';
@@ -166,6 +167,7 @@ Begin with:
 
   addRunCommands(program, perform);
   addEstimateCommands(program, perform);
+  addForecastCommands(program, perform);
   addLedgerCommands(program, perform);
   addTokenCommands(program, perform);
   addBreakGlassCommands(program, perform);

@@ -174,5 +174,64 @@ export const EstimateRoundWithFeedback = EstimateRound.extend({
 });
 export type EstimateRoundWithFeedback = z.infer<typeof EstimateRoundWithFeedback>;
 
+const Coverage = z.object({
+  covered: z.number(),
+  share: z.number().nullable(),
+  lower: z.number().nullable(),
+  upper: z.number().nullable(),
+});
+export const ForecastFigures = z.object({
+  forecasts: z.number(),
+  runs: z.number(),
+  isTooFew: z.boolean(),
+  coverage95: Coverage,
+  coverage99: Coverage,
+  pinball50: z.number().nullable(),
+  pinball95: z.number().nullable(),
+  pinball99: z.number().nullable(),
+  pit: z.array(z.number()),
+  levels: z.array(
+    z.object({
+      level: z.number(),
+      forecasts: z.number(),
+      stated: z.number(),
+      came: z.number(),
+      brier: z.number(),
+    }),
+  ),
+  brier: z.number().nullable(),
+  misses: z.number(),
+  doublingsShort: z.number().nullable(),
+});
+export type ForecastFigures = z.infer<typeof ForecastFigures>;
+
+export const ForecastRecord = z.object({
+  run: z.string().nullable(),
+  total: ForecastFigures,
+  groups: z.array(
+    ForecastFigures.extend({
+      method: z.string(),
+      basis: z.string(),
+      category: z.string(),
+      stage: z.string(),
+      checkpoints: z.number(),
+    }),
+  ),
+  worstMisses: z.array(
+    z.object({
+      runId: z.string(),
+      checkpointId: z.string(),
+      scoredBy: z.string(),
+      category: z.string(),
+      stage: z.string(),
+      observed: z.number(),
+      q99: z.number(),
+    }),
+  ),
+  excluded: z.object({ sealedLate: z.number(), beyondHorizon: z.number(), partial: z.number() }),
+  isTruncated: z.boolean(),
+});
+export type ForecastRecord = z.infer<typeof ForecastRecord>;
+
 export const page = <T extends z.ZodType>(item: T) =>
   z.object({ items: z.array(item), nextCursor: z.string().nullable() });

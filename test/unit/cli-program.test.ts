@@ -42,6 +42,7 @@ describe('help', () => {
       'estimate give',
       'estimate open',
       'estimate show',
+      'forecast record',
       'halt',
       'init',
       'keys list',

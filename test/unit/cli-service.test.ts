@@ -412,6 +412,97 @@ describe('propose', () => {
   });
 });
 
+describe('forecast record', () => {
+  const coverage = (covered: number, share: number) => ({ covered, share, lower: share - 0.1, upper: share });
+  const figures = (forecasts: number, more: object = {}) => ({
+    forecasts,
+    runs: 2,
+    isTooFew: forecasts < 20,
+    coverage95: coverage(forecasts - 2, (forecasts - 2) / forecasts),
+    coverage99: coverage(forecasts, 1),
+    pinball50: 0.211,
+    pinball95: 0.08,
+    pinball99: 0.031,
+    pit: [0, 1, 2, 3, 4, 3, 2, 1, 0, 4],
+    levels: [{ level: 3, forecasts, stated: 0.041, came: 0, brier: 0.0021 }],
+    brier: 0.0021,
+    misses: 0,
+    doublingsShort: 0.14,
+    ...more,
+  });
+  const group = {
+    method: 'trend/1',
+    category: 'cyber',
+    stage: 'pre-mitigation',
+    checkpoints: 1,
+    basis: 'data',
+  };
+  const record = {
+    run: null,
+    total: figures(25),
+    groups: [
+      { ...group, ...figures(20) },
+      { ...group, category: 'bio', ...figures(5, { misses: 1 }) },
+    ],
+    worstMisses: [
+      {
+        runId: 'demo',
+        checkpointId: 'c4',
+        scoredBy: 'c5',
+        category: 'bio',
+        stage: 'pre-mitigation',
+        observed: 4.2,
+        q99: 3.1,
+      },
+    ],
+    excluded: { sealedLate: 2, beyondHorizon: 0, partial: 1 },
+    isTruncated: false,
+  };
+
+  test('is a table of what each method has done, in plain words where it is too little', async () => {
+    replies.set('GET /v1/forecasts/record', { status: 200, body: record });
+    const { code, out } = await as(['forecast', 'record']);
+    expect(code).toBe(0);
+    expect(out).toContain('25 scored forecasts in 2 runs: those of one run are not independent');
+    expect(out).toContain('Not counted: 2 sealed late, 1 with part of the evidence.');
+    const [cyber, bio] = out.split('\n').filter((line) => line.startsWith('trend/1'));
+    expect(cyber).toMatch(/cyber .* 20 {2}90 % \(80 % to 90 %\) .* 0\.211 0\.080 0\.031/);
+    expect(bio).toContain('3 of 5, too few to say');
+    expect(bio).not.toContain('60 %');
+    expect(out).toContain('3.00  said 4.1 %, came 0 % of 25, Brier 0.002');
+    expect(out).toContain('! demo c4: bio pre-mitigation came at 4.20 (c5), the bound was 3.10');
+  });
+
+  test('of one run asks for that run, and of none yet says so', async () => {
+    const empty = {
+      ...record,
+      run: 'demo',
+      total: { ...figures(1), forecasts: 0, doublingsShort: null },
+      groups: [],
+      worstMisses: [],
+      excluded: { sealedLate: 0, beyondHorizon: 0, partial: 0 },
+    };
+    replies.set('GET /v1/runs/demo/forecasts/record?category=bio', { status: 200, body: empty });
+    const { out } = await as(['forecast', 'record', '--run', 'demo', '--category', 'bio']);
+    expect(out).toBe('0 scored forecasts of run demo: too few to say how good they are');
+  });
+
+  test('says when it rests on the newest scores alone', async () => {
+    replies.set('GET /v1/forecasts/record', { status: 200, body: { ...record, isTruncated: true } });
+    expect((await as(['forecast', 'record'])).out).toContain('Older scores were left out');
+  });
+
+  test('takes a span back from now, and prints JSON as the service said it', async () => {
+    replies.set('GET /v1/forecasts/record', { status: 200, body: record });
+    expect(JSON.parse((await as(['forecast', 'record', '--json'])).out)).toEqual(record);
+    const { err } = await as(['forecast', 'record', '--since', 'lately']);
+    expect(err).toContain('--since must be a span');
+    await as(['forecast', 'record', '--since', '30d']);
+    const since = new URL(asked.at(-1)?.path ?? '', 'http://x').searchParams.get('since') ?? '';
+    expect(Date.now() - Date.parse(since)).toBeGreaterThanOrEqual(30 * 86_400_000);
+  });
+});
+
 describe('estimate', () => {
   const round = {
     roundId: 'round_a',
