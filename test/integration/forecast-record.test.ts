@@ -1,6 +1,9 @@
 /** The track record over HTTP: forecasts sealed before their answer was looked for, scored by it, and summed up. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { recordText } from '../../src/cli/forecast.ts';
+import { PLAIN } from '../../src/cli/output.ts';
+import { ForecastRecord } from '../../src/cli/service-documents.ts';
 import { ForecastScoreSchema } from '../../src/domain/run/events.ts';
 import { rebuildViews } from '../../src/ledger/rebuild-views.ts';
 import { createFolds } from '../../src/service/folds.ts';
@@ -196,6 +199,13 @@ describe('the track record', () => {
     expect(latest).toMatchObject({ checkpointId: 'c4', revision: 2 });
     expect(latest?.observed).toBeGreaterThan(missed.worstMisses[0]?.observed ?? 5);
     expect((await record(`?run=${steady.runId}`)).total).toMatchObject({ forecasts: 4, misses: 1 });
+  });
+
+  it('is what the command line shows', async () => {
+    const sent = await interlock.call('GET', `/v1/forecasts/record?run=${steady.runId}`, { as: 'auditor' });
+    const text = recordText(answered(sent, 200, ForecastRecord), PLAIN);
+    expect(text).toContain(`4 scored forecasts of run ${steady.runId}: too few to say`);
+    expect(text).toContain(`! ${steady.runId} c4: cyber pre-mitigation came at`);
   });
 
   it('can be thrown away and rebuilt, and every score follows from the ledger', async () => {
