@@ -47,7 +47,7 @@ export async function policyCheck(
   return EXIT.ok;
 }
 
-function listed(problems: readonly PolicyProblem[]): string {
+export function listed(problems: readonly PolicyProblem[]): string {
   return problems
     .map(({ path, message }) => `  ${printable(path || 'policy')}: ${printable(message)}`)
     .join('\n');

@@ -22,6 +22,26 @@ export function addLedgerCommands(program: Command, perform: Register): void {
       perform(async (t) => (await import('./replay.ts')).replay(options, t)),
     );
 
+  describe(program.command('what-if'), {
+    summary: 'where another policy would have held or halted a run, and why',
+    details:
+      'Judges the recorded evidence of a finished or running run again, checkpoint by checkpoint, under the rules, levels, deadlines and cadence of another policy; forecasts are made anew. Evaluations that it requires and that were never run hold: missing is not safe. Changes nothing. From the first stop on, what follows is what the evidence says, not what would have happened.',
+    example: 'interlock what-if --run gpt-next-7 --policy policies/precautionary.yaml --file ledger.jsonl',
+    exits: '0 answered, whatever the answer; 1 no such run, or the policy is refused; 2 it could not be read',
+  })
+    .requiredOption('--run <id>', 'the run')
+    .requiredOption('--policy <file>', 'the other policy, YAML')
+    .option('--file <export>', 'an export instead of the database; needs no configuration')
+    .addOption(CONFIG_OPTION())
+    .option(
+      ...JSON_OPTION(
+        '{runId, recordedPolicy, policy, samePolicy, events, until, stop: {recorded, whatIf, apartFromMissing}, partsAt, checkpoints, notComparable, limits}',
+      ),
+    )
+    .action((options: import('./what-if.ts').WhatIfOptions) =>
+      perform(async (t) => (await import('./what-if.ts')).whatIfCommand(options, t)),
+    );
+
   const ledger = program.command('ledger').description('verify, export and rebuild the ledger');
 
   describe(ledger.command('verify'), {

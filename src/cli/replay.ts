@@ -51,7 +51,7 @@ async function replayDatabase(
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** A line that is no text becomes one that no reader takes for an event. */
-async function* linesOf(file: string): AsyncGenerator<string> {
+export async function* linesOf(file: string): AsyncGenerator<string> {
   for await (const line of splitLines(createReadStream(file))) {
     if (line.kind === 'too-long') {
       yield '';

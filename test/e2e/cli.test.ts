@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
+import { WhatIfSchema } from '../../src/domain/run/what-if.ts';
 import { type Ended, interlock, listening, type Started, start } from './cli-process.ts';
 
 const Initialised = z.strictObject({
@@ -210,6 +211,32 @@ describe('those who check', () => {
     const replayed = await outside(['replay', '--file', 'ledger.jsonl', '--run', 'demo']);
     expect(replayed).toMatchObject({ code: 0, out: expect.stringContaining('the replay agrees') });
     expect((await outside(['replay', '--file', 'ledger.jsonl', '--run', 'absent'])).code).toBe(1);
+  });
+
+  test('what if: live and from the export, under the policy it had pinned and under a stricter one', async () => {
+    const policies = join(home, 'data', 'policies');
+    const under = (policy: string): string[] => [
+      'what-if',
+      '--run',
+      'demo',
+      '--policy',
+      join(policies, `${policy}.yaml`),
+      '--json',
+    ];
+    const [live, offline] = await Promise.all([
+      local(under('preparedness-beta')),
+      outside([...under('preparedness-beta'), '--file', 'ledger.jsonl']),
+    ]);
+    expect([live.code, offline.code, live.err, offline.err]).toEqual([0, 0, '', '']);
+    const same = WhatIfSchema.parse(JSON.parse(live.out));
+    expect(same).toMatchObject({ samePolicy: true, partsAt: null });
+    expect(same.stop.whatIf).toMatchObject({ verdict: 'halt', checkpointId: 'step-1' });
+    expect(WhatIfSchema.parse(JSON.parse(offline.out)).checkpoints).toEqual(same.checkpoints);
+    const strict = await outside([...under('precautionary'), '--file', 'ledger.jsonl']);
+    const answer = WhatIfSchema.parse(JSON.parse(strict.out));
+    expect(answer.checkpoints[0]?.missing).toContain('anomaly-battery/default');
+    expect(answer.notComparable.map(({ evaluation }) => evaluation)).toContain('anomaly-battery/default');
+    expect(answer.stop.apartFromMissing?.stop).toMatchObject({ verdict: 'halt', checkpointId: 'step-1' });
   });
 
   test('a tampered, cut or foreign export does not verify', async () => {

@@ -5,8 +5,11 @@
  *
  * The seed is printed, and in CI always the same. SIMULATION_SEED=n repeats one; a seed that failed once stays in REGRESSIONS.
  */
+
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { walk } from './run-walk.ts';
+import { type WhatIf, whatIf } from '../../src/domain/run/what-if.ts';
+import { type Walk, walk } from './run-walk.ts';
 
 const CI_SEED = 20_261_123;
 const fallback = (process.env['CI'] ?? '') !== '' ? CI_SEED : Date.now() % 1_000_000_007;
@@ -38,5 +41,31 @@ describe(`a run under a random walk (SIMULATION_SEED=${SEED})`, () => {
 
   it.each(REGRESSIONS)('keeps them at seed %d, which failed once', (seed) => {
     walk(seed, STEPS);
+  });
+});
+
+/** Cadence is judged up to the first stop alone. */
+const RUN_WIDE = new Set(['overdue', 'overrun']);
+/** Ticks of a walk may come hours late, where the answer has each deadline at its own time: few verdicts hang on that. */
+const AGREE_MIN = 0.98;
+
+function underItsOwnPolicy({ events, policy }: Walk): WhatIf {
+  const [first] = events;
+  if (first?.kind !== 'RunRegistered') throw new Error('a walk begins with a run');
+  const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
+  return whatIf(events, { pinned: policy, policy, policyDigest: first.data.policy, digest });
+}
+
+describe('what if it were judged again under the policy it had pinned', () => {
+  it('checkpoints get the verdicts that stand in the ledger', () => {
+    const rows = Array.from({ length: WALKS }, (_, i) => underItsOwnPolicy(walk(CI_SEED + i, STEPS)))
+      .flatMap(({ checkpoints }) => checkpoints)
+      .filter(
+        ({ recorded, whatIf: would }) =>
+          ![...recorded.findings, ...would.findings].some(({ kind }) => RUN_WIDE.has(kind)),
+      );
+    const agreeing = rows.filter(({ recorded, whatIf: would }) => recorded.verdict === would.verdict);
+    expect(rows.filter(({ recorded }) => recorded.verdict === 'halt').length).toBeGreaterThan(10);
+    expect(agreeing.length / rows.length).toBeGreaterThan(AGREE_MIN);
   });
 });

@@ -68,6 +68,7 @@ describe('help', () => {
       'token create',
       'token list',
       'token revoke',
+      'what-if',
     ]);
   });
 
@@ -148,6 +149,7 @@ describe('usage errors exit 2 and say what is wrong', () => {
     ['nobody asking', 'status --url http://127.0.0.1:9', 'INTERLOCK_TOKEN'],
     ['a URL with a password', 'status --url http://u:p@127.0.0.1:9', 'without credentials'],
     ['an export without keys', 'ledger verify --file x', '--key'],
+    ['no other policy', 'what-if --run a', '--policy'],
     ['a group of commands alone', 'ledger', 'Usage: interlock ledger'],
   ])('%s', async (_what, line, complaint) => {
     const { code, out, err } = await say(line.split(' '));

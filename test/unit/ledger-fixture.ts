@@ -35,6 +35,7 @@ export async function createHeadKeys(): Promise<HeadKeys> {
 
 export interface Entry {
   stream: string;
+  kind?: string;
   data?: JsonObject;
   /** Where it should not be the next one. */
   version?: number;
@@ -62,7 +63,7 @@ export function buildLedger(entries: readonly Entry[]): Built {
       actor: 'trainer',
       dataJson: canonicalJson(data),
       id: entry.id ?? eventId(stream, version),
-      kind: 'CheckpointReported',
+      kind: entry.kind ?? 'CheckpointReported',
       prevHash,
       recordedAt: entry.recordedAt ?? new Date(1_800_000_000_000 + index).toISOString(),
       stream,

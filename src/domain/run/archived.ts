@@ -4,12 +4,12 @@
  * It is judged alone against the halting `level` rules of its category and stage. It can only worsen: there is
  * no scorecard left that it could improve.
  */
-import { levelsOf } from '../levels.ts';
+import { type Levels, levelsOf } from '../levels.ts';
 import { parseNativeResult } from '../native-result.ts';
-import { levelAt } from '../policy/schema.ts';
+import { type Evaluation, levelAt, type Policy } from '../policy/schema.ts';
 import { type Context, type Decision, iso, reject } from './context.ts';
 import { readingOf, specOf } from './evaluation.ts';
-import type { Finding } from './events.ts';
+import type { Finding, StoredReading } from './events.ts';
 import { haltEvents } from './halt.ts';
 import { confidenceZ, scoreSpecOf } from './scorecard.ts';
 import type { RunState } from './state.ts';
@@ -50,36 +50,8 @@ export function recordArchivedResult(
   }
   const spec = specOf(context.policy, evaluation);
   const reading = readingOf(parsed.result, { checkpoint: null, spec });
-  const { score, stderr, n } = reading;
-  const levels =
-    score === null
-      ? null
-      : levelsOf({ score, stderr, n }, scoreSpecOf(spec), confidenceZ(context.policy, spec));
-  const findings = context.policy.rules.flatMap((rule): Finding[] => {
-    if (rule.kind !== 'level' || levels === null || rule.stage !== spec.stage) return [];
-    const covered = rule.categories === undefined || rule.categories.includes(spec.category);
-    const halts = rule.then.includes('halt') || rule.then.includes('quarantine');
-    // An inconclusive score has no upper limit to judge by, only its own level.
-    const observed = reading.conclusive ? levels[rule.basis] : levels.estimate;
-    const threshold = levelAt(rule.atLeast);
-    if (!covered || !halts || observed < threshold) return [];
-    return [
-      {
-        rule: rule.id,
-        kind: 'level',
-        category: spec.category,
-        stage: spec.stage,
-        evaluation,
-        checkpointId,
-        observed,
-        threshold,
-        basis: rule.basis,
-        then: rule.then,
-        explanation: `late result of ${evaluation} (${variant}) at ${checkpointId}: ${rule.basis} ${observed.toFixed(2)} reaches ${threshold.toFixed(2)}`,
-        waived: false,
-      },
-    ];
-  });
+  const levels = lateLevels(context.policy, spec, reading);
+  const findings = lateFindings(context.policy, spec, reading, { checkpointId, variant });
   const [first, ...rest] = findings;
   const quarantine = findings.some(({ then }) => then.includes('quarantine'));
   return [
@@ -108,4 +80,47 @@ export function recordArchivedResult(
           quarantine ? 'quarantine' : 'halt',
         )),
   ];
+}
+
+export function lateLevels(
+  policy: Policy,
+  spec: Evaluation,
+  { score, stderr, n }: StoredReading,
+): Levels | null {
+  return score === null ? null : levelsOf({ score, stderr, n }, scoreSpecOf(spec), confidenceZ(policy, spec));
+}
+
+/** The halting level rules that one late reading trips by itself. */
+export function lateFindings(
+  policy: Policy,
+  spec: Evaluation,
+  reading: StoredReading,
+  { checkpointId, variant }: { readonly checkpointId: string; readonly variant: string },
+): Finding[] {
+  const levels = lateLevels(policy, spec, reading);
+  return policy.rules.flatMap((rule): Finding[] => {
+    if (rule.kind !== 'level' || levels === null || rule.stage !== spec.stage) return [];
+    const covered = rule.categories === undefined || rule.categories.includes(spec.category);
+    const halts = rule.then.includes('halt') || rule.then.includes('quarantine');
+    // An inconclusive score has no upper limit to judge by, only its own level.
+    const observed = reading.conclusive ? levels[rule.basis] : levels.estimate;
+    const threshold = levelAt(rule.atLeast);
+    if (!covered || !halts || observed < threshold) return [];
+    return [
+      {
+        rule: rule.id,
+        kind: 'level',
+        category: spec.category,
+        stage: spec.stage,
+        evaluation: spec.id,
+        checkpointId,
+        observed,
+        threshold,
+        basis: rule.basis,
+        then: rule.then,
+        explanation: `late result of ${spec.id} (${variant}) at ${checkpointId}: ${rule.basis} ${observed.toFixed(2)} reaches ${threshold.toFixed(2)}`,
+        waived: false,
+      },
+    ];
+  });
 }

@@ -1,0 +1,91 @@
+/**
+ * What of a run's recorded evidence another policy can read.
+ *
+ * An evaluation is known by its name and variant, and a score by its metric and kind: where these agree, the recorded
+ * reading stands for what the other policy would have read; where not, it was never run as far as that policy knows.
+ * Fails towards inconclusive: what the record does not show to be enough for the other policy is not enough.
+ */
+import type { Evaluation, Policy } from '../policy/schema.ts';
+import { scoreRange } from './evaluation.ts';
+import type { RunEventData, StoredReading } from './events.ts';
+
+type Reported = RunEventData<'CheckpointReported'>['evaluations'][number];
+
+export interface Missing extends Reported {
+  /** Also the reason of the attempt that stands for it. */
+  readonly why: 'never-run' | 'other-metric';
+  readonly required: boolean;
+}
+
+export interface CarriedOver {
+  /** Of the other policy, in its order: those that were run, and those that are missing. */
+  readonly evaluations: readonly Reported[];
+  readonly missing: readonly Missing[];
+  /** Run, and unknown to the other policy. */
+  readonly ignored: readonly Reported[];
+}
+
+const isSame = (a: Reported, b: Pick<Reported, 'evaluation' | 'variant'>): boolean =>
+  a.evaluation === b.evaluation && a.variant === b.variant;
+
+export const nameOf = ({ evaluation, variant }: Pick<Reported, 'evaluation' | 'variant'>): string =>
+  `${evaluation}/${variant}`;
+
+export function carriedOver(
+  {
+    checkpointId,
+    evaluations: run,
+  }: Pick<RunEventData<'CheckpointReported'>, 'checkpointId' | 'evaluations'>,
+  pinned: Policy,
+  other: Policy,
+): CarriedOver {
+  const missing: Missing[] = [];
+  const wanted = other.evaluations.flatMap((spec) =>
+    spec.variants.map(({ id: variant }) => ({ spec, evaluation: spec.id, variant })),
+  );
+  const evaluations = wanted.map(({ spec, evaluation, variant }) => {
+    const found = run.find((each) => isSame(each, { evaluation, variant }));
+    const own = pinned.evaluations.find(({ id }) => id === evaluation);
+    if (found !== undefined && own !== undefined && measuresTheSame(own, spec)) return found;
+    const absent: Missing = {
+      evaluationId: `never-run:${checkpointId}:${evaluation}:${variant}`,
+      evaluation,
+      variant,
+      why: found === undefined ? 'never-run' : 'other-metric',
+      required: spec.required,
+    };
+    missing.push(absent);
+    return { evaluationId: absent.evaluationId, evaluation, variant };
+  });
+  const ignored = run.filter((each) => !wanted.some((one) => isSame(each, one)));
+  return { evaluations, missing, ignored };
+}
+
+function measuresTheSame({ score: a }: Evaluation, { score: b }: Evaluation): boolean {
+  return a.metric === b.metric && a.kind === b.kind;
+}
+
+/** What the other policy makes of a reading that the run's own took: its samples and its scale, not its word. */
+export function rejudged(reading: StoredReading, own: Evaluation, other: Evaluation): StoredReading {
+  const { score, n, reasons } = reading;
+  const [low, high] = scaleOf(other);
+  if (score !== null && (score < low || score > high)) {
+    return { ...reading, conclusive: false, score: null, reasons: [...reasons, 'score-out-of-range'] };
+  }
+  const { minSamples } = other.score;
+  const isEnough = n === null ? minSamples <= own.score.minSamples : n >= minSamples;
+  if (reading.conclusive && !isEnough) {
+    return { ...reading, conclusive: false, reasons: [n === null ? 'samples-missing' : 'too-few-samples'] };
+  }
+  const onlyTooFew =
+    score !== null && reasons.length > 0 && reasons.every((each) => each === 'too-few-samples');
+  if (!reading.conclusive && onlyTooFew && n !== null && isEnough) {
+    return { ...reading, conclusive: true, reasons: [] };
+  }
+  return reading;
+}
+
+function scaleOf(spec: Evaluation): readonly [number, number] {
+  if (spec.score.range !== undefined) return spec.score.range;
+  return spec.score.kind === 'proportion' ? [0, 1] : scoreRange(spec);
+}
