@@ -50,7 +50,8 @@ export async function backtestCommand(options: BacktestOptions, terminal: Termin
   return EXIT.ok;
 }
 
-async function readFileOfSeries(file: string, terminal: Terminal): Promise<BacktestSeries[] | null> {
+/** Null where they are refused, with every problem said. */
+export async function readFileOfSeries(file: string, terminal: Terminal): Promise<BacktestSeries[] | null> {
   const { size } = await stat(file);
   if (size > FILE_MAX_BYTES) throw new UsageError(`${file} is larger than the 256 MiB that a file may have`);
   const raw = parsed(await readFile(file, 'utf8'));

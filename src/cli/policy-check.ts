@@ -8,15 +8,33 @@
 import { type OperatingCharacteristics, TRUE_LEVELS } from '../domain/policy/characteristics.ts';
 import type { PolicyProblem } from '../domain/policy/check.ts';
 import { checkPolicyFile, pin } from '../service/policies.ts';
-import { EXIT, type ExitCode } from './exit.ts';
+import { EXIT, type ExitCode, UsageError } from './exit.ts';
 import { json, plural, printable, type Style, table } from './output.ts';
+import { tripCharacteristics, tripTables } from './policy-trips.ts';
 import type { Terminal } from './terminal.ts';
+
+export interface PolicyCheckOptions {
+  readonly json?: true;
+  readonly characteristics?: true;
+  readonly series?: string;
+  readonly seed?: number;
+  readonly bags?: number;
+}
+
+/** 100 bags of each kind take some ten seconds. */
+const BAGS = 100;
+const SEED = 20_260_417;
 
 export async function policyCheck(
   file: string,
-  options: { json?: true },
+  options: PolicyCheckOptions,
   terminal: Terminal,
 ): Promise<ExitCode> {
+  const { seed = SEED, bags = BAGS, series } = options;
+  const isOptionAlone = options.seed !== undefined || options.bags !== undefined || series !== undefined;
+  if (isOptionAlone && options.characteristics !== true) {
+    throw new UsageError('--series, --seed and --bags go with --characteristics');
+  }
   const { check } = await checkPolicyFile(file);
   if (!check.ok) {
     const { problems, warnings } = check;
@@ -31,9 +49,21 @@ export async function policyCheck(
   }
   const { policy, warnings, characteristics } = check;
   const { digest } = pin(policy);
+  const isWanted = options.characteristics === true;
+  const trips = isWanted ? await tripCharacteristics(policy, { seed, bags, series }, terminal) : undefined;
+  if (trips === null) return EXIT.negative;
   if (options.json) {
+    const simulated = trips === undefined ? {} : { trips };
     terminal.print(
-      json({ ok: true, policy: policy.policy, digest, problems: [], warnings, characteristics }),
+      json({
+        ok: true,
+        policy: policy.policy,
+        digest,
+        problems: [],
+        warnings,
+        characteristics,
+        ...simulated,
+      }),
     );
     return EXIT.ok;
   }
@@ -44,6 +74,7 @@ export async function policyCheck(
   terminal.print(`policy  ${style.bold(policy.policy)}\ndigest  ${digest}`);
   if (warnings.length > 0) terminal.print(`\n${style.yellow('warnings')}\n${listed(warnings)}`);
   terminal.print(`\n${characteristicsTable(characteristics, style)}`);
+  if (trips !== undefined) terminal.print(`\n${tripTables(trips, style)}`);
   return EXIT.ok;
 }
 

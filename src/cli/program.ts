@@ -10,6 +10,7 @@ import { SERVICE_ROLES, type ServiceRole } from '../config/schema.ts';
 import { VERSION } from '../version.ts';
 import type { BacktestOptions } from './backtest.ts';
 import { EXIT, type ExitCode, exitCodeOf, explainError } from './exit.ts';
+import type { PolicyCheckOptions } from './policy-check.ts';
 import { addBreakGlassCommands } from './program-break-glass.ts';
 import { addEstimateCommands } from './program-estimates.ts';
 import { addForecastCommands } from './program-forecast.ts';
@@ -122,13 +123,17 @@ Begin with:
   describe(policy.command('check'), {
     summary: 'check a policy as a whole, and show how its trip system behaves',
     details:
-      'Names every problem with its path, or prints the digest that runs pin, warnings, and per evaluation the chance of a false hold or halt at true levels below High and the smallest rise it can see.',
-    example: 'interlock policy check config/policies/preparedness-beta.yaml',
-    exits: '0 usable (warnings may be there); 1 refused; 2 the file cannot be read',
+      'Names every problem with its path, or prints the digest that runs pin, warnings, and per evaluation the chance of a false hold or halt at true levels below High and the smallest rise it can see. With --characteristics also, by simulation of categories of eight evaluations under all its rules: false holds and halts per 100 checkpoints, crossings of Critical halted before, at, after or never, and how often each rule fired.',
+    example: 'interlock policy check config/policies/preparedness-beta.yaml --characteristics',
+    exits: '0 usable (warnings may be there); 1 refused, or the series are; 2 a file cannot be read',
   })
     .argument('<file>', 'the policy, YAML')
-    .option(...JSON_OPTION('{ok, policy, digest, problems, warnings, characteristics}'))
-    .action((file: string, options: { json?: true }) =>
+    .option('--characteristics', 'simulate how often the rules trip falsely, and what they miss')
+    .option('--series <file>', 'on real curves, JSON as for backtest, instead of generated ones')
+    .option('--seed <n>', 'draws everything; the same seed gives the same figures', seed)
+    .option('--bags <n>', 'bags of each of the six kinds (default: 100)', bags)
+    .option(...JSON_OPTION('{ok, policy, digest, problems, warnings, characteristics, trips?}'))
+    .action((file: string, options: PolicyCheckOptions) =>
       perform(async (t) => (await import('./policy-check.ts')).policyCheck(file, options, t)),
     );
 
@@ -184,6 +189,18 @@ function roles(text: string): readonly ServiceRole[] {
 function horizon(text: string): number {
   const value = /^\d{1,3}$/.test(text) ? Number(text) : 0;
   if (value < 1 || value > 100) throw new InvalidArgumentError('A horizon is a whole number from 1 to 100.');
+  return value;
+}
+
+function seed(text: string): number {
+  const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value <= 4_294_967_295)) throw new InvalidArgumentError('A seed is a whole number below 2^32.');
+  return value;
+}
+
+function bags(text: string): number {
+  const value = /^\d{1,4}$/.test(text) ? Number(text) : 0;
+  if (value < 1) throw new InvalidArgumentError('A number of bags is a whole number from 1 to 9999.');
   return value;
 }
 

@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import { PLAIN } from '../../src/cli/output.ts';
 import { createProgram } from '../../src/cli/program.ts';
+import { TripCharacteristicsSchema } from '../../src/domain/policy/trips.ts';
 import { say } from './cli-terminal.ts';
 
 let directory: string;
@@ -264,6 +266,63 @@ describe('policy check', () => {
     const { out } = await say(['policy', 'check', 'config/policies/preparedness-beta.yaml']);
     expect(out).toMatch(/hold@2\.0 +halt@2\.0 +hold@2\.3/);
     expect(out).toMatch(/ctf +pre +100 .*%/);
+  });
+
+  describe('--characteristics', () => {
+    const POLICY = 'config/policies/preparedness-beta.yaml';
+    const characteristics = (...more: string[]) =>
+      say(['policy', 'check', POLICY, '--characteristics', '--bags', '1', ...more]);
+
+    test('prints false trips, crossings and every rule before mitigation', async () => {
+      const { code, out } = await characteristics();
+      expect(code).toBe(0);
+      expect(out).toMatch(/^nothing is happening +bags +false holds +false halts$/m);
+      expect(out).toMatch(/^gradual +1 +\d+\.\d {2}\[\d/m);
+      expect(out).toMatch(/^missed: never halted +\d/m);
+      for (const rule of ['pre-mitigation-high', 'high-not-ruled-out', 'forecast-critical']) {
+        expect(out).toMatch(new RegExp(`^${rule} +`, 'm'));
+      }
+      expect(out).not.toMatch(/^deployment/m);
+    });
+
+    test('--json adds them to the document; one seed gives the same figures, another one others', async () => {
+      const trips = async (seed: string) => {
+        const { out } = await characteristics('--json', '--seed', seed);
+        return z.object({ ok: z.literal(true), trips: TripCharacteristicsSchema }).parse(JSON.parse(out))
+          .trips;
+      };
+      expect(await trips('7')).toEqual(await trips('7'));
+      expect(await trips('7')).toMatchObject({ seed: 7, curves: 'generated', bags: 6, evaluationsPerBag: 8 });
+      expect((await trips('8')).benign).not.toEqual((await trips('7')).benign);
+    });
+
+    test('--series asks the same of real curves, and names what they do not hold', async () => {
+      const values = [0.05, 0.06, 0.05, 0.06, 0.05, 0.06];
+      const series = values.map((_, k) => ({
+        series_id: `s${k}`,
+        points: values.map((value, i) => ({ flop: 1e20 * 2 ** i, value })),
+      }));
+      const path = await file('curves.json', JSON.stringify(series));
+      const { code, out } = await characteristics('--series', path);
+      expect(code).toBe(0);
+      expect(out).toContain('on real curves');
+      expect(out).toContain("could be drawn under this policy's levels: gradual, reversing, noisy");
+      const refused = await characteristics('--series', await file('none.json', '{}'));
+      expect(refused).toMatchObject({ code: 1, out: '' });
+      expect(refused.err).toContain('is not a JSON list of series');
+    });
+
+    test.each([
+      ['a seed alone', ['--seed', '1'], 'go with --characteristics'],
+      ['series alone', ['--series', 'x'], 'go with --characteristics'],
+      ['a seed that is none', ['--characteristics', '--seed', 'x'], 'A seed is a whole number'],
+      ['no bags', ['--characteristics', '--bags', '0'], 'from 1 to 9999'],
+      ['series that are not there', ['--characteristics', '--series', '/nowhere.json'], 'no such file'],
+    ])('%s: exit 2', async (_what, more, complaint) => {
+      const { code, out, err } = await say(['policy', 'check', POLICY, ...more]);
+      expect([code, out]).toEqual([2, '']);
+      expect(err).toContain(complaint);
+    });
   });
 
   test('a file that is not there is no refused policy', async () => {
