@@ -213,7 +213,7 @@ describe('what the pages point at', () => {
     );
     const named = [
       ...readme.matchAll(
-        /npx interlock ((?:(?:policy|ledger|results|run|keys|token|break-glass|estimate) )?[a-z-]+)/g,
+        /npx interlock ((?:(?:policy|ledger|results|run|keys|token|break-glass|estimate|forecast) )?[a-z-]+)/g,
       ),
     ].map(([, command = '']) => command);
     expect(named.length).toBeGreaterThan(5);
