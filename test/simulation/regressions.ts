@@ -12,4 +12,8 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
     seed: 956524963,
     found: 'a signed heartbeat sent twice was given a permit while the first was not yet recorded',
   },
+  {
+    seed: 340,
+    found: 'a forecast whose checkpoint was closed out of its turn left the state without a score',
+  },
 ];

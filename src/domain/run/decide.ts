@@ -4,8 +4,7 @@
  * Two parts. A command says what happened and yields its own events; then the reactions say what follows
  * from the new state (halt, seal, close, hold, lift, escalate), one at a time, until nothing follows any
  * more. Reactions depend on state, policy and time only, so a `Tick` after a deadline is a command that
- * adds nothing of its own. Order matters: halts are decided before anything else, and what is bookkeeping alone
- * (how forecasts have done) comes when nothing else is left.
+ * adds nothing of its own. Order matters: halts are decided before anything else.
  */
 import { assertNever } from '../assert-never.ts';
 import { type RecordAlertDelivery, recordAlertDelivery } from './alerts.ts';
@@ -120,6 +119,8 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   orderHalts,
   closeEstimateRounds,
   sealForecasts,
+  // What is closed out of its turn may leave the state in the same instant, and its evidence with it.
+  scoreForecasts,
   closeCheckpoints,
   orderOverdueHalts,
   requestTopUps,
@@ -129,7 +130,6 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   placeHolds,
   confirmHalt,
   escalateHalt,
-  scoreForecasts,
 ];
 
 export function decide(state: RunState | null, command: Command, context: Context): Decision {

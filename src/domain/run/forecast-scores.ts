@@ -1,7 +1,7 @@
 /**
  * Scores of sealed forecasts, when the level that they were about is in.
  *
- * Bookkeeping: it comes after every verdict, halt and hold of the same decision, and no rule of a policy reads it. A
+ * Bookkeeping: it comes after the halts of the same decision, and no rule of a policy reads it. A
  * level is in when all required evaluations of the category and stage have concluded; where evidence changes later, the
  * forecast is scored again and the latest revision counts. Not scored: what no evaluation gave any level.
  *
