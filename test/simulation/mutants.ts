@@ -142,8 +142,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'never-escalates',
     invariant: 5,
     file: 'src/domain/run/decide.ts',
-    find: '  confirmHalt,\n  escalateHalt,\n  scoreForecasts,\n];',
-    replace: '  confirmHalt,\n  scoreForecasts,\n];',
+    find: '  confirmHalt,\n  escalateHalt,\n];',
+    replace: '  confirmHalt,\n];',
     breaks: 'a halt that nobody confirms pages nobody again',
   },
   {
