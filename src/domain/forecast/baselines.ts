@@ -51,7 +51,7 @@ export const linearLastFour: ForecastMethod = {
 /** Steps can be so short that any number of them fits in. */
 const STEPS_MAX = 100;
 
-/** The last value and whatever the series has done in one step so far, each step as likely as any other. */
+/** The last value and whatever the series has done in one step so far, all of them equally likely. */
 export const lastAndJumps: ForecastMethod = {
   method: 'last-and-jumps/1',
   forecast: (history, horizonLog2Compute) => {

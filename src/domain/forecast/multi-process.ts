@@ -61,12 +61,21 @@ const ROOM_FROM = 0.999;
 const LEVEL_MIN = 1e-3;
 
 export function multiProcess(method: string, parameters: MultiProcessParameters): ForecastMethod {
+  // Each evaluation of a category is a sibling of all the others: what a history says is worked out once.
+  const known = new WeakMap<readonly SkillPoint[], readonly Process[]>();
+  const followed: Follow = (points) => {
+    const processes = known.get(points) ?? follow(parameters, points.map(possible));
+    known.set(points, processes);
+    return processes;
+  };
   return {
     method,
     forecast: (history, horizonLog2Compute, siblings = []) =>
-      forecast(parameters, history, horizonLog2Compute, siblings),
+      forecast(parameters, followed, history, horizonLog2Compute, siblings),
   };
 }
+
+type Follow = (points: readonly SkillPoint[]) => readonly Process[];
 
 interface Process {
   readonly kind: RunKind;
@@ -85,13 +94,13 @@ const possible = ({ log2Compute, skill, stderr }: SkillPoint): SkillPoint => ({
 
 function forecast(
   parameters: MultiProcessParameters,
+  followed: Follow,
   history: readonly SkillPoint[],
   horizonLog2Compute: number,
   siblings: readonly (readonly SkillPoint[])[],
 ): SkillForecast {
-  const points = history.map(possible);
-  const last = points.at(-1);
-  const basis = basisOf(points);
+  const last = history.map(possible).at(-1);
+  const basis = basisOf(history);
   if (last === undefined) {
     return {
       basis,
@@ -101,20 +110,12 @@ function forecast(
     };
   }
   const { setting } = parameters;
-  const until = last.log2Compute;
   const moving = Math.max(
     0,
-    ...siblings.map((sibling) =>
-      leapEvidence(
-        follow(
-          parameters,
-          sibling.map(possible).filter(({ log2Compute }) => log2Compute <= until),
-        ),
-      ),
-    ),
+    ...siblings.map((sibling) => leapEvidence(followed(upTo(sibling, last.log2Compute)))),
   );
   const lent = parameters.siblings.share * Math.min(parameters.siblings.evidenceMax, moving);
-  const processes = follow(parameters, points);
+  const processes = followed(history);
   const weights = weightsOf(processes, lent);
   const doublings = distance(last.log2Compute, horizonLog2Compute);
   const predicted = processes.map(({ kind, state }) =>
@@ -137,6 +138,12 @@ function forecast(
         ),
       ),
   };
+}
+
+/** The same list where nothing lies beyond. */
+function upTo(points: readonly SkillPoint[], log2Compute: number): readonly SkillPoint[] {
+  const isWithin = (point: SkillPoint): boolean => point.log2Compute <= log2Compute;
+  return points.every(isWithin) ? points : points.filter(isWithin);
 }
 
 /** Points at one compute are one point for this. */
