@@ -4,22 +4,16 @@
  * Every text is escaped and every number is finite and rounded, so that a series' name cannot become markup. No
  * script, no outside reference: the files open anywhere and show the same.
  */
+import { escapeHtml } from '../http/html.ts';
 import { printable } from './output.ts';
-
-const ENTITIES: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-};
 
 /** Lone surrogates are no characters of XML either. */
 export function escaped(text: string): string {
-  return printable(text)
-    .toWellFormed()
-    .replace(/[\ufffe\uffff]/g, ' ')
-    .replace(/[&<>"']/g, (c) => ENTITIES[c] ?? ' ');
+  return escapeHtml(
+    printable(text)
+      .toWellFormed()
+      .replace(/[\ufffe\uffff]/g, ' '),
+  );
 }
 
 const WIDTH = 640;

@@ -6,7 +6,7 @@
  */
 import { z } from 'zod';
 import type { ForecastScore } from '../domain/forecast/track-record.ts';
-import { ForecastScoreSchema } from '../domain/run/events.ts';
+import { ForecastScoreSchema } from '../domain/run/forecast-documents.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 
 /** A row of the views: the latest revision of one score. */

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { recordText } from '../../src/cli/forecast.ts';
 import { PLAIN } from '../../src/cli/output.ts';
 import { ForecastRecord } from '../../src/cli/service-documents.ts';
-import { ForecastScoreSchema } from '../../src/domain/run/events.ts';
+import { ForecastScoreSchema } from '../../src/domain/run/forecast-documents.ts';
 import { rebuildViews } from '../../src/ledger/rebuild-views.ts';
 import { createFolds } from '../../src/service/folds.ts';
 import { readScores } from '../../src/service/track-record.ts';

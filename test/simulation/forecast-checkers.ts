@@ -3,7 +3,8 @@
  * about were queued, by which checkpoint it is scored, the losses by formulas of our own; and that no forecast in time
  * goes without a score once its checkpoint is closed on complete evidence.
  */
-import type { RunEvent, RunEventData, SealedForecast } from '../../src/domain/run/events.ts';
+import type { RunEvent, RunEventData } from '../../src/domain/run/events.ts';
+import type { SealedForecast } from '../../src/domain/run/forecast-documents.ts';
 import { TRACKED_CHECKPOINTS_MAX } from '../../src/domain/run/state.ts';
 
 type Scored = RunEventData<'ForecastScored'>;

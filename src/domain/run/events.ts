@@ -9,6 +9,12 @@ import { z } from 'zod';
 import type { JsonObject } from '../canonical-json.ts';
 import { ComputeSchema } from '../compute.ts';
 import { ConsequenceSchema, StageSchema } from '../policy/schema.ts';
+import {
+  ExpertPoolSchema,
+  ForecastSchema,
+  ForecastScoreSchema,
+  LevelQuantileSchema,
+} from './forecast-documents.ts';
 
 const at = z.iso.datetime();
 const id = z.string();
@@ -139,89 +145,6 @@ export const ScorecardSchema = z
   })
   .meta({ id: 'ScorecardLevels' });
 export type Scorecard = z.infer<typeof ScorecardSchema>;
-
-export const ForecastSchema = z
-  .object({
-    category: z.string(),
-    stage: StageSchema,
-    checkpoints: int,
-    horizonCompute: ComputeSchema,
-    method: z.string(),
-    basis: z.enum(['mostly-prior', 'mixed', 'data']),
-    points: int,
-    quantiles: z.array(z.object({ p: z.number(), level: z.number() })),
-    /** `greatest` and `sum` bound `p` whatever depends on what; without them `p` is the sum. */
-    exceedance: z.array(
-      z.object({
-        level: z.number(),
-        p: z.number(),
-        greatest: z.number().optional(),
-        sum: z.number().optional(),
-      }),
-    ),
-    notes: z.array(z.string()),
-  })
-  .meta({
-    id: 'Forecast',
-    description: 'Predictive distribution of a category level at the horizon compute',
-  });
-export type SealedForecast = z.infer<typeof ForecastSchema>;
-
-export const ForecastScoreSchema = z
-  .object({
-    /** At which it was sealed. */
-    checkpointId: id,
-    /** The checkpoint that it was about. */
-    scoredBy: id,
-    revision: int,
-    category: z.string(),
-    stage: StageSchema,
-    checkpoints: int,
-    method: z.string(),
-    basis: z.enum(['mostly-prior', 'mixed', 'data']),
-    fromCompute: ComputeSchema,
-    horizonCompute: ComputeSchema,
-    actualCompute: ComputeSchema,
-    observed: z.number().meta({ description: 'The level (estimate) that came' }),
-    complete: z.boolean().meta({ description: 'false: evidence is missing, and `observed` a lower bound' }),
-    excluded: z.enum(['sealed-late', 'beyond-horizon', 'partial']).nullable().meta({
-      description: 'Why it does not count in the record; null where it does',
-    }),
-    q50: z.number(),
-    q95: z.number(),
-    q99: z.number(),
-    pit: z.number().meta({ description: 'Where in the sealed distribution `observed` lies, 0 to 1' }),
-    pinball50: z.number(),
-    pinball95: z.number(),
-    pinball99: z.number(),
-    covered95: z.boolean(),
-    covered99: z.boolean(),
-    exceedance: z.array(z.object({ level: z.number(), p: z.number(), reached: z.boolean() })),
-  })
-  .meta({
-    id: 'ForecastScore',
-    description: 'A sealed forecast beside the level that came; losses in levels',
-  });
-
-export const ExpertPoolSchema = z
-  .object({
-    p: z.number(),
-    geometricMean: z.number(),
-    exponent: z.number(),
-    n: int,
-    median: z.number(),
-    lowerQuartile: z.number(),
-    upperQuartile: z.number(),
-    method: z.string(),
-  })
-  .meta({
-    id: 'ExpertPool',
-    description: 'Probability of reaching the level before the next checkpoint, pooled over experts',
-  });
-
-export const LevelQuantileSchema = z
-  .object({ p: z.number(), level: z.number() })
-  .meta({ id: 'LevelQuantile', description: 'P(level <= `level`) = `p`' });
 
 export const TermsSchema = z
   .object({

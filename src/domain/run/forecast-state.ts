@@ -14,10 +14,8 @@ import type { RunEventData } from './events.ts';
 import {
   type CheckpointState,
   type RunState,
-  SCORES_KEPT,
   TRACKED_CHECKPOINTS_MAX,
   type TrackedForecast,
-  type TrackRecord,
 } from './state.ts';
 
 type Placed = Pick<CheckpointState, 'checkpointId' | 'effectiveCompute'>;
@@ -46,11 +44,6 @@ export const targetOf = ({ dueBeyond, checkpoints }: TrackedForecast): string | 
 /** A forecast about this checkpoint has no score yet. */
 export const isToScore = ({ tracked = [] }: RunState, checkpointId: string): boolean =>
   tracked.some((each) => each.scored === null && targetOf(each) === checkpointId);
-
-/** How the latest forecasts of this kind have done in this run: what a method may be calibrated by. */
-export function trackRecordOf({ trackRecord = [] }: RunState, kind: Kind): TrackRecord['scores'] {
-  return trackRecord.find((each) => isSameKind(each, kind))?.scores ?? [];
-}
 
 // --- events --------------------------------------------------------------------------------------------
 
@@ -128,23 +121,7 @@ function scored(state: RunState, data: RunEventData<'ForecastScored'>): RunState
       ? { ...each, scored: { revision, observed, complete } }
       : each,
   );
-  return { ...state, tracked, trackRecord: withScore(state.trackRecord ?? [], data) };
-}
-
-function withScore(record: readonly TrackRecord[], data: RunEventData<'ForecastScored'>): TrackRecord[] {
-  const { category, stage, checkpoints, checkpointId, method, pit, covered95, covered99, excluded } = data;
-  const before = record.find((each) => isSameKind(each, data))?.scores ?? [];
-  const score = { checkpointId, method, pit, covered95, covered99 };
-  const isKnown = before.some((each) => each.checkpointId === checkpointId);
-  const scores = before.flatMap((each) => {
-    if (each.checkpointId !== checkpointId) return [each];
-    return excluded === null ? [score] : [];
-  });
-  if (excluded === null && !isKnown) scores.push(score);
-  const others = record.filter((each) => !isSameKind(each, data));
-  return scores.length === 0
-    ? others
-    : [...others, { category, stage, checkpoints, scores: scores.slice(-SCORES_KEPT) }];
+  return { ...state, tracked };
 }
 
 export const forecastEvolvers = { ForecastScored: scored };

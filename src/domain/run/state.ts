@@ -8,9 +8,7 @@ import { z } from 'zod';
 import { ComputeSchema } from '../compute.ts';
 import { StageSchema } from '../policy/schema.ts';
 import {
-  ExpertPoolSchema,
   FindingSchema,
-  ForecastSchema,
   HaltActionSchema,
   HaltCauseSchema,
   ReadingSchema,
@@ -18,6 +16,7 @@ import {
   TermsSchema,
   VerdictSchema,
 } from './events.ts';
+import { ExpertPoolSchema, ForecastSchema } from './forecast-documents.ts';
 
 const at = z.string();
 const id = z.string();
@@ -230,23 +229,6 @@ export const TrackedForecastSchema = z.object({
 });
 export type TrackedForecast = z.infer<typeof TrackedForecastSchema>;
 
-/** How the latest forecasts of one kind have done, oldest first; only those that count. */
-export const TrackRecordSchema = z.object({
-  category: z.string(),
-  stage: StageSchema,
-  checkpoints: int,
-  scores: z.array(
-    z.object({
-      checkpointId: id,
-      method: z.string(),
-      pit: z.number(),
-      covered95: z.boolean(),
-      covered99: z.boolean(),
-    }),
-  ),
-});
-export type TrackRecord = z.infer<typeof TrackRecordSchema>;
-
 export const RunStateSchema = z.object({
   schema: z.literal(1),
   runId: id,
@@ -279,7 +261,6 @@ export const RunStateSchema = z.object({
   ),
   /** Not there before the first forecast is sealed. */
   tracked: z.array(TrackedForecastSchema).optional(),
-  trackRecord: z.array(TrackRecordSchema).optional(),
   holds: z.array(HoldSchema),
   halt: HaltSchema.nullable(),
   /** The newest; older ones are in the views of halts. */
@@ -309,8 +290,6 @@ export const SERIES_POINTS_KEPT = 24;
 export const HISTORY_KEPT = 4;
 /** Checkpoints whose forecasts are tracked: a run that asks to be evaluated all the time must not swell the state. */
 export const TRACKED_CHECKPOINTS_MAX = 16;
-/** Scores kept for each kind of forecast; all of them are in the views. */
-export const SCORES_KEPT = 16;
 export const PROPOSALS_KEPT = 6;
 export const QUESTIONS_MAX = 32;
 export const EXPERTS_MAX = 50;

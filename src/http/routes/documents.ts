@@ -8,13 +8,13 @@ import { assess } from '../../domain/run/assess.ts';
 import { highestCompute, nextCheckpointAt, nextDueAt } from '../../domain/run/cadence.ts';
 import {
   FindingSchema,
-  ForecastSchema,
   HaltActionSchema,
   HaltCauseSchema,
   ScorecardSchema,
   TermsSchema,
   VerdictSchema,
 } from '../../domain/run/events.ts';
+import { ForecastSchema } from '../../domain/run/forecast-documents.ts';
 import { approvalsNeeded } from '../../domain/run/governance.ts';
 import { permitTerms } from '../../domain/run/permit.ts';
 import type { Halt, Proposal, RunState } from '../../domain/run/state.ts';

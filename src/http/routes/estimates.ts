@@ -16,7 +16,7 @@ import {
 } from '../../domain/policy/schema.ts';
 import { findRound, questionsLike } from '../../domain/run/estimate-state.ts';
 import { standingCheckpoint } from '../../domain/run/estimates.ts';
-import { ExpertPoolSchema, LevelQuantileSchema } from '../../domain/run/events.ts';
+import { ExpertPoolSchema, LevelQuantileSchema } from '../../domain/run/forecast-documents.ts';
 import type { RunState } from '../../domain/run/state.ts';
 import type { ViewRow } from '../../ledger/ledger.ts';
 import type { Executed, LoadedRun } from '../../service/run-service.ts';

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { summarise } from '../../domain/forecast/track-record.ts';
 import { StageSchema } from '../../domain/policy/schema.ts';
-import { ForecastSchema, ForecastScoreSchema } from '../../domain/run/events.ts';
+import { ForecastSchema, ForecastScoreSchema } from '../../domain/run/forecast-documents.ts';
 import { readScores, type ScoresWanted } from '../../service/track-record.ts';
 import { type Route, route } from '../route.ts';
 import {

@@ -1,7 +1,7 @@
 /** Runs: registering, heartbeats, and everything that is read about one. */
 import { z } from 'zod';
 import type { Identity } from '../../config/identities.ts';
-import { ForecastSchema } from '../../domain/run/events.ts';
+import { ForecastSchema } from '../../domain/run/forecast-documents.ts';
 import { targetSchema } from '../../orchestrators/targets.ts';
 import { createDisclosure } from '../../service/disclosure.ts';
 import { type LoadedRun, runStream } from '../../service/run-service.ts';

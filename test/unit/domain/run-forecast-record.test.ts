@@ -4,12 +4,10 @@ import type { JsonObject } from '../../../src/domain/canonical-json.ts';
 import { scoreLevel } from '../../../src/domain/forecast/record.ts';
 import { parseRunEvent, type RunEventData } from '../../../src/domain/run/events.ts';
 import { evolve } from '../../../src/domain/run/evolve.ts';
-import { trackRecordOf } from '../../../src/domain/run/forecast-state.ts';
 import { recheck } from '../../../src/domain/run/recheck.ts';
 import {
   CLOSED_CHECKPOINTS_KEPT,
   type RunState,
-  SCORES_KEPT,
   TRACKED_CHECKPOINTS_MAX,
 } from '../../../src/domain/run/state.ts';
 import { asJson, digest, evaluation, policyOf, type RunLife, registered } from './run-life.ts';
@@ -151,7 +149,6 @@ describe('a forecast in time', () => {
     life.result('c1/ctf', 0.1);
     expect(life.last('ForecastSealed')).toMatchObject({ checkpointId: 'c1', dueBeyond: ['c2'] });
     expect(scores(life).map(told)).toEqual(['c1 by c2 cyber (sealed-late)']);
-    expect(trackRecordOf(life.state, scores(life)[0] ?? life.last('ForecastScored'))).toEqual([]);
   });
 
   it('of two ahead is in time with one of them reported', () => {
@@ -196,9 +193,6 @@ describe('what came', () => {
       [1, '1.500'],
       [2, '2.333'],
     ]);
-    const record = trackRecordOf(life.state, life.last('ForecastScored'));
-    expect(record).toHaveLength(1);
-    expect(record[0]?.pit).toBe(life.last('ForecastScored').pit);
   });
 
   it('is not scored twice for the same evidence', () => {
@@ -269,14 +263,11 @@ describe('what came', () => {
 describe('the state', () => {
   const doubling = (n: number): string => String(10n ** 22n * 2n ** BigInt(n));
 
-  it('forgets a forecast with the checkpoint that scored it, and keeps the latest scores', () => {
+  it('forgets a forecast with the checkpoint that scored it', () => {
     const life = one();
-    for (let n = 0; n < SCORES_KEPT + 4; n += 1) life.pass(`c${n}`, doubling(n), 0.05);
-    expect(scores(life)).toHaveLength(SCORES_KEPT + 3);
+    for (let n = 0; n < TRACKED_CHECKPOINTS_MAX + 4; n += 1) life.pass(`c${n}`, doubling(n), 0.05);
+    expect(scores(life)).toHaveLength(TRACKED_CHECKPOINTS_MAX + 3);
     expect(life.state.tracked?.length).toBeLessThanOrEqual(CLOSED_CHECKPOINTS_KEPT + 1);
-    const record = trackRecordOf(life.state, life.last('ForecastScored'));
-    expect(record).toHaveLength(SCORES_KEPT);
-    expect(record.at(-1)?.checkpointId).toBe(`c${SCORES_KEPT + 2}`);
   });
 
   it('is not swollen by wishes, and these push out nothing that is due', () => {
@@ -311,7 +302,6 @@ describe('the state', () => {
     });
     const state = old.reduce<RunState | null>(evolve, null);
     expect(state?.tracked).toBeUndefined();
-    expect(state?.trackRecord).toBeUndefined();
   });
 });
 
