@@ -12,12 +12,12 @@ import {
   judge,
   type Losses,
   losses,
-  mean,
   type Rises,
   rises,
   warningProbability,
 } from '../../src/domain/forecast/metrics.ts';
 import { isBenign } from '../../src/domain/forecast/shapes.ts';
+import { mean } from '../../src/domain/statistics/mean.ts';
 import { createRandom } from '../simulation/random.ts';
 import type { Contestant } from './methods.ts';
 

@@ -6,8 +6,10 @@
  * standard errors (not less, because repeats share their items) and the smallest n. A null standard error is
  * computed from n where the score is a proportion, and stays unknown otherwise.
  */
+
 import { z } from 'zod';
 import { fieldPath, fieldProblems } from '../field-errors.ts';
+import { mean } from '../statistics/mean.ts';
 import type { SkillPoint } from './score-forecast.ts';
 
 const POINTS_MAX = 1_000;
@@ -114,7 +116,6 @@ function onePerCompute(points: readonly RawPoint[]): RawPoint[] {
 }
 
 function pooled(flop: number, group: readonly RawPoint[]): RawPoint {
-  const mean = (values: readonly number[]): number => values.reduce((sum, v) => sum + v, 0) / values.length;
   const errors = group.flatMap(({ stderr }) => (stderr == null ? [] : [stderr * stderr]));
   const counts = group.flatMap(({ n }) => (n == null ? [] : [n]));
   return {

@@ -7,6 +7,7 @@
  */
 import type { BacktestSeries, SeriesPoint } from './backtest-series.ts';
 import { scoreOfSkill, skillOfScore } from './backtest-series.ts';
+import { quantileOf } from './quantile.ts';
 import type { ForecastBasis, ForecastMethod, SkillForecast } from './score-forecast.ts';
 
 /** Learned tables are judged on sources they have not seen, so the method depends on the source. */
@@ -46,27 +47,10 @@ export function* backtest(
       history,
       target,
       forecast,
-      quantile: (p) => skillQuantile(forecast, p, least, most),
+      quantile: (p) => quantileOf(forecast.atLeast, p, least, most),
       pit: transformed(forecast, target.skill, least, most),
     };
   }
-}
-
-const HALVINGS = 40;
-
-/** The least skill in [least, most] that is reached or passed with probability 1 - p at most. */
-export function skillQuantile({ atLeast }: SkillForecast, p: number, least: number, most: number): number {
-  const above = 1 - p;
-  if (atLeast(least) <= above) return least;
-  if (atLeast(most) > above) return most;
-  let low = least;
-  let high = most;
-  for (let i = 0; i < HALVINGS; i += 1) {
-    const middle = (low + high) / 2;
-    if (atLeast(middle) > above) low = middle;
-    else high = middle;
-  }
-  return high;
 }
 
 /** What the distribution holds beyond the possible skills lies on the bound, and a target there is halfway in. */

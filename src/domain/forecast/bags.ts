@@ -7,9 +7,10 @@
  * How eight forecasts become one probability is a parameter: the sum bound here, or a joint model.
  */
 
+import { mean } from '../statistics/mean.ts';
 import type { BacktestStep } from './backtest.ts';
 import type { BacktestSeries } from './backtest-series.ts';
-import { groupBy, mean, UNNAMED_SOURCE } from './metrics.ts';
+import { groupBy, UNNAMED_SOURCE } from './metrics.ts';
 import type { SkillForecast, SkillPoint } from './score-forecast.ts';
 
 export const CRITICAL_SKILL = 0.7;

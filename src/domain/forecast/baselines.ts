@@ -6,6 +6,7 @@
  * far worse, and a baseline should be the best of its kind. Where nothing at all is known the answer is uniform
  * between chance and best.
  */
+import { mean } from '../statistics/mean.ts';
 import { normalCdf, studentCdf } from '../statistics/normal.ts';
 import type { ForecastMethod, SkillForecast, SkillPoint } from './score-forecast.ts';
 
@@ -99,5 +100,3 @@ function unknown(): SkillForecast {
 
 const noise = ({ stderr }: SkillPoint): number => Math.max(NOISE_FLOOR, stderr ?? 0);
 const square = (x: number): number => x * x;
-const mean = (values: readonly number[]): number =>
-  values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;

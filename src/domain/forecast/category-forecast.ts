@@ -6,6 +6,7 @@
 import type { LevelMap } from '../levels.ts';
 import { scoreOfLevel } from '../levels.ts';
 import { combine } from './combine.ts';
+import { quantileOf } from './quantile.ts';
 import type { ForecastBasis, ForecastMethod, SkillPoint } from './score-forecast.ts';
 
 export interface EvaluationHistory {
@@ -32,6 +33,8 @@ export interface CategoryForecast {
   readonly notes: string[];
 }
 
+const LEVEL_MIN = 1;
+const LEVEL_MAX = 5;
 const QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95, 0.99] as const;
 const BASES: readonly ForecastBasis[] = ['mostly-prior', 'mixed', 'data'];
 
@@ -60,7 +63,7 @@ export function forecastCategory(
     basis:
       BASES.find((basis) => parts.some(({ prediction }) => prediction.basis === basis)) ?? 'mostly-prior',
     points: parts.length === 0 ? 0 : Math.min(...parts.map(({ prediction }) => prediction.points)),
-    quantiles: QUANTILES.map((p) => ({ p, level: round(quantile(atLeast, p), 1e4) })),
+    quantiles: QUANTILES.map((p) => ({ p, level: round(quantileOf(atLeast, p, LEVEL_MIN, LEVEL_MAX), 1e4) })),
     exceedance: levels.map((level) => {
       const { p, greatest, sum } = combined(level);
       return { level, p: round(p, 1e6), greatest: round(greatest, 1e6), sum: round(sum, 1e6) };
@@ -88,19 +91,6 @@ function skillPoints({ kind, map, points }: EvaluationHistory): SkillPoint[] {
         stderr: error === null ? null : error / width,
       };
     });
-}
-
-/** The level that is reached with probability 1 - p, by bisection on the falling bound. */
-function quantile(atLeast: (level: number) => number, p: number): number {
-  let low = 1;
-  let high = 5;
-  if (atLeast(high) >= 1 - p) return high;
-  for (let i = 0; i < 40; i += 1) {
-    const middle = (low + high) / 2;
-    if (atLeast(middle) >= 1 - p) low = middle;
-    else high = middle;
-  }
-  return low;
 }
 
 function round(value: number, grain: number): number {

@@ -7,6 +7,7 @@
  * side is the expensive error.
  */
 import { type ClusteredShare, clusteredShare } from '../statistics/clustered-share.ts';
+import { mean } from '../statistics/mean.ts';
 import type { BacktestStep } from './backtest.ts';
 import type { BacktestSeries } from './backtest-series.ts';
 import type { ForecastBasis } from './score-forecast.ts';
@@ -90,10 +91,6 @@ export function groupBy<T>(items: readonly T[], key: (item: T) => string): Map<s
     else group.push(item);
   }
   return groups;
-}
-
-export function mean(values: readonly number[]): number {
-  return values.length === 0 ? Number.NaN : values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 /** The mean over sources of the mean over forecasts. NaN where there is none. */

@@ -6,8 +6,9 @@
  * one group. Nothing here decides anything.
  */
 import { type Compute, log2Compute } from '../compute.ts';
+import { mean } from '../statistics/mean.ts';
 import { wilson } from '../statistics/wilson.ts';
-import { groupBy, mean, type ReliabilityBin, reliability } from './metrics.ts';
+import { groupBy, type ReliabilityBin, reliability } from './metrics.ts';
 import type { LevelScore } from './record.ts';
 import type { ForecastBasis } from './score-forecast.ts';
 

@@ -1,13 +1,9 @@
 /** The walk, the series it walks along, the baselines, and the words for shapes. */
 import { describe, expect, it } from 'vitest';
-import {
-  type BacktestStep,
-  backtest,
-  backtestLine,
-  skillQuantile,
-} from '../../../src/domain/forecast/backtest.ts';
+import { type BacktestStep, backtest, backtestLine } from '../../../src/domain/forecast/backtest.ts';
 import { type BacktestSeries, readSeries } from '../../../src/domain/forecast/backtest-series.ts';
 import { lastAndJumps, lastValue, linearLastFour } from '../../../src/domain/forecast/baselines.ts';
+import { quantileOf } from '../../../src/domain/forecast/quantile.ts';
 import type { ForecastMethod, SkillForecast } from '../../../src/domain/forecast/score-forecast.ts';
 import {
   isBenign,
@@ -131,11 +127,11 @@ describe('the walk', () => {
     [0.95, 1],
     [0.99, 1],
   ])('the %f quantile of a uniform on [0.05, 1.05] is %f, inside what is possible', (p, wanted) => {
-    expect(skillQuantile(uniform(0.05, 1.05), p, 0, 1)).toBeCloseTo(wanted, 9);
+    expect(quantileOf(uniform(0.05, 1.05).atLeast, p, 0, 1)).toBeCloseTo(wanted, 9);
   });
 
   it('keeps a quantile at the least possible where the distribution lies below it', () => {
-    expect(skillQuantile(uniform(-1, -0.5), 0.99, -0.25, 1)).toBe(-0.25);
+    expect(quantileOf(uniform(-1, -0.5).atLeast, 0.99, -0.25, 1)).toBe(-0.25);
   });
 
   const stepsOf = (values: readonly number[], predicted: SkillForecast, chance = 0): BacktestStep[] => [
@@ -167,7 +163,7 @@ describe('the baselines', () => {
   const { points } = seriesOf([0.1, 0.2, 0.3, 0.4, 0.5], 0.02);
   const quantile = (method: ForecastMethod, p: number, history = points, at = 65): number => {
     const { forecast } = method;
-    return skillQuantile(forecast(history, at), p, -10, 10);
+    return quantileOf(forecast(history, at).atLeast, p, -10, 10);
   };
 
   it('last value: both measurements have their sampling error', () => {

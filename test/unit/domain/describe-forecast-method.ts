@@ -10,8 +10,8 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { skillQuantile } from '../../../src/domain/forecast/backtest.ts';
 import { type EvaluationHistory, forecastCategory } from '../../../src/domain/forecast/category-forecast.ts';
+import { quantileOf } from '../../../src/domain/forecast/quantile.ts';
 import type {
   ForecastMethod,
   SkillForecast,
@@ -101,7 +101,7 @@ const horizonOf = (history: readonly SkillPoint[], doublings: number): number =>
   (history.at(-1)?.log2Compute ?? 60) + doublings;
 
 /** Far beyond what skill can be: nothing is cut off. */
-const openQuantile = (forecast: SkillForecast, p: number): number => skillQuantile(forecast, p, -20, 20);
+const openQuantile = (forecast: SkillForecast, p: number): number => quantileOf(forecast.atLeast, p, -20, 20);
 
 const map = { chance: 0.1, best: 1, levels: { medium: 0.3, high: 0.5, critical: 0.8 } };
 const LEVELS = [1.5, 2, 2.5, 3, 3.5, 4, 4.5];
@@ -194,7 +194,7 @@ export function describeForecastMethod({
             [-20, 20],
             [0, 1],
           ] as const) {
-            const quantiles = levels.map((p) => skillQuantile(predicted, p, least, most));
+            const quantiles = levels.map((p) => quantileOf(predicted.atLeast, p, least, most));
             expect(quantiles).toEqual([...quantiles].sort((a, b) => a - b));
           }
         }),
