@@ -66,8 +66,11 @@ export interface Desk {
 
 const WRITE_PATIENCE_MS = 250;
 const ANSWER_PATIENCE_MS = 2_000;
-/** A burst is one order for this long, also where the ledger has its first press already. */
-const BURST_MS = 10_000;
+/**
+ * A burst is one order for this long, also where the ledger has its first press already. Shorter than people need to
+ * resume in between: trainers pass over an order whose id they know as cleared, until the ledger orders it anew.
+ */
+const BURST_MS = 2_000;
 const KILL_AGAIN_MS = [0, 500, 2_000] as const;
 /** Presses per minute and identity that are worth a line. */
 const UNUSUAL_PER_MINUTE = 20;

@@ -162,33 +162,47 @@ function series({ states }: Evidence): string[] {
   );
 }
 
+interface Names {
+  /** Every halt that this id was told for. */
+  haltsNamed(id: string): ReadonlySet<string>;
+  /** Its own id, and those that were told for it and no other. */
+  namesOf(haltId: string): string[];
+  /** A button that knows only a copy numbers its orders by that; a trainer obeys them whatever the number. */
+  hasOrders(haltId: string): boolean;
+}
+
 /**
  * Halts by every name that was told outside: a press that the ledger was too slow for went out under an id of the
- * button's own, which the ledger then knows as a name of the halt that it joined.
+ * button's own, which the ledger then knows as a name of the halt that it joined. Presses of one burst share that id,
+ * and where people resumed between two of them it names the halts of both.
  */
-function namesOf(events: readonly LedgerEvent[]): {
-  haltOf(id: string): string;
-  names(haltId: string): string[];
-} {
-  const byOrder = new Map(
-    select(events, ['PressRecorded'], z.object({ orderId: z.string(), haltId: z.string() })).map(
-      ({ data }) => [data.orderId, data.haltId],
-    ),
-  );
+function namesIn(events: readonly LedgerEvent[]): Names {
+  const halts = new Map(haltsOf(events).map(({ haltId }) => [haltId, new Set([haltId])]));
+  const orders = new Map<string, Set<string>>();
+  const JoinedData = z.object({ orderId: z.string(), haltId: z.string() });
+  for (const { data } of select(events, ['PressRecorded'], JoinedData)) {
+    const { orderId, haltId } = data;
+    halts.set(orderId, (halts.get(orderId) ?? new Set()).add(haltId));
+    orders.set(haltId, (orders.get(haltId) ?? new Set()).add(orderId));
+  }
+  const haltsNamed = (id: string): ReadonlySet<string> => halts.get(id) ?? new Set();
   return {
-    haltOf: (id) => byOrder.get(id) ?? id,
-    names: (haltId) => [
-      haltId,
-      ...[...byOrder].filter(([, halt]) => halt === haltId).map(([order]) => order),
-    ],
+    haltsNamed,
+    hasOrders: (haltId) => orders.has(haltId),
+    namesOf: (haltId) => {
+      const others = [...(orders.get(haltId) ?? [])].filter(
+        (id) => id !== haltId && haltsNamed(id).size === 1,
+      );
+      return [haltId, ...others];
+    },
   };
 }
 
 function presses({ journal }: Seen, events: readonly LedgerEvent[]): string[] {
   const causes = select(events, ['HaltOrdered', 'HaltCauseAdded'], CauseData);
-  const { haltOf } = namesOf(events);
+  const { haltsNamed } = namesIn(events);
   return journal.presses.flatMap(({ runId, haltId, reason }) =>
-    causes.some(({ data }) => data.haltId === haltOf(haltId) && data.cause.reason === reason)
+    causes.some(({ data }) => haltsNamed(haltId).has(data.haltId) && data.cause.reason === reason)
       ? []
       : [`the acknowledged red button of ${runId} (${reason}, ${haltId}) is lost`],
   );
@@ -207,12 +221,12 @@ function signOffs({ journal }: Seen, events: readonly LedgerEvent[]): string[] {
 
 function acknowledgements({ journal }: Seen, events: readonly LedgerEvent[]): string[] {
   const recorded = select(events, ['HaltAcknowledged'], AckData);
-  const { haltOf } = namesOf(events);
-  return journal.haltAcks.flatMap(({ haltId: told, state }) => {
-    const haltId = haltOf(told);
+  const { haltsNamed } = namesIn(events);
+  return journal.haltAcks.flatMap(({ haltId, state }) => {
+    const halts = haltsNamed(haltId);
     // `received` after `stopped` is old news and no event.
     return recorded.some(
-      ({ data }) => data.haltId === haltId && (data.state === state || data.state === 'stopped'),
+      ({ data }) => halts.has(data.haltId) && (data.state === state || data.state === 'stopped'),
     )
       ? []
       : [`the acknowledgement ${state} of ${haltId} is lost`];
@@ -233,25 +247,22 @@ async function deliveries(
 ): Promise<string[]> {
   const violations: string[] = [];
   const over = haltsOver(evidence.events);
-  const { haltOf, names } = namesOf(evidence.events);
-  const ownIds = new Set(ordered.map(({ haltId }) => haltId).filter((haltId) => names(haltId).length === 1));
+  const { haltsNamed, namesOf, hasOrders } = namesIn(evidence.events);
   for (const { haltId, runId, epoch } of ordered) {
-    const [received] = halts.filter((each) => names(haltId).includes(each.haltId));
+    const [received] = halts.filter((each) => namesOf(haltId).includes(each.haltId));
     if (received === undefined) {
       if (settled && !over.has(haltId))
         violations.push(`halt ${haltId} of ${runId} was ordered and never delivered`);
       continue;
     }
     const claims = await evidence.order(received.order);
-    // A button that knows only a copy numbers its order by that; a trainer obeys it whatever the number.
-    const isNumbered = !ownIds.has(haltId) || claims.epoch === epoch;
-    if (!names(haltId).includes(claims.haltId) || claims.sub !== runId || !isNumbered) {
+    const isNumbered = hasOrders(haltId) || claims.epoch === epoch;
+    if (!namesOf(haltId).includes(claims.haltId) || claims.sub !== runId || !isNumbered) {
       violations.push(`the order of ${haltId} says ${JSON.stringify(claims)}`);
     }
   }
-  const known = new Set(ordered.map(({ haltId }) => haltId));
   for (const haltId of journal.haltKnownAtMs.keys()) {
-    if (settled && !known.has(haltOf(haltId)))
+    if (settled && haltsNamed(haltId).size === 0)
       violations.push(`halt ${haltId} was told outside and is not in the ledger`);
   }
   return violations;
@@ -274,7 +285,7 @@ async function permits(
   evidence: Evidence,
 ): Promise<string[]> {
   const violations: string[] = [];
-  const { names } = namesOf(evidence.events);
+  const { namesOf } = namesIn(evidence.events);
   const byRun = new Map<string, PermitClaims[]>();
   for (const { runId, token, sentAtMs } of journal.permits) {
     const claims = await evidence.permit(token);
@@ -283,7 +294,7 @@ async function permits(
     if (claims.sub !== runId) violations.push(`${name} is for ${claims.sub}`);
     for (const halt of ordered.filter((each) => each.runId === runId)) {
       const knownAtMs = Math.min(
-        ...names(halt.haltId).map((id) => journal.haltKnownAtMs.get(id) ?? Number.POSITIVE_INFINITY),
+        ...namesOf(halt.haltId).map((id) => journal.haltKnownAtMs.get(id) ?? Number.POSITIVE_INFINITY),
       );
       if (halt.epoch === epoch) violations.push(`${name} was issued while ${halt.haltId} stood`);
       if (halt.epoch < epoch && !clearedHalts.includes(halt.haltId)) {
