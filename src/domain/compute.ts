@@ -183,6 +183,18 @@ export function log2Compute(value: Compute): number {
   return Math.log2(Number(value));
 }
 
+/** For people, at three digits: `2.2e22 FLOP`. */
+export function flopText(value: Compute): string {
+  return `${Number(value)
+    .toExponential(2)
+    .replace(/\.?0*e\+?/, 'e')} FLOP`;
+}
+
+/** For people: how many times `from`, at three digits: `2.2x`. */
+export function timesText(value: Compute, from: Compute): string {
+  return `${Number((Number(value) / Number(from)).toPrecision(3))}x`;
+}
+
 /** The three forms in which a sender may state compute; see DESIGN words, "effective compute". */
 export interface StatedCompute {
   readonly effectiveCompute?: Compute | undefined;

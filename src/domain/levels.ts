@@ -30,6 +30,12 @@ export const LEVEL_TITLES: Readonly<Record<LevelName, string>> = {
   critical: 'Critical',
 };
 
+/** For people: `Critical (4.0)`, `High (3.25)`. */
+export function levelText(level: number): string {
+  const figure = Number.isInteger(level * 10) ? level.toFixed(1) : level.toFixed(2);
+  return `${LEVEL_TITLES[levelName(level)]} (${figure})`;
+}
+
 /** Scores at which the levels begin, rising throughout or falling throughout. */
 export interface LevelMap {
   readonly chance: number;

@@ -1,26 +1,17 @@
 /**
  * From score forecasts to a category's forecast: through the level map with the elicitation margin, then
  * over the evaluations (combine.ts). Quantiles are those of the combination.
+ *
+ * Why it is what it is, for the limits that a policy sets, is worked out here too, with the same figures: explanation.ts.
  */
 
-import type { LevelMap } from '../levels.ts';
-import { scoreOfLevel } from '../levels.ts';
-import { combine } from './combine.ts';
+import type { Combined } from './combine.ts';
+import { type Asked, explain, type Reasons } from './explanation.ts';
+import { combinedOf, type EvaluationHistory, outlookOf } from './outlook.ts';
 import { quantileOf } from './quantile.ts';
-import type { ForecastBasis, ForecastMethod, SkillPoint } from './score-forecast.ts';
+import type { ForecastBasis, ForecastMethod } from './score-forecast.ts';
 
-export interface EvaluationHistory {
-  readonly name: string;
-  readonly kind: 'proportion' | 'mean';
-  readonly map: LevelMap;
-  readonly elicitationMargin: number;
-  readonly points: readonly {
-    readonly log2Compute: number;
-    readonly score: number;
-    readonly stderr: number | null;
-    readonly n: number | null;
-  }[];
-}
+export type { EvaluationHistory } from './outlook.ts';
 
 export interface CategoryForecast {
   readonly method: string;
@@ -31,6 +22,8 @@ export interface CategoryForecast {
   /** With the two bounds that `p` lies between, whatever depends on what: see combine.ts. */
   readonly exceedance: { level: number; p: number; greatest: number; sum: number }[];
   readonly notes: string[];
+  /** One for each limit that was asked about. */
+  readonly reasons: Reasons[];
 }
 
 const LEVEL_MIN = 1;
@@ -43,20 +36,11 @@ export function forecastCategory(
   evaluations: readonly EvaluationHistory[],
   horizonLog2Compute: number,
   levels: readonly number[],
+  asked: Asked | null = null,
 ): CategoryForecast {
-  const histories = evaluations.map(skillPoints);
-  const parts = evaluations.map((evaluation, i) => {
-    const { forecast } = method;
-    const siblings = histories.filter((_, j) => j !== i);
-    const prediction = forecast(histories[i] ?? [], horizonLog2Compute, siblings);
-    const levelAtLeast = (level: number): number => {
-      if (level <= 1 + evaluation.elicitationMargin) return 1;
-      const score = scoreOfLevel(level, evaluation.map, evaluation.elicitationMargin);
-      return prediction.atLeast(skillOf(score, evaluation.map));
-    };
-    return { name: evaluation.name, prediction, levelAtLeast };
-  });
-  const combined = (level: number) => combine(parts.map(({ levelAtLeast }) => levelAtLeast(level)));
+  const outlook = outlookOf(method, evaluations);
+  const parts = outlook.at(horizonLog2Compute);
+  const combined = (level: number): Combined => combinedOf(parts, level);
   const atLeast = (level: number): number => combined(level).p;
   return {
     method: method.method,
@@ -69,28 +53,8 @@ export function forecastCategory(
       return { level, p: round(p, 1e6), greatest: round(greatest, 1e6), sum: round(sum, 1e6) };
     }),
     notes: parts.flatMap(({ name, prediction }) => prediction.notes.map((note) => `${name}: ${note}`)),
+    reasons: asked === null ? [] : explain(outlook, horizonLog2Compute, asked),
   };
-}
-
-function skillOf(score: number, { chance, best }: LevelMap): number {
-  return (score - chance) / (best - chance);
-}
-
-function skillPoints({ kind, map, points }: EvaluationHistory): SkillPoint[] {
-  const width = Math.abs(map.best - map.chance);
-  return [...points]
-    .sort((a, b) => a.log2Compute - b.log2Compute)
-    .map(({ log2Compute, score, stderr, n }) => {
-      // Only a proportion has its sampling error in itself; a mean has the one its harness states.
-      const inside = kind === 'proportion' && score >= 0 && score <= 1;
-      const sampled = inside && n !== null && n > 0 ? Math.sqrt((score * (1 - score)) / n) : null;
-      const error = stderr ?? sampled;
-      return {
-        log2Compute,
-        skill: skillOf(score, map),
-        stderr: error === null ? null : error / width,
-      };
-    });
 }
 
 function round(value: number, grain: number): number {

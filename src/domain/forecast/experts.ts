@@ -77,6 +77,13 @@ export function poolOfTwo(a: number, b: number): number {
   return rounded(mean / (1 + mean));
 }
 
+/** What the other of two may say at most for their pool to stay at `limit`. */
+export function poolWithin(limit: number, one: number): number {
+  const odds = (p: number): number => clampProbability(p) / (1 - clampProbability(p));
+  const other = (odds(limit) * odds(limit)) / odds(one);
+  return rounded(other / (1 + other));
+}
+
 export function spreadOf(values: readonly number[]): Spread {
   return {
     median: quantileOf(values, 0.5),

@@ -12,7 +12,13 @@
  * With no point at all the skill may be anything. The parameters are learned offline (parameters.ts).
  */
 import { studentCdf } from '../statistics/normal.ts';
-import type { ForecastBasis, ForecastMethod, SkillForecast, SkillPoint } from './score-forecast.ts';
+import {
+  type ForecastBasis,
+  type ForecastMethod,
+  SATURATED,
+  type SkillForecast,
+  type SkillPoint,
+} from './score-forecast.ts';
 import {
   carry,
   correct,
@@ -49,7 +55,6 @@ export interface MultiProcessParameters {
 
 const POINTS_FOR_A_TREND = 4;
 const POINTS_FOR_DATA = 6;
-const SATURATED = 0.97;
 /** Skill beyond these is no skill: such a value is taken as if it were the bound. */
 const SKILL_BOUND = 3;
 const DOUBLINGS_MAX = 64;

@@ -15,6 +15,9 @@ export interface SkillPoint {
   readonly stderr: number | null;
 }
 
+/** Skill from which there is no headroom: such a score cannot show more, and its standing still says nothing. */
+export const SATURATED = 0.97;
+
 export type ForecastBasis = 'mostly-prior' | 'mixed' | 'data';
 
 export interface SkillForecast {

@@ -12,6 +12,7 @@ import {
   type BUILT_IN_RULES,
   type Consequence,
   type ForecastRule,
+  forecastSettings,
   type JumpRule,
   type LevelRule,
   levelAt,
@@ -21,7 +22,8 @@ import {
 import { reached } from './context.ts';
 import { currentAttempt, isConcluded, specOf } from './evaluation.ts';
 import type { Finding, Scorecard, Terms, Verdict } from './events.ts';
-import { estimateFindings, heededBy, percent, type Ruling, rulingOf, weighed } from './expert-findings.ts';
+import { estimateFindings, heededBy, type Ruling, rulingOf } from './expert-findings.ts';
+import { forecastExplanation } from './forecast-words.ts';
 import { scorecardOf } from './scorecard.ts';
 import type { CheckpointState, RunState } from './state.ts';
 import { suspicionFindings } from './suspicion.ts';
@@ -248,7 +250,17 @@ function forecastFindings(rule: ForecastRule, basis: Basis): Finding[] {
         threshold: rule.probability,
         basis: ruling.basis,
         then: mostlyPrior ? [rule.whenMostlyPrior] : rule.then,
-        explanation: `${title} ${rule.stage}: forecast to reach ${figure(threshold)} by ${horizonCompute} FLOP with probability ${percent(ruling.p)}, the limit is ${percent(rule.probability)} (${weighed(ruling, model, pool)})`,
+        explanation: forecastExplanation({
+          rule,
+          title,
+          forecast,
+          horizonCompute,
+          effectiveCompute: basis.checkpoint.effectiveCompute,
+          ruling,
+          model,
+          pool,
+          quorum: forecastSettings(basis.policy).quorum,
+        }),
         waived: false,
       },
     ];

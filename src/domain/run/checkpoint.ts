@@ -9,6 +9,7 @@ import { canonicalJson, plainJson, sameJson } from '../canonical-json.ts';
 import { type Compute, compareCompute, log2Compute, maxCompute, onePlus, timesCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
 import { forecastCategory } from '../forecast/category-forecast.ts';
+import type { Limit } from '../forecast/explanation.ts';
 import { servedMethod } from '../forecast/served-method.ts';
 import { type ForecastRule, levelAt, type Policy, type Stage } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
@@ -125,8 +126,14 @@ function regressionNotice(
 // --- forecasts -----------------------------------------------------------------------------------------
 
 /** Every stage and horizon that a forecast rule reads; without a rule, one checkpoint ahead is still sealed. */
-function forecastsWanted(policy: Policy): { stage: Stage; checkpoints: number; levels: number[] }[] {
+function forecastsWanted(policy: Policy): Omit<Wanted, 'category'>[] {
   const rules = policy.rules.filter((rule): rule is ForecastRule => rule.kind === 'forecast');
+  const limits = (stage: Stage, checkpoints: number): Limit[] => {
+    const all = rules
+      .filter((rule) => rule.stage === stage && rule.checkpoints === checkpoints)
+      .map(({ atLeast, probability }) => ({ level: levelAt(atLeast), probability }));
+    return all.filter((limit, i) => all.findIndex((each) => sameJson(each, limit)) === i);
+  };
   const wanted = new Map<string, { stage: Stage; checkpoints: number; levels: Set<number> }>();
   const want = (stage: Stage, checkpoints: number): Set<number> => {
     const key = `${stage} ${checkpoints}`;
@@ -139,6 +146,7 @@ function forecastsWanted(policy: Policy): { stage: Stage; checkpoints: number; l
   return [...wanted.values()].map((entry) => ({
     ...entry,
     levels: [...entry.levels].sort((a, b) => a - b),
+    limits: limits(entry.stage, entry.checkpoints),
   }));
 }
 
@@ -158,7 +166,7 @@ export function sealForecasts(state: RunState, context: Context): RunEvent[] {
     if (checkpoint.closed?.verdict === 'proceed') continue;
     const newest = checkpoint === state.checkpoints.at(-1);
     const late = reached(now, checkpoint.deadlineAt);
-    for (const { stage, checkpoints, levels } of forecastsWanted(policy)) {
+    for (const { stage, checkpoints, levels, limits } of forecastsWanted(policy)) {
       for (const { id: category } of policy.categories) {
         const sealed = checkpoint.forecasts.find(
           (each) => each.category === category && each.stage === stage && each.checkpoints === checkpoints,
@@ -170,7 +178,7 @@ export function sealForecasts(state: RunState, context: Context): RunEvent[] {
         );
         if (rows.length === 0) continue;
         if (!(late || readyToForecast(rows, policy))) continue;
-        const wanted = { category, stage, checkpoints, levels };
+        const wanted = { category, stage, checkpoints, levels, limits };
         const forecast = forecastOf(state.series, checkpoint, wanted, policy);
         if (sealed !== undefined && sameJson(sealed, forecast)) continue;
         return [
@@ -202,6 +210,7 @@ interface Wanted {
   readonly stage: Stage;
   readonly checkpoints: number;
   readonly levels: number[];
+  readonly limits: Limit[];
 }
 
 interface Forecasts {
@@ -236,7 +245,7 @@ function makeForecast(
   wanted: Wanted,
   policy: Policy,
 ): SealedForecast {
-  const { category, stage, checkpoints, levels } = wanted;
+  const { category, stage, checkpoints, levels, limits } = wanted;
   const horizonCompute = horizon(checkpoint.effectiveCompute, checkpoints, policy);
   const current = seriesPoints(scorecardOf(checkpoint, policy));
   const histories = policy.evaluations
@@ -271,7 +280,10 @@ function makeForecast(
     stage,
     checkpoints,
     horizonCompute,
-    ...forecastCategory(servedMethod, histories, log2Compute(horizonCompute), levels),
+    ...forecastCategory(servedMethod, histories, log2Compute(horizonCompute), levels, {
+      limits,
+      fromLog2Compute: log2Compute(checkpoint.effectiveCompute),
+    }),
   };
 }
 

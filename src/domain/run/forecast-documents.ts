@@ -8,6 +8,19 @@ import { StageSchema } from '../policy/schema.ts';
 const int = z.int().min(0);
 const id = z.string();
 
+export const ForecastReasonsSchema = z
+  .object({
+    level: z.number(),
+    probability: z.number().meta({ description: 'The limit of the rule' }),
+    evaluation: z.string().nullable().meta({ description: 'Gives most of the probability' }),
+    share: z.number().nullable().meta({ description: 'Its share of the sum over the evaluations' }),
+    facts: z.array(z.string()),
+    unless: z.string().optional().meta({
+      description: 'Where the limit is reached: what would have to be true for it not to be',
+    }),
+  })
+  .meta({ id: 'ForecastReasons', description: 'Why a forecast is what it is, beside one limit' });
+
 export const ForecastSchema = z
   .object({
     category: z.string(),
@@ -28,6 +41,8 @@ export const ForecastSchema = z
       }),
     ),
     notes: z.array(z.string()),
+    /** For each limit of the policy's forecast rules; not there in what was sealed before they were. */
+    reasons: z.array(ForecastReasonsSchema).optional(),
   })
   .meta({
     id: 'Forecast',
