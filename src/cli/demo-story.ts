@@ -8,6 +8,7 @@
 import type { InterlockConfiguration } from '../composition/configuration.ts';
 import { parseRunEvent, type RunEvent } from '../domain/run/events.ts';
 import type { RecordedEvent } from '../ledger/ledger.ts';
+import { forecastLines } from './forecast-story.ts';
 import { checkLedger } from './ledger-check.ts';
 import { levelBar, printable, type Style, shortCompute } from './output.ts';
 
@@ -162,6 +163,7 @@ export function createStory({ say, style, isTty }: StoryOptions): Story {
   function assessed({
     scorecard,
     verdict,
+    findings,
     ceiling,
   }: Extract<RunEvent, { kind: 'CheckpointAssessed' }>['data']): void {
     for (const { id, title, stages } of scorecard.categories) {
@@ -180,6 +182,13 @@ export function createStory({ say, style, isTty }: StoryOptions): Story {
         `  ${title.slice(0, STEP_NAME_WIDTH).padEnd(STEP_NAME_WIDTH)} ${levelBar(estimate, levels?.upper ?? null, style)} ${shown.padEnd(12)} ${style.dim(ahead)}`,
       );
     }
+    const told = forecastLines({
+      forecasts: [...forecasts.values()],
+      findings,
+      effectiveCompute: scorecard.effectiveCompute,
+      titleOf: (category) => scorecard.categories.find(({ id }) => id === category)?.title ?? category,
+    });
+    for (const { fired, text } of told) line(`  ${fired ? style.yellow(text) : style.dim(text)}`);
     forecasts.clear();
     if (verdict === 'proceed' && ceiling !== null) {
       line(`  verdict ${style.green('proceed')}: permits now reach ${shortCompute(ceiling)} FLOP`);
