@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { canonicalJson, type JsonObject } from '../../src/domain/canonical-json.ts';
 import { Problem } from '../../src/http/problem.ts';
+import { ForecastsDocument } from '../../src/http/routes/latest-forecasts.ts';
 import { sealEnvelope } from '../../src/ledger/envelope.ts';
 import { readStream } from '../support/event-stream.ts';
 import { startTestInterlock, type TestInterlock } from '../support/interlock.ts';
@@ -129,6 +130,7 @@ async function everythingRead(run: RunDriver): Promise<string> {
       texts.push((await interlock.call('GET', at(run, path), { as })).text);
     }
     texts.push((await interlock.call('GET', '/v1/ledger?limit=1000', { as })).text);
+    texts.push((await interlock.call('GET', '/', { as })).text);
     const { items } = z
       .object({ items: z.array(z.object({ roundId: z.string() })) })
       .parse((await interlock.call('GET', at(run, '/estimate-rounds'), { as })).body);
@@ -149,6 +151,11 @@ async function everythingRead(run: RunDriver): Promise<string> {
 const estimatesOf = async (run: RunDriver) => {
   const sent = await interlock.call('GET', at(run, '/events?limit=200'), { as: 'auditor' });
   return answered(sent, 200, Events).items.filter(({ kind }) => kind === 'EstimateGiven');
+};
+
+const besideForecasts = async (run: RunDriver) => {
+  const sent = await interlock.call('GET', at(run, '/forecasts/latest'), { as: 'trainer' });
+  return answered(sent, 200, ForecastsDocument).experts;
 };
 
 describe('estimate rounds', () => {
@@ -177,6 +184,9 @@ describe('estimate rounds', () => {
       feedback: null,
       mine: { probability: 0.0173, rationale: 'secret of ann' },
     });
+    expect(await besideForecasts(run)).toMatchObject([
+      { questionId: first.roundId, roundId: first.roundId, state: 'open', given: 2, pool: null },
+    ]);
     const before = await estimatesOf(run);
     expect(before.map(({ actor, data }) => [actor, data['withheld']])).toEqual([
       ['ann', true],
@@ -195,6 +205,11 @@ describe('estimate rounds', () => {
     const names = ['"ann"', '"bob"', '0.0173', '0.4321', 'estimateId'];
     expect(names.filter((each) => sent.text.includes(each))).toEqual([]);
     expect((await estimatesOf(run)).every(({ data }) => data['withheld'] === true)).toBe(true);
+
+    // Beside the forecast: the pool that is known, and that a round is open.
+    expect(await besideForecasts(run)).toMatchObject([
+      { questionId: first.roundId, roundId: second.roundId, state: 'open', given: 0, pool: { n: 2 } },
+    ]);
 
     // ann stands by what she said; bob revises; the pool holds the run by the estimate rule alone.
     answered(await give(run, 'bob', second.roundId, 0.6), 201, Given);

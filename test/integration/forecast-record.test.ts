@@ -5,6 +5,7 @@ import { recordText } from '../../src/cli/forecast.ts';
 import { PLAIN } from '../../src/cli/output.ts';
 import { ForecastRecord } from '../../src/cli/service-documents.ts';
 import { ForecastScoreSchema } from '../../src/domain/run/forecast-documents.ts';
+import { ForecastsDocument } from '../../src/http/routes/latest-forecasts.ts';
 import { rebuildViews } from '../../src/ledger/rebuild-views.ts';
 import { createFolds } from '../../src/service/folds.ts';
 import { readScores } from '../../src/service/track-record.ts';
@@ -147,6 +148,28 @@ describe('the track record', () => {
     expect(await forecasts('?since=2001-01-01T00:00:00Z')).toBe(3);
     const ofRun = await interlock.call('GET', `/v1/runs/${steady.runId}/forecasts/record`, { as: 'trainer' });
     expect(answered(ofRun, 200, Record)).toMatchObject({ run: steady.runId, total: { forecasts: 3 } });
+  });
+
+  it('stands beside the newest forecasts of a run, and is of that run alone', async () => {
+    const latest = async ({ runId }: RunDriver) =>
+      answered(
+        await interlock.call('GET', `/v1/runs/${runId}/forecasts/latest`, { as: 'auditor' }),
+        200,
+        ForecastsDocument,
+      );
+    expect(await latest(steady)).toMatchObject({
+      checkpointId: 'c4',
+      experts: [],
+      record: {
+        forecasts: 3,
+        isTooFew: true,
+        coverage95: { covered: 3, share: 1 },
+        misses: 0,
+        excluded: { sealedLate: 0 },
+        isTruncated: false,
+      },
+    });
+    expect((await latest(hasty)).record).toMatchObject({ forecasts: 0, excluded: { sealedLate: 1 } });
   });
 
   it.each(['?since=yesterday', '?run=', '?run=a%2Fb', '?categories=cyber', '?category='])(

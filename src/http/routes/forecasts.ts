@@ -33,7 +33,7 @@ const RecordQuery = z.strictObject({ run: IdSchema.optional(), ...filters });
 const RunRecordQuery = z.strictObject(filters);
 
 const share = z.number().nullable();
-const CoverageDocument = z
+export const CoverageDocument = z
   .object({
     covered: z.number(),
     share,
@@ -44,6 +44,10 @@ const CoverageDocument = z
     id: 'Coverage',
     description: 'How often the level came at or below the bound; null without forecasts',
   });
+
+export const ExcludedDocument = z
+  .object({ sealedLate: z.number(), beyondHorizon: z.number(), partial: z.number() })
+  .meta({ description: 'Scored and not counted: docs/forecasting.md says why' });
 
 const stated = { forecasts: z.number(), stated: z.number(), came: z.number() };
 const LevelDocument = z
@@ -117,9 +121,7 @@ const TrackRecordDocument = z
       }),
     ),
     worstMisses: z.array(Miss).meta({ description: 'At most ten, the worst first' }),
-    excluded: z
-      .object({ sealedLate: z.number(), beyondHorizon: z.number(), partial: z.number() })
-      .meta({ description: 'Scored and not counted: docs/forecasting.md says why' }),
+    excluded: ExcludedDocument,
     isTruncated: z
       .boolean()
       .meta({ description: 'It rests on the newest 5,000 scores; there are older ones' }),

@@ -1,7 +1,6 @@
 /** Runs: registering, heartbeats, and everything that is read about one. */
 import { z } from 'zod';
 import type { Identity } from '../../config/identities.ts';
-import { ForecastSchema } from '../../domain/run/forecast-documents.ts';
 import { targetSchema } from '../../orchestrators/targets.ts';
 import { createDisclosure } from '../../service/disclosure.ts';
 import { type LoadedRun, runStream } from '../../service/run-service.ts';
@@ -35,6 +34,7 @@ import {
   runDocument,
   ScorecardDocument,
 } from './documents.ts';
+import { ForecastsDocument, latestForecasts } from './latest-forecasts.ts';
 import { EventDocument, eventDocument, WITHHELD } from './ledger.ts';
 import type { Services } from './services.ts';
 
@@ -112,15 +112,6 @@ const HeartbeatAnswer = z
       .meta({ description: 'Names the key set; when it changes, fetch /.well-known/jwks.json' }),
   })
   .meta({ id: 'HeartbeatAnswer' });
-
-const ForecastsDocument = z
-  .object({
-    runId: z.string(),
-    checkpointId: z.string(),
-    effectiveCompute: ComputeOut,
-    forecasts: z.array(ForecastSchema),
-  })
-  .meta({ id: 'Forecasts' });
 
 /** A page of a run's views of one kind, as they are kept. */
 function listOfRun<I, O extends I>(
@@ -357,17 +348,18 @@ export const runRoutes = (services: Services): Route[] => {
     route({
       method: 'GET',
       path: '/v1/runs/:run/forecasts/latest',
-      summary: 'The newest sealed forecasts, one per category and stage',
+      summary:
+        'The newest sealed forecasts, what experts say of the same, and how the forecasts of the run have done',
       tags: ['scorecards'],
       params: RunParams,
       responses: { 200: ForecastsDocument },
       handler: async ({ params }) => {
         const loaded = await loadRun(runs, params.run);
         if (isRefusal(loaded)) return loaded;
-        const sealed = loaded.state.checkpoints.findLast(({ forecasts }) => forecasts.length > 0);
-        if (sealed === undefined) return notFound(`run ${params.run} has no forecast yet`, 'path.run');
-        const { checkpointId, effectiveCompute, forecasts } = sealed;
-        return { status: 200, body: { runId: params.run, checkpointId, effectiveCompute, forecasts } };
+        const body = await latestForecasts(loaded.state, ledger);
+        return body === null
+          ? notFound(`run ${params.run} has no forecast yet`, 'path.run')
+          : { status: 200, body };
       },
     }),
     route({

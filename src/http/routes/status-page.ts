@@ -13,6 +13,8 @@ import type { LoadedRun } from '../../service/run-service.ts';
 import { type Html, html, page } from '../html.ts';
 import { type RawCall, type Route, rawResponse, route } from '../route.ts';
 import { openScorecard, RunSummary, ScorecardDocument } from './documents.ts';
+import { forecastPart } from './forecast-part.ts';
+import { latestForecasts } from './latest-forecasts.ts';
 import type { Services } from './services.ts';
 import { cookiesOf } from './sign-in.ts';
 
@@ -122,10 +124,13 @@ const plural = (n: number, one: string, many: string): string => (n === 1 ? one 
 
 async function runCard(loaded: LoadedRun, services: Services): Promise<Html> {
   const { state } = loaded;
-  const [progress, scorecard] = await Promise.all([
+  const [progress, scorecard, ahead] = await Promise.all([
     services.progress.read(state.runId),
     newestScorecard(loaded, services),
+    latestForecasts(state, services.ledger),
   ]);
+  const titleOf = (category: string): string =>
+    loaded.policy.categories.find(({ id }) => id === category)?.title ?? category;
   const status = statusOfRun(state);
   const compute = progress.computeHigh ?? state.computeHigh;
   return html`<article id="${state.runId}" class="${status}">
@@ -137,6 +142,7 @@ ${state.halt === null ? [] : [haltPart(state.halt, state)]}
 ${state.halt === null && state.holds.length > 0 ? [holdPart(state)] : []}
 ${state.halt === null && state.waiver !== null ? [waiverPart(state.waiver)] : []}
 ${scorecard === null ? html`<p>No checkpoint has been evaluated yet.</p>` : levelsPart(scorecard)}
+${ahead === null ? [] : forecastPart(ahead, titleOf)}
 <p class="next"><strong>Next:</strong> ${nextStep(state)}</p>
 </article>`;
 }
@@ -256,7 +262,7 @@ const STYLE = `
 body { font: 16px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; overflow-wrap: anywhere; }
 h1 { margin: 0; font-size: 1.5rem; } h2 { margin: 0 0 .25rem; font-size: 1.2rem; } h3 { font-size: 1rem; margin: .75rem 0 .25rem; }
 p, ul { margin: .25rem 0; } ul { padding-left: 1.2rem; }
-.quiet { opacity: .7; font-size: .875rem; }
+.quiet { opacity: .7; font-size: .875rem; } .note { display: block; font-weight: 400; } .figure { white-space: nowrap; }
 .banner { padding: .6rem .8rem; border: 2px solid; border-radius: .4rem; font-weight: 600; }
 .bad, .halt h3, span.halt { color: var(--bad); } .warn, .hold h3, span.hold { color: var(--warn); } .ok, span.proceed { color: var(--ok); }
 article { border: 1px solid var(--line); border-left: .4rem solid var(--ok); border-radius: .4rem; padding: .8rem; margin: 1rem 0; }
