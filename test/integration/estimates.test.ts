@@ -5,10 +5,12 @@ import { canonicalJson, type JsonObject } from '../../src/domain/canonical-json.
 import { Problem } from '../../src/http/problem.ts';
 import { ForecastsDocument } from '../../src/http/routes/latest-forecasts.ts';
 import { sealEnvelope } from '../../src/ledger/envelope.ts';
+import { generateWebhookSecret } from '../../src/signing/standard-webhooks.ts';
+import { type Receiver, startReceiver } from '../support/evaluation-service.ts';
 import { readStream } from '../support/event-stream.ts';
 import { startTestInterlock, type TestInterlock } from '../support/interlock.ts';
 import { oneEvaluationPolicy } from '../support/one-evaluation-policy.ts';
-import { answered, drive, expectSoundLedger, type RunDriver } from '../support/run-driver.ts';
+import { answered, drive, expectSoundLedger, type RunDriver, soon } from '../support/run-driver.ts';
 
 const STAGE = 'pre-mitigation';
 const Round = z.object({
@@ -51,12 +53,29 @@ const Events = z.object({
   nextCursor: z.string().nullable(),
 });
 
+const ALERT_SECRET = generateWebhookSecret();
+const Alert = z.object({
+  data: z.object({
+    runId: z.string(),
+    severity: z.string(),
+    summary: z.string(),
+    details: z.record(z.string(), z.string()),
+  }),
+});
+
 let interlock: TestInterlock;
+let pager: Receiver;
 
 beforeAll(async () => {
+  pager = await startReceiver(() => ALERT_SECRET);
   interlock = await startTestInterlock({
+    settings: {
+      alerts: [{ name: 'experts', kind: 'webhook', url: `${pager.url}/page`, secret: 'env:ALERT_SECRET' }],
+    },
+    env: { ALERT_SECRET },
     policies: {
       one: oneEvaluationPolicy({
+        alerts: ['experts'],
         cadence: { firstCheckpointBy: '1e20', scorecardDeadline: '6h' },
         rules: [
           { id: 'high', kind: 'level', stage: STAGE, atLeast: 'high', then: ['halt'] },
@@ -82,7 +101,10 @@ beforeAll(async () => {
     identities: ['ann', 'bob', 'eve'].map((id) => ({ id, roles: ['evaluator'] })),
   });
 });
-afterAll(() => interlock?.close());
+afterAll(async () => {
+  await interlock?.close();
+  await pager?.close();
+});
 
 /** A run that has cleared its first checkpoint. */
 async function cleared(): Promise<RunDriver> {
@@ -236,6 +258,35 @@ describe('estimate rounds', () => {
       expect(leafOf({ ...rest, data: { ...data, probability: 0.5 } })).not.toBe(event.hash);
     }
     await expectSoundLedger(interlock);
+  });
+
+  it('reach the experts through the alert channels, each round once', async () => {
+    const run = await cleared();
+    const sent = () =>
+      pager
+        .at('/page')
+        .map(({ body }) => Alert.parse(JSON.parse(body)).data)
+        .filter(({ runId, details }) => runId === run.runId && details['roundId'] !== undefined);
+    const { roundId, closesAt } = await ask(run);
+    const [first] = await soon(() => {
+      expect(sent()).toHaveLength(1);
+      return sent();
+    });
+    expect(first).toMatchObject({ severity: 'info', details: { roundId, closesAt } });
+    expect(first?.summary).toContain('how likely is Cyber pre-mitigation to reach Critical (4.0)');
+    // As it says: the address and the round that it names take the answer.
+    expect(first?.details['answer']).toContain(`POST ${at(run, '/estimates')}`);
+    answered(await give(run, 'ann', first?.details['roundId'] ?? '', 0.0173), 201, Given);
+    const second = answered(await act(run, roundId, 'second'), 201, Round);
+    answered(await act(run, roundId, 'second'), 200, Round);
+    await soon(() =>
+      expect(sent().map(({ details }) => details['roundId'])).toEqual([roundId, second.roundId]),
+    );
+    expect(JSON.stringify(sent())).not.toMatch(/0\.0173|secret of/);
+    const raised = (await run.events()).filter(
+      ({ kind, data }) => kind === 'AlertRaised' && JSON.stringify(data).includes('experts are asked'),
+    );
+    expect(raised).toHaveLength(2);
   });
 
   it('close by themselves at their deadline', async () => {

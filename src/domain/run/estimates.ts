@@ -8,10 +8,12 @@
  * checkpoint is assessed first: what it asked about has passed.
  */
 import { canonicalJson } from '../canonical-json.ts';
-import { type Compute, compareCompute } from '../compute.ts';
+import { type Compute, compareCompute, flopText, timesText } from '../compute.ts';
 import { durationMs } from '../duration.ts';
 import { type LevelQuantile, poolExperts, quantileProblem } from '../forecast/experts.ts';
+import { levelText } from '../levels.ts';
 import { type LevelReference, levelAt, type Policy, type Stage } from '../policy/schema.ts';
+import { raiseAlert } from './alerts.ts';
 import { horizon } from './checkpoint.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
 import {
@@ -115,7 +117,8 @@ export function openEstimateRound(state: RunState, command: OpenEstimateRound, c
   const roundId = idOf('round', context.digest, state.runId, checkpointId, category, stage, level, ordinal);
   const horizonCompute = horizon(effectiveCompute, 1, policy);
   const question = { questionId: roundId, category, stage, level, horizonCompute };
-  return [openedRound({ roundId, round: 1, checkpointId, ...question, by, closesAt }, context)];
+  const opened = { roundId, round: 1 as const, checkpointId, ...question, by, closesAt };
+  return [openedRound(opened, context), ...invitation(state, opened, effectiveCompute, context)];
 }
 
 function questionProblem(
@@ -145,11 +148,40 @@ function closingTime(stated: string | null, { policy, now }: Context): string | 
   return new Date(ms).toISOString();
 }
 
-function openedRound(
-  data: Omit<RunEventData<'EstimateRoundOpened'>, 'at'> & { readonly horizonCompute: Compute },
-  { now }: Context,
-): RunEvent {
+type Opened = Omit<RunEventData<'EstimateRoundOpened'>, 'at'> & { readonly horizonCompute: Compute };
+
+function openedRound(data: Opened, { now }: Context): RunEvent {
   return { kind: 'EstimateRoundOpened', data: { ...data, at: iso(now) } };
+}
+
+/** Experts hear of a round as on-call people hear of a hold: what is asked, until when, how to answer. Once for each round. */
+function invitation(
+  state: RunState,
+  { roundId, round, questionId, checkpointId, category, stage, level, horizonCompute, closesAt }: Opened,
+  effectiveCompute: Compute,
+  context: Context,
+): RunEvent[] {
+  const { runId } = state;
+  const title = context.policy.categories.find(({ id }) => id === category)?.title ?? category;
+  const within = `within ${timesText(horizonCompute, effectiveCompute)} the compute of ${checkpointId} (${flopText(horizonCompute)})`;
+  const question = `how likely is ${title} ${stage} to reach ${levelText(level)} before the next checkpoint, ${within}?`;
+  const head =
+    round === 1 ? 'experts are asked' : 'experts are asked once more, having read why others differ';
+  return raiseAlert(state, context, {
+    kind: 'notice',
+    severity: 'info',
+    dedupKey: idOf('alert', context.digest, runId, 'estimate-round', roundId),
+    summary: `${runId}: ${head}, apart from each other: ${question} Until ${closesAt}`,
+    details: {
+      roundId,
+      round: String(round),
+      checkpointId,
+      question,
+      closesAt,
+      answer: `interlock estimate give --run ${runId} --round ${roundId} --probability P --rationale TEXT (or POST /v1/runs/${runId}/estimates)`,
+      ...(round === 1 ? {} : { read: `interlock estimate show --run ${runId} --round ${questionId}` }),
+    },
+  });
 }
 
 // --- answering -----------------------------------------------------------------------------------------
@@ -223,11 +255,13 @@ export function beginSecondRound(state: RunState, command: BeginSecondRound, con
   const closesAt = closingTime(command.closesAt, context);
   if (typeof closesAt !== 'string') return reject('invalid', closesAt.problem, 'closesAt');
   const { rounds: _rounds, ...asked } = question;
-  const { checkpointId } = checkpoint;
+  const { checkpointId, effectiveCompute } = checkpoint;
   const roundId = idOf('round', context.digest, state.runId, question.questionId, 'second');
+  const opened = { roundId, round: 2 as const, checkpointId, ...asked, by, closesAt };
   return [
     ...(first.closed === null ? closing(placed, by, context) : []),
-    openedRound({ roundId, round: 2, checkpointId, ...asked, by, closesAt }, context),
+    openedRound(opened, context),
+    ...invitation(state, opened, effectiveCompute, context),
   ];
 }
 

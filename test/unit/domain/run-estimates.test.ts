@@ -55,6 +55,48 @@ describe('asking experts', () => {
     expect(asked.closesAt).toBe('2026-11-01T10:00:00.000Z');
   });
 
+  it('alerts them of each round once: what is asked, until when, how to answer; never what was said', () => {
+    const life = cleared();
+    const alerts = () => life.events.flatMap((event) => (event.kind === 'AlertRaised' ? [event.data] : []));
+    const first = life.ask();
+    life.does({
+      type: 'OpenEstimateRound',
+      ...{ category: 'cyber', stage: 'pre-mitigation', level: 'critical', closesAt: null, by: 'chair' },
+    });
+    expect(alerts()).toHaveLength(1);
+    expect(alerts()[0]).toMatchObject({
+      severity: 'info',
+      channels: ['oncall'],
+      summary:
+        'r1: experts are asked, apart from each other: how likely is Cybersecurity pre-mitigation to reach Critical (4.0) before the next checkpoint, within 2.2x the compute of c1 (2.2e22 FLOP)? Until 2026-11-01T10:00:00.000Z',
+      details: {
+        roundId: first,
+        closesAt: '2026-11-01T10:00:00.000Z',
+        answer: expect.stringContaining(`interlock estimate give --run r1 --round ${first} --probability`),
+      },
+    });
+    life.answers(first, { ann: 0.0173, bob: 0.4321 });
+    life.does(second(first));
+    life.does(second(first));
+    expect(alerts()).toHaveLength(2);
+    const { roundId } = life.last('EstimateRoundOpened');
+    expect(alerts()[1]).toMatchObject({
+      summary: expect.stringContaining('experts are asked once more'),
+      details: {
+        roundId,
+        answer: expect.stringContaining(`--round ${roundId}`),
+        read: expect.stringContaining(`--round ${first}`),
+      },
+    });
+    expect(JSON.stringify(alerts())).not.toMatch(/0\.0173|0\.4321|says why|\bann\b|\bbob\b/);
+  });
+
+  it('alerts nobody where the policy names no channel', () => {
+    const life = cleared([FORECAST], { alerts: [] });
+    life.ask();
+    expect(life.events.some(({ kind }) => kind === 'AlertRaised')).toBe(false);
+  });
+
   it.each(
     rows(`
       asked                                              | refused
@@ -73,7 +115,7 @@ describe('asking experts', () => {
     const stage = 'pre-mitigation';
     const standard = { category: 'cyber', stage, level: 'critical', closesAt: null, by: 'chair' } as const;
     const command: Command = { type: 'OpenEstimateRound', ...standard, ...JSON.parse(asked) };
-    if (expected === 'accepted') expect(life.does(command)).toEqual(['EstimateRoundOpened']);
+    if (expected === 'accepted') expect(life.does(command)).toEqual(['EstimateRoundOpened', 'AlertRaised']);
     else {
       const { code, path } = life.refuses(command);
       expect(`${code} ${path}`).toBe(expected);
@@ -193,6 +235,7 @@ describe('a round', () => {
       'EstimateRoundClosed',
       'EstimatesPooled',
       'EstimateRoundOpened',
+      'AlertRaised',
     ]);
     const { roundId, questionId } = life.last('EstimateRoundOpened');
     expect(questionId).toBe(first);
