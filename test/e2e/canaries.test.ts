@@ -51,6 +51,8 @@ const hazard = {
   refused: word('refused'),
   targetAnswer: word('target'),
   alertAnswer: word('alert'),
+  /** Of an expert, in a round that is open: for nobody else yet. */
+  rationale: word('rationale'),
   title: 'weights', // plain: a title is for people and shown
 };
 const saying = (text: string): string => `"${text}" <b>&\n${text}`;
@@ -71,6 +73,7 @@ let redis: TestRedis;
 let issuer: TestIssuer;
 let outside: Outside;
 let codes: string[] = [];
+let roundId = '';
 let service: ChildProcess;
 let url = '';
 const tokens: Record<string, string> = {};
@@ -601,6 +604,36 @@ describe.skipIf(missing !== null)(suite, () => {
     expect(lines.join('')).toContain('HaltOrdered');
   }, 90_000);
 
+  it('experts are asked, answer in private, and are refused', async () => {
+    const opened = await post('board', '/v1/runs/r3/estimate-rounds', {
+      category: 'cybersecurity',
+      level: 'critical',
+    });
+    expect(opened.status, opened.text).toBe(201);
+    roundId = z.object({ roundId: z.string() }).parse(JSON.parse(opened.text)).roundId;
+    const estimate = { roundId, probability: 0.2, rationale: saying(hazard.rationale) };
+    // Past `answers`: the one who gave it reads it again, and nobody else.
+    const given = await fetch(`${url}/v1/runs/r3/estimates`, {
+      method: 'POST',
+      headers: as('evaluator'),
+      body: JSON.stringify(estimate),
+    });
+    expect([given.status, await given.text()]).toEqual([201, expect.stringContaining(hazard.rationale)]);
+    const refused = saying(hazard.refused);
+    for (const body of [
+      { ...estimate, probability: 1.2, rationale: refused },
+      { ...estimate, roundId: refused, rationale: refused },
+      { ...estimate, rationale: refused, reasons: [refused] },
+      { ...estimate, rationale: refused, quantiles: [{ p: 0.9, level: 1.1 }] },
+    ]) {
+      const sent = await post('evaluator', '/v1/runs/r3/estimates', body);
+      expect(sent.status, sent.text).toBe(422);
+    }
+    await post('board', '/v1/runs/r3/estimate-rounds', { category: refused, level: 'high' });
+    await post('trainer', '/v1/runs/r3/estimates', { ...estimate, rationale: refused });
+    await soon(async () => expect(outside.received.join('\n')).toContain('experts are asked'));
+  }, 30_000);
+
   it('callers are refused in every way', async () => {
     const body = (text: string) => JSON.stringify({ runId: 'r1', checkpointId: 'x', effectiveCompute: text });
     const token = tokens['operator'] ?? '';
@@ -786,6 +819,8 @@ describe.skipIf(missing !== null)(suite, () => {
         '/openapi.json',
         '/docs',
         '/',
+        '/v1/forecasts/record',
+        `/v1/runs/r3/estimate-rounds/${roundId}`,
       ],
       ...['r1', 'r2', 'r3'].flatMap((run) =>
         [
@@ -794,6 +829,9 @@ describe.skipIf(missing !== null)(suite, () => {
           '/scorecards',
           '/scorecards/latest',
           '/forecasts/latest',
+          '/forecasts/record',
+          '/forecasts/scores',
+          '/estimate-rounds',
           '/gates',
           '/halts',
           '/events?limit=200',
@@ -846,6 +884,7 @@ describe.skipIf(missing !== null)(suite, () => {
     for (const [name, content] of Object.entries(sinks)) expect(content.length, name).toBeGreaterThan(0);
     expect(out).toContain('HaltOrdered');
     expect(sinks['database']).toContain('EvaluationReported');
+    expect(sinks['database']).toContain(hazard.rationale);
     for (const sent of ['halt.ordered', '/v1/traces']) {
       expect(sinks['alerts, orders, evaluators, traces']).toContain(sent);
     }
@@ -853,6 +892,8 @@ describe.skipIf(missing !== null)(suite, () => {
     const found = leaks(canaries, sinks, (name, sink) => {
       // Where it has to be: the policy gives it to this program.
       if (name === 'probeKey' && sink === 'environment of children') return true;
+      // What an expert says is kept, and withheld from readers of the API while its round is open.
+      if (name === 'words: rationale' && (sink === 'database' || sink === 'export')) return true;
       // The address of a chat webhook is its password, and goes to the chat.
       return name === 'chatPath' && sink === 'alerts, orders, evaluators, traces';
     });
