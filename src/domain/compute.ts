@@ -153,6 +153,10 @@ export function maxCompute(a: Compute, b: Compute): Compute {
   return compareCompute(a, b) >= 0 ? a : b;
 }
 
+export function minCompute(a: Compute, b: Compute): Compute {
+  return compareCompute(a, b) <= 0 ? a : b;
+}
+
 /** `compute` times each factor, exact to 40 digits, capped at 1e40. */
 export function timesCompute(value: Compute, ...factors: readonly number[]): Compute {
   let product = decimalOfText(value);
@@ -161,6 +165,14 @@ export function timesCompute(value: Compute, ...factors: readonly number[]): Com
     product = normalised(product.coefficient * by.coefficient, product.exponent + by.exponent);
   }
   return textOf(order(product, MAX) > 0 ? MAX : product);
+}
+
+/** Rounded down to so many digits: what people are asked for by name. */
+export function shortened(value: Compute, digits: number): Compute {
+  const { coefficient, exponent } = decimalOfText(value);
+  const text = coefficient.toString();
+  if (text.length <= digits) return value;
+  return textOf(normalised(BigInt(text.slice(0, digits)), exponent + text.length - digits));
 }
 
 /** 1 + x without the double's rounding (1 + 0.1 stays 1.1). For `grace`. */

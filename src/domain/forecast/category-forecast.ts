@@ -7,7 +7,7 @@
 
 import type { Combined } from './combine.ts';
 import { type Asked, explain, type Reasons } from './explanation.ts';
-import { combinedOf, type EvaluationHistory, outlookOf } from './outlook.ts';
+import { combinedOf, type EvaluationHistory, type OutlookPart, outlookOf } from './outlook.ts';
 import { quantileOf } from './quantile.ts';
 import type { ForecastBasis, ForecastMethod } from './score-forecast.ts';
 
@@ -29,7 +29,8 @@ export interface CategoryForecast {
 const LEVEL_MIN = 1;
 const LEVEL_MAX = 5;
 const QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95, 0.99] as const;
-const BASES: readonly ForecastBasis[] = ['mostly-prior', 'mixed', 'data'];
+/** The weakest first. */
+export const BASES: readonly ForecastBasis[] = ['mostly-prior', 'mixed', 'data'];
 
 export function forecastCategory(
   method: ForecastMethod,
@@ -44,9 +45,7 @@ export function forecastCategory(
   const atLeast = (level: number): number => combined(level).p;
   return {
     method: method.method,
-    basis:
-      BASES.find((basis) => parts.some(({ prediction }) => prediction.basis === basis)) ?? 'mostly-prior',
-    points: parts.length === 0 ? 0 : Math.min(...parts.map(({ prediction }) => prediction.points)),
+    ...standingOf(parts),
     quantiles: QUANTILES.map((p) => ({ p, level: round(quantileOf(atLeast, p, LEVEL_MIN, LEVEL_MAX), 1e4) })),
     exceedance: levels.map((level) => {
       const { p, greatest, sum } = combined(level);
@@ -54,6 +53,37 @@ export function forecastCategory(
     }),
     notes: parts.flatMap(({ name, prediction }) => prediction.notes.map((note) => `${name}: ${note}`)),
     reasons: asked === null ? [] : explain(outlook, horizonLog2Compute, asked),
+  };
+}
+
+/** P(the category is at or above the level), for as many horizons as somebody asks about. */
+export interface CategoryTail {
+  readonly basis: ForecastBasis;
+  readonly points: number;
+  readonly atLeast: (horizonLog2Compute: number) => number;
+}
+
+export function categoryTail(
+  method: ForecastMethod,
+  evaluations: readonly EvaluationHistory[],
+  level: number,
+): CategoryTail {
+  const outlook = outlookOf(method, evaluations);
+  const last = Math.max(
+    0,
+    ...evaluations.flatMap(({ points }) => points.map(({ log2Compute }) => log2Compute)),
+  );
+  return {
+    ...standingOf(outlook.at(last)),
+    atLeast: (horizonLog2Compute) => round(combinedOf(outlook.at(horizonLog2Compute), level).p, 1e6),
+  };
+}
+
+function standingOf(parts: readonly OutlookPart[]): Pick<CategoryTail, 'basis' | 'points'> {
+  return {
+    basis:
+      BASES.find((basis) => parts.some(({ prediction }) => prediction.basis === basis)) ?? 'mostly-prior',
+    points: parts.length === 0 ? 0 : Math.min(...parts.map(({ prediction }) => prediction.points)),
   };
 }
 

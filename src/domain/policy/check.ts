@@ -10,6 +10,7 @@ import { fieldProblems } from '../field-errors.ts';
 import { levelsOf } from '../levels.ts';
 import { confidenceZ, scoreSpecOf } from '../run/scorecard.ts';
 import { type OperatingCharacteristics, operatingCharacteristics } from './characteristics.ts';
+import { riskProblems, riskWarnings } from './risk-check.ts';
 import {
   BUILT_IN_RULES,
   type Evaluation,
@@ -61,6 +62,7 @@ export function checkPolicy(input: unknown): PolicyCheck {
     ...haltingProblems(policy),
     ...governanceProblems(policy),
     ...deadlineProblems(policy),
+    ...riskProblems(policy),
   ];
   // Levels can only be computed from thresholds that make sense.
   const sound = problems.length === 0;
@@ -259,7 +261,7 @@ function nothingFound(policy: Policy, spec: Evaluation): { estimate: number; upp
 }
 
 function warningsOf(policy: Policy): PolicyProblem[] {
-  return [...expertWarnings(policy), ...evaluationWarnings(policy)];
+  return [...expertWarnings(policy), ...riskWarnings(policy), ...evaluationWarnings(policy)];
 }
 
 function expertWarnings({ forecast, rules }: Policy): PolicyProblem[] {

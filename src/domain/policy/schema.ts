@@ -159,6 +159,36 @@ export type ForecastRule = z.infer<typeof ForecastRuleSchema>;
 export type JumpRule = z.infer<typeof JumpRuleSchema>;
 export type EstimateRule = z.infer<typeof EstimateRuleSchema>;
 
+/** What stands in for a run's own history while there is next to none: people's word, reviewed with the policy. */
+const ReferenceRunSchema = z.strictObject({
+  evidence: z
+    .string()
+    .min(1)
+    .max(300)
+    .meta({ description: 'The run or report that it rests on, for those who review the policy' }),
+  approvedBy: z
+    .array(NameSchema)
+    .min(1)
+    .meta({ description: 'Governance groups; all of `governance.resume.approvals` among them' }),
+  upTo: ComputeSchema,
+});
+
+/** The interval as actuator: before mitigation alone, where the levels are that halt. */
+const CadenceRiskSchema = z.strictObject({
+  level: LevelReferenceSchema.default('critical'),
+  probability: probability.meta({
+    description: 'Most that a permit may risk: P(any category reaches the level by its ceiling)',
+  }),
+  minRatio: z.number().gt(1).max(16).default(1.19).meta({
+    description: 'The shortest step: a ceiling is never nearer than minRatio x the compute cleared',
+  }),
+  whenMostlyPrior: z.enum(['ignore', 'alert', 'hold', 'halt']).default('alert').meta({
+    description: 'What follows where even the shortest step is over the limit, by the prior alone',
+  }),
+  reference: ReferenceRunSchema.optional(),
+});
+export type CadenceRisk = z.infer<typeof CadenceRiskSchema>;
+
 const CadenceSchema = z.strictObject({
   ratio: z.number().gt(1).max(16).default(2),
   grace: z.number().min(0).max(4).default(0.1).meta({ description: 'A permit reaches ratio x (1 + grace)' }),
@@ -166,6 +196,8 @@ const CadenceSchema = z.strictObject({
   maxInterval: DurationSchema.default('90d'),
   scorecardDeadline: DurationSchema.default('48h'),
   holdDeadline: DurationSchema.default('72h'),
+  // Without a default, as `forecast` below.
+  risk: CadenceRiskSchema.optional(),
 });
 
 const EXPERTS_CHOICES = ['graver', 'pool', 'ignore'] as const;
@@ -232,6 +264,9 @@ export const PolicySchema = z
     alerts: z.array(NameSchema).max(20).default([]),
     // Without a default: a policy that says nothing of it must keep the digest that runs have pinned.
     forecast: ForecastSettingsSchema.optional(),
+    riskBudget: probability.optional().meta({
+      description: 'Most that all permits of a run may risk together, in the terms of `cadence.risk`',
+    }),
   })
   .meta({ id: 'Policy' });
 

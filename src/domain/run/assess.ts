@@ -24,6 +24,7 @@ import { currentAttempt, isConcluded, specOf } from './evaluation.ts';
 import type { Finding, Scorecard, Terms, Verdict } from './events.ts';
 import { estimateFindings, heededBy, type Ruling, rulingOf } from './expert-findings.ts';
 import { forecastExplanation } from './forecast-words.ts';
+import { riskFindings } from './permit-risk.ts';
 import { scorecardOf } from './scorecard.ts';
 import type { CheckpointState, RunState } from './state.ts';
 import { suspicionFindings } from './suspicion.ts';
@@ -80,6 +81,7 @@ function makeAssessment(
   const scorecard = scorecardOf(checkpoint, policy);
   const found = [
     ...policy.rules.flatMap((rule) => ruleFindings(rule, { state, checkpoint, policy, scorecard })),
+    ...riskFindings(checkpoint, policy),
     ...inconclusiveFindings(scorecard, checkpoint, policy, late),
     ...suspicionFindings(state, checkpoint, scorecard, policy, hardened(policy, 'suspicion', 'alert')),
   ].map((finding) => ({ ...finding, checkpointId: checkpoint.checkpointId }));

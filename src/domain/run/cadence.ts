@@ -1,20 +1,22 @@
 /**
  * When an evaluation is due, and when a run has gone past what it earned.
  *
- * *Due*: the first checkpoint, or ratio x the compute last cleared, or `maxInterval` since then.
+ * *Due*: the first checkpoint, or ratio x the compute last cleared (a shorter step where the policy limits the risk of a
+ * permit and that is what it allows: permit-risk.ts), or `maxInterval` since then.
  * *Overdue*: at or past the due point with no due checkpoint reported. *Overrun*: above the permit's
  * ceiling. Compute never silently decreases: the highest known value counts.
  */
-import { type Compute, compareCompute, maxCompute, timesCompute } from '../compute.ts';
+import { type Compute, compareCompute, maxCompute, minCompute, timesCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
 import { type Context, isoAfter, reached } from './context.ts';
 import type { RunState } from './state.ts';
 
 type DueReason = 'first' | 'ratio' | 'interval';
 
-/** Compute at which the next checkpoint is due. */
+/** Compute at which the next checkpoint is due: a ratio beyond the last cleared, or nearer where its risk asks for it. */
 export function nextDueCompute(state: RunState, { policy }: Pick<Context, 'policy'>): Compute {
   if (state.lastCleared === null) return state.firstCeiling;
+  if (state.risk !== undefined) return minCompute(state.risk.dueCompute, state.ceiling);
   return timesCompute(state.lastCleared.effectiveCompute, policy.cadence.ratio);
 }
 

@@ -4,6 +4,7 @@
  * Not here: when any of them happens (checkpoint.ts).
  */
 import { type Compute, compareCompute, maxCompute } from '../compute.ts';
+import { sealed as roundedRisk } from '../forecast/risk-ceiling.ts';
 import { STAGES } from '../policy/schema.ts';
 import { hasOpenRound } from './estimate-state.ts';
 import { isPending, newAttempt } from './evaluation.ts';
@@ -86,16 +87,19 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
 }
 
 function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): RunState {
-  const { checkpointId, revision, verdict, scorecardDigest: digest, findings, scorecard, ceiling, at } = data;
+  const { checkpointId, revision, verdict, scorecardDigest: digest, findings, scorecard, at } = data;
   const closed = { revision, verdict, scorecardDigest: digest, findings, at };
-  const next = withCheckpoint(state, checkpointId, (checkpoint) => ({ ...checkpoint, closed }));
+  const next = withRisk(
+    withCheckpoint(state, checkpointId, (checkpoint) => ({ ...checkpoint, closed })),
+    data,
+  );
   const cleared =
     verdict === 'proceed' &&
     (state.lastCleared === null ||
       compareCompute(scorecard.effectiveCompute, state.lastCleared.effectiveCompute) > 0);
   const after = {
     ...next,
-    ceiling: ceiling ?? state.ceiling,
+    ceiling: data.ceiling ?? state.ceiling,
     lastCleared: cleared
       ? { checkpointId, effectiveCompute: scorecard.effectiveCompute, at }
       : state.lastCleared,
@@ -104,6 +108,22 @@ function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): Ru
   };
   // Its forecasts are scored right after: until then it stays, however many others have to.
   return evicted(after, (each) => each.checkpointId === checkpointId && isToScore(after, checkpointId));
+}
+
+/** What the permit takes is the run's; the checkpoint remembers it, so that it does not pay twice. */
+function withRisk(
+  state: RunState,
+  { checkpointId, risk: taken }: RunEventData<'CheckpointAssessed'>,
+): RunState {
+  if (taken === undefined) return state;
+  const sealed = state.checkpoints.find((each) => each.checkpointId === checkpointId)?.risk;
+  if (sealed === undefined) return state;
+  const { spends, ...risk } = taken;
+  const paid = withCheckpoint(state, checkpointId, (checkpoint) => ({
+    ...checkpoint,
+    riskPaid: roundedRisk((checkpoint.riskPaid ?? 0) + spends),
+  }));
+  return { ...paid, risk: { ...risk, sealed } };
 }
 
 interface Placed {
@@ -185,5 +205,7 @@ export const checkpointEvolvers = {
       })),
       data,
     ),
+  PermitRiskSealed: (state: RunState, { checkpointId, risk }: RunEventData<'PermitRiskSealed'>): RunState =>
+    withCheckpoint(state, checkpointId, (checkpoint) => ({ ...checkpoint, risk })),
   CheckpointAssessed: assessed,
 };

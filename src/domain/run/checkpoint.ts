@@ -8,7 +8,7 @@
 import { canonicalJson, plainJson, sameJson } from '../canonical-json.ts';
 import { type Compute, compareCompute, log2Compute, maxCompute, onePlus, timesCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
-import { forecastCategory } from '../forecast/category-forecast.ts';
+import { type EvaluationHistory, forecastCategory } from '../forecast/category-forecast.ts';
 import type { Limit } from '../forecast/explanation.ts';
 import { servedMethod } from '../forecast/served-method.ts';
 import { type ForecastRule, levelAt, type Policy, type Stage } from '../policy/schema.ts';
@@ -22,6 +22,7 @@ import type { Finding, RunEvent, Scorecard } from './events.ts';
 import type { SealedForecast } from './forecast-documents.ts';
 import { dueBeyond } from './forecast-state.ts';
 import { idOf } from './ids.ts';
+import { ceilingWithin, isAhead, riskTaken, sealRisk } from './permit-risk.ts';
 import { scorecardOf, scoreSpecOf } from './scorecard.ts';
 import { type CheckpointState, type EvaluationState, REQUESTED_OPEN_MAX, type RunState } from './state.ts';
 
@@ -151,8 +152,15 @@ function forecastsWanted(policy: Policy): Omit<Wanted, 'category'>[] {
 }
 
 /** The ceiling of the permit that clearing this checkpoint, and `checkpoints - 1` more after it, would earn. */
-export function horizon(effectiveCompute: Compute, checkpoints: number, policy: Policy): Compute {
+export function horizon(
+  { effectiveCompute, risk }: Pick<CheckpointState, 'effectiveCompute' | 'risk'>,
+  checkpoints: number,
+  policy: Policy,
+): Compute {
   const { ratio, grace } = policy.cadence;
+  if (risk !== undefined) {
+    return timesCompute(risk.chosen.compute, ...Array.from({ length: checkpoints - 1 }, () => ratio));
+  }
   return timesCompute(effectiveCompute, ...Array.from({ length: checkpoints }, () => ratio), onePlus(grace));
 }
 
@@ -166,6 +174,17 @@ export function sealForecasts(state: RunState, context: Context): RunEvent[] {
     if (checkpoint.closed?.verdict === 'proceed') continue;
     const newest = checkpoint === state.checkpoints.at(-1);
     const late = reached(now, checkpoint.deadlineAt);
+    if (policy.cadence.risk !== undefined && isAhead(state, checkpoint)) {
+      const known = {
+        isReady: (rows: readonly EvaluationState[]) => late || readyToForecast(rows, policy),
+        historiesOf: (category: string, stage: Stage) =>
+          historiesOf(state.series, checkpoint, { category, stage }, policy),
+      };
+      const sealed = sealRisk(state, checkpoint, context, known);
+      if (sealed !== null) return [sealed];
+      // Its forecasts are of the ceiling that is chosen.
+      if (checkpoint.risk === undefined) continue;
+    }
     for (const { stage, checkpoints, levels, limits } of forecastsWanted(policy)) {
       for (const { id: category } of policy.categories) {
         const sealed = checkpoint.forecasts.find(
@@ -246,9 +265,28 @@ function makeForecast(
   policy: Policy,
 ): SealedForecast {
   const { category, stage, checkpoints, levels, limits } = wanted;
-  const horizonCompute = horizon(checkpoint.effectiveCompute, checkpoints, policy);
+  const horizonCompute = horizon(checkpoint, checkpoints, policy);
+  const histories = historiesOf(allSeries, checkpoint, wanted, policy);
+  return {
+    category,
+    stage,
+    checkpoints,
+    horizonCompute,
+    ...forecastCategory(servedMethod, histories, log2Compute(horizonCompute), levels, {
+      limits,
+      fromLog2Compute: log2Compute(checkpoint.effectiveCompute),
+    }),
+  };
+}
+
+function historiesOf(
+  allSeries: RunState['series'],
+  checkpoint: CheckpointState,
+  { category, stage }: Pick<Wanted, 'category' | 'stage'>,
+  policy: Policy,
+): EvaluationHistory[] {
   const current = seriesPoints(scorecardOf(checkpoint, policy));
-  const histories = policy.evaluations
+  return policy.evaluations
     .filter((spec) => spec.category === category && spec.stage === stage)
     .flatMap((spec) =>
       spec.variants.map(({ id: variant }) => {
@@ -275,16 +313,6 @@ function makeForecast(
         };
       }),
     );
-  return {
-    category,
-    stage,
-    checkpoints,
-    horizonCompute,
-    ...forecastCategory(servedMethod, histories, log2Compute(horizonCompute), levels, {
-      limits,
-      fromLog2Compute: log2Compute(checkpoint.effectiveCompute),
-    }),
-  };
 }
 
 // --- closing -------------------------------------------------------------------------------------------
@@ -309,6 +337,8 @@ export function closeCheckpoints(state: RunState, context: Context): RunEvent[] 
     const digest = scorecardDigest(assessment.scorecard, context);
     if (closed !== null && closed.scorecardDigest === digest && sameFindings(assessment, closed)) continue;
     const revision = (closed?.revision ?? 0) + 1;
+    const ceiling = earnedCeiling(state, checkpoint, assessment, context);
+    const taken = riskTaken(state, checkpoint, ceiling);
     return [
       {
         kind: 'CheckpointAssessed',
@@ -319,7 +349,8 @@ export function closeCheckpoints(state: RunState, context: Context): RunEvent[] 
           findings: [...assessment.findings],
           scorecard: assessment.scorecard,
           scorecardDigest: digest,
-          ceiling: earnedCeiling(state, checkpoint, assessment, context),
+          ceiling,
+          ...(taken === undefined ? {} : { risk: taken }),
           at: iso(context.now),
         },
       },
@@ -369,8 +400,10 @@ export function earnedCeiling(
   if (verdict !== 'proceed') return null;
   const { ratio, grace } = context.policy.cadence;
   const earned = timesCompute(checkpoint.effectiveCompute, ratio, onePlus(grace));
+  const safe = ceilingWithin(state, checkpoint, context.policy, earned);
+  if (safe === null) return state.ceiling;
   const waiver = findings.some(({ waived }) => waived) ? activeWaiver(state, checkpoint, context.now) : null;
-  const granted = waiver !== null && compareCompute(earned, waiver.ceiling) > 0 ? waiver.ceiling : earned;
+  const granted = waiver !== null && compareCompute(safe, waiver.ceiling) > 0 ? waiver.ceiling : safe;
   return maxCompute(state.ceiling, granted);
 }
 

@@ -115,7 +115,7 @@ export function openEstimateRound(state: RunState, command: OpenEstimateRound, c
   const { checkpointId, effectiveCompute } = checkpoint;
   const ordinal = asked.length + 1;
   const roundId = idOf('round', context.digest, state.runId, checkpointId, category, stage, level, ordinal);
-  const horizonCompute = horizon(effectiveCompute, 1, policy);
+  const horizonCompute = horizon(checkpoint, 1, policy);
   const question = { questionId: roundId, category, stage, level, horizonCompute };
   const opened = { roundId, round: 1 as const, checkpointId, ...question, by, closesAt };
   return [openedRound(opened, context), ...invitation(state, opened, effectiveCompute, context)];

@@ -15,6 +15,7 @@ import {
   ForecastScoreSchema,
   LevelQuantileSchema,
 } from './forecast-documents.ts';
+import { PermitRiskSchema, RiskTakenSchema } from './risk-documents.ts';
 
 const at = z.iso.datetime();
 const id = z.string();
@@ -37,6 +38,8 @@ export const FindingSchema = z
       'veto',
       'duplicate',
       'suspicion',
+      'risk',
+      'risk-budget',
     ]),
     category: z.string().nullable(),
     stage: StageSchema.nullable(),
@@ -267,6 +270,8 @@ const events = {
     dueBeyond: z.array(id).optional(),
     at,
   }),
+  /** How far the permit may reach that clearing the checkpoint earns. Sealed: findings, ceiling and due point read it. */
+  PermitRiskSealed: z.object({ checkpointId: id, risk: PermitRiskSchema, at }),
   /** A forecast beside what came. Another revision where evidence of the checkpoint that came has changed. */
   ForecastScored: ForecastScoreSchema.extend({ at }),
   /** Experts are asked for the probability that a level is reached before the checkpoint after this one. */
@@ -325,6 +330,8 @@ const events = {
     scorecard: ScorecardSchema,
     scorecardDigest: z.string(),
     ceiling: ComputeSchema.nullable(),
+    /** Where the policy limits the risk of a permit, and this verdict earns one. */
+    risk: RiskTakenSchema.optional(),
     at,
   }),
   HoldPlaced: z.object({

@@ -73,7 +73,7 @@ function termsFrom(
   findings: readonly Finding[],
   context: Context,
 ): Terms {
-  const { ratio, grace, maxInterval } = context.policy.cadence;
+  const { grace, maxInterval } = context.policy.cadence;
   const levels: Record<string, number> = {};
   const forecasts: Record<string, number> = {};
   for (const { kind, category, observed } of findings) {
@@ -86,7 +86,7 @@ function termsFrom(
   const evaluated = state.checkpoints.map(({ effectiveCompute }) => effectiveCompute);
   const [first = high, ...others] = evaluated;
   const from = first === null ? null : others.reduce(maxCompute, first);
-  const next = from === null ? state.firstCeiling : timesCompute(from, ratio, onePlus(grace));
+  const next = from === null ? state.firstCeiling : earnedFrom(state, from, context);
   const room = high === null ? next : maxCompute(next, timesCompute(high, onePlus(grace)));
   return {
     ceiling: command.terms.ceiling ?? room,
@@ -99,6 +99,16 @@ function termsFrom(
     ),
     scope: 'training',
   };
+}
+
+/** What clearing the furthest checkpoint would earn; whoever wants more than its risk allows has to say so. */
+function earnedFrom({ checkpoints }: RunState, from: Compute, { policy }: Context): Compute {
+  const { ratio, grace, risk } = policy.cadence;
+  if (risk === undefined) return timesCompute(from, ratio, onePlus(grace));
+  const sealed = checkpoints.find(
+    ({ effectiveCompute }) => compareCompute(effectiveCompute, from) === 0,
+  )?.risk;
+  return sealed?.chosen.compute ?? timesCompute(from, risk.minRatio);
 }
 
 export function proposeResume(state: RunState, command: ProposeResume, context: Context): Decision {

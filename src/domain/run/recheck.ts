@@ -2,7 +2,7 @@
  * Does a recorded judgement follow from what was known when it was made? The check behind `interlock replay`.
  *
  * Recomputes, from the state before the event and the event's own `at`: every assessment (scorecard, findings,
- * verdict, earned ceiling), every halt that a rule ordered, every hold, every score of a forecast, and whether it was
+ * verdict, earned ceiling, and what of the risk it takes), every halt that a rule ordered, every hold, every score of a forecast, and whether it was
  * sealed in time. Forecasts are not recomputed: they are sealed, and verdicts and scores read the sealed figures.
  * Nothing here reads the heartbeat side columns, which are not in the ledger: a judgement that rested on them has
  * its `ProgressNoted` before it.
@@ -23,6 +23,7 @@ import { dueBeyond } from './forecast-state.ts';
 import { haltingFindings } from './halt.ts';
 import { holdCauses } from './holds.ts';
 import type { Digest } from './ids.ts';
+import { riskProblem, riskTaken } from './permit-risk.ts';
 import { confidenceZ, scoreSpecOf } from './scorecard.ts';
 import type { RunState } from './state.ts';
 
@@ -49,6 +50,8 @@ export function recheck(
       return poolDiffers(before, event.data);
     case 'ForecastSealed':
       return sealDiffers(before, event.data);
+    case 'PermitRiskSealed':
+      return riskDiffers(before, event.data, policy);
     case 'ForecastScored':
       return scoreDiffers(before, event.data, context);
     default:
@@ -78,7 +81,11 @@ function assessmentDiffers(
     ceiling === null || data.ceiling === null
       ? ceiling === data.ceiling
       : compareCompute(ceiling, data.ceiling) === 0;
-  return agrees ? null : `${named}: the recorded ceiling is ${data.ceiling}, the rules give ${ceiling}`;
+  if (!agrees) return `${named}: the recorded ceiling is ${data.ceiling}, the rules give ${ceiling}`;
+  const taken = riskTaken(before, checkpoint, ceiling);
+  return text({ taken }) === text({ taken: data.risk })
+    ? null
+    : `${named}: what the permit takes of the risk is recorded otherwise`;
 }
 
 function causeDiffers(before: RunState, cause: HaltCause, context: Context): string | null {
@@ -154,6 +161,18 @@ function sealDiffers(
   if (checkpoint === undefined) return `${named}: no such checkpoint was open`;
   if (recorded === undefined || same(recorded, dueBeyond(before, checkpoint))) return null;
   return `${named}: other checkpoints had been reported before it was sealed`;
+}
+
+function riskDiffers(
+  before: RunState,
+  { checkpointId, risk }: RunEventData<'PermitRiskSealed'>,
+  policy: Policy,
+): string | null {
+  const named = `the risk of the permit that ${checkpointId} earns`;
+  const checkpoint = before.checkpoints.find((each) => each.checkpointId === checkpointId);
+  if (checkpoint === undefined) return `${named}: no such checkpoint was open`;
+  const problem = riskProblem(before, checkpoint, risk, policy);
+  return problem === null ? null : `${named}: ${problem}`;
 }
 
 function scoreDiffers(

@@ -17,6 +17,7 @@ import {
   VerdictSchema,
 } from './events.ts';
 import { ExpertPoolSchema, ForecastSchema } from './forecast-documents.ts';
+import { PermitRiskSchema, RiskTakenSchema } from './risk-documents.ts';
 
 const at = z.string();
 const id = z.string();
@@ -94,6 +95,9 @@ export const CheckpointStateSchema = z.object({
   correlationId: z.string(),
   evaluations: z.array(EvaluationStateSchema),
   forecasts: z.array(ForecastSchema),
+  risk: PermitRiskSchema.optional(),
+  /** Of the run's risk budget, by the permits that it earned. */
+  riskPaid: z.number().optional(),
   questions: z.array(EstimateQuestionSchema).optional(),
   closed: z
     .object({
@@ -247,6 +251,8 @@ export const RunStateSchema = z.object({
   ceiling: ComputeSchema,
   firstCeiling: ComputeSchema,
   lastCleared: z.object({ checkpointId: id, effectiveCompute: ComputeSchema, at }).nullable(),
+  /** Of the checkpoint last cleared, under a policy that limits the risk of permits. */
+  risk: RiskTakenSchema.omit({ spends: true }).extend({ sealed: PermitRiskSchema }).optional(),
   /** Highest compute in any event. The heartbeat high-water mark beside the ledger may be higher. */
   computeHigh: ComputeSchema.nullable(),
   checkpoints: z.array(CheckpointStateSchema),

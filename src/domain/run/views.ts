@@ -212,6 +212,7 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'InstanceTrained':
     case 'ProgressNoted':
     case 'ForecastSealed':
+    case 'PermitRiskSealed':
     case 'HoldPlaced':
     case 'HoldLifted':
     case 'RunFinished':

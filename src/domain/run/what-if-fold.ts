@@ -70,6 +70,7 @@ const READS = {
   EvaluationsCancelled: 'taken',
   ArchivedResultReported: 'taken',
   ForecastSealed: 'left',
+  PermitRiskSealed: 'left',
   ForecastScored: 'left',
   EstimateRoundOpened: 'taken',
   EstimateGiven: 'taken',

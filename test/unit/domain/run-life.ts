@@ -216,6 +216,11 @@ export class RunLife {
     if (this.#state !== null) this.work satisfies WorkItem[];
   }
 
+  /** An event of another life, as it is. */
+  takes(event: RunEvent): void {
+    this.#record([event]);
+  }
+
   // --- commands in a few words -------------------------------------------------------------------------
 
   register(more: Partial<RegisterRun> = {}): RunEventKind[] {
