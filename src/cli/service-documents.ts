@@ -104,6 +104,23 @@ export const Run = RunSummary.extend({
   openHalt: Halt.nullable(),
   proposals: z.array(Proposal),
   waiver: Terms.nullable(),
+  /** Not there: a service from before there were limits of risk. */
+  risk: z
+    .object({
+      level: z.number(),
+      probability: z.number(),
+      spent: z.number(),
+      budget: z.number().nullable(),
+      permit: z
+        .object({
+          p: z.number(),
+          compute: z.string(),
+          choice: z.object({ basis: z.string() }),
+        })
+        .nullable(),
+    })
+    .nullable()
+    .optional(),
 });
 export type Run = z.infer<typeof Run>;
 

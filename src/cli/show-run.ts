@@ -29,6 +29,7 @@ export function showRun({ run, scorecard }: Shown, now: Date, style: Style): str
     ...(run.title === null ? [] : [`  ${printable(run.title)}`]),
     `  compute   ${computeLine(run, now)}`,
     `  permit    ${permitLine(run, now)}`,
+    ...(run.risk == null ? [] : [`  risk      ${riskLine(run.risk)}`]),
     ...(run.waiver === null ? [] : [`  waiver    ${waiverLine(run.waiver, now)}`]),
     ...levelLines(scorecard, style),
     ...(run.openHalt === null ? [] : haltLines(run.openHalt, now, style)),
@@ -70,6 +71,15 @@ function computeLine(run: Run, now: Date): string {
 function permitLine(run: Run, now: Date): string {
   if (!run.permit.granted) return `none: ${printable(run.permit.reason ?? 'not granted')}`;
   return `up to ${shortCompute(run.ceiling)}; next checkpoint at ${shortCompute(run.nextCheckpointAt)} or ${relative(run.nextCheckpointBy, now)}`;
+}
+
+function riskLine({ level, probability, spent, budget, permit }: NonNullable<Run['risk']>): string {
+  const percent = (p: number): string => `${(100 * p).toFixed(2)} %`;
+  const taken =
+    permit === null
+      ? `no permit earned yet; one may take ${percent(probability)}`
+      : `${percent(permit.p)} that a category reaches ${level.toFixed(2)} by ${shortCompute(permit.compute)}, a permit may take ${percent(probability)} (${printable(permit.choice.basis)})`;
+  return `${taken}; spent ${percent(spent)}${budget === null ? '' : ` of ${percent(budget)}`}`;
 }
 
 function waiverLine({ ceiling, levels, expires }: NonNullable<Run['waiver']>, now: Date): string {

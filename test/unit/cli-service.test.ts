@@ -693,6 +693,18 @@ describe('status', () => {
     expect(text).not.toContain('make sure');
   });
 
+  test('what a permit risks, and what is spent of the budget, where the policy limits it', () => {
+    const risk = { level: 4, probability: 0.02, spent: 0, budget: 0.05, permit: null };
+    expect(shown({ risk })).toContain(
+      '  risk      no permit earned yet; one may take 2.00 %; spent 0.00 % of 5.00 %',
+    );
+    const permit = { p: 0.0123, compute: '1.9e22', choice: { basis: 'mixed' } };
+    expect(shown({ risk: { ...risk, spent: 0.031, budget: null, permit } })).toContain(
+      '  risk      1.23 % that a category reaches 4.00 by 1.9e22, a permit may take 2.00 % (mixed); spent 3.10 %\n',
+    );
+    for (const none of [{ risk: null }, {}]) expect(shown(none)).not.toContain('  risk ');
+  });
+
   test('an open proposal comes with the command that signs it', () => {
     expect(shown({ proposals: [proposal] })).toContain(
       `interlock sign-off --run demo --proposal prop_a --digest ${digest} --decision approve --group leadership --justification "..."`,

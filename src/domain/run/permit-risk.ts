@@ -246,9 +246,24 @@ export function riskTaken(
   const { risk, riskPaid = 0 } = checkpoint;
   if (risk === undefined || ceiling === null || !isAhead(state, checkpoint)) return undefined;
   const { chosen, full, dueCompute } = risk;
-  const { p } = compareCompute(ceiling, chosen.compute) <= 0 ? chosen : full;
+  const { p, compute } = compareCompute(ceiling, chosen.compute) <= 0 ? chosen : full;
   const spends = Math.max(0, sealed(p - riskPaid));
-  return { dueCompute, p, spends, spent: sealed((state.risk?.spent ?? 0) + spends) };
+  return { dueCompute, p, compute, spends, spent: sealed((state.risk?.spent ?? 0) + spends) };
+}
+
+/** What a run has taken of the risk that its policy allows, for those who read; null where it limits none. */
+export function runRisk({ risk }: Pick<RunState, 'risk'>, policy: Policy) {
+  const limit = policy.cadence.risk;
+  if (limit === undefined) return null;
+  const { riskBudget } = policy;
+  return {
+    level: levelAt(limit.level),
+    probability: limit.probability,
+    spent: risk?.spent ?? 0,
+    budget: riskBudget ?? null,
+    budgetLeft: budgetLeft({ risk }, {}, policy),
+    permit: risk === undefined ? null : { p: risk.p, compute: risk.compute, choice: risk.sealed },
+  };
 }
 
 // --- replay ----------------------------------------------------------------------------------------------

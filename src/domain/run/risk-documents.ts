@@ -39,7 +39,10 @@ export type PermitRisk = z.infer<typeof PermitRiskSchema>;
 export const RiskTakenSchema = z
   .object({
     dueCompute: ComputeSchema,
-    p: p.meta({ description: 'Sealed, for the ceiling that now stands' }),
+    p: p.meta({ description: 'Sealed, of reaching the level by `compute`' }),
+    compute: ComputeSchema.meta({
+      description: 'The chosen ceiling; the longest step where what is in force goes beyond the chosen one',
+    }),
     spends: p.meta({ description: 'What this adds to what the run has spent' }),
     spent: p.meta({ description: 'By all permits of the run, this one with them' }),
   })

@@ -152,6 +152,7 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
             categories: scorecard.categories,
             overall: scorecard.overall,
             forecasts: checkpoint.forecasts,
+            risk: checkpoint.risk,
             digest: assessed.scorecardDigest,
             reportedAt: checkpoint.reportedAt,
             assessedAt: at,

@@ -17,6 +17,8 @@ import {
 import { ForecastSchema } from '../../domain/run/forecast-documents.ts';
 import { approvalsNeeded } from '../../domain/run/governance.ts';
 import { permitTerms } from '../../domain/run/permit.ts';
+import { runRisk } from '../../domain/run/permit-risk.ts';
+import { PermitRiskSchema } from '../../domain/run/risk-documents.ts';
 import type { Halt, Proposal, RunState } from '../../domain/run/state.ts';
 import { haltDoc, runSummary } from '../../domain/run/views.ts';
 import type { Progress } from '../../ledger/progress.ts';
@@ -133,6 +135,20 @@ export const GatesDocument = z
   .object({ runId: z.string(), checkpointId: z.string().nullable(), development: Gate, deployment: Gate })
   .meta({ id: 'Gates', description: 'Blocked unless evidence says otherwise' });
 
+const RunRisk = z
+  .object({
+    level: z.number(),
+    probability: z.number().meta({ description: 'Most that one permit may risk' }),
+    spent: z.number().meta({ description: 'Sealed probabilities of the permits issued, together' }),
+    budget: z.number().nullable().meta({ description: 'Most that they may risk together; null: no budget' }),
+    budgetLeft: z.number().nullable(),
+    permit: z
+      .object({ p: z.number(), compute: ComputeOut, choice: PermitRiskSchema })
+      .nullable()
+      .meta({ description: 'Of the checkpoint last cleared' }),
+  })
+  .meta({ id: 'RunRisk', description: 'Where the policy limits the risk of permits' });
+
 export const RunDocument = RunSummary.extend({
   registeredBy: z.string(),
   labels: z.record(z.string(), z.string()),
@@ -156,6 +172,7 @@ export const RunDocument = RunSummary.extend({
   openHalt: HaltDocument.nullable(),
   proposals: z.array(ProposalDocument),
   waiver: TermsSchema.nullable(),
+  risk: RunRisk.nullable(),
   gates: GatesDocument,
 }).meta({ id: 'Run' });
 
@@ -179,6 +196,7 @@ export function runDocument(loaded: LoadedRun, progress: Progress): z.input<type
       .filter(({ status }) => status === 'open')
       .map((each) => proposalDocument(each, loaded)),
     waiver: state.waiver,
+    risk: runRisk(state, policy),
     gates: gatesDocument(state),
   };
 }
@@ -219,6 +237,7 @@ export const ScorecardDocument = z
     categories: ScorecardSchema.shape.categories,
     overall: ScorecardSchema.shape.overall,
     forecasts: z.array(ForecastSchema),
+    risk: PermitRiskSchema.optional(),
     digest: z.string().nullable(),
     reportedAt: z.string(),
     assessedAt: z.string().nullable(),
@@ -245,6 +264,7 @@ export function openScorecard(
     categories: scorecard.categories,
     overall: scorecard.overall,
     forecasts: checkpoint.forecasts,
+    ...(checkpoint.risk === undefined ? {} : { risk: checkpoint.risk }),
     digest: closed?.scorecardDigest ?? null,
     reportedAt: checkpoint.reportedAt,
     assessedAt: closed?.at ?? null,

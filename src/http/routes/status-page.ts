@@ -7,6 +7,7 @@
 import type { z } from 'zod';
 import type { Finding } from '../../domain/run/events.ts';
 import { explain } from '../../domain/run/halt.ts';
+import { runRisk } from '../../domain/run/permit-risk.ts';
 import type { Halt, RunState } from '../../domain/run/state.ts';
 import { statusOfRun } from '../../domain/run/views.ts';
 import type { LoadedRun } from '../../service/run-service.ts';
@@ -138,6 +139,7 @@ async function runCard(loaded: LoadedRun, services: Services): Promise<Html> {
 <p class="quiet">${state.title === null ? '' : html`${state.runId} · `}policy ${state.policyName} · compute ${compute === null ? 'not stated yet' : short(compute)} of ${short(state.ceiling)} FLOP allowed${
     progress.heartbeatAt === null ? '' : ` · heartbeat ${clock(progress.heartbeatAt.toISOString())}`
   }</p>
+${riskPart(loaded)}
 ${state.halt === null ? [] : [haltPart(state.halt, state)]}
 ${state.halt === null && state.holds.length > 0 ? [holdPart(state)] : []}
 ${state.halt === null && state.waiver !== null ? [waiverPart(state.waiver)] : []}
@@ -145,6 +147,22 @@ ${scorecard === null ? html`<p>No checkpoint has been evaluated yet.</p>` : leve
 ${ahead === null ? [] : forecastPart(ahead, titleOf)}
 <p class="next"><strong>Next:</strong> ${nextStep(state)}</p>
 </article>`;
+}
+
+function riskPart({ state, policy }: LoadedRun): Html[] {
+  const risk = runRisk(state, policy);
+  if (risk === null) return [];
+  const percent = (p: number): string => `${(100 * p).toFixed(2)} %`;
+  const { permit, budget } = risk;
+  const taken =
+    permit === null
+      ? 'no permit earned yet'
+      : `${percent(permit.p)} that a category reaches ${risk.level.toFixed(2)} by ${short(permit.compute)} FLOP`;
+  return [
+    html`<p class="quiet">risk ${taken}, a permit may take ${percent(risk.probability)} · spent ${percent(risk.spent)}${
+      budget === null ? '' : ` of ${percent(budget)}`
+    }</p>`,
+  ];
 }
 
 const STATUS_TEXT = {
