@@ -14,6 +14,7 @@ const EVENTS = [
   'EvaluationsCancelled',
   'ForecastSealed',
   'ForecastScored',
+  'PermitRiskSealed',
   'CheckpointAssessed',
   'HoldPlaced',
   'HoldLifted',

@@ -6,6 +6,7 @@ import { expertPolicy } from './experts.ts';
 import {
   CRITICAL_RULE,
   forecastRule,
+  GROUPS,
   governance,
   jumpRule,
   maybe,
@@ -13,6 +14,7 @@ import {
   silenceRule,
 } from './policy-parts.ts';
 import type { Random } from './random.ts';
+import { riskPolicy } from './risk-policy.ts';
 
 function evaluation(random: Random, category: string, i: number): JsonObject {
   const falling = random.chance(0.15);
@@ -55,10 +57,15 @@ function evaluation(random: Random, category: string, i: number): JsonObject {
   };
 }
 
-function draw(random: Random, name: string, consulted: ReturnType<typeof expertPolicy> | null): JsonObject {
+interface Drawn {
+  readonly consulted: ReturnType<typeof expertPolicy> | null;
+  readonly limited: Random | null;
+}
+
+function draw(random: Random, name: string, { consulted, limited }: Drawn): JsonObject {
   const categories = ['cyber', 'bio', 'talk'].slice(0, random.pick([1, 1, 1, 2, 3]));
   const stage = 'pre-mitigation';
-  return {
+  const policy = {
     policy: name,
     title: 'Generated',
     cadence: {
@@ -105,16 +112,24 @@ function draw(random: Random, name: string, consulted: ReturnType<typeof expertP
     alerts: random.pick([[], ['oncall'], ['oncall'], ['oncall', 'chat']]),
     ...consulted?.more,
   };
+  if (limited === null) return policy;
+  const { cadence, more } = riskPolicy(limited, policy.cadence, GROUPS);
+  return { ...policy, cadence: { ...policy.cadence, ...cadence }, ...more };
 }
 
 const DRAWS_MAX = 50;
 
-/** `experts`: who are asked in this story, if anybody is. */
-export function generatedPolicy(random: Random, name: string, experts: Random | null = null): Policy {
+/** `experts`: who are asked in this story, if anybody is; `limited`: it has a limit of risk. */
+export function generatedPolicy(
+  random: Random,
+  name: string,
+  experts: Random | null = null,
+  limited: Random | null = null,
+): Policy {
   const consulted = experts === null ? null : expertPolicy(experts);
   let problems = '';
   for (let i = 0; i < DRAWS_MAX; i += 1) {
-    const check = checkPolicy(draw(random, name, consulted));
+    const check = checkPolicy(draw(random, name, { consulted, limited }));
     if (check.ok) return check.policy;
     problems = JSON.stringify(check.problems);
   }

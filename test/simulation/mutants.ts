@@ -292,6 +292,38 @@ export const MUTANTS: readonly Mutant[] = [
     replace: 'const figures = scoreLevel(tracked, level.observed - 0.2);',
     breaks: 'a forecast is held against a lower level than came',
   },
+  {
+    id: 'ceiling-ignores-risk',
+    invariant: 2,
+    file: 'src/domain/run/permit-risk.ts',
+    find: 'return isAhead(state, checkpoint) ? (checkpoint.risk?.chosen.compute ?? null) : null;',
+    replace: 'return earned;',
+    breaks: 'a permit reaches as far as the cadence lets it, whatever it risks',
+  },
+  {
+    id: 'risk-twice-the-limit',
+    invariant: 2,
+    file: 'src/domain/forecast/risk-ceiling.ts',
+    find: 'return judged <= probability &&',
+    replace: 'return judged <= 2 * probability &&',
+    breaks: 'a permit may risk twice what the policy says',
+  },
+  {
+    id: 'budget-not-spent',
+    invariant: 10,
+    file: 'src/domain/run/permit-risk.ts',
+    find: 'const spends = Math.max(0, sealed(p - riskPaid));',
+    replace: 'const spends = 0;',
+    breaks: 'permits take nothing of the risk budget',
+  },
+  {
+    id: 'due-ignores-risk',
+    invariant: 8,
+    file: 'src/domain/run/cadence.ts',
+    find: 'if (state.risk !== undefined) return minCompute(state.risk.dueCompute, state.ceiling);',
+    replace: '',
+    breaks: 'after a short step the next checkpoint is due at the full ratio all the same',
+  },
 ];
 
 /** Mutations whose passage is no longer there exactly once: the code has moved on, and the table must follow. */

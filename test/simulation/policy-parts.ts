@@ -7,7 +7,7 @@
 import type { JsonObject } from '../../src/domain/canonical-json.ts';
 import type { Random } from './random.ts';
 
-const GROUPS = ['preparedness', 'safety', 'leadership', 'board'];
+export const GROUPS = ['preparedness', 'safety', 'leadership', 'board'];
 
 /** Who is in which group. */
 export const MEMBERSHIPS = new Map<string, readonly string[]>([

@@ -8,6 +8,7 @@ import type { PermitTerms } from '../../src/domain/run/permit.ts';
 import { CLOSE, estimate, LEVEL_CLOSE, ms, thresholdOf, upper } from './arithmetic.ts';
 import { EstimateCheckers } from './estimate-checkers.ts';
 import { ForecastCheckers } from './forecast-checkers.ts';
+import { RiskCheckers } from './risk-checkers.ts';
 
 /** What a broken invariant of DESIGN.md is reported as, by whichever checker. */
 export class Violation extends Error {
@@ -66,6 +67,7 @@ export class RunCheckers {
   readonly #memberships: ReadonlyMap<string, readonly string[]>;
   readonly #estimates: EstimateCheckers;
   readonly #forecasts: ForecastCheckers;
+  readonly #risks: RiskCheckers;
   #ceiling = 0;
   #clearedCompute: number | null = null;
   #clearedAtMs = 0;
@@ -90,6 +92,7 @@ export class RunCheckers {
     };
     this.#estimates = new EstimateCheckers(policy, broken);
     this.#forecasts = new ForecastCheckers(broken);
+    this.#risks = new RiskCheckers(policy, broken);
   }
 
   get standing(): Standing {
@@ -109,6 +112,7 @@ export class RunCheckers {
     for (const event of events) {
       this.#once(event);
       this.#estimates.take(event);
+      this.#risks.take(event);
       const trip = this.#one(event, nowMs);
       if (trip !== null) tripping.push(trip);
     }
@@ -178,9 +182,9 @@ export class RunCheckers {
   }
 
   #dueCompute(): number {
-    return this.#clearedCompute === null
-      ? this.#firstCeiling
-      : this.#clearedCompute * this.#policy.cadence.ratio;
+    if (this.#clearedCompute === null) return this.#firstCeiling;
+    const { due } = this.#risks;
+    return due === null ? this.#clearedCompute * this.#policy.cadence.ratio : Math.min(due, this.#ceiling);
   }
 
   /** Returns a description where the event alone obliges a halt. */
@@ -326,9 +330,11 @@ export class RunCheckers {
   #assessed(data: Extract<RunEvent, { kind: 'CheckpointAssessed' }>['data']): void {
     const checkpoint = this.#checkpoints.get(data.checkpointId);
     if (checkpoint === undefined) throw new Error('an assessment of an unknown checkpoint');
+    const safe = this.#risks.earned(data.checkpointId);
     const inconclusive = data.findings.filter(({ kind, waived }) => kind === 'inconclusive' && waived);
     checkpoint.excused = new Set(inconclusive.map(({ evaluation }) => evaluation ?? ''));
     checkpoint.verdict = data.verdict;
+    this.#risks.assessed(data, Number(data.ceiling));
     if (data.verdict !== 'proceed') {
       if (data.ceiling !== null) throw new Violation(2, 'a verdict other than proceed earned a ceiling');
       return;
@@ -343,7 +349,7 @@ export class RunCheckers {
       }
     }
     const { ratio, grace } = this.#policy.cadence;
-    const earned = ratio * (1 + grace) * checkpoint.compute;
+    const earned = safe ?? ratio * (1 + grace) * checkpoint.compute;
     const ceiling = Number(data.ceiling);
     if (ceiling > Math.max(earned, this.#ceiling) * (1 + CLOSE)) {
       throw new Violation(2, `${data.checkpointId} earned ${earned}, and got ${ceiling}`);

@@ -20,6 +20,7 @@ import { expertActs, expertPolicy, expertsOf } from './experts.ts';
 import {
   CRITICAL_RULE,
   forecastRule,
+  GROUPS,
   governance,
   jumpRule,
   MEMBERSHIPS,
@@ -28,12 +29,13 @@ import {
   silenceRule,
 } from './policy-parts.ts';
 import { createRandom, type Random } from './random.ts';
+import { riskLimitOf, riskPolicy } from './risk-policy.ts';
 import { RunCheckers } from './run-checkers.ts';
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 const asJson = (value: object): JsonObject => JSON.parse(JSON.stringify(value));
 
-function generatedPolicy(random: Random, experts: Random | null): Policy {
+function generatedPolicy(random: Random, experts: Random | null, limited: Random | null): Policy {
   const consulted = experts === null ? { rules: [], more: {} } : expertPolicy(experts);
   const categories = ['cyber', 'bio', 'talk'].slice(0, 1 + random.below(3));
   const evaluations = categories.flatMap((category) =>
@@ -58,7 +60,7 @@ function generatedPolicy(random: Random, experts: Random | null): Policy {
     })),
   );
   const stage = 'pre-mitigation';
-  const check = checkPolicy({
+  const policy = {
     policy: 'generated',
     title: 'Generated',
     cadence: {
@@ -91,7 +93,10 @@ function generatedPolicy(random: Random, experts: Random | null): Policy {
     governance: governance(random),
     alerts: random.pick([[], ['oncall'], ['oncall', 'chat']]),
     ...consulted.more,
-  });
+  };
+  const { cadence } = policy;
+  const risk = limited === null ? null : riskPolicy(limited, cadence, GROUPS);
+  const check = checkPolicy({ ...policy, cadence: { ...cadence, ...risk?.cadence }, ...risk?.more });
   if (!check.ok) throw new Error(JSON.stringify(check.problems));
   return check.policy;
 }
@@ -133,7 +138,7 @@ export class Walk {
   constructor(seed: number) {
     this.random = createRandom(seed);
     this.experts = expertsOf(seed);
-    this.policy = generatedPolicy(this.random, this.experts);
+    this.policy = generatedPolicy(this.random, this.experts, riskLimitOf(seed));
     this.checkers = new RunCheckers(this.policy, MEMBERSHIPS);
   }
 
@@ -408,10 +413,19 @@ export class Walk {
     this.#agrees();
     // A policy that halts what is overdue may find the run so as soon as it goes on; it is asked for once more.
     if (this.run.halt?.causes.every(isOverdue) === true) this.#agrees();
+    // What was let go on spends the risk budget, and a checkpoint beyond it may then not fit: each takes its own sign-offs.
+    for (const _ of this.run.checkpoints) if (this.#isHeldByBudget()) this.#agrees();
     // Far past what the waived checkpoint cleared, the next one is overdue at once: reporting it lifts that hold.
     if (this.run.holds.length > 0 && this.run.holds.every(({ key }) => key === 'overdue')) this.#reportsDue();
     const permit = permitTerms(this.run);
     if (!permit.granted) throw new Error(`liveness: still ${permit.reason} after every approval`);
+  }
+
+  #isHeldByBudget(): boolean {
+    const { holds } = this.run;
+    return (
+      holds.length > 0 && holds.every(({ findings }) => findings.every(({ kind }) => kind === 'risk-budget'))
+    );
   }
 
   #agrees(): void {

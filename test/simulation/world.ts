@@ -25,6 +25,7 @@ import { People } from './people.ts';
 import { checkProgress } from './progress-checkers.ts';
 import { createRandom, type Random } from './random.ts';
 import { checkReplay } from './replay-checkers.ts';
+import { riskLimitOf } from './risk-policy.ts';
 import { type Delivery, Seen } from './seen.ts';
 import { SharedQueue } from './shared-queue.ts';
 import type { Signatures } from './signatures.ts';
@@ -95,7 +96,7 @@ export class World {
     this.queue = new SharedQueue(this.scheduler, this.faults);
     const experts = expertsOf(seed);
     this.people = new People(this, mix(seed, 1001), experts);
-    this.policy = generatedPolicy(createRandom(mix(seed, 1002)), POLICY, experts);
+    this.policy = generatedPolicy(createRandom(mix(seed, 1002)), POLICY, experts, riskLimitOf(seed));
     this.reconcileIntervalMs = this.random.pick([8_000, 15_000, 20_000]);
     this.#tells = tells;
     const count = this.random.pick([1, 1, 2, 2, 3]);
