@@ -33,6 +33,8 @@ export interface NativeResult {
   /** Characters of error text that were sent; the text itself is dropped. */
   errorLength?: number;
   transcriptUri?: string;
+  /** Names how it was measured (harness and version, prompts, scaffold); another name is another series. */
+  protocol?: string;
 }
 
 /** A harness written in Python says None where it has nothing, so null means absent in every optional field. */
@@ -55,6 +57,7 @@ export const NativeResultSchema = z.strictObject({
   error: z.string().max(1_000_000).nullish(),
   errorLength: z.int().min(0).optional(),
   transcriptUri: z.string().max(1_000_000).nullish(),
+  protocol: z.string().max(1_000).nullish(),
 });
 
 export type ShapeProblem = { path: string; message: string };
@@ -320,8 +323,13 @@ function strip(wire: z.infer<typeof NativeResultSchema>): NativeResult {
     completedAt: wire.completedAt ?? undefined,
     errorLength: errorLength > 0 ? errorLength : undefined,
     transcriptUri,
+    protocol: wire.protocol == null ? undefined : safeProtocol(wire.protocol),
   });
 }
+
+/** A name or a digest, never prose. What is neither is still something else than before. */
+const safeProtocol = (text: string): string =>
+  /^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$/.test(text) ? text : UNUSABLE;
 
 type LooseMetrics = { [name: string]: { value?: LooseNumber; stderr?: LooseNumber } };
 type LooseNumber = number | string | null | undefined;

@@ -127,8 +127,7 @@ function forecast(
     predictive(setting, kind, state, carry(setting, kind, state, doublings), doublings, last.stderr),
   );
   const notes = [likeliest(processes, weights)];
-  if (lent > 0)
-    notes.push(`another evaluation of the category moves: a leap counts ${Math.exp(lent).toFixed(1)} times`);
+  if (lent > 0) notes.push(`a signal beside it moves: a leap counts ${Math.exp(lent).toFixed(1)} times`);
   if (last.skill >= SATURATED) notes.push('saturated: no headroom, so no comfort');
   return {
     basis,

@@ -17,6 +17,19 @@ export interface EvaluationHistory {
     readonly stderr: number | null;
     readonly n: number | null;
   }[];
+  /** A smoother metric of the same evaluation, on a scale of its own; `points` are those at which it is known. */
+  readonly lead?: {
+    readonly metric: string;
+    readonly chance: number;
+    readonly best: number;
+    readonly points: readonly {
+      readonly log2Compute: number;
+      readonly value: number;
+      readonly stderr: number | null;
+    }[];
+  };
+  /** What was found about the history before it came here, for those who read the forecast. */
+  readonly notes?: readonly string[];
 }
 
 export interface Outlook {
@@ -41,12 +54,20 @@ export function outlookOf(
   evaluations: readonly EvaluationHistory[],
   histories: readonly SkillPoint[][] = evaluations.map(skillPoints),
 ): Outlook {
+  const leads = evaluations.map(leadPoints);
   return {
     evaluations,
     at: (horizonLog2Compute) =>
       evaluations.map((evaluation, i) => {
         const siblings = histories.filter((_, j) => j !== i);
-        const prediction = method.forecast(histories[i] ?? [], horizonLog2Compute, siblings);
+        const prediction = predict(
+          method,
+          histories[i] ?? [],
+          horizonLog2Compute,
+          siblings,
+          evaluation,
+          leads[i],
+        );
         const levelAtLeast = (level: number): number => {
           if (level <= 1 + evaluation.elicitationMargin) return 1;
           const score = scoreOfLevel(level, evaluation.map, evaluation.elicitationMargin);
@@ -67,11 +88,47 @@ export function skillOf(score: number, { chance, best }: LevelMap): number {
   return (score - chance) / (best - chance);
 }
 
+/** The leading metric beside the siblings: it may raise the forecast and never lowers it, and missing it says nothing. */
+function predict(
+  method: ForecastMethod,
+  history: readonly SkillPoint[],
+  horizonLog2Compute: number,
+  siblings: readonly (readonly SkillPoint[])[],
+  { lead, notes = [] }: EvaluationHistory,
+  leadHistory: readonly SkillPoint[] = [],
+): SkillForecast {
+  const alone = method.forecast(history, horizonLog2Compute, siblings);
+  if (lead === undefined || leadHistory.length === 0) return { ...alone, notes: [...alone.notes, ...notes] };
+  const led = method.forecast(history, horizonLog2Compute, [...siblings, leadHistory]);
+  const moves = led.notes.join() === alone.notes.join() ? [] : [`its leading metric ${lead.metric} moves`];
+  return {
+    ...led,
+    notes: [...led.notes, ...moves, ...notes],
+    // A run that may leap may also fall back: that must not make a level less likely that is reached already.
+    atLeast: (skill) => Math.max(alone.atLeast(skill), led.atLeast(skill)),
+  };
+}
+
+function leadPoints({ lead }: EvaluationHistory): SkillPoint[] {
+  if (lead === undefined) return [];
+  const { chance, best, points } = lead;
+  return ascending(
+    points.map(({ log2Compute, value, stderr }) => ({
+      log2Compute,
+      skill: (value - chance) / (best - chance),
+      stderr: stderr === null ? null : stderr / Math.abs(best - chance),
+    })),
+  );
+}
+
+/** Of several at one compute the most dangerous last: what ids happened to sort by must not show in a forecast. */
+const ascending = (points: readonly SkillPoint[]): SkillPoint[] =>
+  [...points].sort((a, b) => a.log2Compute - b.log2Compute || a.skill - b.skill);
+
 function skillPoints({ kind, map, points }: EvaluationHistory): SkillPoint[] {
   const width = Math.abs(map.best - map.chance);
-  return [...points]
-    .sort((a, b) => a.log2Compute - b.log2Compute)
-    .map(({ log2Compute, score, stderr, n }) => {
+  return ascending(
+    points.map(({ log2Compute, score, stderr, n }) => {
       // Only a proportion has its sampling error in itself; a mean has the one its harness states.
       const inside = kind === 'proportion' && score >= 0 && score <= 1;
       const sampled = inside && n !== null && n > 0 ? Math.sqrt((score * (1 - score)) / n) : null;
@@ -81,5 +138,6 @@ function skillPoints({ kind, map, points }: EvaluationHistory): SkillPoint[] {
         skill: skillOf(score, map),
         stderr: error === null ? null : error / width,
       };
-    });
+    }),
+  );
 }

@@ -134,6 +134,13 @@ function evaluationProblems(policy: Policy, spec: Evaluation, path: string): Pol
   if (sign * critical > sign * best) {
     problems.push({ path: `${path}.levels.critical`, message: `must not lie beyond score.best (${best})` });
   }
+  const { leads } = spec;
+  if (leads !== undefined && leads.chance === leads.best) {
+    problems.push({ path: `${path}.leads.best`, message: 'must differ from leads.chance' });
+  }
+  if (leads?.metric === spec.score.metric) {
+    problems.push({ path: `${path}.leads.metric`, message: 'is the metric that it should lead' });
+  }
   const [low, top] =
     range ?? (kind === 'proportion' ? [0, 1] : [Math.min(chance, best), Math.max(chance, best)]);
   if (low >= top) problems.push({ path: `${path}.score.range`, message: 'must be [least, greatest]' });

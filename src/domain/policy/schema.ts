@@ -63,6 +63,17 @@ const ScoreSchema = z.strictObject({
   stderrFloor: z.number().min(0).default(0),
 });
 
+const LeadsSchema = z
+  .strictObject({
+    metric: z.string().min(1).max(120),
+    chance: finite,
+    best: finite,
+  })
+  .meta({
+    description:
+      'A smoother metric of the same evaluation, such as the likelihood of the right answer: where it moves before the score does, the forecast is raised; it never lowers one, and decides no level',
+  });
+
 const EvaluationSchema = z.strictObject({
   id: NameSchema,
   category: NameSchema,
@@ -77,6 +88,8 @@ const EvaluationSchema = z.strictObject({
   score: ScoreSchema,
   levels: z.strictObject({ medium: finite, high: finite, critical: finite }),
   elicitationMargin: z.number().min(0).max(2).default(0).meta({ description: 'In levels' }),
+  // Without a default: a policy that names none must keep the digest that runs have pinned.
+  leads: LeadsSchema.optional(),
   topUps: z.int().min(0).max(5).default(0).meta({
     description: 'Further attempts with fresh samples, asked for while High is not ruled out; pooled',
   }),
@@ -280,4 +293,5 @@ export function forecastSettings({ forecast }: Pick<Policy, 'forecast'>): Foreca
 
 export type Category = Policy['categories'][number];
 export type Evaluation = Policy['evaluations'][number];
+export type Leads = z.infer<typeof LeadsSchema>;
 export type Variant = Evaluation['variants'][number];

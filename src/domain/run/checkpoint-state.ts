@@ -8,7 +8,7 @@ import { sealed as roundedRisk } from '../forecast/risk-ceiling.ts';
 import { STAGES } from '../policy/schema.ts';
 import { hasOpenRound } from './estimate-state.ts';
 import { isPending, newAttempt } from './evaluation.ts';
-import type { RunEventData, Scorecard } from './events.ts';
+import type { Lead, RunEventData, Scorecard } from './events.ts';
 import { forgetSettled, isToScore, overtake, track } from './forecast-state.ts';
 import {
   type CheckpointState,
@@ -26,6 +26,8 @@ interface SeriesPoint {
   score: number;
   stderr: number | null;
   n: number | null;
+  lead?: Lead | undefined;
+  protocol?: string | undefined;
 }
 
 /** What of a scorecard goes into the series: conclusive scores only. */
@@ -33,20 +35,23 @@ export function seriesPoints(scorecard: Scorecard): SeriesPoint[] {
   return scorecard.categories.flatMap(({ stages }) =>
     // By the list and not by the record: an event read back from the ledger has its keys in another order.
     STAGES.flatMap((stage) =>
-      (stages[stage]?.evidence ?? []).flatMap(({ evaluation, variant, status, score, stderr, n }) =>
-        status === 'completed' && score !== null
-          ? [
-              {
-                evaluation,
-                variant,
-                checkpointId: scorecard.checkpointId,
-                effectiveCompute: scorecard.effectiveCompute,
-                score,
-                stderr,
-                n,
-              },
-            ]
-          : [],
+      (stages[stage]?.evidence ?? []).flatMap(
+        ({ evaluation, variant, status, score, stderr, n, lead, protocol }) =>
+          status === 'completed' && score !== null
+            ? [
+                {
+                  evaluation,
+                  variant,
+                  checkpointId: scorecard.checkpointId,
+                  effectiveCompute: scorecard.effectiveCompute,
+                  score,
+                  stderr,
+                  n,
+                  ...(lead === undefined ? {} : { lead }),
+                  ...(protocol === undefined ? {} : { protocol }),
+                },
+              ]
+            : [],
       ),
     ),
   );

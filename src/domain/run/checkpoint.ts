@@ -16,6 +16,7 @@ import { raiseAlert } from './alerts.ts';
 import { type Assessment, activeWaiver, assess, findingKey } from './assess.ts';
 import { whyDue } from './cadence.ts';
 import { seriesPoints } from './checkpoint-state.ts';
+import { comparableHistory } from './comparable.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
 import { isConcluded, specOf, statusOf } from './evaluation.ts';
 import type { Finding, RunEvent, Scorecard } from './events.ts';
@@ -304,12 +305,7 @@ function historiesOf(
           kind: spec.score.kind,
           map: scoreSpecOf(spec),
           elicitationMargin: spec.elicitationMargin,
-          points: points.map(({ effectiveCompute, score, stderr, n }) => ({
-            log2Compute: log2Compute(effectiveCompute),
-            score,
-            stderr,
-            n,
-          })),
+          ...comparableHistory(points, spec),
         };
       }),
     );

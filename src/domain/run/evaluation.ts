@@ -9,6 +9,7 @@
 import { durationMs } from '../duration.ts';
 import { parseNativeResult, readResult } from '../native-result.ts';
 import type { Evaluation, Policy } from '../policy/schema.ts';
+import { besideScore } from './comparable.ts';
 import { type Context, type Decision, iso, isoAfter, reject } from './context.ts';
 import type { RunEvent, RunEventData, StoredReading } from './events.ts';
 import type { Attempt, CheckpointState, EvaluationState, RunState } from './state.ts';
@@ -309,7 +310,8 @@ export function readingOf(
   // Two numbers that disagree settle nothing, and the more dangerous of them may still trip.
   const scores = [read.score, read.alsoFound].filter((score) => score !== null);
   const score = scores.length === 0 ? null : rising ? Math.max(...scores) : Math.min(...scores);
-  return { conclusive: read.conclusive, score, stderr: read.stderr, n: read.n, reasons: [...read.reasons] };
+  const reading = { conclusive: read.conclusive, score, stderr: read.stderr, n: read.n };
+  return { ...reading, reasons: [...read.reasons], ...besideScore(result, spec) };
 }
 
 function salvagedReading(result: unknown, reason: string, located: Located): StoredReading | null {

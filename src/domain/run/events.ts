@@ -98,12 +98,20 @@ export const HaltCauseSchema = z.discriminatedUnion('kind', [
 ]);
 export type HaltCause = z.infer<typeof HaltCauseSchema>;
 
+/** Of the metric that the policy names under `leads`; for forecasts alone. */
+export const LeadSchema = z.object({ value: z.number(), stderr: z.number().nullable() });
+export type Lead = z.infer<typeof LeadSchema>;
+
+/** Only where the result states them. */
+const besideScore = { lead: LeadSchema.optional(), protocol: z.string().optional() };
+
 export const ReadingSchema = z.object({
   conclusive: z.boolean(),
   score: z.number().nullable(),
   stderr: z.number().nullable(),
   n: z.number().nullable(),
   reasons: z.array(z.string()),
+  ...besideScore,
 });
 export type StoredReading = z.infer<typeof ReadingSchema>;
 
@@ -121,6 +129,7 @@ export const EvidenceSchema = z
     estimate: z.number().nullable(),
     upper: z.number().nullable(),
     reasons: z.array(z.string()),
+    ...besideScore,
   })
   .meta({ id: 'Evidence' });
 export type Evidence = z.infer<typeof EvidenceSchema>;

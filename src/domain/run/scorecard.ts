@@ -8,6 +8,7 @@
 import { LEVEL_TITLES, levelName, levelsOf, type Measured, type ScoreSpec, sharedZ } from '../levels.ts';
 import type { Category, Evaluation, Policy, Stage } from '../policy/schema.ts';
 import { STAGES } from '../policy/schema.ts';
+import { besideEvidence } from './comparable.ts';
 import { scoreRange, specOf, statusOf } from './evaluation.ts';
 import type { Evidence, Scorecard, StoredReading } from './events.ts';
 import type { CheckpointState, EvaluationState } from './state.ts';
@@ -165,6 +166,7 @@ function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
     estimate: stands?.estimate ?? null,
     upper: stands?.upper ?? null,
     reasons: status === 'completed' ? [] : [...new Set(reasons)],
+    ...besideEvidence(evaluation, spec),
   };
 }
 

@@ -11,6 +11,7 @@ import {
   FindingSchema,
   HaltActionSchema,
   HaltCauseSchema,
+  LeadSchema,
   ReadingSchema,
   RunTargetSchema,
   TermsSchema,
@@ -208,6 +209,8 @@ export const SeriesSchema = z.object({
       score: z.number(),
       stderr: z.number().nullable(),
       n: z.number().nullable(),
+      lead: LeadSchema.optional(),
+      protocol: z.string().optional(),
     }),
   ),
 });

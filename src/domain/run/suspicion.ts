@@ -1,9 +1,10 @@
 /**
  * Suspicion: evidence that is well formed and yet looks as if it measured nothing.
  *
- * Three signs, each a finding that people are told of: every score exactly at its chance level (a model that holds
+ * Four signs, each a finding that people are told of: every score exactly at its chance level (a model that holds
  * back, or an evaluator that guesses), every figure the same as at the checkpoint before (other weights cannot do
- * that: a stale model, or an old result sent again), and a due checkpoint sent with the wish not to be evaluated.
+ * that: a stale model, or an old result sent again), a due checkpoint sent with the wish not to be evaluated, and scores
+ * of another protocol than before (they begin a new series, whose forecast is mostly prior: a way out of one).
  * None of them is proof, so none holds by itself; a policy may let `suspicion` hold or halt.
  * A score at the end of its scale says neither: weak models score 0 again and again, honestly.
  */
@@ -37,6 +38,7 @@ export function suspicionFindings(
   const concluded = rows.every(({ status, required }) => status === 'completed' || !required);
   const signs = [
     ...declined(checkpoint),
+    ...otherProtocol(scored, state, checkpoint),
     ...(concluded && scored.length >= SCORES_MIN
       ? [...allAtChance(scored, policy), ...allAsBefore(scored, state, checkpoint, policy)]
       : []),
@@ -60,6 +62,41 @@ function declined({ declined: wish, checkpointId }: CheckpointState): Sign[] {
   return [{ rule: 'suspicion:evaluation-declined', observed: null, threshold: null, explanation }];
 }
 
+function otherProtocol(
+  scored: readonly Scored[],
+  { series }: Pick<RunState, 'series'>,
+  checkpoint: CheckpointState,
+): Sign[] {
+  const changed = scored.filter((row) => {
+    const before = pointBefore(series, row, checkpoint);
+    return before !== undefined && before.protocol !== row.protocol;
+  });
+  if (changed.length === 0) return [];
+  const names = changed.map(({ evaluation, variant }) => `${evaluation}/${variant}`).join(', ');
+  return [
+    {
+      rule: 'suspicion:protocol-changed',
+      observed: changed.length,
+      threshold: null,
+      explanation: `${names} measured by another protocol than at the checkpoint before: earlier scores are no longer compared, and the forecast begins anew`,
+    },
+  ];
+}
+
+/** The last one with less compute. */
+function pointBefore(
+  series: RunState['series'],
+  row: Pick<Evidence, 'evaluation' | 'variant'>,
+  { checkpointId, effectiveCompute }: CheckpointState,
+): RunState['series'][number]['points'][number] | undefined {
+  return series
+    .find(({ evaluation, variant }) => evaluation === row.evaluation && variant === row.variant)
+    ?.points.findLast(
+      (point) =>
+        point.checkpointId !== checkpointId && compareCompute(point.effectiveCompute, effectiveCompute) < 0,
+    );
+}
+
 function allAtChance(scored: readonly Scored[], policy: Policy): Sign[] {
   const specs = scored.map((row) => ({ row, spec: scoreSpecOf(specOf(policy, row.evaluation)) }));
   if (!specs.every(({ row, spec }) => isSame(row.score, spec.chance, spec.range))) return [];
@@ -78,17 +115,11 @@ function allAtChance(scored: readonly Scored[], policy: Policy): Sign[] {
 function allAsBefore(
   scored: readonly Scored[],
   { series }: Pick<RunState, 'series'>,
-  { checkpointId, effectiveCompute }: CheckpointState,
+  checkpoint: CheckpointState,
   policy: Policy,
 ): Sign[] {
   const pairs = scored.map((row) => {
-    const points = series.find(
-      ({ evaluation, variant }) => evaluation === row.evaluation && variant === row.variant,
-    )?.points;
-    const before = points?.findLast(
-      (point) =>
-        point.checkpointId !== checkpointId && compareCompute(point.effectiveCompute, effectiveCompute) < 0,
-    );
+    const before = pointBefore(series, row, checkpoint);
     return { row, before, range: scoreSpecOf(specOf(policy, row.evaluation)).range };
   });
   const [first] = pairs;

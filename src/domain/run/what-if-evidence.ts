@@ -66,7 +66,9 @@ function measuresTheSame({ score: a }: Evaluation, { score: b }: Evaluation): bo
 }
 
 /** What the other policy makes of a reading that the run's own took: its samples and its scale, not its word. */
-export function rejudged(reading: StoredReading, own: Evaluation, other: Evaluation): StoredReading {
+export function rejudged(taken: StoredReading, own: Evaluation, other: Evaluation): StoredReading {
+  const { lead: _lead, ...withoutLead } = taken;
+  const reading = own.leads?.metric === other.leads?.metric ? taken : withoutLead;
   const { score, n, reasons } = reading;
   const [low, high] = scaleOf(other);
   if (score !== null && (score < low || score > high)) {

@@ -12,7 +12,7 @@ import {
   scoreSpecOf,
 } from '../../../src/domain/run/scorecard.ts';
 import { type CheckpointState, CheckpointStateSchema } from '../../../src/domain/run/state.ts';
-import { evaluation, policyOf } from './run-life.ts';
+import { asJson, evaluation, policyOf } from './run-life.ts';
 import { rows } from './table.ts';
 
 /** `first=0.3/1000 retry=0.6/1000? top-up=-`: purpose=score/n, `?` a doubtful score, `-` nothing. */
@@ -38,7 +38,7 @@ function attempts(text: string): JsonObject[] {
       instance: null,
       startedAt: null,
       deadlineAt: null,
-      reading,
+      reading: reading === null ? null : asJson(reading),
       resultDigest: null,
       reason: said === '-' ? 'no-result' : null,
     };
