@@ -64,6 +64,10 @@ beforeAll(async () => {
   interlock = await startTestInterlock({
     policies: {
       one: oneEvaluationPolicy({ cadence: { firstCheckpointBy: '1e20', scorecardDeadline: '6h' } }),
+      led: oneEvaluationPolicy({
+        policy: 'led',
+        evaluation: { leads: { metric: 'answer-likelihood', chance: 0, best: 1 } },
+      }),
     },
   });
   const target = { kind: 'webhook', url: 'http://127.0.0.1:9/' };
@@ -170,6 +174,25 @@ describe('the track record', () => {
       },
     });
     expect((await latest(hasty)).record).toMatchObject({ forecasts: 0, excluded: { sealedLate: 1 } });
+  });
+
+  it('stands beside what was measured: a leading metric that is posted or not, and another protocol', async () => {
+    const run = drive(interlock, { kind: 'webhook', url: 'http://127.0.0.1:9/' });
+    expect((await run.register({ policy: 'led' }, 'operator')).status).toBe(201);
+    const notes = async (checkpointId: string, compute: string, more: object): Promise<string> => {
+      const { ctf = '' } = await run.report(checkpointId, compute, `s3://b/${checkpointId}`);
+      expect((await run.result(ctf, 1, { ...success(0.05), ...more })).status).toBe(200);
+      const latest = await interlock.call('GET', `/v1/runs/${run.runId}/forecasts/latest`, { as: 'auditor' });
+      const body = answered(latest, 200, ForecastsDocument);
+      expect(body.checkpointId).toBe(checkpointId);
+      return body.forecasts.flatMap((forecast) => forecast.notes).join('; ');
+    };
+    const metrics = { 'answer-likelihood': { value: 0.2 } };
+    expect(await notes('l1', '1e20', { metrics, protocol: 'v1' })).not.toMatch(/leading|protocol/);
+    expect(await notes('l2', '2e20', { protocol: 'v1' })).toContain('answer-likelihood was not reported');
+    expect(await notes('l3', '4e20', { metrics, protocol: 'v2' })).toContain(
+      'measured by another protocol before: 2 earlier points do not count',
+    );
   });
 
   it.each(['?since=yesterday', '?run=', '?run=a%2Fb', '?categories=cyber', '?category='])(
