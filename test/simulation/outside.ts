@@ -9,6 +9,7 @@ import type { EvaluationRequest, EvaluatorOutcome } from '../../src/evaluators/e
 import type { Evaluators } from '../../src/evaluators/registry.ts';
 import type { Orchestrator, StepOutcome } from '../../src/orchestrators/orchestrator.ts';
 import { ms } from './arithmetic.ts';
+import { LEADING_METRIC } from './policy-parts.ts';
 import type { Random } from './random.ts';
 import type { SimulatedProcess } from './virtual-time.ts';
 import type { World } from './world.ts';
@@ -68,6 +69,8 @@ export function createEvaluators(world: World, process: SimulatedProcess, instan
         score: value,
         n: random.pick([150, 1_000, 20_000]),
         ...(spec.score.kind === 'mean' ? { stderr: 0.02 } : {}),
+        // Not reported by every model of every checkpoint; by no draw.
+        ...(Math.round(value * 1e4) % 3 === 0 ? {} : { metrics: { [LEADING_METRIC]: { value } } }),
       };
       const said = faults.hit('evaluator-nonsense', 0.1) ? nonsense(random, value) : honest;
       const late = faults.hit('evaluator-late', 0.1);

@@ -7,6 +7,9 @@
 import type { JsonObject } from '../../src/domain/canonical-json.ts';
 import type { Random } from './random.ts';
 
+/** What some evaluations lead with, and simulated evaluators often report. */
+export const LEADING_METRIC = 'answer-likelihood';
+
 export const GROUPS = ['preparedness', 'safety', 'leadership', 'board'];
 
 /** Who is in which group. */
