@@ -7,9 +7,11 @@
 
 import { type OperatingCharacteristics, TRUE_LEVELS } from '../domain/policy/characteristics.ts';
 import type { PolicyProblem } from '../domain/policy/check.ts';
+import { riskSteps } from '../domain/policy/risk-steps.ts';
 import { checkPolicyFile, pin } from '../service/policies.ts';
 import { EXIT, type ExitCode, UsageError } from './exit.ts';
 import { json, plural, printable, type Style, table } from './output.ts';
+import { riskTables } from './policy-risk.ts';
 import { tripCharacteristics, tripTables } from './policy-trips.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -52,6 +54,7 @@ export async function policyCheck(
   const isWanted = options.characteristics === true;
   const trips = isWanted ? await tripCharacteristics(policy, { seed, bags, series }, terminal) : undefined;
   if (trips === null) return EXIT.negative;
+  const steps = riskSteps(policy);
   if (options.json) {
     const simulated = trips === undefined ? {} : { trips };
     terminal.print(
@@ -62,6 +65,7 @@ export async function policyCheck(
         problems: [],
         warnings,
         characteristics,
+        ...(steps === null ? {} : { riskSteps: steps }),
         ...simulated,
       }),
     );
@@ -74,6 +78,7 @@ export async function policyCheck(
   terminal.print(`policy  ${style.bold(policy.policy)}\ndigest  ${digest}`);
   if (warnings.length > 0) terminal.print(`\n${style.yellow('warnings')}\n${listed(warnings)}`);
   terminal.print(`\n${characteristicsTable(characteristics, style)}`);
+  if (steps !== null) terminal.print(`\n${riskTables(steps, style)}`);
   if (trips !== undefined) terminal.print(`\n${tripTables(trips, style)}`);
   return EXIT.ok;
 }

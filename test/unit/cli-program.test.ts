@@ -268,6 +268,15 @@ describe('policy check', () => {
     expect(out).toMatch(/ctf +pre +100 .*%/);
   });
 
+  test('prints the steps that a limit of risk comes to, where the policy has one', async () => {
+    const { code, out } = await say(['policy', 'check', 'examples/policies/short-steps.yaml']);
+    expect(code).toBe(0);
+    expect(out).toMatch(/^rising by 0\.3 levels per doubling +level +due at +permit to/m);
+    expect(out).toMatch(/^1e22 +1\.30 +x1\.\d\d +x1\.\d\d +0\.\d\d% +\d\.\d\d% /m);
+    const { out: other } = await say(['policy', 'check', 'config/policies/preparedness-beta.yaml', '--json']);
+    expect(JSON.parse(other)).not.toHaveProperty('riskSteps');
+  });
+
   describe('--characteristics', () => {
     const POLICY = 'config/policies/preparedness-beta.yaml';
     const characteristics = (...more: string[]) =>

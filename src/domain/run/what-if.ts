@@ -99,7 +99,7 @@ export function whatIf(events: readonly RunEvent[], question: WhatIfQuestion): W
     partsAt: rows.find(({ differs }) => differs)?.checkpointId ?? null,
     checkpoints: rows,
     notComparable: notComparable(fold),
-    limits: limitsOf(fold, record, { isSame, until }),
+    limits: limitsOf(fold, record, { isSame, until, isRiskLimited: policy.cadence.risk !== undefined }),
   };
 }
 
@@ -178,7 +178,11 @@ function explainMissing({ why, required }: Missing): string {
 function limitsOf(
   { stop, methods }: Fold,
   { stop: recordedStop, methods: sealed, wasResumed, hasPools }: Recorded,
-  { isSame, until }: { readonly isSame: boolean; readonly until: string },
+  {
+    isSame,
+    until,
+    isRiskLimited,
+  }: { readonly isSame: boolean; readonly until: string; readonly isRiskLimited: boolean },
 ): string[] {
   const made = [...methods].sort().join(', ');
   const was = [...sealed].sort().join(', ');
@@ -191,6 +195,11 @@ function limitsOf(
   if (made !== '') {
     const differs = was !== '' && was !== made ? `; those that decided then were sealed by ${was}` : '';
     limits.push(`Forecasts are made anew from the recorded scores, by ${made}${differs}.`);
+  }
+  if (isRiskLimited) {
+    limits.push(
+      "The permit's risk is judged anew as well: where it gives shorter steps than the run took, the run would have been asked for checkpoints that were never made. An overrun or overdue there says that the steps were longer, and nothing of danger.",
+    );
   }
   if (!isSame && hasPools) {
     limits.push(

@@ -1,7 +1,10 @@
 /** `policy check` of `cadence.risk` and `riskBudget`. */
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import type { JsonObject } from '../../../src/domain/canonical-json.ts';
 import { checkPolicy } from '../../../src/domain/policy/check.ts';
+import { type RiskStep, riskSteps } from '../../../src/domain/policy/risk-steps.ts';
 import { asJson, BASE_POLICY, policyOf } from './run-life.ts';
 import { rows } from './table.ts';
 
@@ -89,5 +92,43 @@ describe('a limit of risk', () => {
     `).slice(1),
   )('with %s is warned of %s', (json = '', warned = '') => {
     expect(warnedOf(checked({ ...RISK, ...JSON.parse(json) }, null))).toBe(warned);
+  });
+});
+
+describe('the steps that a limit comes to', () => {
+  const file = new URL('../../../examples/policies/short-steps.yaml', import.meta.url);
+  const example = checkPolicy(parse(readFileSync(file, 'utf8')));
+  const stepsOf = (kind: string, change: JsonObject = {}): readonly RiskStep[] => {
+    if (!example.ok) throw new Error(JSON.stringify(example.problems));
+    const check = checkPolicy({ ...asJson(example.policy), ...change });
+    if (!check.ok) throw new Error(JSON.stringify(check.problems));
+    return riskSteps(check.policy)?.find((each) => each.kind === kind)?.steps ?? [];
+  };
+
+  it('are those of the example, which is usable without a warning', () => {
+    expect(example).toMatchObject({ ok: true, warnings: [] });
+  });
+
+  it('grow while nothing moves, and stay within the limit', () => {
+    const steps = stepsOf('flat');
+    const ceilings = steps.map(({ ceilingRatio }) => ceilingRatio);
+    expect(ceilings).toEqual([...ceilings].sort((a, b) => a - b));
+    expect(ceilings[0]).toBeLessThan(1.5);
+    expect(ceilings.at(-1)).toBe(2.2);
+    for (const { p, dueRatio, ceilingRatio } of steps) {
+      expect(p).toBeLessThanOrEqual(0.01);
+      expect(dueRatio).toBeLessThan(ceilingRatio);
+    }
+  });
+
+  it('shorten as a run nears the level, and say where even the shortest is over', () => {
+    const steps = stepsOf('rising', { riskBudget: 0.02 });
+    expect(Math.max(...steps.map(({ ceilingRatio }) => ceilingRatio))).toBeGreaterThan(1.3);
+    expect(steps.at(-1)).toMatchObject({ isOver: true, ceilingRatio: 1.19 });
+    expect(steps.slice(0, -1).every(({ isOver }) => !isOver)).toBe(true);
+  });
+
+  it('are none where nothing is limited', () => {
+    expect(riskSteps(policyOf())).toBeNull();
   });
 });

@@ -231,6 +231,28 @@ describe('what cannot be compared', () => {
   });
 });
 
+describe('a limit of risk', () => {
+  it('is judged anew: longer steps than it would have given are an overrun, and the answer says of what', () => {
+    const answer = ask(rising(), cadenced({ risk: { probability: 0.004 } }));
+    expect(answer.stop.whatIf).toMatchObject({ verdict: 'halt', checkpointId: 'c2' });
+    expect(rulesOf(answer, 'c2')).toContain('overrun');
+    expect(answer.limits.some((limit) => limit.includes('says that the steps were longer'))).toBe(true);
+    expect(ask(rising(), policyOf()).limits.some((limit) => limit.includes('shorter steps'))).toBe(false);
+  });
+
+  it('gives the recorded verdicts again under the same policy, with what was spent by then', () => {
+    const cadence = { ...asJson(policyOf().cadence), risk: { probability: 0.02 } };
+    const life = registered(policyOf({ cadence, riskBudget: 0.021 }));
+    for (let i = 1; i < 9 && life.state.holds.length === 0; i += 1) {
+      life.pass(`c${i}`, life.state.risk?.dueCompute ?? '1e22', 0.05 + 0.03 * i);
+    }
+    expect(life.state.holds[0]?.findings).toMatchObject([{ kind: 'risk-budget' }]);
+    const answer = askSame(life);
+    for (const { recorded, whatIf: would } of answer.checkpoints) expect(would).toEqual(recorded);
+    expect(answer.stop.whatIf).toEqual(answer.stop.recorded);
+  });
+});
+
 describe('cadence', () => {
   it('a checkpoint above the ceiling that the other policy would have granted is an overrun', () => {
     const answer = ask(rising(), cadenced({ ratio: 1.5 }));
