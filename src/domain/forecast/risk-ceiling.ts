@@ -11,7 +11,7 @@ import { type Compute, compareCompute, log2Compute, onePlus, shortened, timesCom
 import type { CategoryTail } from './category-forecast.ts';
 import { type Combined, combine } from './combine.ts';
 
-const STEPS = 24;
+const STEPS = 16;
 /** Of the due point, so that people and trainers can name it. */
 const DUE_DIGITS = 6;
 

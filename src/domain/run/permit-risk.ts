@@ -80,8 +80,8 @@ interface Choice {
   readonly risk: PermitRisk;
 }
 
-/** While nothing that it rests on changes, every decision would work out the same. */
-const known = new WeakMap<CheckpointState, Choice>();
+/** While nothing that it rests on changes, every decision would work out the same. By the list of what was measured. */
+const known = new WeakMap<CheckpointState['evaluations'], Choice>();
 
 function choiceOf(
   state: RunState,
@@ -92,7 +92,7 @@ function choiceOf(
 ): PermitRisk {
   const { series } = state;
   const left = budgetLeft(state, checkpoint, policy);
-  const last = known.get(checkpoint);
+  const last = known.get(checkpoint.evaluations);
   if (last?.policy === policy && last.series === series && last.left === left) return last.risk;
   const level = levelAt(limit.level);
   const evaluated = checkpoint.evaluations.map(({ evaluation }) => specOf(policy, evaluation));
@@ -121,7 +121,7 @@ function choiceOf(
     ...choice,
     categories: [...choice.categories],
   };
-  known.set(checkpoint, { policy, series, left, risk });
+  known.set(checkpoint.evaluations, { policy, series, left, risk });
   return risk;
 }
 
