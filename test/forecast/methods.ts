@@ -18,17 +18,20 @@ export interface Contestant {
   readonly categoryAtLeast: CategoryAtLeast;
 }
 
-export const JUDGED: Contestant = {
-  name: servedMethod.method,
-  methodFor: () => servedMethod,
+/** The category as the service combines it, with what siblings lend. */
+export const combined = (name: string, methodFor: MethodFor): Contestant => ({
+  name,
+  methodFor,
   categoryAtLeast: (members, skill) =>
     combine(
-      members.map(({ history, horizonLog2Compute }, i) => {
+      members.map(({ source, history, horizonLog2Compute }, i) => {
         const siblings = members.filter((_, j) => j !== i).map((member) => member.history);
-        return servedMethod.forecast(history, horizonLog2Compute, siblings).atLeast(skill);
+        return methodFor(source).forecast(history, horizonLog2Compute, siblings).atLeast(skill);
       }),
     ).p,
-};
+});
+
+export const JUDGED: Contestant = combined(servedMethod.method, () => servedMethod);
 
 export const BASELINE_CONTESTANTS: readonly Contestant[] = BASELINES.map((baseline) => ({
   name: baseline.method,
@@ -38,7 +41,7 @@ export const BASELINE_CONTESTANTS: readonly Contestant[] = BASELINES.map((baseli
 
 const without = (what: string, parameters: MultiProcessParameters): Contestant => {
   const method = multiProcess(`without ${what}`, parameters);
-  return { name: method.method, methodFor: () => method, categoryAtLeast: JUDGED.categoryAtLeast };
+  return combined(method.method, () => method);
 };
 const withoutKind = (name: string): Contestant =>
   without(`"${name}"`, { ...PARAMETERS, kinds: PARAMETERS.kinds.filter((kind) => kind.name !== name) });

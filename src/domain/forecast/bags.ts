@@ -20,6 +20,7 @@ const BAG_SIZE = 8;
 const TOLERANCE = 1e-12;
 
 export interface BagMember {
+  readonly source: string | undefined;
   readonly history: readonly SkillPoint[];
   readonly forecast: SkillForecast;
   readonly horizonLog2Compute: number;
@@ -51,7 +52,7 @@ export function bagSeries(series: BacktestSeries, steps: readonly BacktestStep[]
     members: new Map(
       steps.map(({ history, forecast, target }) => [
         history.length,
-        { history, forecast, horizonLog2Compute: target.log2Compute },
+        { source: series.source, history, forecast, horizonLog2Compute: target.log2Compute },
       ]),
     ),
   };

@@ -9,6 +9,9 @@
  * counts less (`memory`), so that no kind is ever ruled out for good. What other evaluations of the category do counts too:
  * one that begins to move makes the others likelier to leap, and one that does not takes nothing from them.
  *
+ * How far scores scatter is learned in the same way, from the points alone: a stated error could only explain movement
+ * away. It widens what is said of the next score, and nothing else, so that a larger one never makes a run look calmer.
+ *
  * With no point at all the skill may be anything. The parameters are learned offline (parameters.ts).
  */
 import { studentCdf } from '../statistics/normal.ts';
@@ -22,7 +25,6 @@ import {
 import {
   carry,
   correct,
-  measurementVariance,
   startTrend,
   type TrendKind,
   type TrendSetting,
@@ -43,8 +45,20 @@ export interface RunKind extends TrendKind {
   readonly leapShape: { readonly a: number; readonly b: number };
 }
 
+/** How far scores lie from what they measure: sampling, the format, the seed. */
+export interface Scatter {
+  /** Standard deviation, in skill. */
+  readonly size: number;
+  /** Before anything is known. */
+  readonly prior: number;
+}
+
 export interface MultiProcessParameters {
   readonly setting: TrendSetting;
+  /** Share of the stated standard error that moves from one checkpoint to the next: the items are the same each time. */
+  readonly samplingShare: number;
+  /** Which of them a series has shows in its points, whatever errors are stated. */
+  readonly scatters: readonly Scatter[];
   /** Of what the points said about the kind, what is left after one more point. */
   readonly memory: number;
   /** Of what the most moving sibling says for the last kind against the first, the share that counts, and the most. */
@@ -58,8 +72,8 @@ const POINTS_FOR_DATA = 6;
 /** Skill beyond these is no skill: such a value is taken as if it were the bound. */
 const SKILL_BOUND = 3;
 const DOUBLINGS_MAX = 64;
-/** Half of the interval around a point whose probability says how well it was foreseen. */
-const FORESEEN_WITHIN_MIN = 0.004;
+/** Half of the interval around a point whose probability says how well it was foreseen. Wide: a few hundredths are no sign. */
+const FORESEEN_WITHIN = 0.03;
 const FORESEEN_MIN = 1e-6;
 /** The room above is never quite 0. */
 const ROOM_FROM = 0.999;
@@ -84,6 +98,7 @@ type Follow = (points: readonly SkillPoint[]) => readonly Process[];
 
 interface Process {
   readonly kind: RunKind;
+  readonly scatter: Scatter;
   readonly state: TrendState;
   /** log of the weight that the points gave it, beside the prior. */
   readonly evidence: number;
@@ -114,19 +129,20 @@ function forecast(
       atLeast: (skill) => Math.min(1, Math.max(0, 1 - skill)),
     };
   }
-  const { setting } = parameters;
   const moving = Math.max(
     0,
-    ...siblings.map((sibling) => leapEvidence(followed(upTo(sibling, last.log2Compute)))),
+    ...siblings.map((sibling) => leapEvidence(parameters, followed(upTo(sibling, last.log2Compute)))),
   );
   const lent = parameters.siblings.share * Math.min(parameters.siblings.evidenceMax, moving);
   const processes = followed(history);
-  const weights = weightsOf(processes, lent);
+  const weights = weightsOf(processes, parameters.kinds.at(-1), lent);
   const doublings = distance(last.log2Compute, horizonLog2Compute);
-  const predicted = processes.map(({ kind, state }) =>
-    predictive(setting, kind, state, carry(setting, kind, state, doublings), doublings, last.stderr),
-  );
-  const notes = [likeliest(processes, weights)];
+  const sampled = parameters.samplingShare * (last.stderr ?? 0);
+  const predicted = processes.map((process) => {
+    const carried = carry(parameters.setting, process.kind, process.state, doublings);
+    return predictive(process, carried, doublings, square(Math.max(process.scatter.size, sampled)));
+  });
+  const notes = [likeliest(parameters.kinds, processes, weights)];
   if (lent > 0) notes.push(`a signal beside it moves: a leap counts ${Math.exp(lent).toFixed(1)} times`);
   if (last.skill >= SATURATED) notes.push('saturated: no headroom, so no comfort');
   return {
@@ -160,63 +176,70 @@ function basisOf(points: readonly SkillPoint[]): ForecastBasis {
 const distance = (from: number, to: number): number => Math.min(DOUBLINGS_MAX, Math.max(0, to - from));
 
 function follow(
-  { setting, memory, kinds }: MultiProcessParameters,
+  { setting, memory, kinds, scatters }: MultiProcessParameters,
   points: readonly SkillPoint[],
 ): Process[] {
   const [first, ...rest] = points;
   if (first === undefined) return [];
-  let processes = kinds.map((kind) => ({
-    kind,
-    state: startTrend(setting, kind, first.skill, first.stderr),
-    evidence: 0,
-  }));
+  let processes = kinds.flatMap((kind) =>
+    scatters.map((scatter) => ({
+      kind,
+      scatter,
+      state: startTrend(setting, kind, first.skill, square(scatter.size)),
+      evidence: 0,
+    })),
+  );
   let before = first;
-  for (const point of rest) {
-    const doublings = distance(before.log2Compute, point.log2Compute);
-    const half = Math.max(FORESEEN_WITHIN_MIN, (point.stderr ?? setting.unstatedError) / 2);
-    processes = processes.map(({ kind, state, evidence }) => {
-      const carried = carry(setting, kind, state, doublings);
-      const above = predictive(setting, kind, state, carried, doublings, point.stderr);
-      const foreseen = above(point.skill - half) - above(point.skill + half);
+  for (const { log2Compute, skill } of rest) {
+    const doublings = distance(before.log2Compute, log2Compute);
+    processes = processes.map((process) => {
+      const noise = square(process.scatter.size);
+      const carried = carry(setting, process.kind, process.state, doublings);
+      const above = predictive(process, carried, doublings, noise);
+      const foreseen = above(skill - FORESEEN_WITHIN) - above(skill + FORESEEN_WITHIN);
       return {
-        kind,
-        state: correct(setting, carried, point.skill, point.stderr),
-        evidence: memory * evidence + Math.log(Math.max(FORESEEN_MIN, foreseen)),
+        ...process,
+        state: correct(carried, skill, noise),
+        evidence: memory * process.evidence + Math.log(Math.max(FORESEEN_MIN, foreseen)),
       };
     });
     const most = Math.max(...processes.map(({ evidence }) => evidence));
     processes = processes.map((each) => ({ ...each, evidence: each.evidence - most }));
-    before = point;
+    before = { log2Compute, skill, stderr: null };
   }
   return processes;
 }
 
-/** What the points say for the last kind against the first, in natural logarithms; the prior is not in it. */
-function leapEvidence(processes: readonly Process[]): number {
-  return (processes.at(-1)?.evidence ?? 0) - (processes[0]?.evidence ?? 0);
+/** What the points say for the last kind against the first, in natural logarithms; the prior of the kinds is not in it. */
+function leapEvidence({ kinds }: MultiProcessParameters, processes: readonly Process[]): number {
+  const [calm, leaping] = [kinds[0], kinds.at(-1)].map((kind) =>
+    processes
+      .filter((process) => process.kind === kind)
+      .reduce((sum, { scatter, evidence }) => sum + scatter.prior * Math.exp(evidence), 0),
+  );
+  if (calm === undefined || leaping === undefined || processes.length === 0) return 0;
+  return Math.log(Math.max(Number.MIN_VALUE, leaping) / Math.max(Number.MIN_VALUE, calm));
 }
 
 /** `lent`: evidence for the last kind, from elsewhere. */
-function weightsOf(processes: readonly Process[], lent: number): number[] {
+function weightsOf(processes: readonly Process[], leaping: RunKind | undefined, lent: number): number[] {
   const raw = processes.map(
-    ({ kind, evidence }, i) => kind.prior * Math.exp(evidence + (i === processes.length - 1 ? lent : 0)),
+    ({ kind, scatter, evidence }) =>
+      kind.prior * scatter.prior * Math.exp(evidence + (kind === leaping ? lent : 0)),
   );
   const total = raw.reduce((sum, weight) => sum + weight, 0);
   return raw.map((weight) => weight / total);
 }
 
-/** P(skill >= x) of one kind of run. */
+/** P(skill >= x) of one kind of run; `noise` is the variance of the measurement to come. */
 function predictive(
-  setting: TrendSetting,
-  kind: RunKind,
-  { level }: TrendState,
+  { kind, state: { level } }: Process,
   carried: TrendState,
   doublings: number,
-  stderr: number | null,
+  noise: number,
 ): (skill: number) => number {
   const { degreesOfFreedom, leapShape } = kind;
-  const variance = carried.levelVariance + measurementVariance(setting, stderr);
-  const spread = Math.sqrt(variance);
+  const spread = Math.sqrt(carried.levelVariance + noise);
   const collapses = within(kind.collapse, doublings);
   const leaps = within(kind.leap, doublings) * (1 - collapses);
   const from = Math.min(ROOM_FROM, Math.max(-1, level, carried.level));
@@ -241,8 +264,17 @@ function reached(u: number, { a, b }: RunKind['leapShape']): number {
   return 1 - Math.exp(b * Math.log(1 - Math.exp(a * Math.log(u))));
 }
 
-function likeliest(processes: readonly Process[], weights: readonly number[]): string {
-  const best = weights.indexOf(Math.max(...weights));
-  const share = Math.round(100 * (weights[best] ?? 0));
-  return `moves like a run that ${processes[best]?.kind.name ?? 'is unknown'} (${share} %)`;
+function likeliest(
+  kinds: readonly RunKind[],
+  processes: readonly Process[],
+  weights: readonly number[],
+): string {
+  const shares = kinds.map((kind) =>
+    weights.reduce((sum, weight, i) => sum + (processes[i]?.kind === kind ? weight : 0), 0),
+  );
+  const most = Math.max(...shares);
+  const name = kinds[shares.indexOf(most)]?.name ?? 'is unknown';
+  return `moves like a run that ${name} (${Math.round(100 * most)} %)`;
 }
+
+const square = (x: number): number => x * x;

@@ -8,12 +8,6 @@
 
 /** Shared by all kinds of run. */
 export interface TrendSetting {
-  /** Share of the stated standard error that moves from one checkpoint to the next: the items are the same each time. */
-  readonly samplingShare: number;
-  /** Standard deviation of what no harness states: format effects, the seed. In skill. */
-  readonly restlessness: number;
-  /** Standard error where none is stated, in skill. */
-  readonly unstatedError: number;
   /** Variance scale at chance and at the best, where skill (1 - skill) is 0. */
   readonly edge: number;
   /** What is left of a slope after one doubling. */
@@ -50,22 +44,13 @@ function varianceScale({ edge }: TrendSetting, level: number): number {
   return edge + at * (1 - at);
 }
 
-export function measurementVariance(setting: TrendSetting, stderr: number | null): number {
-  const sampled = setting.samplingShare * (stderr ?? setting.unstatedError);
-  return sampled * sampled + setting.restlessness * setting.restlessness;
-}
-
-export function startTrend(
-  setting: TrendSetting,
-  kind: TrendKind,
-  skill: number,
-  stderr: number | null,
-): TrendState {
+/** `noise`, here and below: the variance of a measurement. */
+export function startTrend(setting: TrendSetting, kind: TrendKind, skill: number, noise: number): TrendState {
   const scale = varianceScale(setting, skill);
   return {
     level: skill,
     slope: kind.initialSlope * scale,
-    levelVariance: measurementVariance(setting, stderr),
+    levelVariance: noise,
     covariance: 0,
     slopeVariance: kind.initialSlopeSpread * kind.initialSlopeSpread * scale,
   };
@@ -100,13 +85,7 @@ export function carry(
 }
 
 /** What was carried to a point, corrected by what was measured there. */
-export function correct(
-  setting: TrendSetting,
-  carried: TrendState,
-  skill: number,
-  stderr: number | null,
-): TrendState {
-  const noise = measurementVariance(setting, stderr);
+export function correct(carried: TrendState, skill: number, noise: number): TrendState {
   const innovation = skill - carried.level;
   const squared = (innovation * innovation) / (carried.levelVariance + noise);
   const loosened = Math.min(LOOSENED_MAX, Math.max(1, squared / SURPRISED_FROM));

@@ -227,7 +227,7 @@ describe('bags of benign series', () => {
     members: new Map(
       Array.from({ length }, (_, i) => [
         i + 2,
-        { history: [], forecast: constant(p(i + 2)), horizonLog2Compute: 60 },
+        { source, history: [], forecast: constant(p(i + 2)), horizonLog2Compute: 60 },
       ]),
     ),
   });

@@ -5,12 +5,8 @@ import { describeForecastMethod } from './describe-forecast-method.ts';
 
 describeForecastMethod({
   method: servedMethod,
-  except: {
-    'noise never narrows':
-      'a larger stated error explains past jumps away, so that a restless series seems calmer',
-  },
-  // Leaps have less room the higher the level stands, and move the median.
-  tolerance: { horizon: 0.03 },
+  // Leaps have less room the higher the level stands, and move the median; noise moves it in 1 case of 20,000, by 0.0007 at most.
+  tolerance: { horizon: 0.03, noise: 0.002 },
   casesShare: 0.85,
 });
 for (const method of BASELINES) describeForecastMethod({ method, casesShare: 0.05 });
