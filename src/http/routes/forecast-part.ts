@@ -1,6 +1,7 @@
 /** The status page's part on what lies ahead: forecasts, what experts say beside them, and how far to believe either. */
 import { flopText, timesText } from '../../domain/compute.ts';
 import { LEVEL_STARTS, levelText } from '../../domain/levels.ts';
+import type { Category } from '../../domain/policy/schema.ts';
 import { percent } from '../../domain/run/expert-findings.ts';
 import type { SealedForecast } from '../../domain/run/forecast-documents.ts';
 import { type Html, html } from '../html.ts';
@@ -14,9 +15,16 @@ const LEVELS = [LEVEL_STARTS.high, LEVEL_STARTS.critical];
 
 export function forecastPart(
   { forecasts, experts, record, checkpointId, effectiveCompute }: LatestForecasts,
-  titleOf: (category: string) => string,
+  categories: readonly Pick<Category, 'id' | 'title'>[],
 ): Html[] {
-  const shown = forecasts.filter(({ stage, checkpoints }) => stage === STAGE && checkpoints === 1);
+  const titleOf = (category: string): string =>
+    categories.find(({ id }) => id === category)?.title ?? category;
+  // In the policy's order: which one was sealed first is chance.
+  const shown = categories.flatMap(({ id }) =>
+    forecasts.filter(
+      ({ category, stage, checkpoints }) => category === id && stage === STAGE && checkpoints === 1,
+    ),
+  );
   const [first] = shown;
   if (first === undefined) return [];
   const within = `${timesText(first.horizonCompute, effectiveCompute)} the compute of ${checkpointId} (${flopText(first.horizonCompute)})`;

@@ -130,8 +130,6 @@ async function runCard(loaded: LoadedRun, services: Services): Promise<Html> {
     newestScorecard(loaded, services),
     latestForecasts(state, services.ledger),
   ]);
-  const titleOf = (category: string): string =>
-    loaded.policy.categories.find(({ id }) => id === category)?.title ?? category;
   const status = statusOfRun(state);
   const compute = progress.computeHigh ?? state.computeHigh;
   return html`<article id="${state.runId}" class="${status}">
@@ -144,7 +142,7 @@ ${state.halt === null ? [] : [haltPart(state.halt, state)]}
 ${state.halt === null && state.holds.length > 0 ? [holdPart(state)] : []}
 ${state.halt === null && state.waiver !== null ? [waiverPart(state.waiver)] : []}
 ${scorecard === null ? html`<p>No checkpoint has been evaluated yet.</p>` : levelsPart(scorecard)}
-${ahead === null ? [] : forecastPart(ahead, titleOf)}
+${ahead === null ? [] : forecastPart(ahead, loaded.policy.categories)}
 <p class="next"><strong>Next:</strong> ${nextStep(state)}</p>
 </article>`;
 }
