@@ -79,8 +79,9 @@ const shown = (more: Partial<LatestForecasts> = {}): string =>
 
 describe('what lies ahead', () => {
   it('is told in the order of the policy, with the level, its bound, both probabilities and the basis', () => {
+    const figures = 'from its data 2.12 95 %: up to 3.46 under 0.1 % 7.1 %';
     expect(shown()).toContain(
-      'Cyber &lt;b&gt; from its data 2.12 95 %: up to 3.46 under 0.1 % 7.1 % Biology from its data',
+      `Reaches Critical (4.0) Cyber &lt;b&gt; ${figures} Biology ${figures} No forecast`,
     );
     expect(shown()).toContain('Before the next checkpoint, within 2.2x the compute of c1 (2.2e22 FLOP)');
   });
