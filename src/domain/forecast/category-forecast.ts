@@ -29,6 +29,8 @@ export interface CategoryForecast {
 const LEVEL_MIN = 1;
 const LEVEL_MAX = 5;
 const QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95, 0.99] as const;
+/** A tenth of what they are rounded to. */
+const QUANTILE_GRAIN = 1e-5;
 /** The weakest first. */
 export const BASES: readonly ForecastBasis[] = ['mostly-prior', 'mixed', 'data'];
 
@@ -43,10 +45,12 @@ export function forecastCategory(
   const parts = outlook.at(horizonLog2Compute);
   const combined = (level: number): Combined => combinedOf(parts, level);
   const atLeast = (level: number): number => combined(level).p;
+  const quantile = (p: number): number =>
+    round(quantileOf(atLeast, p, LEVEL_MIN, LEVEL_MAX, QUANTILE_GRAIN), 1e4);
   return {
     method: method.method,
     ...standingOf(parts),
-    quantiles: QUANTILES.map((p) => ({ p, level: round(quantileOf(atLeast, p, LEVEL_MIN, LEVEL_MAX), 1e4) })),
+    quantiles: QUANTILES.map((p) => ({ p, level: quantile(p) })),
     exceedance: levels.map((level) => {
       const { p, greatest, sum } = combined(level);
       return { level, p: round(p, 1e6), greatest: round(greatest, 1e6), sum: round(sum, 1e6) };

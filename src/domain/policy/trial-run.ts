@@ -134,9 +134,14 @@ function settled(
 ): { after: RunState; assessed: RunEventData<'CheckpointAssessed'>[] } {
   // The event and not the state: a checkpoint that is cleared may be dropped from it at once.
   const assessed: RunEventData<'CheckpointAssessed'>[] = [];
+  const reactions = [
+    ...(readsForecasts(context.policy) ? [sealForecasts] : []),
+    closeCheckpoints,
+    requestTopUps,
+  ];
   let state = from;
   for (;;) {
-    const [event] = [sealForecasts, closeCheckpoints, requestTopUps].reduce<readonly RunEvent[]>(
+    const [event] = reactions.reduce<readonly RunEvent[]>(
       (found, reaction) => (found.length > 0 ? found : reaction(state, context)),
       [],
     );
@@ -148,6 +153,10 @@ function settled(
     if (answered !== null) state = evolve(state, answered);
   }
 }
+
+/** Forecasts that no rule reads change nothing here, and cost most of a trial. */
+const readsForecasts = ({ rules, cadence }: Policy): boolean =>
+  cadence.risk !== undefined || rules.some(({ kind }) => kind === 'forecast');
 
 // --- measurements --------------------------------------------------------------------------------------------
 

@@ -224,7 +224,10 @@ describe('by the served method, the ceiling', () => {
   });
 
   it('is short at first, and reaches further the longer nothing moves', () => {
-    const ceilings = [1, 2, 3, 4].map((n) => Number(ceilingOf(Array(n).fill(0.05), 0.004)) / 2 ** (69 + n));
+    const ceilings = [1, 2, 3, 4].map((n) => {
+      const ratio = Number(ceilingOf(Array(n).fill(0.05), 0.004)) / 2 ** (69 + n);
+      return Number(ratio.toFixed(9));
+    });
     expect(ceilings).toEqual([...ceilings].sort((a, b) => a - b));
     expect(ceilings[0]).toBeLessThan(1.4);
     expect(ceilings.at(-1)).toBeCloseTo(2.2, 10);
