@@ -55,16 +55,17 @@ export function outlookOf(
   histories: readonly SkillPoint[][] = evaluations.map(skillPoints),
 ): Outlook {
   const leads = evaluations.map(leadPoints);
+  // The same lists for every horizon.
+  const siblingsOf = histories.map((_, i) => histories.filter((_history, j) => j !== i));
   return {
     evaluations,
     at: (horizonLog2Compute) =>
       evaluations.map((evaluation, i) => {
-        const siblings = histories.filter((_, j) => j !== i);
         const prediction = predict(
           method,
           histories[i] ?? [],
           horizonLog2Compute,
-          siblings,
+          siblingsOf[i] ?? [],
           evaluation,
           leads[i],
         );

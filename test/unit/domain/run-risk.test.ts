@@ -351,9 +351,10 @@ describe('replay', () => {
         ? { kind: event.kind, data: { ...event.data, risk: change(event.data.risk) } }
         : null,
     );
-  const life = lived(limited(tight(), { riskBudget: 0.05 }), 2);
+  const twice = (): RunLife => lived(limited(tight(), { riskBudget: 0.05 }), 2);
 
   it('finds what was sealed to follow, and each figure that does not', () => {
+    const life = twice();
     expect(seal(life, (risk) => risk)).toBeNull();
     expect(seal(life, (risk) => ({ ...risk, chosen: risk.full }))).toContain('another risk');
     expect(seal(life, (risk) => ({ ...risk, budgetLeft: 0.1 }))).toContain('budget');
@@ -370,6 +371,7 @@ describe('replay', () => {
   });
 
   it('finds a permit that reaches further than was sealed, and one that spends less', () => {
+    const life = twice();
     const assessed = (change: JsonObject): string | null =>
       rechecked(life, (event) =>
         event.kind === 'CheckpointAssessed' ? { kind: event.kind, data: { ...event.data, ...change } } : null,
