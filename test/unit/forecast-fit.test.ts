@@ -54,7 +54,6 @@ describe('parameters as a vector', () => {
       fc.property(fc.tuple(...anywhere), (vector) => {
         const parameters = parametersOf(vector, START);
         ParametersSchema.parse(parameters);
-        expect(parameters.scatters.reduce((sum, { prior }) => sum + prior, 0)).toBeCloseTo(1, 9);
         expect(parameters.kinds.at(-1)).toEqual(START.kinds.at(-1));
       }),
     );
@@ -101,10 +100,10 @@ describe('the fit', () => {
     expect(Math.min(...losses)).toBeLessThan(1.2);
   });
 
-  it('draws at most a hundred series of a source, the same ones each time', () => {
+  it('draws at most sixty series of a source, the same ones each time', () => {
     const many = synthetic().map((series): BacktestSeries => ({ ...series, source: 'one' }));
-    expect(drawn(many)).toHaveLength(100);
-    expect(new Set(drawn(many).map(({ id }) => id)).size).toBe(100);
+    expect(drawn(many)).toHaveLength(60);
+    expect(new Set(drawn(many).map(({ id }) => id)).size).toBe(60);
     expect(drawn(many)).toEqual(drawn(many));
     expect(drawn(few)).toHaveLength(few.length);
   });

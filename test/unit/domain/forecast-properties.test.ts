@@ -5,7 +5,7 @@ import { describeForecastMethod } from './describe-forecast-method.ts';
 
 describeForecastMethod({
   method: servedMethod,
-  // Leaps have less room the higher the level stands, and move the median; noise moves it in 1 case of 20,000, by 0.0007 at most.
+  // Leaps have less room the higher the level stands, and move the median; noise moves it in 1 case of 3,000, by 0.0009 at most.
   tolerance: { horizon: 0.03, noise: 0.002 },
   casesShare: 0.85,
 });
