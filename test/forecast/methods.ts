@@ -10,6 +10,7 @@ import { combine } from '../../src/domain/forecast/combine.ts';
 import { type MultiProcessParameters, multiProcess } from '../../src/domain/forecast/multi-process.ts';
 import { PARAMETERS } from '../../src/domain/forecast/parameters.ts';
 import { servedMethod } from '../../src/domain/forecast/served-method.ts';
+import { calibrated } from './calibrated.ts';
 
 export interface Contestant {
   readonly name: string;
@@ -46,7 +47,12 @@ const without = (what: string, parameters: MultiProcessParameters): Contestant =
 const withoutKind = (name: string): Contestant =>
   without(`"${name}"`, { ...PARAMETERS, kinds: PARAMETERS.kinds.filter((kind) => kind.name !== name) });
 
-/** The served method with one part taken out, and nothing learned anew. */
+const calibratedBy = (doubt: number): Contestant => {
+  const method = calibrated(servedMethod, doubt);
+  return combined(`with its own record, doubt ${doubt}`, () => method);
+};
+
+/** The served method with one part taken out, or one put in that it does not have, and nothing learned anew. */
 export const ABLATIONS: readonly Contestant[] = [
   ...PARAMETERS.kinds.map(({ name }) => withoutKind(name)),
   without('leaps and collapses', {
@@ -54,4 +60,6 @@ export const ABLATIONS: readonly Contestant[] = [
     kinds: PARAMETERS.kinds.map((kind) => ({ ...kind, leap: 0, collapse: 0 })),
   }),
   without('damping', { ...PARAMETERS, setting: { ...PARAMETERS.setting, damping: 1 - 1e-9 } }),
+  calibratedBy(16),
+  calibratedBy(4),
 ];

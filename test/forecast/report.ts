@@ -60,6 +60,52 @@ function targetSection(targets: readonly Target[]): Section {
   };
 }
 
+/** Each source by parameters that have not seen it, beside those that have. */
+export function crossValidationSections(
+  heldOut: Figures,
+  served: Figures,
+  heldOutTargets: readonly Target[],
+  servedTargets: readonly Target[],
+): Section[] {
+  const met = (of: readonly Target[]): number => of.filter(({ isMet }) => isMet).length;
+  const mark = (target: Target | undefined): string =>
+    target === undefined ? '-' : `${target.measured}${target.isMet ? '' : ' NOT MET'}`;
+  return [
+    {
+      title: `targets, each source left out of the fit: ${met(heldOutTargets)} of ${heldOutTargets.length} met; with all sources in view ${met(servedTargets)}`,
+      columns: [{ title: 'what' }, right('wanted'), right('left out'), right('in view')],
+      rows: heldOutTargets.map((target, i) => [
+        target.what,
+        target.wanted,
+        mark(target),
+        mark(servedTargets[i]),
+      ]),
+    },
+    {
+      title: 'by source: left out / in view',
+      columns: [
+        { title: 'source' },
+        right('pinball 0.95'),
+        right('pinball 0.99'),
+        right('95% bound'),
+        right('99% bound'),
+      ],
+      rows: [...heldOut.bySource, ['mean', heldOut.all] as const].map(([source, out]) => {
+        const seen = source === 'mean' ? served.all : served.bySource.get(source);
+        const both = (figure: (losses: Figures['all']) => string): string =>
+          `${figure(out)} / ${seen === undefined ? '-' : figure(seen)}`;
+        return [
+          printable(source),
+          both(({ pinball95 }) => loss(pinball95)),
+          both(({ pinball99 }) => loss(pinball99)),
+          both(({ coverage95 }) => percent(coverage95)),
+          both(({ coverage99 }) => percent(coverage99)),
+        ];
+      }),
+    },
+  ];
+}
+
 function overview(everyone: readonly Figures[]): Section {
   const row = (what: string, figure: (figures: Figures) => string): string[] => [
     what,
