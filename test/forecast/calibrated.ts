@@ -22,7 +22,9 @@ export function calibrated(method: ForecastMethod, doubt: number): ForecastMetho
   const excessOf = (point: SkillPoint, before: readonly SkillPoint[]): number => {
     const known = excesses.get(point);
     if (known !== undefined) return known;
-    const own = method.forecast(before, point.log2Compute);
+    // Without its stated errors: a larger one would make the past look foreseen, and the forecast narrower.
+    const unstated = before.map((each) => ({ ...each, stderr: null }));
+    const own = method.forecast(unstated, point.log2Compute);
     const median = open(own, 0.5);
     const passed = Math.max(0, point.skill - median) / Math.max(1e-6, open(own, 0.95) - median);
     const excess = Math.min(STRETCH_MAX, passed) / EXPECTED;
