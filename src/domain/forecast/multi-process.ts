@@ -78,6 +78,8 @@ const FORESEEN_MIN = 1e-6;
 /** The room above is never quite 0. */
 const ROOM_FROM = 0.999;
 const LEVEL_MIN = 1e-3;
+/** What counts less is not worked out. */
+const WEIGHT_MIN = 1e-9;
 
 export function multiProcess(method: string, parameters: MultiProcessParameters): ForecastMethod {
   // Each evaluation of a category is a sibling of all the others: what a history says is worked out once.
@@ -138,9 +140,12 @@ function forecast(
   const weights = weightsOf(processes, parameters.kinds.at(-1), lent);
   const doublings = distance(last.log2Compute, horizonLog2Compute);
   const sampled = parameters.samplingShare * (last.stderr ?? 0);
-  const predicted = processes.map((process) => {
+  const predicted = processes.flatMap((process, i) => {
+    const weight = weights[i] ?? 0;
+    if (weight < WEIGHT_MIN) return [];
     const carried = carry(parameters.setting, process.kind, process.state, doublings);
-    return predictive(process, carried, doublings, square(Math.max(process.scatter.size, sampled)));
+    const noise = square(Math.max(process.scatter.size, sampled));
+    return [{ weight, above: predictive(process, carried, doublings, noise) }];
   });
   const notes = [likeliest(parameters.kinds, processes, weights)];
   if (lent > 0) notes.push(`a signal beside it moves: a leap counts ${Math.exp(lent).toFixed(1)} times`);
@@ -154,7 +159,7 @@ function forecast(
         1,
         Math.max(
           0,
-          predicted.reduce((sum, above, i) => sum + (weights[i] ?? 0) * above(skill), 0),
+          predicted.reduce((sum, { weight, above }) => sum + weight * above(skill), 0),
         ),
       ),
   };
@@ -261,8 +266,12 @@ function within(each: number, doublings: number): number {
 function reached(u: number, { a, b }: RunKind['leapShape']): number {
   if (u <= 0) return 0;
   if (u >= 1) return 1;
-  return 1 - Math.exp(b * Math.log(1 - Math.exp(a * Math.log(u))));
+  return 1 - power(1 - power(u, a), b);
 }
+
+/** Of a base above 0. `**` differs between engines. */
+const power = (base: number, exponent: number): number =>
+  exponent === 1 ? base : Math.exp(exponent * Math.log(base));
 
 function likeliest(
   kinds: readonly RunKind[],

@@ -85,9 +85,10 @@ export function studentCdf(t: number, degreesOfFreedom: number): number {
     throw new RangeError(`degrees of freedom must be a whole number of at least 1, not ${degreesOfFreedom}`);
   }
   if (!Number.isFinite(t)) return t > 0 ? 1 : 0;
-  const theta = Math.atan(t / Math.sqrt(degreesOfFreedom));
-  const sin = Math.sin(theta);
-  const cos = Math.cos(theta);
+  const tan = t / Math.sqrt(degreesOfFreedom);
+  // Of the angle: without trigonometric functions, which cost most of the time, where the square cannot overflow.
+  const cos = Math.abs(tan) < 1e100 ? 1 / Math.sqrt(1 + tan * tan) : Math.abs(1 / tan);
+  const sin = tan * cos;
   const odd = degreesOfFreedom % 2 === 1;
   let term = odd ? cos : 1;
   let sum = degreesOfFreedom === 1 ? 0 : term;
@@ -95,6 +96,6 @@ export function studentCdf(t: number, degreesOfFreedom: number): number {
     term *= (cos * cos * (k - 1)) / k;
     sum += term;
   }
-  const central = odd ? (2 / Math.PI) * (theta + sin * sum) : sin * sum;
+  const central = odd ? (2 / Math.PI) * (Math.atan(tan) + sin * sum) : sin * sum;
   return Math.min(1, Math.max(0, 0.5 + central / 2));
 }
