@@ -16,7 +16,7 @@ const fallback = (process.env['CI'] ?? '') !== '' ? CI_SEED : Date.now() % 1_000
 const SEED = Number(process.env['SIMULATION_SEED'] ?? fallback);
 const WALKS = 30;
 const STEPS = 250;
-const REGRESSIONS: readonly number[] = [118, 5193, 439_192_202];
+const REGRESSIONS: readonly number[] = [118, 5193, 439_192_202, 980_323_632];
 
 describe(`a run under a random walk (SIMULATION_SEED=${SEED})`, () => {
   it('keeps the invariants at every step, and can go on when people agree', () => {

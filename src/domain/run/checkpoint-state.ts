@@ -195,21 +195,18 @@ export const checkpointEvolvers = {
       state.computeHigh === null ? effectiveCompute : maxCompute(state.computeHigh, effectiveCompute),
   }),
   ForecastSealed: (state: RunState, data: RunEventData<'ForecastSealed'>): RunState =>
-    track(
-      withCheckpoint(state, data.checkpointId, (checkpoint) => ({
-        ...checkpoint,
-        forecasts: [
-          ...checkpoint.forecasts.filter(
-            ({ category, stage, checkpoints }) =>
-              category !== data.forecast.category ||
-              stage !== data.forecast.stage ||
-              checkpoints !== data.forecast.checkpoints,
-          ),
-          data.forecast,
-        ],
-      })),
-      data,
-    ),
+    withCheckpoint(track(state, data), data.checkpointId, (checkpoint) => ({
+      ...checkpoint,
+      forecasts: [
+        ...checkpoint.forecasts.filter(
+          ({ category, stage, checkpoints }) =>
+            category !== data.forecast.category ||
+            stage !== data.forecast.stage ||
+            checkpoints !== data.forecast.checkpoints,
+        ),
+        data.forecast,
+      ],
+    })),
   PermitRiskSealed: (state: RunState, { checkpointId, risk }: RunEventData<'PermitRiskSealed'>): RunState =>
     withCheckpoint(state, checkpointId, (checkpoint) => ({ ...checkpoint, risk })),
   CheckpointAssessed: assessed,

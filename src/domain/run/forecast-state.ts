@@ -47,6 +47,7 @@ export const isToScore = ({ tracked = [] }: RunState, checkpointId: string): boo
 
 // --- events --------------------------------------------------------------------------------------------
 
+/** `state`: as it was before the forecast was sealed. */
 export function track(
   state: RunState,
   { checkpointId, forecast, ...sealed }: RunEventData<'ForecastSealed'>,
@@ -58,8 +59,11 @@ export function track(
   const tracked = state.tracked ?? [];
   const isOfThis = (each: TrackedForecast): boolean =>
     each.checkpointId === checkpointId && isSameKind(each, forecast);
-  // What was known before the evaluations began stands.
-  if (late && tracked.some(isOfThis)) return state;
+  // What was known before the evaluations began stands, also where it is settled and forgotten here: sealed again, it
+  // would be held against a later checkpoint, and its score would take the place of the one that counts.
+  if (late && (tracked.some(isOfThis) || checkpoint.forecasts.some((each) => isSameKind(each, forecast)))) {
+    return state;
+  }
   const entry: TrackedForecast = {
     checkpointId,
     effectiveCompute: checkpoint.effectiveCompute,
