@@ -12,7 +12,7 @@ import { SEED_AND_GRADE, SeedAndGrade } from '../support/campaign/seed-and-grade
 import { GRADES, type Grade, missing as missingFor } from '../support/campaign/stores.ts';
 import { machine } from '../support/machine.ts';
 import { whyNoDisk } from './disk.ts';
-import { FORGOTTEN_WITHIN_MS, faultsOf, markdown, promisesOf, type TortureReport } from './table.ts';
+import { faultsOf, forgottenWithinMs, markdown, promisesOf, type TortureReport } from './table.ts';
 import { type GradeReport, isBroken, pointsOf, torture } from './torture.ts';
 
 const USAGE = `npm run torture -- [options]
@@ -83,7 +83,7 @@ if (values.markdown !== undefined) await writeFile(values.markdown, markdown(rep
 if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(report, null, 2)}\n`);
 
 for (const each of reports) {
-  for (const round of each.rounds.filter(broke)) {
+  for (const round of each.rounds.filter(broke(each))) {
     say(`BROKEN ${each.grade}, round ${round.number}: ${round.name}`);
     for (const text of [...round.found.kept, ...round.found.halts, ...round.found.other]) say(`  ${text}`);
     say(
@@ -97,8 +97,9 @@ say(
 );
 if (values.require && report.missing.length > 0) process.exitCode ??= 2;
 
-function broke(round: GradeReport['rounds'][number]): boolean {
-  return isBroken(round.found) || (round.extraDelayMs ?? 0) > FORGOTTEN_WITHIN_MS;
+function broke(report: GradeReport): (round: GradeReport['rounds'][number]) => boolean {
+  const allowedMs = forgottenWithinMs(report);
+  return ({ found, extraDelayMs }) => isBroken(found) || (extraDelayMs ?? 0) > allowedMs;
 }
 
 /** A grade draws from the seed and its place among the grades that ran. */
