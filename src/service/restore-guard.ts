@@ -69,6 +69,8 @@ export function createRestoreGuard(deps: RestoreGuardDeps): RestoreGuard {
   let standing: Standing = { is: 'unknown' };
   let seen: Anchor | null = null;
   let comparing: Promise<void> | null = null;
+  let following: Promise<void> | null = null;
+  let doubts = 0;
   let anchorFault: string | null = null;
 
   async function newestAnchor(): Promise<Anchor | null> {
@@ -101,20 +103,35 @@ export function createRestoreGuard(deps: RestoreGuardDeps): RestoreGuard {
     return { is: 'restored', why, anchor };
   }
 
+  /** At least as new as the call: one that is under way may have looked before what the caller has just recorded. */
   function compare(): Promise<void> {
-    comparing ??= (async () => {
-      const before = standing.is;
-      standing = await look();
-      if ('why' in standing && standing.is !== before) {
-        logger.error(
-          { reason: standing.why },
-          'no permit is issued until people decide: interlock ledger accept-restore',
-        );
-      }
-    })().finally(() => {
-      comparing = null;
-    });
-    return comparing;
+    if (comparing === null) {
+      comparing = compareNow().finally(() => {
+        comparing = null;
+      });
+      return comparing;
+    }
+    const next = (): Promise<void> => {
+      following = null;
+      return compare();
+    };
+    following ??= comparing.then(next, next);
+    return following;
+  }
+
+  async function compareNow(): Promise<void> {
+    const before = standing.is;
+    const from = doubts;
+    const found = await look();
+    // Of the database that went away meanwhile.
+    if (from !== doubts) return;
+    standing = found;
+    if ('why' in standing && standing.is !== before) {
+      logger.error(
+        { reason: standing.why },
+        'no permit is issued until people decide: interlock ledger accept-restore',
+      );
+    }
   }
 
   async function refusal(): Promise<string | null> {
@@ -210,6 +227,7 @@ export function createRestoreGuard(deps: RestoreGuardDeps): RestoreGuard {
     compare,
     accept,
     doubt() {
+      doubts += 1;
       standing = { is: 'unknown' };
     },
     heads: {
