@@ -15,7 +15,7 @@ import { publicJwksSchema } from '../../src/signing/keyring.ts';
 import { haltOrderClaimsSchema, type PermitClaims, permitClaimsSchema } from '../../src/signing/tokens.ts';
 import { checkHalts, checkKept } from '../support/campaign/checks.ts';
 import { EventSchema, type Evidence, type LedgerEvent, StateSchema } from '../support/campaign/evidence.ts';
-import type { Journal } from '../support/campaign/journal.ts';
+import { type Journal, snapshot } from '../support/campaign/journal.ts';
 import type { Stage } from './stage.ts';
 
 /** What was wrong, by the promise that it breaks. */
@@ -145,20 +145,6 @@ export function createJudge(stage: Stage): Judge {
       };
     },
     close: () => pool.end(),
-  };
-}
-
-function snapshot(journal: Journal): Journal {
-  return {
-    ...journal,
-    registered: new Set(journal.registered),
-    checkpoints: [...journal.checkpoints],
-    results: [...journal.results],
-    presses: [...journal.presses],
-    signOffs: [...journal.signOffs],
-    haltAcks: [...journal.haltAcks],
-    permits: [...journal.permits],
-    haltKnownAtMs: new Map(journal.haltKnownAtMs),
   };
 }
 

@@ -11,6 +11,7 @@ import { createRandom, type Random } from '../../simulation/random.ts';
 import { check, haltsOf } from './checks.ts';
 import { type Evidence, gatherEvidence } from './evidence.ts';
 import { demandProgress, stopped } from './healing.ts';
+import { snapshot } from './journal.ts';
 import { orphansOf } from './orphans.ts';
 import { openScene, type Scene } from './scene.ts';
 import type { ServiceProcess } from './service-process.ts';
@@ -120,13 +121,11 @@ export async function conclude(
   journal.violations.push(...(await demandProgress(scene, service)));
   await outside.settled();
   const healMs = Math.round(performance.now() - fromMs);
+  // First what was acknowledged, then the ledger: attempts that nobody waits for any more may report in between.
+  const seen = { journal: snapshot(journal), halts: [...outside.halts], alerts: new Set(outside.alerts) };
   const evidence = await gatherEvidence(place, stores.env, api);
   await scene.silence();
-  const { halts, alerts } = outside;
-  const violations = [
-    ...(await check({ journal, halts, alerts }, evidence)),
-    ...(await stopped(scene, service)),
-  ];
+  const violations = [...(await check(seen, evidence)), ...(await stopped(scene, service))];
   return { violations, figures: { ...figuresOf(scene, evidence), healMs } };
 }
 

@@ -62,3 +62,18 @@ export function createJournal(): Journal {
     },
   };
 }
+
+/** What had been acknowledged by now: taken before the ledger is read, so that all of it must be in there. */
+export function snapshot(journal: Journal): Journal {
+  return {
+    ...journal,
+    registered: new Set(journal.registered),
+    checkpoints: [...journal.checkpoints],
+    results: [...journal.results],
+    presses: [...journal.presses],
+    signOffs: [...journal.signOffs],
+    haltAcks: [...journal.haltAcks],
+    permits: [...journal.permits],
+    haltKnownAtMs: new Map(journal.haltKnownAtMs),
+  };
+}
