@@ -312,7 +312,7 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'budget-not-spent',
     invariant: 10,
     file: 'src/domain/run/permit-risk.ts',
-    find: 'const spends = Math.max(0, sealed(p - riskPaid));',
+    find: 'const spends = Math.max(0, roundedShare(p - riskPaid));',
     replace: 'const spends = 0;',
     breaks: 'permits take nothing of the risk budget',
   },

@@ -5,7 +5,7 @@
  * Why it is what it is, for the limits that a policy sets, is worked out here too, with the same figures: explanation.ts.
  */
 
-import type { Combined } from './combine.ts';
+import { type Combined, rounded } from './combine.ts';
 import { type Asked, explain, type Reasons } from './explanation.ts';
 import { combinedOf, type EvaluationHistory, type OutlookPart, outlookOf } from './outlook.ts';
 import { quantileOf } from './quantile.ts';
@@ -52,8 +52,7 @@ export function forecastCategory(
     ...standingOf(parts),
     quantiles: QUANTILES.map((p) => ({ p, level: quantile(p) })),
     exceedance: levels.map((level) => {
-      const { p, greatest, sum } = combined(level);
-      return { level, p: round(p, 1e6), greatest: round(greatest, 1e6), sum: round(sum, 1e6) };
+      return { level, ...rounded(combined(level)) };
     }),
     notes: parts.flatMap(({ name, prediction }) => prediction.notes.map((note) => `${name}: ${note}`)),
     reasons: asked === null ? [] : explain(outlook, horizonLog2Compute, asked),
@@ -79,7 +78,7 @@ export function categoryTail(
   );
   return {
     ...standingOf(outlook.at(last)),
-    atLeast: (horizonLog2Compute) => round(combinedOf(outlook.at(horizonLog2Compute), level).p, 1e6),
+    atLeast: (horizonLog2Compute) => rounded(combinedOf(outlook.at(horizonLog2Compute), level)).p,
   };
 }
 

@@ -6,6 +6,8 @@
  * run mostly move together, so the truth lies near the greatest. `p` takes of what lies between the share that measured
  * bags of eight series call for: docs/forecasting.md has the calibration.
  */
+import { roundedShare } from '../statistics/rounded.ts';
+
 export interface Combined {
   readonly p: number;
   readonly greatest: number;
@@ -24,4 +26,9 @@ export function combine(probabilities: readonly number[]): Combined {
     [...probabilities].sort((a, b) => a - b).reduce((total, p) => total + p, 0),
   );
   return { p: greatest + SEPARATE_SHARE * (sum - greatest), greatest, sum };
+}
+
+/** As it is sealed. */
+export function rounded({ p, greatest, sum }: Combined): Combined {
+  return { p: roundedShare(p), greatest: roundedShare(greatest), sum: roundedShare(sum) };
 }

@@ -11,6 +11,7 @@
  *
  * Not here: rounds and who may answer (run/estimates.ts), which probability rules a verdict (run/expert-findings.ts).
  */
+import { roundedShare } from '../statistics/rounded.ts';
 
 /**
  * Near the low end of the 1.16 to 3.92 that Satopää et al. fitted: by the second round much of what the experts know
@@ -43,7 +44,6 @@ export const clampProbability = (p: number): number =>
   Math.min(PROBABILITY_MAX, Math.max(PROBABILITY_MIN, p));
 
 /** Logarithms may differ in their last bits between engines; the sixth decimal of a belief means nothing anyway. */
-const rounded = (p: number): number => Math.round(p * 1e6) / 1e6;
 const ascending = (values: readonly number[]): number[] => [...values].sort((a, b) => a - b);
 
 /** Geometric mean of the odds, its log odds times `exponent`. */
@@ -52,7 +52,7 @@ export function poolProbabilities(probabilities: readonly number[], exponent = 1
   // Sorted, because a sum of doubles depends on its order.
   const clamped = ascending(probabilities.map(clampProbability));
   const logOdds = clamped.reduce((sum, p) => sum + Math.log(p / (1 - p)), 0) / clamped.length;
-  return rounded(1 / (1 + Math.exp(-exponent * logOdds)));
+  return roundedShare(1 / (1 + Math.exp(-exponent * logOdds)));
 }
 
 export function poolExperts(probabilities: readonly number[]): ExpertPool {
@@ -74,14 +74,14 @@ export function poolExperts(probabilities: readonly number[]): ExpertPool {
 export function poolOfTwo(a: number, b: number): number {
   const odds = (p: number): number => clampProbability(p) / (1 - clampProbability(p));
   const mean = Math.sqrt(odds(a) * odds(b));
-  return rounded(mean / (1 + mean));
+  return roundedShare(mean / (1 + mean));
 }
 
 /** What the other of two may say at most for their pool to stay at `limit`. */
 export function poolWithin(limit: number, one: number): number {
   const odds = (p: number): number => clampProbability(p) / (1 - clampProbability(p));
   const other = (odds(limit) * odds(limit)) / odds(one);
-  return rounded(other / (1 + other));
+  return roundedShare(other / (1 + other));
 }
 
 export function spreadOf(values: readonly number[]): Spread {
@@ -99,7 +99,7 @@ function quantileOf(values: readonly number[], share: number): number {
   const below = sorted[Math.floor(at)];
   const above = sorted[Math.ceil(at)];
   if (below === undefined || above === undefined) throw new RangeError('there is nothing to summarise');
-  return rounded(below + (above - below) * (at - Math.floor(at)));
+  return roundedShare(below + (above - below) * (at - Math.floor(at)));
 }
 
 export interface LevelQuantile {

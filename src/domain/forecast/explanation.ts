@@ -7,6 +7,7 @@
  * or the longest step, that stays under. Where neither exists it is said. Bounded in work: HALVINGS questions for each.
  */
 import { levelOfScore, levelText, scoreOfLevel, withMargin } from '../levels.ts';
+import { rounded } from './combine.ts';
 import { combinedOf, type EvaluationHistory, type Outlook, type OutlookPart, skillOf } from './outlook.ts';
 import { SATURATED } from './score-forecast.ts';
 
@@ -37,6 +38,8 @@ type Points = EvaluationHistory['points'];
 const MOVEMENT_POINTS = 4;
 /** The last step is worth a word from so many times the usual one. */
 const UNUSUAL = 2;
+/** In scores: a smaller step is none. */
+const STEP_SEEN = 1e-9;
 const HALVINGS = 10;
 /** First looks along the way down, because less is not always safer: a fall is a surprise too. */
 const LOOKS = 4;
@@ -61,9 +64,8 @@ export function explain(outlook: Outlook, horizon: number, { limits, fromLog2Com
       ...saturation(outlook.evaluations),
     ];
     const reasons = { level, probability, evaluation: evaluation.name, share, facts };
-    const { p } = combinedOf(parts, level);
-    // Rounded as it is sealed: the rule reads the sealed figure.
-    if (Math.round(p * 1e6) / 1e6 < probability) return reasons;
+    // The rule reads the sealed figure.
+    if (rounded(combinedOf(parts, level)).p < probability) return reasons;
     const way = { outlook, index, horizon, fromLog2Compute, level, probability };
     return { ...reasons, unless: unless(way, evaluation) };
   });
@@ -123,8 +125,11 @@ function lastStep(points: Points, sign: number): string {
     .sort((a, b) => a - b);
   const usual = before[Math.floor(before.length / 2)];
   // Two steps say nothing of what is usual.
-  if (usual === undefined || before.length < 2 || Math.abs(last) < UNUSUAL * usual || last === 0) return '';
-  const times = usual === 0 ? 'where none is usual' : `${digits(Math.abs(last) / usual)} times the usual one`;
+  if (usual === undefined || before.length < 2 || Math.abs(last) < Math.max(STEP_SEEN, UNUSUAL * usual)) {
+    return '';
+  }
+  const times =
+    usual < STEP_SEEN ? 'where none is usual' : `${digits(Math.abs(last) / usual)} times the usual one`;
   return `, the last step by ${last > 0 ? '+' : '-'}${digits(Math.abs(last))}, ${times}`;
 }
 

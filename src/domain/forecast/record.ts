@@ -3,6 +3,7 @@
  *
  * Only sealed figures are read, so whoever has the ledger can work it out again; arithmetic alone, no logarithm.
  */
+import { roundedShare } from '../statistics/rounded.ts';
 import { pinballLoss } from './metrics.ts';
 
 export interface SealedFigures {
@@ -63,10 +64,10 @@ export function pitOf(sealed: SealedFigures, observed: number): number {
   const knots = distribution(sealed);
   const at = Math.min(LEVEL_MAX, Math.max(LEVEL_MIN, observed));
   const step = knots.filter(({ level }) => level === at).map(({ p }) => p);
-  if (step.length > 0) return rounded((Math.min(...step) + Math.max(...step)) / 2);
+  if (step.length > 0) return roundedShare((Math.min(...step) + Math.max(...step)) / 2);
   const below = knots.findLast(({ level }) => level < at) ?? { level: LEVEL_MIN, p: 0 };
   const above = knots.find(({ level }) => level > at) ?? { level: LEVEL_MAX, p: 1 };
-  return rounded(below.p + ((above.p - below.p) * (at - below.level)) / (above.level - below.level));
+  return roundedShare(below.p + ((above.p - below.p) * (at - below.level)) / (above.level - below.level));
 }
 
 /** Rising in both: what rounding has put out of order is levelled. */
@@ -83,5 +84,3 @@ function distribution({ quantiles, exceedance }: SealedFigures): { level: number
     return { level, p: highest };
   });
 }
-
-const rounded = (p: number): number => Math.round(p * 1e6) / 1e6;

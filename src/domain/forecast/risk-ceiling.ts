@@ -9,7 +9,7 @@
  */
 import { type Compute, compareCompute, log2Compute, onePlus, shortened, timesCompute } from '../compute.ts';
 import type { CategoryTail } from './category-forecast.ts';
-import { type Combined, combine } from './combine.ts';
+import { type Combined, combine, rounded } from './combine.ts';
 
 const STEPS = 16;
 /** Of the due point, so that people and trainers can name it. */
@@ -107,11 +107,8 @@ export function informed(parts: readonly Part[]): number {
 
 /** As figures are sealed: to six decimals. */
 export function anyOf(probabilities: readonly number[]): Combined {
-  const { p, greatest, sum } = combine(probabilities);
-  return { p: sealed(p), greatest: sealed(greatest), sum: sealed(sum) };
+  return rounded(combine(probabilities));
 }
-
-export const sealed = (p: number): number => Math.round(p * 1e6) / 1e6;
 
 // --- steps ---------------------------------------------------------------------------------------------
 

@@ -7,10 +7,11 @@
  */
 import { type Compute, log2Compute } from '../compute.ts';
 import { categoryTail, type EvaluationHistory } from '../forecast/category-forecast.ts';
-import { type Choice, chooseCeiling, sealed } from '../forecast/risk-ceiling.ts';
+import { type Choice, chooseCeiling } from '../forecast/risk-ceiling.ts';
 import { servedMethod } from '../forecast/served-method.ts';
 import { scoreOfLevel } from '../levels.ts';
 import { scoreSpecOf } from '../run/scorecard.ts';
+import { roundedShare } from '../statistics/rounded.ts';
 import { type CadenceRisk, type Evaluation, levelAt, type Policy } from './schema.ts';
 
 /** Levels that a doubling adds, and where they begin: low, and for the one that rises up to just below High. */
@@ -60,9 +61,9 @@ function* stepsOf(kind: RiskStepsKind, policy: Policy, limit: CadenceRisk): Gene
     if (level > LEVEL_MAX) return;
     points.push({ log2Compute: log2Compute(at), level });
     const budgetLeft =
-      policy.riskBudget === undefined ? null : Math.max(0, sealed(policy.riskBudget - spent));
+      policy.riskBudget === undefined ? null : Math.max(0, roundedShare(policy.riskBudget - spent));
     const choice = chosen(at, points, policy, limit, budgetLeft);
-    spent = sealed(spent + choice.chosen.p);
+    spent = roundedShare(spent + choice.chosen.p);
     yield stepOf(at, level, choice, spent, limit, budgetLeft);
     if (budgetLeft !== null && choice.chosen.p > budgetLeft) return;
     at = choice.dueCompute;

@@ -7,12 +7,14 @@
  * Checkpoints of one bag are not independent: intervals of shares of checkpoints are clustered.
  * Not here: one measurement alone, exactly (characteristics.ts).
  */
+
 import { z } from 'zod';
 import type { Finding } from '../run/events.ts';
 import type { Digest } from '../run/ids.ts';
 import { type ClusteredShare, clusteredShare } from '../statistics/clustered-share.ts';
 import { normalQuantile } from '../statistics/normal.ts';
 import { createRandom } from '../statistics/random.ts';
+import { roundedShare } from '../statistics/rounded.ts';
 import { wilson } from '../statistics/wilson.ts';
 import type { Policy } from './schema.ts';
 import {
@@ -257,7 +259,11 @@ function shareOf(all: readonly Counted[]): Share {
   const { lower, upper } = isPlain
     ? wilson(share, clusters, Z95)
     : { lower: clustered.low, upper: clustered.high };
-  return { count, of: all.length, share: exact(share), low: exact(lower), high: exact(upper) };
+  return {
+    count,
+    of: all.length,
+    share: roundedShare(share),
+    low: roundedShare(lower),
+    high: roundedShare(upper),
+  };
 }
-
-const exact = (share: number): number => Math.round(share * 1e6) / 1e6;

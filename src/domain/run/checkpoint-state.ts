@@ -4,8 +4,8 @@
  * Not here: when any of them happens (checkpoint.ts).
  */
 import { type Compute, compareCompute, maxCompute } from '../compute.ts';
-import { sealed as roundedRisk } from '../forecast/risk-ceiling.ts';
 import { STAGES } from '../policy/schema.ts';
+import { roundedShare } from '../statistics/rounded.ts';
 import { hasOpenRound } from './estimate-state.ts';
 import { isPending, newAttempt } from './evaluation.ts';
 import type { Lead, RunEventData, Scorecard } from './events.ts';
@@ -126,7 +126,7 @@ function withRisk(
   const { spends, ...risk } = taken;
   const paid = withCheckpoint(state, checkpointId, (checkpoint) => ({
     ...checkpoint,
-    riskPaid: roundedRisk((checkpoint.riskPaid ?? 0) + spends),
+    riskPaid: roundedShare((checkpoint.riskPaid ?? 0) + spends),
   }));
   return { ...paid, risk: { ...risk, sealed } };
 }

@@ -12,11 +12,13 @@
  * Not here: the search (forecast/risk-ceiling.ts).
  */
 import { sameJson } from '../canonical-json.ts';
-import { type Compute, compareCompute, onePlus, timesCompute } from '../compute.ts';
+import { type Compute, compareCompute, flopText, onePlus, timesCompute } from '../compute.ts';
 import { BASES, categoryTail, type EvaluationHistory } from '../forecast/category-forecast.ts';
-import { anyOf, chooseCeiling, informed, sealed } from '../forecast/risk-ceiling.ts';
+import { anyOf, chooseCeiling, informed } from '../forecast/risk-ceiling.ts';
 import { servedMethod } from '../forecast/served-method.ts';
+import { levelText } from '../levels.ts';
 import { type CadenceRisk, type Consequence, levelAt, type Policy, type Stage } from '../policy/schema.ts';
+import { roundedShare } from '../statistics/rounded.ts';
 import { type Context, iso } from './context.ts';
 import { specOf } from './evaluation.ts';
 import type { Finding, RunEvent } from './events.ts';
@@ -44,7 +46,7 @@ export function budgetLeft(
   { riskBudget }: Pick<Policy, 'riskBudget'>,
 ): number | null {
   if (riskBudget === undefined) return null;
-  return Math.max(0, sealed(riskBudget - (risk?.spent ?? 0) + riskPaid));
+  return Math.max(0, roundedShare(riskBudget - (risk?.spent ?? 0) + riskPaid));
 }
 
 /** What of a checkpoint only its sealing knows (checkpoint.ts). */
@@ -156,7 +158,7 @@ function limitFindings(risk: PermitRisk, limit: CadenceRisk, policy: Policy): Fi
   const then: Consequence[] = isPrior ? [whenMostlyPrior] : ['halt'];
   return [
     finding('risk', observed, probability, basis, then, [
-      `even the shortest step (${minRatio} x, up to ${least.compute} FLOP) risks ${percent(observed)} that ${reaches(risk)}, and a permit may risk ${percent(probability)}`,
+      `even the shortest step (${minRatio} x, up to ${flopText(least.compute)}) risks ${percent(observed)} that ${reaches(risk)}, and a permit may risk ${percent(probability)}`,
       ...(isPrior ? ['with so few points that is mostly prior, so the step is the shortest'] : []),
       figures(risk, policy),
       `it would not fire if that were at most ${percent(probability)}`,
@@ -177,7 +179,7 @@ function budgetFindings(risk: PermitRisk, policy: Policy): Finding[] {
       basis,
       ['hold'],
       [
-        `the run's risk budget is spent: ${percent(left)} of ${percent(riskBudget)} are left, and even the shortest step (up to ${least.compute} FLOP) takes ${percent(least.p)} that ${reaches(risk)}`,
+        `the run's risk budget is spent: ${percent(left)} of ${percent(riskBudget)} are left, and even the shortest step (up to ${flopText(least.compute)}) takes ${percent(least.p)} that ${reaches(risk)}`,
         figures(risk, policy),
         `it would not fire if that were at most ${percent(left)}; to go on takes sign-offs, for each further permit`,
       ],
@@ -188,7 +190,7 @@ function budgetFindings(risk: PermitRisk, policy: Policy): Finding[] {
 /** Limits of risk are small: two decimals. */
 const percent = (p: number): string => `${(100 * p).toFixed(2)} %`;
 
-const reaches = ({ level }: PermitRisk): string => `some category reaches ${level.toFixed(2)}`;
+const reaches = ({ level }: PermitRisk): string => `some category reaches ${levelText(level)}`;
 
 function figures({ least, basis, categories }: PermitRisk, policy: Policy): string {
   const titles = new Map(policy.categories.map(({ id, title }) => [id, title]));
@@ -247,8 +249,8 @@ export function riskTaken(
   if (risk === undefined || ceiling === null || !isAhead(state, checkpoint)) return undefined;
   const { chosen, full, dueCompute } = risk;
   const { p, compute } = compareCompute(ceiling, chosen.compute) <= 0 ? chosen : full;
-  const spends = Math.max(0, sealed(p - riskPaid));
-  return { dueCompute, p, compute, spends, spent: sealed((state.risk?.spent ?? 0) + spends) };
+  const spends = Math.max(0, roundedShare(p - riskPaid));
+  return { dueCompute, p, compute, spends, spent: roundedShare((state.risk?.spent ?? 0) + spends) };
 }
 
 /** What a run has taken of the risk that its policy allows, for those who read; null where it limits none. */

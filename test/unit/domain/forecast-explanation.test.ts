@@ -149,7 +149,7 @@ describe('the reasons of a forecast', () => {
           ).toBeLessThanOrEqual(limit);
         }
       }),
-      { numRuns: 200 },
+      { numRuns: 200, examples: [[[0, 0, 5e-324, 8.9e-16], [], 0.01, true]] },
     );
   });
 

@@ -1,7 +1,7 @@
 /** The risk of permits in the life of a run: how far one reaches, when the next checkpoint is due, and what is spent. */
 import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../../src/domain/canonical-json.ts';
-import { compareCompute, compute } from '../../../src/domain/compute.ts';
+import { compareCompute, compute, flopText } from '../../../src/domain/compute.ts';
 import type { Policy } from '../../../src/domain/policy/schema.ts';
 import type { RunEvent } from '../../../src/domain/run/events.ts';
 import { recheck } from '../../../src/domain/run/recheck.ts';
@@ -209,7 +209,7 @@ describe('where even the shortest step is over the limit', () => {
     const { least } = sealedAt(life, 'c4');
     const [finding] = findingsAt(life);
     expect(finding?.observed).toBe(least.p);
-    expect(finding?.explanation).toContain(least.compute);
+    expect(finding?.explanation).toContain(flopText(least.compute));
     expect(finding?.explanation).toContain('a permit may risk 2.00 %');
     expect(finding?.explanation).toContain('Cybersecurity');
     expect(finding?.explanation).toContain('it would not fire');
