@@ -55,7 +55,7 @@ export function forecastCategory(
       return { level, ...rounded(combined(level)) };
     }),
     notes: parts.flatMap(({ name, prediction }) => prediction.notes.map((note) => `${name}: ${note}`)),
-    reasons: asked === null ? [] : explain(outlook, horizonLog2Compute, asked),
+    reasons: asked === null ? [] : explain(outlook, parts, horizonLog2Compute, asked),
   };
 }
 

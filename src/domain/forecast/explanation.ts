@@ -46,8 +46,13 @@ const LOOKS = 4;
 /** In log2: a step below 1.05x is none. */
 const STEP_MIN = 0.07;
 
-export function explain(outlook: Outlook, horizon: number, { limits, fromLog2Compute }: Asked): Reasons[] {
-  const parts = outlook.at(horizon);
+/** `parts`: what the outlook says at the horizon. */
+export function explain(
+  outlook: Outlook,
+  parts: readonly OutlookPart[],
+  horizon: number,
+  { limits, fromLog2Compute }: Asked,
+): Reasons[] {
   return limits.map(({ level, probability }) => {
     const shares = parts.map(({ levelAtLeast }) => levelAtLeast(level));
     const index = shares.indexOf(Math.max(...shares));
