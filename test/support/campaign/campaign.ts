@@ -10,7 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createRandom, type Random } from '../../simulation/random.ts';
 import { check, haltsOf } from './checks.ts';
 import { type Evidence, gatherEvidence } from './evidence.ts';
-import { demandProgress, stopped } from './healing.ts';
+import { alertsArrived, demandProgress, stopped } from './healing.ts';
 import { snapshot } from './journal.ts';
 import { orphansOf } from './orphans.ts';
 import { openScene, type Scene } from './scene.ts';
@@ -122,8 +122,11 @@ export async function conclude(
   await outside.settled();
   const healMs = Math.round(performance.now() - fromMs);
   // First what was acknowledged, then the ledger: attempts that nobody waits for any more may report in between.
-  const seen = { journal: snapshot(journal), halts: [...outside.halts], alerts: new Set(outside.alerts) };
+  const acknowledged = snapshot(journal);
   const evidence = await gatherEvidence(place, stores.env, api);
+  // And the other way about for what the ledger owes: an alert of a moment ago is on its way.
+  await alertsArrived(evidence.events, outside);
+  const seen = { journal: acknowledged, halts: [...outside.halts], alerts: new Set(outside.alerts) };
   await scene.silence();
   const violations = [...(await check(seen, evidence)), ...(await stopped(scene, service))];
   return { violations, figures: { ...figuresOf(scene, evidence), healMs } };

@@ -2,7 +2,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { running } from '../data-directories.ts';
+import type { LedgerEvent } from './evidence.ts';
 import { evaluationProcesses } from './orphans.ts';
+import type { Outside } from './outside.ts';
 import type { Scene } from './scene.ts';
 import type { ServiceProcess } from './service-process.ts';
 
@@ -88,6 +90,17 @@ async function undelivered({ api, outside }: Scene): Promise<string[]> {
     after = nextCursor;
   }
   return missing;
+}
+
+/** Waits for the alerts that these events raise; one that does not come is for the checks to tell. */
+export async function alertsArrived(events: readonly LedgerEvent[], outside: Outside): Promise<void> {
+  const raised = events.flatMap(({ kind, data }) =>
+    kind === 'AlertRaised' ? [AlertSchema.parse(data).alertId] : [],
+  );
+  const until = performance.now() + HEALED_WITHIN_MS;
+  while (raised.some((alertId) => !outside.alerts.has(alertId)) && performance.now() < until) {
+    await delay(LOOK_AGAIN_MS);
+  }
 }
 
 /** It stops when asked, and with it its evaluations and, as its last user, the embedded PostgreSQL. */
