@@ -239,11 +239,8 @@ async function serve(
       policies,
       defaultPolicy: config.policies.default,
       policyByLabel: config.policies.byLabel,
-      enabledTargets: new Set(
-        (['webhook', 'process'] as const).filter((kind) => config.orchestrators[kind].enabled),
-      ),
+      admitTarget: acting.orchestrators.admit,
       knownAlerts: acting.channels,
-      outboundRefusal: (url) => outbound.refusal(url),
       statusUrl: (runId, checkpointId) =>
         `${baseUrl()}/v1/runs/${encodeURIComponent(runId)}/scorecards/${encodeURIComponent(checkpointId)}`,
     }),

@@ -14,8 +14,7 @@ import type { Configuration } from '../config/load.ts';
 import { InterlockError } from '../errors.ts';
 import { killRunJobs } from '../evaluators/job-records.ts';
 import { openCallers } from '../http/callers.ts';
-import { createOrchestrator } from '../orchestrators/registry.ts';
-import { targetSchema } from '../orchestrators/targets.ts';
+import { openOrchestrators } from '../orchestrators/registry.ts';
 import { createOutbound } from '../outbound/outbound.ts';
 import { type Keyring, loadKeyring } from '../signing/keyring.ts';
 import { createTokenSigner, type TokenSigner } from '../signing/tokens.ts';
@@ -30,7 +29,7 @@ import { type ButtonProcess, lastButton, runningButton } from './running.ts';
 import { createSender, type Order, type Sender } from './sender.ts';
 import { BUTTON_LIMITS, createButtonServer } from './server.ts';
 import { openSpool, type Spool, SpoolReader } from './spool.ts';
-import { secretsNamed, secretsOfSenders } from './target-secrets.ts';
+import { secretsNamed, secretsOfSenders, variable } from './target-secrets.ts';
 
 export type ButtonConfiguration = Pick<
   Configuration<unknown>,
@@ -81,22 +80,19 @@ export function openDesk(setting: DeskSetting): DeskParts {
   const { files, role, config, env, signer, identities, clock, logger } = setting;
   makeButtonDirectories(files);
   const outbound = createOutbound({ allow: config.outbound.allow });
+  const orchestrators = openOrchestrators({
+    config: config.orchestrators,
+    outbound,
+    now: clock,
+    variable: (reference) => variable(env, reference),
+    webhookSecrets: ({ secret }, by) =>
+      secret === undefined ? secretsOfSenders(identities())(by) : secretsNamed(env, secret),
+  });
   const sender = createSender({
     clock,
     logger,
     sign: (order) => signOrder(signer, order),
-    orchestratorOf: ({ kind, config: stated }, registeredBy) => {
-      const parsed = targetSchema.safeParse({ kind, ...stated });
-      if (!parsed.success || !config.orchestrators[parsed.data.kind].enabled) return null;
-      return createOrchestrator(parsed.data, {
-        webhook: {
-          outbound,
-          now: clock,
-          secretsFor: ({ secret }) =>
-            secret === undefined ? secretsOfSenders(identities())(registeredBy) : secretsNamed(env, secret),
-        },
-      });
-    },
+    orchestratorOf: (target, registeredBy) => orchestrators.of(target, registeredBy),
   });
   const { pid } = thisProcess();
   const spool = openSpool(files.spool, `${role}-${pid}-${Date.now().toString(36)}`);

@@ -18,8 +18,7 @@ import { createEvaluators } from '../evaluators/registry.ts';
 import { createInstances } from '../ledger/instances.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { readStanding } from '../ledger/standing.ts';
-import { createOrchestrator } from '../orchestrators/registry.ts';
-import { targetSchema } from '../orchestrators/targets.ts';
+import { type Orchestrators, openOrchestrators } from '../orchestrators/registry.ts';
 import type { Outbound } from '../outbound/outbound.ts';
 import { createWorkQueue } from '../queue/create-work-queue.ts';
 import type { WorkItem, WorkQueue } from '../queue/work-queue.ts';
@@ -59,6 +58,7 @@ export interface ActingDeps {
 export interface Acting {
   readonly queue: WorkQueue;
   readonly worker: Worker;
+  readonly orchestrators: Orchestrators;
   readonly channels: ReadonlySet<string>;
   readonly containment: Check;
   readonly look: ReturnType<typeof observeStanding>;
@@ -69,6 +69,13 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
   const { metrics, clock, logger, stops } = deps;
   const running = createRunningEvaluations();
   const secretsOf = (by: string) => secretsOfSenders(deps.identities())(by);
+  const orchestrators = openOrchestrators({
+    config: config.orchestrators,
+    outbound,
+    now: clock,
+    variable: (reference) => variable(env, reference),
+    webhookSecrets: ({ secret }, by) => (secret === undefined ? secretsOf(by) : secretsNamed(env, secret)),
+  });
 
   const jobsDirectory = join(config.dataDir, 'jobs');
   await mkdir(jobsDirectory, { recursive: true, mode: 0o700 });
@@ -130,28 +137,15 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
         secrets: (reference) => (reference === undefined ? [] : secretsNamed(env, reference)),
       },
     }),
-    orchestratorOf: (loaded, targetId) => orchestratorOf(loaded, targetId),
+    orchestratorOf: ({ state }, targetId) => {
+      const target = state.targets.find((each) => each.targetId === targetId);
+      return target === undefined ? null : orchestrators.of(target, state.by);
+    },
     callbackUrl: (evaluationId, attempt) =>
       `${baseUrl()}/v1/evaluations/${encodeURIComponent(evaluationId)}/result?attempt=${attempt}`,
     // The page, not the API: whoever is woken has a browser and no token in it.
     statusUrl: (runId) => `${baseUrl()}/#${encodeURIComponent(runId)}`,
   });
-
-  function orchestratorOf(
-    { state }: LoadedRun,
-    targetId: string,
-  ): ReturnType<typeof createOrchestrator> | null {
-    const target = state.targets.find((each) => each.targetId === targetId);
-    const parsed = targetSchema.safeParse({ kind: target?.kind, ...target?.config });
-    if (!parsed.success || !config.orchestrators[parsed.data.kind].enabled) return null;
-    return createOrchestrator(parsed.data, {
-      webhook: {
-        outbound,
-        now: clock,
-        secretsFor: ({ secret }) => (secret === undefined ? secretsOf(state.by) : secretsNamed(env, secret)),
-      },
-    });
-  }
 
   const queue = createWorkQueue({
     backend:
@@ -189,6 +183,7 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
   return {
     queue,
     worker,
+    orchestrators,
     channels: new Set(channels.keys()),
     containment: containmentCheck(containment),
     look,

@@ -15,6 +15,7 @@ import { InterlockError } from '../errors.ts';
 import { type Environment, resolveEnv } from './environment.ts';
 import { type IdentityRecord, parseIdentities } from './identities.ts';
 import { oidcDisagreements } from './oidc.ts';
+import type { OrchestratorsConfig } from './orchestrators.ts';
 import {
   ConfigurationFile,
   DATABASE_SCHEMES,
@@ -43,10 +44,7 @@ export interface Configuration<Alert> {
   };
   readonly models: { readonly roots: readonly string[] };
   readonly outbound: { readonly allow: readonly string[] };
-  readonly orchestrators: {
-    readonly webhook: { readonly enabled: boolean };
-    readonly process: { readonly enabled: boolean };
-  };
+  readonly orchestrators: OrchestratorsConfig;
   readonly alerts: readonly Alert[];
   readonly button: { readonly host: string; readonly port: number };
   readonly roles: readonly ServiceRole[];

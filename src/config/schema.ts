@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { DurationSchema } from '../domain/duration.ts';
 import { IDENTITY_ID } from './identities.ts';
 import { OidcProvider } from './oidc.ts';
+import { OrchestratorsConfigSchema } from './orchestrators.ts';
 
 export const SERVICE_ROLES = ['api', 'worker', 'scheduler', 'button'] as const;
 export type ServiceRole = (typeof SERVICE_ROLES)[number];
@@ -121,12 +122,7 @@ export const ConfigurationFile = z.strictObject({
   ledger: z.strictObject({ anchors: path.optional() }).prefault({}),
   models: z.strictObject({ roots: z.array(path).default([]) }).prefault({}),
   outbound: z.strictObject({ allow: z.array(z.string().min(1).max(255)).default([]) }).prefault({}),
-  orchestrators: z
-    .strictObject({
-      webhook: z.strictObject({ enabled: z.boolean().default(true) }).prefault({}),
-      process: z.strictObject({ enabled: z.boolean().default(false) }).prefault({}),
-    })
-    .prefault({}),
+  orchestrators: OrchestratorsConfigSchema,
   alerts: z.array(z.looseObject({ name, kind: z.string().min(1) })).default([]),
   /** The red button's own door; the host is by default that of the service. */
   button: z

@@ -1,27 +1,96 @@
 /**
  * Target kind to orchestrator: the one place that knows them all. A new kind is a schema in targets.ts, a
- * file beside this one, a ladder, and a case below; the compiler names whatever is missing.
+ * file beside this one, a ladder, what interlock.yaml says of it (config.ts), and a case below; the compiler names
+ * whatever is missing.
+ *
+ * A trainer names a system by the name that interlock.yaml gives it, never by address or credential: those are the
+ * operator's.
  */
+
+import type { OrchestratorsConfig } from '../config/orchestrators.ts';
 import { assertNever } from '../domain/assert-never.ts';
+import type { Outbound } from '../outbound/outbound.ts';
+import type { WebhookSecret } from '../signing/standard-webhooks.ts';
 import type { Orchestrator } from './orchestrator.ts';
-import type { ProcessOrchestratorDeps } from './process.ts';
-import { createProcessOrchestrator } from './process.ts';
-import type { Target } from './targets.ts';
-import type { WebhookOrchestratorDeps } from './webhook.ts';
+import { createProcessOrchestrator, describeProcess } from './process.ts';
+import type { Target, WebhookTarget } from './targets.ts';
+import { targetSchema } from './targets.ts';
 import { createWebhookOrchestrator } from './webhook.ts';
 
-export interface OrchestratorDeps {
-  webhook: WebhookOrchestratorDeps;
-  process?: ProcessOrchestratorDeps;
+export interface OrchestratorSetting {
+  readonly config: OrchestratorsConfig;
+  readonly outbound: Pick<Outbound, 'request' | 'refusal'>;
+  readonly now: () => Date;
+  /** The value of a variable that interlock.yaml names (`env:NAME`). */
+  readonly variable: (reference: string) => string | undefined;
+  /** What signs the halts to a webhook target: its own secrets, or those of whoever registered the run. */
+  readonly webhookSecrets: (target: WebhookTarget, registeredBy: string) => readonly WebhookSecret[];
 }
 
-export function createOrchestrator(target: Target, deps: OrchestratorDeps): Orchestrator {
-  switch (target.kind) {
-    case 'webhook':
-      return createWebhookOrchestrator(target, deps.webhook);
-    case 'process':
-      return createProcessOrchestrator(target, deps.process);
-    default:
-      return assertNever(target);
+export type Admitted =
+  | { readonly ok: true; readonly target: Target }
+  /** `field` of the target as it was stated. */
+  | { readonly ok: false; readonly reason: string; readonly field: string };
+
+export interface Orchestrators {
+  /** Of a target on record; null where its kind is not enabled any more, or what is recorded says nothing to us. */
+  of(recorded: RecordedTarget, registeredBy: string): Orchestrator | null;
+  /** What to record of a target that somebody states, or why it cannot be halted from here. */
+  admit(target: Target): Promise<Admitted>;
+}
+
+export interface RecordedTarget {
+  readonly kind: string;
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
+export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
+  const { config, outbound, now, webhookSecrets } = setting;
+
+  function create(target: Target, registeredBy: string): Orchestrator {
+    switch (target.kind) {
+      case 'webhook':
+        return createWebhookOrchestrator(target, {
+          outbound,
+          now,
+          secretsFor: (one) => webhookSecrets(one, registeredBy),
+        });
+      case 'process':
+        return createProcessOrchestrator(target);
+      default:
+        return assertNever(target);
+    }
   }
+
+  async function admitEnabled(target: Target): Promise<Admitted> {
+    switch (target.kind) {
+      case 'webhook': {
+        const reason = outbound.refusal(target.url);
+        return reason === null ? { ok: true, target } : { ok: false, reason, field: 'url' };
+      }
+      case 'process': {
+        const described = await describeProcess(target.pid);
+        if (!described.ok) return { ...described, field: 'pid' };
+        // What a caller states of a start time is not believed: a false one would count as stopped.
+        return described;
+      }
+      default:
+        return assertNever(target);
+    }
+  }
+
+  return {
+    of({ kind, config: stated }, registeredBy) {
+      const parsed = targetSchema.safeParse({ kind, ...stated });
+      if (!parsed.success || !config[parsed.data.kind].enabled) return null;
+      return create(parsed.data, registeredBy);
+    },
+    async admit(target) {
+      if (!config[target.kind].enabled) {
+        const reason = `targets of kind ${target.kind} are not enabled in interlock.yaml`;
+        return { ok: false, reason, field: 'kind' };
+      }
+      return admitEnabled(target);
+    },
+  };
 }

@@ -13,7 +13,7 @@ import type { RunTarget } from '../domain/run/events.ts';
 import { checkpointKey, evaluationName } from '../domain/run/views.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { confirmationOf, ladderOf } from '../orchestrators/ladders.ts';
-import { describeProcess } from '../orchestrators/process.ts';
+import type { Orchestrators } from '../orchestrators/registry.ts';
 import type { Target } from '../orchestrators/targets.ts';
 import { currentCorrelation } from '../telemetry/correlation.ts';
 import { checkpointStory } from '../telemetry/story.ts';
@@ -72,10 +72,8 @@ export interface IntakeDeps {
   readonly policies: PolicyBook;
   readonly defaultPolicy: string;
   readonly policyByLabel: Readonly<Record<string, string>>;
-  readonly enabledTargets: ReadonlySet<Target['kind']>;
+  readonly admitTarget: Orchestrators['admit'];
   readonly knownAlerts: ReadonlySet<string>;
-  /** A refusal of a target's URL by the outbound guard, or null. */
-  readonly outboundRefusal: (url: string) => string | null;
   readonly statusUrl: (runId: string, checkpointId: string) => string;
 }
 
@@ -164,24 +162,9 @@ export function createIntake(deps: IntakeDeps): Intake {
 
   async function resolveTarget(target: Target, i: number): Promise<RunTarget | Refused> {
     const path = `targets[${i}]`;
-    if (!deps.enabledTargets.has(target.kind)) {
-      return refused(
-        'invalid',
-        `targets of kind ${target.kind} are not enabled in interlock.yaml`,
-        `${path}.kind`,
-      );
-    }
-    let config: Target = target;
-    if (target.kind === 'process') {
-      const described = await describeProcess(target.pid);
-      if (!described.ok) return refused('invalid', described.reason, `${path}.pid`);
-      // What a caller states of a start time is not believed: a false one would count as stopped.
-      config = described.target;
-    } else {
-      const problem = deps.outboundRefusal(target.url);
-      if (problem !== null) return refused('invalid', problem, `${path}.url`);
-    }
-    const { kind, ...rest } = config;
+    const admitted = await deps.admitTarget(target);
+    if (!admitted.ok) return refused('invalid', admitted.reason, `${path}.${admitted.field}`);
+    const { kind, ...rest } = admitted.target;
     return {
       targetId: `t${i + 1}`,
       kind,

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { OrchestratorsConfigSchema } from '../../src/config/orchestrators.ts';
 import { confirmationOf, defaultLadder } from '../../src/orchestrators/ladders.ts';
-import { createOrchestrator } from '../../src/orchestrators/registry.ts';
+import { openOrchestrators } from '../../src/orchestrators/registry.ts';
 import { targetSchema } from '../../src/orchestrators/targets.ts';
 import type { WebhookOrchestratorDeps } from '../../src/orchestrators/webhook.ts';
 import { createWebhookOrchestrator, webhookIdOf } from '../../src/orchestrators/webhook.ts';
@@ -228,12 +229,20 @@ describe('targets', () => {
   ])('%j is none', (target) => expect(targetSchema.safeParse(target).success).toBe(false));
 
   test('each kind has an orchestrator whose ladder names only steps that it has', () => {
-    const outbound = createOutbound({ allow: [] });
+    const orchestrators = openOrchestrators({
+      config: OrchestratorsConfigSchema.parse({ process: { enabled: true } }),
+      outbound: createOutbound({ allow: [] }),
+      now: () => new Date(),
+      variable: () => undefined,
+      webhookSecrets: () => [],
+    });
     for (const target of [
       { kind: 'webhook', url: 'https://a.test/' },
       { kind: 'process', pid: 2 },
     ] as const) {
-      const orchestrator = createOrchestrator(target, { webhook: { outbound, secretsFor: () => [] } });
+      const { kind, ...config } = target;
+      const orchestrator = orchestrators.of({ kind, config }, 'trainer');
+      if (orchestrator === null) throw new Error(`${target.kind} has none`);
       const ladder = defaultLadder(target.kind);
       expect(orchestrator.kind).toBe(target.kind);
       expect(ladder.map(({ step }) => step)).toEqual(orchestrator.steps);

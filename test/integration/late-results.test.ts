@@ -70,9 +70,8 @@ describe('a result of a checkpoint that has left the state', () => {
       policies,
       defaultPolicy: 'one',
       policyByLabel: {},
-      enabledTargets: new Set(['webhook']),
+      admitTarget: async (target) => ({ ok: true, target }),
       knownAlerts: new Set(),
-      outboundRefusal: () => null,
       statusUrl: () => '',
     });
     await intake.register(

@@ -129,9 +129,8 @@ export class Interlock {
       policies,
       defaultPolicy: deps.defaultPolicy,
       policyByLabel: {},
-      enabledTargets: new Set(['webhook', 'process']),
+      admitTarget: async (target) => ({ ok: true, target }),
       knownAlerts: new Set(deps.channels.keys()),
-      outboundRefusal: () => null,
       statusUrl: (runId, checkpointId) => `${runId}/${checkpointId}`,
     });
   }
