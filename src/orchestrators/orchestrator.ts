@@ -24,11 +24,24 @@ export type StepOutcome =
 
 export type Observation = { state: 'running' | 'stopped' | 'unknown'; detail: string };
 
+/** What the system itself says that the run has had of it, so that stated compute can be held against it. */
+export interface Usage {
+  nodes: number;
+  /** Null where the system does not say. */
+  accelerators: number | null;
+  /** Wall-clock seconds for which they were allocated. */
+  seconds: number;
+}
+
 export interface Orchestrator {
   kind: string;
   steps: readonly string[];
   take(step: string, message: HaltMessage, signal: AbortSignal): Promise<StepOutcome>;
   observe(signal: AbortSignal): Promise<Observation>;
+  /** As far as `take` can go without doing it: reached, let in, allowed to, and the run is known there. Changes nothing. */
+  rehearse?(step: string, message: HaltMessage, signal: AbortSignal): Promise<StepOutcome>;
+  /** Null where it cannot be known now. */
+  usage?(signal: AbortSignal): Promise<Usage | null>;
 }
 
 export function unknownStep(kind: string, steps: readonly string[]): StepOutcome {
