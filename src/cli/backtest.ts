@@ -19,6 +19,7 @@ import {
   rises,
   warningProbability,
 } from '../domain/forecast/metrics.ts';
+import { withOwnRecord } from '../domain/forecast/own-record.ts';
 import { servedMethod } from '../domain/forecast/served-method.ts';
 import { openPlots, type Plots } from './backtest-plots.ts';
 import { EXIT, type ExitCode, UsageError } from './exit.ts';
@@ -27,7 +28,8 @@ import { createProgress, type Progress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
 
 /** The method that serves. */
-const METHOD_FOR: MethodFor = () => servedMethod;
+const SERVED = withOwnRecord(servedMethod);
+const METHOD_FOR: MethodFor = () => SERVED;
 
 const FILE_MAX_BYTES = 256 * 1024 * 1024;
 const PROBLEMS_SHOWN = 20;

@@ -7,6 +7,7 @@ import { backtest, type MethodFor } from '../../src/domain/forecast/backtest.ts'
 import type { BacktestSeries } from '../../src/domain/forecast/backtest-series.ts';
 import { coverageTable, groupBy, POOLED_SOURCE, UNNAMED_SOURCE } from '../../src/domain/forecast/metrics.ts';
 import { type MultiProcessParameters, multiProcess } from '../../src/domain/forecast/multi-process.ts';
+import { withOwnRecord } from '../../src/domain/forecast/own-record.ts';
 import { PARAMETERS } from '../../src/domain/forecast/parameters.ts';
 import type { ForecastMethod } from '../../src/domain/forecast/score-forecast.ts';
 import { isLargeRise, isSilentPlateau } from '../../src/domain/forecast/shapes.ts';
@@ -27,7 +28,9 @@ function withLeaps(times: number): MultiProcessParameters {
 }
 
 function leapsTimes(times: number): Contestant {
-  const method = multiProcess(times === 1 ? 'as served' : `leaps x ${times}`, withLeaps(times));
+  const method = withOwnRecord(
+    multiProcess(times === 1 ? 'as served' : `leaps x ${times}`, withLeaps(times)),
+  );
   return combined(method.method, () => method);
 }
 
@@ -75,7 +78,7 @@ function oracle(series: readonly BacktestSeries[]): Contestant {
           };
         },
       };
-      return [source, method];
+      return [source, withOwnRecord(method)];
     }),
   );
   const methodFor: MethodFor = (source) => known.get(source ?? UNNAMED_SOURCE) ?? served;

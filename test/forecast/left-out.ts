@@ -1,6 +1,7 @@
 /** What fits with one source left out have found: `forecast:fit --cross-validate --write` writes it, the evaluation reads it. */
 import { z } from 'zod';
 import { multiProcess } from '../../src/domain/forecast/multi-process.ts';
+import { withOwnRecord } from '../../src/domain/forecast/own-record.ts';
 import { type Contestant, combined, JUDGED } from './methods.ts';
 import { ParametersSchema } from './parameter-vector.ts';
 
@@ -19,7 +20,7 @@ export type LeftOut = z.infer<typeof LeftOutSchema>;
 export function crossValidated(found: LeftOut): Contestant {
   const name = `${JUDGED.name}, each source left out`;
   const methods = new Map(
-    found.map(({ leftOut, parameters }) => [leftOut, multiProcess(name, parameters)] as const),
+    found.map(({ leftOut, parameters }) => [leftOut, withOwnRecord(multiProcess(name, parameters))] as const),
   );
   return combined(name, (source) => {
     const method = methods.get(source ?? null);

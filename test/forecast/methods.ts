@@ -8,9 +8,9 @@ import { type CategoryAtLeast, sumBound } from '../../src/domain/forecast/bags.t
 import { BASELINES } from '../../src/domain/forecast/baselines.ts';
 import { combine } from '../../src/domain/forecast/combine.ts';
 import { type MultiProcessParameters, multiProcess } from '../../src/domain/forecast/multi-process.ts';
+import { withOwnRecord } from '../../src/domain/forecast/own-record.ts';
 import { PARAMETERS } from '../../src/domain/forecast/parameters.ts';
 import { servedMethod } from '../../src/domain/forecast/served-method.ts';
-import { calibrated } from './calibrated.ts';
 
 export interface Contestant {
   readonly name: string;
@@ -32,7 +32,10 @@ export const combined = (name: string, methodFor: MethodFor): Contestant => ({
     ).p,
 });
 
-export const JUDGED: Contestant = combined(servedMethod.method, () => servedMethod);
+const served = withOwnRecord(servedMethod);
+
+/** As the service makes it: calibrated by what it said of the same run before. */
+export const JUDGED: Contestant = combined(served.method, () => served);
 
 export const BASELINE_CONTESTANTS: readonly Contestant[] = BASELINES.map((baseline) => ({
   name: baseline.method,
@@ -41,18 +44,13 @@ export const BASELINE_CONTESTANTS: readonly Contestant[] = BASELINES.map((baseli
 }));
 
 const without = (what: string, parameters: MultiProcessParameters): Contestant => {
-  const method = multiProcess(`without ${what}`, parameters);
+  const method = withOwnRecord(multiProcess(`without ${what}`, parameters));
   return combined(method.method, () => method);
 };
 const withoutKind = (name: string): Contestant =>
   without(`"${name}"`, { ...PARAMETERS, kinds: PARAMETERS.kinds.filter((kind) => kind.name !== name) });
 
-const calibratedBy = (doubt: number): Contestant => {
-  const method = calibrated(servedMethod, doubt);
-  return combined(`with its own record, doubt ${doubt}`, () => method);
-};
-
-/** The served method with one part taken out, or one put in that it does not have, and nothing learned anew. */
+/** The served method with one part taken out, and nothing learned anew. */
 export const ABLATIONS: readonly Contestant[] = [
   ...PARAMETERS.kinds.map(({ name }) => withoutKind(name)),
   without('leaps and collapses', {
@@ -60,6 +58,5 @@ export const ABLATIONS: readonly Contestant[] = [
     kinds: PARAMETERS.kinds.map((kind) => ({ ...kind, leap: 0, collapse: 0 })),
   }),
   without('damping', { ...PARAMETERS, setting: { ...PARAMETERS.setting, damping: 1 - 1e-9 } }),
-  calibratedBy(16),
-  calibratedBy(4),
+  combined('without its own record', () => servedMethod),
 ];

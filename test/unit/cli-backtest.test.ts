@@ -90,7 +90,7 @@ describe('the table', () => {
     ]);
     const { code, out } = await say(['backtest', '--series', path]);
     expect(code).toBe(0);
-    for (const method of ['multi-process/2', 'linear-last-four/1', 'last-and-jumps/1', 'last-value/1'])
+    for (const method of ['multi-process/3', 'linear-last-four/1', 'last-and-jumps/1', 'last-value/1'])
       expect(out).toContain(method);
     expect(out).toContain('2 series, 10 forecasts');
     const bySource = await say(['backtest', '--series', path, '--by', 'source']);

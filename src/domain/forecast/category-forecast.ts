@@ -5,6 +5,7 @@
  * Why it is what it is, for the limits that a policy sets, is worked out here too, with the same figures: explanation.ts.
  */
 
+import { type BoundRecord, type Calibration, calibrationOf, NO_RECORD } from './calibration.ts';
 import { type Combined, rounded } from './combine.ts';
 import { type Asked, explain, type Reasons } from './explanation.ts';
 import { combinedOf, type EvaluationHistory, type OutlookPart, outlookOf } from './outlook.ts';
@@ -21,6 +22,7 @@ export interface CategoryForecast {
   readonly quantiles: { p: number; level: number }[];
   /** With the two bounds that `p` lies between, whatever depends on what: see combine.ts. */
   readonly exceedance: { level: number; p: number; greatest: number; sum: number }[];
+  readonly calibration: Calibration;
   readonly notes: string[];
   /** One for each limit that was asked about. */
   readonly reasons: Reasons[];
@@ -39,11 +41,12 @@ export function forecastCategory(
   evaluations: readonly EvaluationHistory[],
   horizonLog2Compute: number,
   levels: readonly number[],
-  asked: Asked | null = null,
+  { asked = null, record = NO_RECORD }: { asked?: Asked | null; record?: BoundRecord } = {},
 ): CategoryForecast {
-  const outlook = outlookOf(method, evaluations);
+  const calibration = calibrationOf(record);
+  const outlook = outlookOf(method, evaluations, calibration);
   const parts = outlook.at(horizonLog2Compute);
-  const combined = (level: number): Combined => combinedOf(parts, level);
+  const combined = (level: number): Combined => combinedOf(parts, level, calibration);
   const atLeast = (level: number): number => combined(level).p;
   const quantile = (p: number): number =>
     round(quantileOf(atLeast, p, LEVEL_MIN, LEVEL_MAX, QUANTILE_GRAIN), 1e4);
@@ -54,6 +57,7 @@ export function forecastCategory(
     exceedance: levels.map((level) => {
       return { level, ...rounded(combined(level)) };
     }),
+    calibration,
     notes: parts.flatMap(({ name, prediction }) => prediction.notes.map((note) => `${name}: ${note}`)),
     reasons: asked === null ? [] : explain(outlook, parts, horizonLog2Compute, asked),
   };
@@ -70,15 +74,18 @@ export function categoryTail(
   method: ForecastMethod,
   evaluations: readonly EvaluationHistory[],
   level: number,
+  record: BoundRecord = NO_RECORD,
 ): CategoryTail {
-  const outlook = outlookOf(method, evaluations);
+  const calibration = calibrationOf(record);
+  const outlook = outlookOf(method, evaluations, calibration);
   const last = Math.max(
     0,
     ...evaluations.flatMap(({ points }) => points.map(({ log2Compute }) => log2Compute)),
   );
   return {
     ...standingOf(outlook.at(last)),
-    atLeast: (horizonLog2Compute) => rounded(combinedOf(outlook.at(horizonLog2Compute), level)).p,
+    atLeast: (horizonLog2Compute) =>
+      rounded(combinedOf(outlook.at(horizonLog2Compute), level, calibration)).p,
   };
 }
 

@@ -7,6 +7,7 @@
  * or the longest step, that stays under. Where neither exists it is said. Bounded in work: HALVINGS questions for each.
  */
 import { levelOfScore, levelText, scoreOfLevel, withMargin } from '../levels.ts';
+import { calibrationNotes } from './calibration.ts';
 import { rounded } from './combine.ts';
 import { combinedOf, type EvaluationHistory, type Outlook, type OutlookPart, skillOf } from './outlook.ts';
 import { SATURATED } from './score-forecast.ts';
@@ -67,10 +68,11 @@ export function explain(
       ...movement(evaluation),
       reading(part),
       ...saturation(outlook.evaluations),
+      ...calibrationNotes(outlook.calibration),
     ];
     const reasons = { level, probability, evaluation: evaluation.name, share, facts };
     // The rule reads the sealed figure.
-    if (rounded(combinedOf(parts, level)).p < probability) return reasons;
+    if (rounded(combinedOf(parts, level, outlook.calibration)).p < probability) return reasons;
     const way = { outlook, index, horizon, fromLog2Compute, level, probability };
     return { ...reasons, unless: unless(way, evaluation) };
   });
@@ -188,7 +190,8 @@ function scoreUnder(way: Way, evaluation: EvaluationHistory): number | null {
   const last = points.at(-1) ?? { log2Compute: fromLog2Compute, score: best, stderr: null, n: null };
   const others = points.slice(0, -1);
   const isUnder = (score: number): boolean =>
-    combinedOf(outlook.with(index, [...others, { ...last, score }]).at(horizon), level).p < probability;
+    combinedOf(outlook.with(index, [...others, { ...last, score }]).at(horizon), level, outlook.calibration)
+      .p < probability;
   // From where it stands (0) to chance (1).
   const scoreAt = (way: number): number => last.score + way * (chance - last.score);
   const looks = Array.from({ length: LOOKS }, (_, i) => (i + 1) / LOOKS);
@@ -203,7 +206,7 @@ function scoreUnder(way: Way, evaluation: EvaluationHistory): number | null {
 /** How many times the checkpoint's compute the permit might reach; null where even no step at all is too long. */
 function stepUnder({ outlook, horizon, fromLog2Compute, level, probability }: Way): number | null {
   const isUnder = (doublings: number): boolean =>
-    combinedOf(outlook.at(fromLog2Compute + doublings), level).p < probability;
+    combinedOf(outlook.at(fromLog2Compute + doublings), level, outlook.calibration).p < probability;
   const whole = horizon - fromLog2Compute;
   if (whole <= STEP_MIN || !isUnder(STEP_MIN)) return null;
   // From the whole step (0) to next to none (1).

@@ -15,6 +15,7 @@
  * With no point at all the skill may be anything. The parameters are learned offline (parameters.ts).
  */
 import { studentCdf } from '../statistics/normal.ts';
+import { power } from '../statistics/power.ts';
 import {
   type ForecastBasis,
   type ForecastMethod,
@@ -268,10 +269,6 @@ function reached(u: number, { a, b }: RunKind['leapShape']): number {
   if (u >= 1) return 1;
   return 1 - power(1 - power(u, a), b);
 }
-
-/** Of a base above 0. `**` differs between engines. */
-const power = (base: number, exponent: number): number =>
-  exponent === 1 ? base : Math.exp(exponent * Math.log(base));
 
 function likeliest(
   kinds: readonly RunKind[],

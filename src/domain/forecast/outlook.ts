@@ -3,6 +3,7 @@
  * margin, at any horizon. A history is followed once, however many horizons are asked about.
  */
 import { type LevelMap, scoreOfLevel } from '../levels.ts';
+import { type Calibration, calibrated } from './calibration.ts';
 import { type Combined, combine } from './combine.ts';
 import type { ForecastMethod, SkillForecast, SkillPoint } from './score-forecast.ts';
 
@@ -34,6 +35,7 @@ export interface EvaluationHistory {
 
 export interface Outlook {
   readonly evaluations: readonly EvaluationHistory[];
+  readonly calibration: Calibration;
   readonly at: (horizonLog2Compute: number) => OutlookPart[];
   /** The same with another history of one of them. */
   readonly with: (index: number, points: EvaluationHistory['points']) => Outlook;
@@ -46,12 +48,17 @@ export interface OutlookPart {
   readonly levelAtLeast: (level: number) => number;
 }
 
-export const combinedOf = (parts: readonly OutlookPart[], level: number): Combined =>
-  combine(parts.map(({ levelAtLeast }) => levelAtLeast(level)));
+/** P(the category is at or above the level), with what the run's record calls for. */
+export const combinedOf = (
+  parts: readonly OutlookPart[],
+  level: number,
+  calibration: Calibration,
+): Combined => calibrated(combine(parts.map(({ levelAtLeast }) => levelAtLeast(level))), calibration);
 
 export function outlookOf(
   method: ForecastMethod,
   evaluations: readonly EvaluationHistory[],
+  calibration: Calibration,
   histories: readonly SkillPoint[][] = evaluations.map(skillPoints),
 ): Outlook {
   const leads = evaluations.map(leadPoints);
@@ -59,6 +66,7 @@ export function outlookOf(
   const siblingsOf = histories.map((_, i) => histories.filter((_history, j) => j !== i));
   return {
     evaluations,
+    calibration,
     at: (horizonLog2Compute) =>
       evaluations.map((evaluation, i) => {
         const prediction = predict(
@@ -80,7 +88,7 @@ export function outlookOf(
       const others = evaluations.map((each, i) => (i === index ? { ...each, points } : each));
       const changed = others[index];
       const all = histories.map((each, i) => (i === index && changed ? skillPoints(changed) : each));
-      return outlookOf(method, others, all);
+      return outlookOf(method, others, calibration, all);
     },
   };
 }

@@ -3,4 +3,4 @@ import { multiProcess } from './multi-process.ts';
 import { PARAMETERS } from './parameters.ts';
 import type { ForecastMethod } from './score-forecast.ts';
 
-export const servedMethod: ForecastMethod = multiProcess('multi-process/2', PARAMETERS);
+export const servedMethod: ForecastMethod = multiProcess('multi-process/3', PARAMETERS);

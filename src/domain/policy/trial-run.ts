@@ -10,6 +10,7 @@ import { closeCheckpoints, requestTopUps, sealForecasts } from '../run/checkpoin
 import { type Context, isoAfter } from '../run/context.ts';
 import type { Finding, RunEvent, RunEventData, StoredReading, Verdict } from '../run/events.ts';
 import { evolve } from '../run/evolve.ts';
+import { scoreForecasts } from '../run/forecast-scores.ts';
 import type { Digest } from '../run/ids.ts';
 import { registered } from '../run/registration.ts';
 import { scoreSpecOf } from '../run/scorecard.ts';
@@ -135,7 +136,7 @@ function settled(
   // The event and not the state: a checkpoint that is cleared may be dropped from it at once.
   const assessed: RunEventData<'CheckpointAssessed'>[] = [];
   const reactions = [
-    ...(readsForecasts(context.policy) ? [sealForecasts] : []),
+    ...(readsForecasts(context.policy) ? [scoreForecasts, sealForecasts] : []),
     closeCheckpoints,
     requestTopUps,
   ];

@@ -21,7 +21,7 @@ import { type Context, type Decision, iso, isoAfter, reached, reject } from './c
 import { isConcluded, specOf, statusOf } from './evaluation.ts';
 import type { Finding, RunEvent, Scorecard } from './events.ts';
 import type { SealedForecast } from './forecast-documents.ts';
-import { dueBeyond } from './forecast-state.ts';
+import { boundRecord, dueBeyond } from './forecast-state.ts';
 import { idOf } from './ids.ts';
 import { ceilingWithin, isAhead, riskTaken, sealRisk } from './permit-risk.ts';
 import { scorecardOf, scoreSpecOf } from './scorecard.ts';
@@ -199,7 +199,7 @@ export function sealForecasts(state: RunState, context: Context): RunEvent[] {
         if (rows.length === 0) continue;
         if (!(late || readyToForecast(rows, policy))) continue;
         const wanted = { category, stage, checkpoints, levels, limits };
-        const forecast = forecastOf(state.series, checkpoint, wanted, policy);
+        const forecast = forecastOf(state, checkpoint, wanted, policy);
         if (sealed !== undefined && sameJson(sealed, forecast)) continue;
         return [
           {
@@ -236,6 +236,7 @@ interface Wanted {
 interface Forecasts {
   readonly policy: Policy;
   readonly series: RunState['series'];
+  readonly bounds: RunState['bounds'];
   readonly made: Map<string, SealedForecast>;
 }
 
@@ -243,39 +244,39 @@ interface Forecasts {
 const forecastsKnown = new WeakMap<CheckpointState, Forecasts>();
 
 function forecastOf(
-  series: RunState['series'],
+  { series, bounds }: Pick<RunState, 'series' | 'bounds'>,
   checkpoint: CheckpointState,
   wanted: Wanted,
   policy: Policy,
 ): SealedForecast {
   const last = forecastsKnown.get(checkpoint);
-  const fits = last?.policy === policy && last.series === series;
+  const fits = last?.policy === policy && last.series === series && last.bounds === bounds;
   const { made } = fits ? last : { made: new Map<string, SealedForecast>() };
-  if (!fits) forecastsKnown.set(checkpoint, { policy, series, made });
+  if (!fits) forecastsKnown.set(checkpoint, { policy, series, bounds, made });
   // The levels are the policy's, by stage and horizon.
   const name = `${wanted.stage} ${wanted.checkpoints} ${wanted.category}`;
-  const forecast = made.get(name) ?? makeForecast(series, checkpoint, wanted, policy);
+  const forecast = made.get(name) ?? makeForecast({ series, bounds }, checkpoint, wanted, policy);
   made.set(name, forecast);
   return forecast;
 }
 
 function makeForecast(
-  allSeries: RunState['series'],
+  { series, bounds }: Pick<RunState, 'series' | 'bounds'>,
   checkpoint: CheckpointState,
   wanted: Wanted,
   policy: Policy,
 ): SealedForecast {
   const { category, stage, checkpoints, levels, limits } = wanted;
   const horizonCompute = horizon(checkpoint, checkpoints, policy);
-  const histories = historiesOf(allSeries, checkpoint, wanted, policy);
+  const histories = historiesOf(series, checkpoint, wanted, policy);
   return {
     category,
     stage,
     checkpoints,
     horizonCompute,
     ...forecastCategory(servedMethod, histories, log2Compute(horizonCompute), levels, {
-      limits,
-      fromLog2Compute: log2Compute(checkpoint.effectiveCompute),
+      asked: { limits, fromLog2Compute: log2Compute(checkpoint.effectiveCompute) },
+      record: boundRecord({ bounds }, wanted),
     }),
   };
 }

@@ -118,9 +118,10 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   expireAttempts,
   orderHalts,
   closeEstimateRounds,
-  sealForecasts,
-  // What is closed out of its turn may leave the state in the same instant, and its evidence with it.
+  // Before what comes is forecast, which reads how the last ones did. What is closed out of its turn may leave the state in
+  // the same instant, and its evidence with it.
   scoreForecasts,
+  sealForecasts,
   closeCheckpoints,
   orderOverdueHalts,
   requestTopUps,

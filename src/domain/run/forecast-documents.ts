@@ -40,6 +40,11 @@ export const ForecastSchema = z
         sum: z.number().optional(),
       }),
     ),
+    /** Not there in what was sealed before forecasts were calibrated. */
+    calibration: z.object({ forecasts: int, passed: int, tails: z.number() }).optional().meta({
+      description:
+        "How the run's bounds have done, and how many times what lies above the median counts for it",
+    }),
     notes: z.array(z.string()),
     /** For each limit of the policy's forecast rules; not there in what was sealed before they were. */
     reasons: z.array(ForecastReasonsSchema).optional(),

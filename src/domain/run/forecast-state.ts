@@ -10,6 +10,7 @@
  * the state. Not here: the scores (forecast-scores.ts).
  */
 import { compareCompute } from '../compute.ts';
+import { type BoundRecord, isPassed, NO_RECORD } from '../forecast/calibration.ts';
 import type { RunEventData } from './events.ts';
 import {
   type CheckpointState,
@@ -76,6 +77,7 @@ export function track(
     horizonCompute,
     quantiles,
     exceedance,
+    ...(forecast.calibration === undefined ? {} : { tails: forecast.calibration.tails }),
     dueBeyond: sealed.dueBeyond.slice(0, checkpoints),
     late,
     scored: null,
@@ -120,12 +122,47 @@ function bounded(tracked: TrackedForecast[]): TrackedForecast[] {
 
 function scored(state: RunState, data: RunEventData<'ForecastScored'>): RunState {
   const { checkpointId, revision, observed, complete } = data;
+  const is = (each: TrackedForecast): boolean => each.checkpointId === checkpointId && isSameKind(each, data);
+  const known = state.tracked?.find(is);
+  // Of what somebody wished to see in between there may be any number, and further ahead they overlap: one that went wrong
+  // would be counted several times.
+  const counts = data.excluded === null && data.checkpoints === 1 && known?.due === true;
+  const passed = counts && isPassed(data.pit, known?.tails ?? 1);
   const tracked = (state.tracked ?? []).map((each) =>
-    each.checkpointId === checkpointId && isSameKind(each, data)
-      ? { ...each, scored: { revision, observed, complete } }
-      : each,
+    is(each) ? { ...each, scored: { revision, observed, complete, counts, passed } } : each,
   );
-  return { ...state, tracked };
+  const bounds = withBound(state.bounds ?? [], data, known?.scored ?? null, { counts, passed });
+  return { ...state, tracked, ...(bounds.length === 0 ? {} : { bounds }) };
+}
+
+type Bounds = NonNullable<RunState['bounds']>;
+type Counted = Pick<NonNullable<TrackedForecast['scored']>, 'counts' | 'passed'>;
+
+/** Scored again, it takes the place of what it was. */
+function withBound(
+  bounds: Bounds,
+  { category, stage }: Pick<Kind, 'category' | 'stage'>,
+  before: Counted | null,
+  now: Counted,
+): Bounds {
+  const change = (of: 'counts' | 'passed'): number =>
+    Number(now[of] ?? false) - Number(before?.[of] ?? false);
+  const [more, passed] = [change('counts'), change('passed')];
+  if (more === 0 && passed === 0) return bounds;
+  const is = (each: Bounds[number]): boolean => each.category === category && each.stage === stage;
+  const one = bounds.find(is) ?? { category, stage, forecasts: 0, passed: 0 };
+  const next = { ...one, forecasts: one.forecasts + more, passed: one.passed + passed };
+  return bounds.some(is) ? bounds.map((each) => (is(each) ? next : each)) : [...bounds, next];
+}
+
+/** How the run's bounds have done in a category, for the forecasts that come. */
+export function boundRecord(
+  { bounds = [] }: Pick<RunState, 'bounds'>,
+  { category, stage }: Pick<Kind, 'category' | 'stage'>,
+): BoundRecord {
+  const { forecasts, passed } =
+    bounds.find((each) => each.category === category && each.stage === stage) ?? NO_RECORD;
+  return { forecasts, passed };
 }
 
 export const forecastEvolvers = { ForecastScored: scored };

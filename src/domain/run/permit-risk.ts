@@ -22,6 +22,7 @@ import { roundedShare } from '../statistics/rounded.ts';
 import { type Context, iso } from './context.ts';
 import { specOf } from './evaluation.ts';
 import type { Finding, RunEvent } from './events.ts';
+import { boundRecord } from './forecast-state.ts';
 import type { PermitRisk, RiskTaken } from './risk-documents.ts';
 import type { CheckpointState, RunState } from './state.ts';
 
@@ -78,6 +79,7 @@ export function sealRisk(
 interface Choice {
   readonly policy: Policy;
   readonly series: RunState['series'];
+  readonly bounds: RunState['bounds'];
   readonly left: number | null;
   readonly risk: PermitRisk;
 }
@@ -92,10 +94,11 @@ function choiceOf(
   limit: CadenceRisk,
   historiesOf: Evidence['historiesOf'],
 ): PermitRisk {
-  const { series } = state;
+  const { series, bounds } = state;
   const left = budgetLeft(state, checkpoint, policy);
   const last = known.get(checkpoint.evaluations);
-  if (last?.policy === policy && last.series === series && last.left === left) return last.risk;
+  if (last?.policy === policy && last.series === series && last.bounds === bounds && last.left === left)
+    return last.risk;
   const level = levelAt(limit.level);
   const evaluated = checkpoint.evaluations.map(({ evaluation }) => specOf(policy, evaluation));
   const measured = policy.categories.filter(({ id }) =>
@@ -106,7 +109,12 @@ function choiceOf(
     { ...policy.cadence, minRatio: limit.minRatio },
     measured.map(({ id: category }) => ({
       category,
-      ...categoryTail(servedMethod, historiesOf(category, STAGE), level),
+      ...categoryTail(
+        servedMethod,
+        historiesOf(category, STAGE),
+        level,
+        boundRecord(state, { category, stage: STAGE }),
+      ),
     })),
     {
       probability: limit.probability,
@@ -123,7 +131,7 @@ function choiceOf(
     ...choice,
     categories: [...choice.categories],
   };
-  known.set(checkpoint.evaluations, { policy, series, left, risk });
+  known.set(checkpoint.evaluations, { policy, series, bounds, left, risk });
   return risk;
 }
 

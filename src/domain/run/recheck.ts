@@ -3,12 +3,13 @@
  *
  * Recomputes, from the state before the event and the event's own `at`: every assessment (scorecard, findings,
  * verdict, earned ceiling, and what of the risk it takes), every halt that a rule ordered, every hold, every score of a forecast, and whether it was
- * sealed in time. Forecasts are not recomputed: they are sealed, and verdicts and scores read the sealed figures.
+ * sealed in time and with the run's record of bounds. Forecasts are not recomputed: they are sealed, and verdicts and scores read the sealed figures.
  * Nothing here reads the heartbeat side columns, which are not in the ledger: a judgement that rested on them has
  * its `ProgressNoted` before it.
  */
 import { canonicalJson, plainJson } from '../canonical-json.ts';
 import { compareCompute } from '../compute.ts';
+import { calibrationOf } from '../forecast/calibration.ts';
 import { levelsOf } from '../levels.ts';
 import { levelAt, type Policy } from '../policy/schema.ts';
 import { assess } from './assess.ts';
@@ -19,7 +20,7 @@ import { pooledEstimates } from './estimates.ts';
 import { specOf } from './evaluation.ts';
 import type { Finding, HaltCause, RunEvent, RunEventData } from './events.ts';
 import { scoreForecasts } from './forecast-scores.ts';
-import { dueBeyond } from './forecast-state.ts';
+import { boundRecord, dueBeyond } from './forecast-state.ts';
 import { haltingFindings } from './halt.ts';
 import { holdCauses } from './holds.ts';
 import type { Digest } from './ids.ts';
@@ -159,6 +160,10 @@ function sealDiffers(
   const checkpoint = before.checkpoints.find((each) => each.checkpointId === checkpointId);
   const named = `the forecast of ${forecast.category} at ${checkpointId}`;
   if (checkpoint === undefined) return `${named}: no such checkpoint was open`;
+  const { calibration } = forecast;
+  if (calibration !== undefined && !same(calibration, calibrationOf(boundRecord(before, forecast)))) {
+    return `${named}: the run's bounds had another record`;
+  }
   if (recorded === undefined || same(recorded, dueBeyond(before, checkpoint))) return null;
   return `${named}: other checkpoints had been reported before it was sealed`;
 }

@@ -232,7 +232,18 @@ export const TrackedForecastSchema = z.object({
   /** Due checkpoints beyond, in the order they were reported; the last of `checkpoints` is what it is about. */
   dueBeyond: z.array(id),
   late: z.boolean(),
-  scored: z.object({ revision: int, observed: z.number(), complete: z.boolean() }).nullable(),
+  /** How many times what lies above the median counts in it. */
+  tails: z.number().optional(),
+  scored: z
+    .object({
+      revision: int,
+      observed: z.number(),
+      complete: z.boolean(),
+      /** Whether it is in the record of bounds. */
+      counts: z.boolean().optional(),
+      passed: z.boolean().optional(),
+    })
+    .nullable(),
 });
 export type TrackedForecast = z.infer<typeof TrackedForecastSchema>;
 
@@ -270,6 +281,10 @@ export const RunStateSchema = z.object({
   ),
   /** Not there before the first forecast is sealed. */
   tracked: z.array(TrackedForecastSchema).optional(),
+  /** How the 95 % bounds one checkpoint ahead have done; not there before the first is scored. */
+  bounds: z
+    .array(z.object({ category: z.string(), stage: StageSchema, forecasts: int, passed: int }))
+    .optional(),
   holds: z.array(HoldSchema),
   halt: HaltSchema.nullable(),
   /** The newest; older ones are in the views of halts. */

@@ -18,6 +18,7 @@ import { type Context, isoAfter } from './context.ts';
 import { specOf } from './evaluation.ts';
 import type { Finding, RunEvent, RunEventData, RunEventKind, StoredReading } from './events.ts';
 import { evolve } from './evolve.ts';
+import { scoreForecasts } from './forecast-scores.ts';
 import { explain, haltingFindings } from './halt.ts';
 import { liftHolds, placeHolds } from './holds.ts';
 import type { Digest } from './ids.ts';
@@ -338,8 +339,8 @@ class FoldUnder {
   #next(): RunEvent | undefined {
     const reactions =
       this.#stop === null
-        ? [sealForecasts, closeCheckpoints, liftHolds, placeHolds]
-        : [sealForecasts, closeCheckpoints];
+        ? [scoreForecasts, sealForecasts, closeCheckpoints, liftHolds, placeHolds]
+        : [scoreForecasts, sealForecasts, closeCheckpoints];
     for (const reaction of reactions) {
       const [event] = reaction(this.#state, this.#context);
       if (event !== undefined) return event;

@@ -24,7 +24,7 @@ function ask(
 ) {
   const from = Math.max(70, ...evaluations.flatMap(({ points }) => points.map((each) => each.log2Compute)));
   const asked = { limits: [{ level, probability }], fromLog2Compute: from };
-  const forecast = forecastCategory(method, evaluations, from + doublings, [level], asked);
+  const forecast = forecastCategory(method, evaluations, from + doublings, [level], { asked });
   const [reasons] = forecast.reasons;
   if (reasons === undefined) throw new Error('no reasons');
   return { from, p: forecast.exceedance[0]?.p ?? Number.NaN, reasons };

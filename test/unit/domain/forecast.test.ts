@@ -37,7 +37,7 @@ describe('a forecast', () => {
     [12, 'data'],
   ])('from %d points is %s', (points, basis) => {
     const forecast = predict(Array.from({ length: points }, () => 0.1));
-    expect(forecast).toMatchObject({ basis, points, method: 'multi-process/2' });
+    expect(forecast).toMatchObject({ basis, points, method: 'multi-process/3' });
   });
 
   it('from many points at one compute is still mostly prior', () => {

@@ -168,7 +168,7 @@ describe('a forecast rule', () => {
     const order = life.events.map(({ kind }) => kind);
     expect(order.indexOf('ForecastSealed')).toBeLessThan(order.indexOf('HaltOrdered'));
     const sealed = life.last('ForecastSealed').forecast;
-    expect(sealed).toMatchObject({ method: 'multi-process/2', basis: 'mostly-prior' });
+    expect(sealed).toMatchObject({ method: 'multi-process/3', basis: 'mostly-prior' });
   });
 });
 
