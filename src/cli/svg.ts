@@ -137,6 +137,40 @@ export function reliabilityDiagram(title: string, bins: readonly ReliabilityPoin
   ]);
 }
 
+export interface TradeOff {
+  readonly name: string;
+  readonly cost: number;
+  /** 0 to 1. */
+  readonly covered: number;
+  /** Joined by a line with the others of the path; a point beside it is none of them. */
+  readonly isOnPath: boolean;
+}
+
+/** What is covered against what it costs: up and to the left is better. */
+export function tradeOffDiagram(title: string, costs: string, all: readonly TradeOff[]): string {
+  const values = all.map(({ cost }) => cost);
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const margin = 0.08 * (most - least);
+  const x = scale(least - margin, most + margin, PLOT.left, PLOT.right);
+  const y = scale(0, 1, PLOT.bottom, PLOT.top);
+  const points = all.map((each) => ({ ...each, cx: x(each.cost), cy: y(each.covered) }));
+  const path = points.filter(({ isOnPath }) => isOnPath).map(({ cx, cy }) => `${fixed(cx)},${fixed(cy)}`);
+  return drawing(title, `covered, against ${costs}; up and to the left is better`, [
+    ...[0, 0.25, 0.5, 0.75, 1].map((tick) => horizontal(y(tick), `${100 * tick}%`)),
+    `<polyline points="${path.join(' ')}" fill="none" stroke="${COLOUR.bands[2]}" stroke-width="1.5"/>`,
+    ...points.map(({ cx, cy, name, isOnPath }) =>
+      [
+        `<circle cx="${fixed(cx)}" cy="${fixed(cy)}" r="4" fill="${isOnPath ? COLOUR.bands[2] : COLOUR.miss}"/>`,
+        text(cx, cy - 9, name, 'middle', COLOUR.ink),
+      ].join(''),
+    ),
+    ...[least, most]
+      .filter(Number.isFinite)
+      .map((value) => text(x(value), PLOT.bottom + 16, value.toFixed(4), 'middle', COLOUR.ink)),
+    text((PLOT.left + PLOT.right) / 2, HEIGHT - 8, costs, 'middle', COLOUR.ink),
+  ]);
+}
+
 export interface Drawing {
   readonly file: string;
   readonly title: string;

@@ -3,6 +3,7 @@
  * oracle that has seen what it forecasts: of each source it knows how often a silent plateau ends in a large rise, and how
  * far those rises went. Nobody can know that of a run; what even the oracle does not reach is not to be had from such series.
  */
+import { tradeOffDiagram } from '../../src/cli/svg.ts';
 import { backtest, type MethodFor } from '../../src/domain/forecast/backtest.ts';
 import type { BacktestSeries } from '../../src/domain/forecast/backtest-series.ts';
 import { coverageTable, groupBy, POOLED_SOURCE, UNNAMED_SOURCE } from '../../src/domain/forecast/metrics.ts';
@@ -17,6 +18,7 @@ import type { Section } from './report.ts';
 
 const TIMES = [0, 0.25, 0.5, 1, 2, 4] as const;
 const LEAP_MAX = 0.9;
+const ORACLE = 'oracle';
 
 export function frontierContestants(series: readonly BacktestSeries[]): Contestant[] {
   return [...TIMES.map(leapsTimes), oracle(series)];
@@ -56,7 +58,7 @@ function plateausOf(series: readonly BacktestSeries[]): Plateaus {
 }
 
 function oracle(series: readonly BacktestSeries[]): Contestant {
-  const name = 'oracle';
+  const name = ORACLE;
   const served = multiProcess(name, PARAMETERS);
   const leapless = multiProcess(name, withLeaps(0));
   const known = new Map<string, ForecastMethod>(
@@ -83,6 +85,20 @@ function oracle(series: readonly BacktestSeries[]): Contestant {
   );
   const methodFor: MethodFor = (source) => known.get(source ?? UNNAMED_SOURCE) ?? served;
   return combined(name, methodFor);
+}
+
+/** Rises out of silence that the 99% bound covers, against what that bound costs. */
+export function frontierDiagram(all: readonly Figures[]): string {
+  return tradeOffDiagram(
+    'rises >= 0.15 out of silence, within the 99% bound',
+    'mean pinball loss at 0.99',
+    all.map(({ name, all: { pinball99 }, rises }) => ({
+      name,
+      cost: pinball99,
+      covered: rises.silent.pooled99,
+      isOnPath: name !== ORACLE,
+    })),
+  );
 }
 
 export function frontierSection(all: readonly Figures[]): Section {

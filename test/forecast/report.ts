@@ -106,6 +106,32 @@ export function crossValidationSections(
   ];
 }
 
+/** One pair of figures for each number of checkpoints ahead: the method and the straight line. */
+export function horizonSection(
+  pairs: readonly { readonly ahead: number; readonly judged: Figures; readonly linear: Figures }[],
+): Section {
+  const beside = (ours: number, its: number): string => `${loss(ours)} / ${loss(its)}`;
+  return {
+    title: 'checkpoints ahead',
+    columns: [
+      right('checkpoints ahead'),
+      right('forecasts'),
+      right('pinball 0.95, beside linear'),
+      right('pinball 0.99, beside linear'),
+      right('95% bound'),
+      right('99% bound'),
+    ],
+    rows: pairs.map(({ ahead, judged: { judged, all }, linear }) => [
+      String(ahead),
+      String(judged.length),
+      beside(all.pinball95, linear.all.pinball95),
+      beside(all.pinball99, linear.all.pinball99),
+      percent(all.coverage95),
+      percent(all.coverage99),
+    ]),
+  };
+}
+
 function overview(everyone: readonly Figures[]): Section {
   const row = (what: string, figure: (figures: Figures) => string): string[] => [
     what,

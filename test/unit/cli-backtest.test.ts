@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { createProgress } from '../../src/cli/progress.ts';
-import { escaped, fanChart, reliabilityDiagram, safeFileName } from '../../src/cli/svg.ts';
+import { escaped, fanChart, reliabilityDiagram, safeFileName, tradeOffDiagram } from '../../src/cli/svg.ts';
 import { say } from './cli-terminal.ts';
 
 let directory: string;
@@ -218,6 +218,13 @@ describe('--plot', () => {
     ];
     expect(reliabilityDiagram('r', bins).match(/<circle /g)).toHaveLength(2);
     expect(reliabilityDiagram('none', [])).not.toMatch(/NaN/);
+    const points = [
+      { name: 'a < b', cost: 0.1, covered: 0.5, isOnPath: true },
+      { name: 'beside', cost: 0.1, covered: Number.NaN, isOnPath: false },
+    ];
+    for (const drawing of [tradeOffDiagram('t', 'loss', points), tradeOffDiagram('none', 'loss', [])]) {
+      expect(drawing).not.toMatch(/NaN|Infinity|<b/);
+    }
   });
 
   test('what XML would read as markup or refuses is written otherwise', () => {
