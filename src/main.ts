@@ -19,6 +19,7 @@ import { buildServer } from './http/server.ts';
 import { createSessions } from './http/sessions.ts';
 import { STREAM_LIMITS } from './http/sse.ts';
 import { createAnchors } from './ledger/anchors.ts';
+import { haltedRuns } from './ledger/halted-runs.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import { createProgressStore } from './ledger/progress.ts';
 import { createLedgerPulse } from './ledger/pulse.ts';
@@ -26,6 +27,7 @@ import { createOutbound } from './outbound/outbound.ts';
 import { unreachableApprovals } from './service/approvers.ts';
 import { createButtonParts, observeButton } from './service/button-parts.ts';
 import { wasCleared } from './service/cleared-halts.ts';
+import { createFenceWatch } from './service/fence-watch.ts';
 import { headVerifier } from './service/head-verifier.ts';
 import { createHeadSchedule } from './service/heads-schedule.ts';
 import { createHeartbeats } from './service/heartbeats.ts';
@@ -169,6 +171,16 @@ async function serve(
   stops.push(['head schedule', () => headSchedule.stop()]);
   watchStopWords(runs, security);
   const pulse = createLedgerPulse(database.pool);
+  if (config.roles.includes('scheduler')) {
+    const fences = createFenceWatch({
+      runs,
+      haltedRuns: () => haltedRuns(database.pool),
+      orchestratorOf: acting.orchestratorOf,
+      logger,
+    });
+    fences.start();
+    stops.push(['fence watch', () => fences.stop()]);
+  }
   const lineage = createLineage({ runs, ledger, logger });
   lineage.start();
   stops.push(['lineage', () => lineage.stop()]);

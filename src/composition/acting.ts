@@ -18,6 +18,7 @@ import { createEvaluators } from '../evaluators/registry.ts';
 import { createInstances } from '../ledger/instances.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { readStanding } from '../ledger/standing.ts';
+import type { Orchestrator } from '../orchestrators/orchestrator.ts';
 import { type Orchestrators, openOrchestrators } from '../orchestrators/registry.ts';
 import type { Outbound } from '../outbound/outbound.ts';
 import { createWorkQueue } from '../queue/create-work-queue.ts';
@@ -59,6 +60,7 @@ export interface Acting {
   readonly queue: WorkQueue;
   readonly worker: Worker;
   readonly orchestrators: Orchestrators;
+  readonly orchestratorOf: (loaded: LoadedRun, targetId: string) => Orchestrator | null;
   readonly channels: ReadonlySet<string>;
   readonly containment: Check;
   readonly look: ReturnType<typeof observeStanding>;
@@ -112,6 +114,10 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
       }),
     ]),
   );
+  const orchestratorOf = ({ state }: LoadedRun, targetId: string): Orchestrator | null => {
+    const target = state.targets.find((each) => each.targetId === targetId);
+    return target === undefined ? null : orchestrators.of(target, state.by);
+  };
   const committed = new WeakMap<WorkItem, LoadedRun>();
   const handlers = createWorkHandlers({
     runs,
@@ -137,10 +143,7 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
         secrets: (reference) => (reference === undefined ? [] : secretsNamed(env, reference)),
       },
     }),
-    orchestratorOf: ({ state }, targetId) => {
-      const target = state.targets.find((each) => each.targetId === targetId);
-      return target === undefined ? null : orchestrators.of(target, state.by);
-    },
+    orchestratorOf,
     callbackUrl: (evaluationId, attempt) =>
       `${baseUrl()}/v1/evaluations/${encodeURIComponent(evaluationId)}/result?attempt=${attempt}`,
     // The page, not the API: whoever is woken has a browser and no token in it.
@@ -184,6 +187,7 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
     queue,
     worker,
     orchestrators,
+    orchestratorOf,
     channels: new Set(channels.keys()),
     containment: containmentCheck(containment),
     look,

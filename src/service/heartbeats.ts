@@ -84,7 +84,13 @@ export interface Heartbeats {
   beat(heartbeat: Heartbeat): Promise<HeartbeatOutcome>;
   /** A permit of the run as it stands, or null. */
   issuePermit(loaded: LoadedRun, nonce: string | null): Promise<string | null>;
+  /** What a launcher is told before anything of the run starts: as a permit would be, without taking one. */
+  mayStart(loaded: LoadedRun): Promise<MayStart>;
 }
+
+export type MayStart =
+  | { readonly granted: true; readonly epoch: number; readonly ceiling: Compute }
+  | { readonly granted: false; readonly reason: string };
 
 /** Beside the newest that a permit names anyway. */
 const ASKED_HALTS_MAX = 32;
@@ -284,7 +290,43 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     return tookOver === undefined ? { permit } : { permit, tookOver };
   }
 
-  return { issuePermit, beat: take };
+  async function mayStart(loaded: LoadedRun): Promise<MayStart> {
+    const { runId } = loaded.state;
+    if (deps.ledgerAdvances !== undefined && !(await deps.ledgerAdvances())) {
+      return { granted: false, reason: 'the ledger cannot be written now' };
+    }
+    const withheld = (await deps.withheld?.(runId)) ?? null;
+    if (withheld !== null) return { granted: false, reason: withheld };
+    const { computeHigh } = await progress.read(runId);
+    const { state } = await upToDate(loaded, computeHigh);
+    const parents = await Promise.all(parentRuns(state).map((parent) => runs.load(parent)));
+    const terms = permitTerms(
+      state,
+      parents.flatMap((parent) => (parent === null ? [] : [parent.state])),
+    );
+    return terms.granted
+      ? { granted: true, epoch: terms.epoch, ceiling: terms.ceiling }
+      : { granted: false, reason: againstStart(state, terms.reason) };
+  }
+
+  return { issuePermit, mayStart, beat: take };
+}
+
+type Against = Extract<ReturnType<typeof permitTerms>, { granted: false }>['reason'];
+
+function againstStart({ runId, halt, holds, finishedAt }: RunState, reason: Against): string {
+  switch (reason) {
+    case 'halted':
+      return `run ${runId} is ${halt?.action === 'quarantine' ? 'quarantined' : 'halted'} (${halt?.haltId ?? ''})`;
+    case 'on-hold':
+      return `run ${runId} is on hold: ${holds[0]?.findings[0]?.explanation ?? holds[0]?.key ?? ''}`;
+    case 'finished':
+      return `run ${runId} was declared finished at ${finishedAt ?? ''}`;
+    case 'lineage':
+      return `a run that ${runId} descends from is halted`;
+    default:
+      return reason satisfies never;
+  }
 }
 
 /** Cheap look before a command: most heartbeats cross nothing. */

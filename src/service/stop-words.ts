@@ -17,6 +17,8 @@ export function watchStopWords(runs: Pick<RunService, 'onCommit'>, security: Sec
     if (said === null || (said.stoppedAckAt === null && said.confirmedAt === null)) return;
     const reopened = events.find(({ kind }) => kind === 'HaltReopened');
     if (reopened === undefined || reopened.data['reason'] === 'ordered-again') return;
+    // An orchestrator shows it, and whoever started it again is not known.
+    if (reopened.data['targetId'] !== undefined) return;
     security.report(aboutTrainer('false-stop', reopened.actor));
   });
 }

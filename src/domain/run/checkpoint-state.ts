@@ -9,6 +9,7 @@ import { roundedShare } from '../statistics/rounded.ts';
 import { hasOpenRound } from './estimate-state.ts';
 import { isPending, newAttempt } from './evaluation.ts';
 import type { Lead, RunEventData, Scorecard } from './events.ts';
+import { withReported } from './fence.ts';
 import { forgetSettled, isToScore, overtake, track } from './forecast-state.ts';
 import {
   type CheckpointState,
@@ -72,7 +73,8 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
   const computeHigh =
     state.computeHigh === null ? data.effectiveCompute : maxCompute(state.computeHigh, data.effectiveCompute);
   // One that is only recorded lives in the views; nothing about it can change any more.
-  if (data.deadlineAt === null) return { ...state, computeHigh };
+  const halt = withReported(state.halt, data.effectiveCompute);
+  if (data.deadlineAt === null) return { ...state, computeHigh, halt };
   const checkpoint: CheckpointState = {
     checkpointId: data.checkpointId,
     effectiveCompute: data.effectiveCompute,
@@ -88,7 +90,10 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
     forecasts: [],
     closed: null,
   };
-  return overtake({ ...state, computeHigh, checkpoints: [...state.checkpoints, checkpoint] }, checkpoint);
+  return overtake(
+    { ...state, computeHigh, halt, checkpoints: [...state.checkpoints, checkpoint] },
+    checkpoint,
+  );
 }
 
 function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): RunState {

@@ -45,6 +45,7 @@ import {
 } from './evaluation.ts';
 import type { RunEvent } from './events.ts';
 import { evolve, evolveAll } from './evolve.ts';
+import { lifeAfterStop, type RecordLife, recordLife } from './fence.ts';
 import { scoreForecasts } from './forecast-scores.ts';
 import {
   type ProposeResume,
@@ -100,6 +101,7 @@ export type Command =
   | RecordHaltStep
   | AcknowledgeHalt
   | RecordStopObserved
+  | RecordLife
   | ProposeResume
   | SignOff
   | RecordAlertDelivery
@@ -168,8 +170,13 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
   if (command.type === 'RegisterRun') return registerRun(state, command, context);
   if (state === null) return reject('not-found', 'no such run', 'runId');
   switch (command.type) {
-    case 'ReportCheckpoint':
-      return reportCheckpoint(state, command, context);
+    case 'ReportCheckpoint': {
+      const events = reportCheckpoint(state, command, context);
+      if (isRejection(events) || events.length === 0) return events;
+      return [...events, ...lifeAfterStop(state, command.effectiveCompute, context)];
+    }
+    case 'RecordLife':
+      return recordLife(state, command, context);
     case 'NoteProgress':
       return noteProgress(state, command, context);
     case 'StartEvaluation':

@@ -401,7 +401,10 @@ const events = {
     round: int,
     escalateAt: at,
     effectiveCompute: ComputeSchema.nullable(),
-    reason: z.enum(['progress', 'still-running', 'ordered-again', 'relaunched']),
+    reason: z.enum(['progress', 'still-running', 'ordered-again', 'relaunched', 'checkpoint']),
+    /** Where an orchestrator shows the life. */
+    targetId: id.optional(),
+    detail: z.string().optional(),
     at,
   }),
   ProposalOpened: z.object({

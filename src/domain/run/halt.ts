@@ -6,7 +6,7 @@
  * state, or where none can tell the trainer's word and silence, confirms. Fails toward stopping: a rung is
  * retried and repeated until the stop is confirmed, and every rung that is due is tried.
  */
-import { type Compute, compareCompute, maxCompute } from '../compute.ts';
+import { type Compute, compareCompute, flopText, maxCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
 import type { Consequence } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
@@ -385,6 +385,7 @@ export function reopened(
   reason: RunEventData<'HaltReopened'>['reason'],
   effectiveCompute: Compute | null,
   context: Context,
+  shown: { readonly targetId: string; readonly detail: string } | null = null,
 ): RunEvent[] {
   const round = halt.round + 1;
   return [
@@ -396,6 +397,7 @@ export function reopened(
         escalateAt: escalationAt(context),
         effectiveCompute,
         reason,
+        ...(shown ?? {}),
         at: iso(context.now),
       },
     },
@@ -403,10 +405,20 @@ export function reopened(
       kind: 'halt-unconfirmed',
       severity: 'critical',
       dedupKey: `${halt.haltId}-${round}`,
-      summary: `${state.runId} shows life after its halt (${effectiveCompute ?? reason}); it is halted again`,
+      summary: `${state.runId} shows life after its halt (${lifeText(reason, effectiveCompute, shown)}); it is halted again`,
       details: { haltId: halt.haltId, round: String(round), stopped: 'no' },
     }),
   ];
+}
+
+function lifeText(
+  reason: RunEventData<'HaltReopened'>['reason'],
+  effectiveCompute: Compute | null,
+  shown: { readonly targetId: string; readonly detail: string } | null,
+): string {
+  if (shown !== null) return `${shown.targetId}: ${shown.detail}`;
+  const said = effectiveCompute === null ? reason : flopText(effectiveCompute);
+  return reason === 'checkpoint' ? `a checkpoint at ${said}` : said;
 }
 
 /** Nothing may move any more: every orchestrator says stopped, or only the trainer can say so, did, and is silent. */

@@ -30,6 +30,16 @@ export function firstCeiling(initialCompute: Compute | null, { policy }: Pick<Co
 
 export function registerRun(state: RunState | null, command: RegisterRun, context: Context): Decision {
   if (state !== null) {
+    // Who registers is about to start: a repetition too is told that nothing may.
+    if (state.halt !== null) {
+      const { action, haltId } = state.halt;
+      const how = action === 'quarantine' ? 'quarantined' : 'halted';
+      return reject(
+        'conflict',
+        `run ${command.runId} is ${how} (${haltId}); nothing starts under its name`,
+        'runId',
+      );
+    }
     if (state.contentDigest === command.contentDigest) return [];
     return reject('conflict', `run ${command.runId} is registered with other content`, 'runId');
   }

@@ -156,6 +156,8 @@ export const HaltSchema = z.object({
   stoppedAckAt: at.nullable(),
   /** Highest compute known when the trainer said it stopped, or the stop was confirmed. */
   computeAtStop: ComputeSchema.nullable(),
+  /** The furthest checkpoint that was reported since the order. */
+  reported: ComputeSchema.optional(),
   confirmedAt: at.nullable(),
   escalations: int,
   escalateAt: at,

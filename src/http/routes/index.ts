@@ -7,6 +7,7 @@ import { forecastRoutes } from './forecasts.ts';
 import { governanceRoutes } from './governance.ts';
 import { haltRoutes } from './halts.ts';
 import { ledgerRoutes } from './ledger.ts';
+import { mayStartRoutes } from './may-start.ts';
 import { probeRoutes } from './probes.ts';
 import { runRoutes } from './runs.ts';
 import type { Services } from './services.ts';
@@ -18,6 +19,7 @@ export { probeRoutes };
 
 export const routesOf = (services: Services): Route[] => [
   ...runRoutes(services),
+  ...mayStartRoutes(services),
   ...checkpointRoutes(services),
   ...evaluationRoutes(services),
   ...haltRoutes(services),

@@ -93,7 +93,7 @@ export function success(score: number, n = 1000): JsonObject {
   return { status: 'success', score, n };
 }
 
-const WEBHOOK_TARGET = {
+export const WEBHOOK_TARGET = {
   targetId: 't1',
   kind: 'webhook',
   config: {},

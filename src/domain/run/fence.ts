@@ -1,0 +1,63 @@
+/**
+ * Fences: a halted run that shows life is halted again, from the first step on, and people are paged.
+ *
+ * Life after a stop is: compute that grows (halt.ts), a process that is new to the run (instances.ts), a target that was seen
+ * stopped and runs again, and a further checkpoint. The first checkpoint after the order is what the trainer saves
+ * while it stops, and may arrive late; one that lies beyond it was trained after it.
+ */
+import { type Compute, compareCompute, maxCompute } from '../compute.ts';
+import type { Context, Decision } from './context.ts';
+import type { RunEvent } from './events.ts';
+import { reopened } from './halt.ts';
+import type { Halt, RunState } from './state.ts';
+
+export interface RecordLife {
+  readonly type: 'RecordLife';
+  readonly haltId: string;
+  readonly targetId: string;
+  /** What the orchestrator says. */
+  readonly detail: string;
+}
+
+/** A target that was seen stopped runs: started again, or never gone. */
+export function recordLife(state: RunState, command: RecordLife, context: Context): Decision {
+  const { halt } = state;
+  const { haltId, targetId, detail } = command;
+  if (halt === null || halt.haltId !== haltId) return [];
+  // While no stop was seen there, the ladder is at work.
+  if (halt.targets.find((each) => each.targetId === targetId)?.stoppedAt == null) return [];
+  const reason = halt.confirmedAt === null ? 'still-running' : 'relaunched';
+  return reopened(state, halt, reason, null, context, { targetId, detail });
+}
+
+/** Targets of a run that may come back: seen stopped while the halt stands. */
+export function fencedTargets({ halt, targets }: Pick<RunState, 'halt' | 'targets'>): string[] {
+  if (halt === null) return [];
+  const observed = new Set(
+    targets.filter(({ confirmation }) => confirmation === 'observed').map(({ targetId }) => targetId),
+  );
+  return halt.targets
+    .filter(({ targetId, stoppedAt }) => stoppedAt !== null && observed.has(targetId))
+    .map(({ targetId }) => targetId);
+}
+
+/** What follows from a checkpoint that was reported although the run had stopped. */
+export function lifeAfterStop(
+  { halt, ...state }: RunState,
+  effectiveCompute: Compute,
+  context: Context,
+): RunEvent[] {
+  if (halt?.reported === undefined || (halt.confirmedAt === null && halt.stoppedAckAt === null)) return [];
+  if (compareCompute(effectiveCompute, halt.reported) <= 0) return [];
+  return reopened({ ...state, halt }, halt, 'checkpoint', effectiveCompute, context);
+}
+
+/** Of the checkpoints that were reported since the order, the furthest. */
+export function withReported(halt: Halt | null, effectiveCompute: Compute): Halt | null {
+  if (halt === null) return null;
+  const { reported } = halt;
+  return {
+    ...halt,
+    reported: reported === undefined ? effectiveCompute : maxCompute(reported, effectiveCompute),
+  };
+}
