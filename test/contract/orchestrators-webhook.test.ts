@@ -15,7 +15,6 @@ import {
   verifyWebhook,
   WebhookSecret,
 } from '../../src/signing/standard-webhooks.ts';
-import { createFakeOrchestrator } from '../support/fake-orchestrator.ts';
 import type { Behaviour, HttpTarget } from '../support/http-target.ts';
 import { startHttpTarget } from '../support/http-target.ts';
 import { describeOrchestrator, haltMessage, live } from './describe-orchestrator.ts';
@@ -24,34 +23,56 @@ const secretText = generateWebhookSecret();
 const secret = WebhookSecret.parse(secretText);
 const PATH = 'hooks/PATHSECRET';
 
-describeOrchestrator('the in-memory fake', async () => {
-  const orchestrator = createFakeOrchestrator();
-  const refused = createFakeOrchestrator();
-  refused.answer({ kind: 'retry', detail: 'not now' });
-  return {
-    orchestrator,
-    refused,
-    secrets: [],
-    reached: (n) => vi.waitUntil(() => orchestrator.taken.length >= n).then(() => undefined),
-    count: () => orchestrator.taken.length,
-    close: async () => undefined,
-  };
-});
-
-describeOrchestrator('the webhook orchestrator', async () => {
-  const [target, broken] = await Promise.all([startHttpTarget(), startHttpTarget()]);
-  broken.behave({ kind: 'status', status: 500, body: `<script>${secretText}</script>` });
-  const outbound = createOutbound({ allow: ['loopback'] });
-  const deps = { outbound, secretsFor: () => [secret] };
-  return {
-    orchestrator: createWebhookOrchestrator({ kind: 'webhook', url: `${target.url}/${PATH}` }, deps),
-    refused: createWebhookOrchestrator({ kind: 'webhook', url: `${broken.url}/${PATH}` }, deps),
-    secrets: [secretText, secretText.slice(6), PATH],
-    reached: (n) => target.nthRequest(n).then(() => undefined),
-    count: () => target.received.length,
-    close: () => Promise.all([target.close(), broken.close(), outbound.close()]).then(() => undefined),
-  };
-});
+describeOrchestrator(
+  'the webhook orchestrator',
+  async () => {
+    const [target, broken] = await Promise.all([startHttpTarget(), startHttpTarget()]);
+    broken.behave({ kind: 'status', status: 500, body: `<script>${secretText}</script>` });
+    const outbound = createOutbound({ allow: ['loopback'] });
+    const deps = { outbound, secretsFor: () => [secret] };
+    const behave = (behaviour: Behaviour) => () => {
+      target.behave(behaviour);
+      return undefined;
+    };
+    return {
+      orchestrator: createWebhookOrchestrator({ kind: 'webhook', url: `${target.url}/${PATH}` }, deps),
+      refused: createWebhookOrchestrator({ kind: 'webhook', url: `${broken.url}/${PATH}` }, deps),
+      secrets: [secretText, secretText.slice(6), PATH],
+      reached: (n) => target.nthRequest(n).then(() => undefined),
+      count: () => target.received.length,
+      close: () => Promise.all([target.close(), broken.close(), outbound.close()]).then(() => undefined),
+      side: {
+        sees: 'unknown',
+        takesAnyBody: true,
+        forget: behave({ kind: 'status', status: 404, body: 'no such run' }),
+        refuse: behave({ kind: 'status', status: 403 }),
+        hang: behave({ kind: 'hang' }),
+        lie: behave({ kind: 'status', status: 200, body: '{"received":true}' }),
+        expire: behave({ kind: 'status', status: 401, body: secretText }),
+        renew: behave({ kind: 'status', status: 200 }),
+        answers: {
+          'a page': behave({ kind: 'status', status: 200, body: `<html>${secretText}</html>` }),
+          'an error inside a success': behave({
+            kind: 'status',
+            status: 200,
+            body: `{"error":"${secretText}"}`,
+          }),
+          'a redirect': behave({ kind: 'status', status: 302, headers: { location: `/${secretText}` } }),
+          'too much': behave({ kind: 'oversized', bytes: 10_000_000 }),
+          'a broken connection': behave({ kind: 'reset' }),
+          'no JSON': behave({ kind: 'status', status: 200, body: '{"error":' }),
+          'deep JSON': behave({ kind: 'status', status: 200, body: '['.repeat(8_000) }),
+        },
+      },
+    };
+  },
+  {
+    stop: 'a URL cannot tell whether the run stopped',
+    'already stopped': 'a URL cannot tell whether the run stopped',
+    'comes back': 'a URL cannot tell whether the run stopped; a heartbeat with progress reopens the halt',
+    partial: 'a URL has no parts that can be seen',
+  },
+);
 
 describe('a halt by webhook', () => {
   let target: HttpTarget;
@@ -183,6 +204,28 @@ describe('a halt by webhook', () => {
     expect(new Set(ids).size).toBe(4);
     for (const id of ids) expect(id).toMatch(/^[A-Za-z0-9_-]{1,128}$/);
     expect(webhookIdOf(haltMessage({ attempt: 9 }), at)).toBe(ids[0]);
+  });
+
+  test('a rehearsal is signed as a halt is, under another id and type, and carries no order', async () => {
+    const orchestrator = make({ now: () => new Date('2027-01-15T08:00:31Z') });
+    await orchestrator.take('webhook', haltMessage(), live());
+    expect(await orchestrator.rehearse?.('webhook', haltMessage(), live())).toEqual({
+      kind: 'accepted',
+      detail: 'HTTP 200',
+    });
+    const [halt, drill] = target.received;
+    const { runId, haltId, action, reason, order } = haltMessage();
+    expect(JSON.parse(drill?.body.toString() ?? '')).toEqual({
+      type: 'halt.drill',
+      timestamp: '2027-01-15T08:00:31.000Z',
+      data: { runId, haltId, action, reason },
+    });
+    expect(drill?.body.toString()).not.toContain(order);
+    expect(drill?.headers['webhook-id']).not.toBe(halt?.headers['webhook-id']);
+    const received = { rawHeaders: drill?.rawHeaders ?? [], body: drill?.body ?? Buffer.alloc(0) };
+    expect(verifyWebhook({ ...received, secrets: [secret], now: new Date('2027-01-15T08:00:31Z') }).ok).toBe(
+      true,
+    );
   });
 
   test.each<[string, WebhookOrchestratorDeps['secretsFor']]>([
