@@ -26,6 +26,13 @@ export type Case = (typeof CASES)[number];
 /** What a knob does; where it needs another orchestrator than the fixture's, that one. */
 type Turn = () => undefined | Orchestrator | Promise<undefined | Orchestrator>;
 
+export const does =
+  (act: () => unknown): Turn =>
+  async () => {
+    await act();
+    return undefined;
+  };
+
 /** As made, the run is there and runs, and the steps of the orchestrator, taken one after the other, stop it. */
 export interface OtherSide {
   /** The run ends by itself. */

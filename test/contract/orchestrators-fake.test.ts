@@ -1,6 +1,6 @@
 import { vi } from 'vitest';
 import { createFakeOrchestrator } from '../support/fake-orchestrator.ts';
-import { describeOrchestrator } from './describe-orchestrator.ts';
+import { describeOrchestrator, does } from './describe-orchestrator.ts';
 
 describeOrchestrator(
   'the in-memory fake',
@@ -17,24 +17,24 @@ describeOrchestrator(
       count: () => orchestrator.taken.length,
       close: async () => undefined,
       side: {
-        end: () => void orchestrator.show({ state: 'stopped', detail: 'gone' }),
-        forget: () => {
+        end: does(() => orchestrator.show({ state: 'stopped', detail: 'gone' })),
+        forget: does(() => {
           orchestrator.show({ state: 'unknown', detail: 'no such run' });
-          return void orchestrator.answer({ kind: 'retry', detail: 'no such run' });
-        },
-        refuse: () => void orchestrator.answer({ kind: 'rejected', detail: 'no right' }),
-        hang: () => void orchestrator.hang(),
-        lie: () => undefined,
-        comeBack: () => void running(),
-        keepOne: () => undefined,
-        expire: () => {
+          orchestrator.answer({ kind: 'retry', detail: 'no such run' });
+        }),
+        refuse: does(() => orchestrator.answer({ kind: 'rejected', detail: 'no right' })),
+        hang: does(orchestrator.hang),
+        lie: does(() => undefined),
+        comeBack: does(running),
+        keepOne: does(() => undefined),
+        expire: does(() => {
           orchestrator.show({ state: 'unknown', detail: 'not let in' });
-          return void orchestrator.answer({ kind: 'retry', detail: 'not let in' });
-        },
-        renew: () => {
+          orchestrator.answer({ kind: 'retry', detail: 'not let in' });
+        }),
+        renew: does(() => {
           running();
-          return void orchestrator.answer({ kind: 'accepted', detail: 'taken' });
-        },
+          orchestrator.answer({ kind: 'accepted', detail: 'taken' });
+        }),
       },
     };
   },

@@ -8,7 +8,7 @@ import type { Orchestrator } from '../../src/orchestrators/orchestrator.ts';
 import { openProc, parseStat } from '../../src/orchestrators/proc.ts';
 import { createProcessOrchestrator, describeProcess } from '../../src/orchestrators/process.ts';
 import type { ProcessTarget } from '../../src/orchestrators/targets.ts';
-import { describeOrchestrator, haltMessage, live } from './describe-orchestrator.ts';
+import { describeOrchestrator, does, haltMessage, live } from './describe-orchestrator.ts';
 
 const noProc = existsSync('/proc/self/stat') ? false : 'this system has no /proc';
 
@@ -98,12 +98,9 @@ describe.skipIf(noProc)(`the process orchestrator${noProc ? ` (skipped: ${noProc
         count: () => terms(child),
         close: async () => undefined,
         side: {
-          async end() {
-            kill(-child.pid);
-            return undefined;
-          },
+          end: does(() => kill(-child.pid)),
           forget: () => createProcessOrchestrator({ kind: 'process', pid: child.pid }),
-          lie: () => undefined,
+          lie: does(() => undefined),
           async keepOne() {
             launcher = await start(LAUNCHER_AND_WORKER);
             return createProcessOrchestrator(await targetOf(launcher));

@@ -17,7 +17,7 @@ import {
 } from '../../src/signing/standard-webhooks.ts';
 import type { Behaviour, HttpTarget } from '../support/http-target.ts';
 import { startHttpTarget } from '../support/http-target.ts';
-import { describeOrchestrator, haltMessage, live } from './describe-orchestrator.ts';
+import { describeOrchestrator, does, haltMessage, live } from './describe-orchestrator.ts';
 
 const secretText = generateWebhookSecret();
 const secret = WebhookSecret.parse(secretText);
@@ -30,10 +30,7 @@ describeOrchestrator(
     broken.behave({ kind: 'status', status: 500, body: `<script>${secretText}</script>` });
     const outbound = createOutbound({ allow: ['loopback'] });
     const deps = { outbound, secretsFor: () => [secret] };
-    const behave = (behaviour: Behaviour) => () => {
-      target.behave(behaviour);
-      return undefined;
-    };
+    const behave = (behaviour: Behaviour) => does(() => target.behave(behaviour));
     return {
       orchestrator: createWebhookOrchestrator({ kind: 'webhook', url: `${target.url}/${PATH}` }, deps),
       refused: createWebhookOrchestrator({ kind: 'webhook', url: `${broken.url}/${PATH}` }, deps),
