@@ -8,7 +8,7 @@
  *
  * Exit codes of a step: 0 is taken; 64 and 65 (EX_USAGE, EX_DATAERR) say that this message can never be taken; any
  * other, a signal and a timeout are tried again, for what is broken may be mended.
- * Fails toward "still running": a status that is not one line of JSON with exit code 0 is `unknown`.
+ * Fails toward "still running": a status that is not one JSON object alone, with exit code 0, is `unknown`.
  * Not here: limits of memory and processors. The operator wrote these programs; an evaluation's came from elsewhere.
  */
 import { randomBytes } from 'node:crypto';
@@ -214,11 +214,11 @@ async function askStatus(
     return { state: 'unknown', detail: classify(ended, what, unset).detail };
   }
   const isWhole = stdout.totalBytes <= LIMITS.keptBytes;
-  const parsed = statusSchema.safeParse(isWhole ? oneLine(stdout.lines()) : undefined);
+  const parsed = statusSchema.safeParse(isWhole ? oneObject(stdout.lines()) : undefined);
   if (!parsed.success) {
     return {
       state: 'unknown',
-      detail: `${what}: said no single line {"state": "running", "stopped" or "unknown"}`,
+      detail: `${what}: said no JSON object alone with state running, stopped or unknown`,
     };
   }
   const { state, detail } = parsed.data;
@@ -234,11 +234,10 @@ function isShowable(detail: string | undefined, secrets: readonly string[]): det
   );
 }
 
-function oneLine(output: Buffer): unknown {
+function oneObject(output: Buffer): unknown {
   if (nestsDeeperThan(output, JSON_DEPTH_MAX)) return undefined;
   try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(output).trim();
-    return text.includes('\n') ? undefined : JSON.parse(text);
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(output));
   } catch {
     return undefined; // not repeated: the parser's message quotes the text
   }

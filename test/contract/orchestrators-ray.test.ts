@@ -190,6 +190,13 @@ describe('a halt by Ray', () => {
     expect((await observe()).state).toBe('running');
   });
 
+  test('the state of another job is not that of this one', async () => {
+    ray.submit('gpt-next-7', { status: 'STOPPED' });
+    const other = '{"type":"SUBMISSION","submission_id":"gpt-next-8","status":"RUNNING"}';
+    ray.fail(answer(200, other), /gpt-next-7$/);
+    expect(await observe()).toEqual({ state: 'unknown', detail: 'the cluster answered for another job' });
+  });
+
   test('a token in a file counts as it is now; without it nothing is asked and the file is named', async () => {
     ray.submit('gpt-next-7');
     ray.requireToken('first');
@@ -259,8 +266,15 @@ describe('a halt by Ray', () => {
     ray.remove('gpt-next-7');
     expect(await rehearse()).toMatchObject({ kind: 'rejected' });
     ray.submit('gpt-next-7');
-    ray.fail(answer(200, '{"stopped": true}'), /^POST/);
-    expect(await rehearse()).toMatchObject({ kind: 'retry' });
+    // Neither what takes a stop of anything, nor what does not let it through, is a cluster that would take this one.
+    for (const [status, body] of [
+      [200, '{"stopped": true}'],
+      [404, 'default backend'],
+      [404, HTML],
+    ] as const) {
+      ray.fail(answer(status, body), /^POST/);
+      expect(await rehearse()).toMatchObject({ kind: 'retry' });
+    }
   });
 
   describe('at registration', () => {

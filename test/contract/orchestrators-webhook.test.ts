@@ -247,6 +247,17 @@ describe('targets', () => {
     { kind: 'webhook', url: 'http://10.0.0.8:9000/halt?team=a', secret: 'env:HALT_SECRET' },
     { kind: 'process', pid: 4242 },
     { kind: 'process', pid: 4242, startTime: '0d5a1f0e-1111-2222-3333-444455556666:123456' },
+    { kind: 'ray', cluster: 'blue', submissionId: 'raysubmit_Hh4aYNmbwxCoGwqs' },
+    {
+      kind: 'ray',
+      cluster: 'blue',
+      submissionId: 'run-7',
+      submissionPrefix: 'run-',
+      run: 'gpt-next',
+      after: '20s',
+    },
+    { kind: 'command', command: 'lab', run: 'gpt-next/7' },
+    { kind: 'command', command: 'lab', run: '7', parameters: { region: 'north; rm -rf /', empty: '' } },
   ])('%j is one', (target) => expect(targetSchema.parse(target)).toEqual(target));
 
   test.each<unknown>([
@@ -264,13 +275,57 @@ describe('targets', () => {
     { kind: 'process', pid: '12' },
     { kind: 'process', pid: 1.5 },
     { kind: 'process', pid: 2, startTime: '../../etc' },
+    { kind: 'ray', submissionId: 'run-7' },
+    { kind: 'ray', cluster: 'blue', submissionId: '../../api/version' },
+    { kind: 'ray', cluster: 'blue', submissionId: 'run-7', url: 'http://127.0.0.1:8265' },
+    { kind: 'ray', cluster: 'blue', submissionId: 'run-7', token: 'x' },
+    { kind: 'ray', cluster: 'blue', submissionId: 'run-7', submissionPrefix: 'r' },
+    { kind: 'ray', cluster: 'blue', submissionId: 'run-7', run: 'a\nb' },
+    { kind: 'ray', cluster: '__proto__', submissionId: 'run-7' },
+    { kind: 'command', command: 'lab' },
+    { kind: 'command', command: '/bin/sh', run: '7' },
+    { kind: 'command', command: 'lab', run: '--all' },
+    { kind: 'command', command: 'lab', run: 'a b' },
+    { kind: 'command', command: 'lab', run: '7', parameters: { region: 7 } },
+    { kind: 'command', command: 'lab', run: '7', parameters: { 'a=b': '' } },
+    { kind: 'command', command: 'lab', run: '7', parameters: { a: 'x\u0000' } },
+    { kind: 'command', command: 'lab', run: '7', parameters: { a: 'x'.repeat(257) } },
+    {
+      kind: 'command',
+      command: 'lab',
+      run: '7',
+      parameters: Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`p${i}`, ''])),
+    },
+    { kind: 'command', command: 'lab', run: '7', argv: ['rm'] },
     { kind: 'ssh', host: 'x' },
     null,
   ])('%j is none', (target) => expect(targetSchema.safeParse(target).success).toBe(false));
 
+  test('a kind that is not enabled takes no target, and has no orchestrator for one on record', async () => {
+    const orchestrators = openOrchestrators({
+      config: OrchestratorsConfigSchema.parse({}),
+      outbound: createOutbound({ allow: [] }),
+      now: () => new Date(),
+      variable: () => undefined,
+      webhookSecrets: () => [],
+    });
+    for (const target of [
+      { kind: 'ray', cluster: 'blue', submissionId: 'run-7' },
+      { kind: 'command', command: 'lab', run: '7' },
+    ] as const) {
+      const { kind, ...config } = target;
+      expect(await orchestrators.admit(target)).toMatchObject({ ok: false, field: 'kind' });
+      expect(orchestrators.of({ kind, config }, 'trainer')).toBeNull();
+    }
+  });
+
   test('each kind has an orchestrator whose ladder names only steps that it has', () => {
     const orchestrators = openOrchestrators({
-      config: OrchestratorsConfigSchema.parse({ process: { enabled: true } }),
+      config: OrchestratorsConfigSchema.parse({
+        process: { enabled: true },
+        ray: { enabled: true, clusters: { blue: { url: 'http://127.0.0.1:8265' } } },
+        command: { enabled: true, commands: { lab: { stop: ['/bin/true'], status: ['/bin/true'] } } },
+      }),
       outbound: createOutbound({ allow: [] }),
       now: () => new Date(),
       variable: () => undefined,
@@ -279,6 +334,8 @@ describe('targets', () => {
     for (const target of [
       { kind: 'webhook', url: 'https://a.test/' },
       { kind: 'process', pid: 2 },
+      { kind: 'ray', cluster: 'blue', submissionId: 'run-7' },
+      { kind: 'command', command: 'lab', run: '7' },
     ] as const) {
       const { kind, ...config } = target;
       const orchestrator = orchestrators.of({ kind, config }, 'trainer');
@@ -288,7 +345,7 @@ describe('targets', () => {
       expect(ladder.map(({ step }) => step)).toEqual(orchestrator.steps);
       expect(ladder[0]?.afterMs).toBe(0);
       for (const { retryMs } of ladder) expect(retryMs[0]).toBeLessThan(1_000);
-      expect(confirmationOf(target.kind)).toBe(target.kind === 'process' ? 'observed' : 'acknowledged');
+      expect(confirmationOf(target.kind)).toBe(target.kind === 'webhook' ? 'acknowledged' : 'observed');
     }
   });
 });
