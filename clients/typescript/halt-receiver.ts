@@ -3,7 +3,8 @@
  *
  * A request counts only if its Standard Webhooks signature fits the raw body, and then only the signed
  * order inside is obeyed: the envelope's own words ("runId", "action") are not. It answers 200 after the
- * halt is on disk, so that a sender that was answered need not send again.
+ * halt is on disk, so that a sender that was answered need not send again. A `halt.drill`, signed the same, is
+ * answered 200 and changes nothing: it proves the way of a halt up to here.
  *
  * Listens on loopback unless told otherwise. Losing this listener loses speed, not safety: heartbeats
  * bring the same order.
@@ -41,7 +42,9 @@ export async function listenForHalts(options: HaltReceiverOptions): Promise<Halt
     const body = await readBody(request);
     if (body === null) return 413;
     if (!verifyWebhook(secrets, request.rawHeaders, body, now())) return 401;
-    const order = orderIn(body);
+    const message = messageIn(body);
+    if (message?.['type'] === 'halt.drill') return 200;
+    const order = message === null ? null : orderIn(message);
     if (order === null) return 400;
     const outcome = await guard.receiveOrder(order, 'webhook');
     // In force, but a restart would forget it: not answered, so that it is sent again.
@@ -93,13 +96,17 @@ async function readBody(request: IncomingMessage): Promise<Buffer | null> {
   return Buffer.concat(chunks);
 }
 
-function orderIn(body: Buffer): string | null {
+function messageIn(body: Buffer): Record<string, unknown> | null {
   try {
     const message: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
-    if (!isRecord(message) || message['type'] !== 'halt.ordered' || !isRecord(message['data'])) return null;
-    const { order } = message['data'];
-    return typeof order === 'string' ? order : null;
+    return isRecord(message) ? message : null;
   } catch {
     return null;
   }
+}
+
+function orderIn(message: Record<string, unknown>): string | null {
+  if (message['type'] !== 'halt.ordered' || !isRecord(message['data'])) return null;
+  const { order } = message['data'];
+  return typeof order === 'string' ? order : null;
 }

@@ -1,10 +1,14 @@
 /** What interlock.yaml says of orchestrators: which kinds are enabled, and the systems that targets may name. */
 import { z } from 'zod';
+import { CommandConfigSchema } from './orchestrators-command.ts';
+import { RayConfigSchema } from './orchestrators-ray.ts';
 
 export const OrchestratorsConfigSchema = z
   .strictObject({
     webhook: z.strictObject({ enabled: z.boolean().default(true) }).prefault({}),
     process: z.strictObject({ enabled: z.boolean().default(false) }).prefault({}),
+    ray: RayConfigSchema,
+    command: CommandConfigSchema,
   })
   .prefault({});
 export type OrchestratorsConfig = z.output<typeof OrchestratorsConfigSchema>;

@@ -9,31 +9,21 @@
  * nothing, but a score at a threshold trips.
  * Not here: what holds the processes and limits them (containment.ts), and which of that this machine can do.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { stat } from 'node:fs/promises';
-import { constants } from 'node:os';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { durationMs } from '../domain/duration.ts';
 import { type CommandExecutor, type CommandPlaceholder, replacePlaceholders } from '../domain/executor.ts';
 import { faultPoint } from '../fault-points.ts';
-import { limitsHit } from './cgroups.ts';
-import { type Containment, findProgram, type Launch, programFault } from './containment.ts';
+import { limitsHit } from '../subprocess/cgroups.ts';
+import { MARKER_VARIABLE } from '../subprocess/process-tree.ts';
+import { findProgram, programFault } from '../subprocess/program-file.ts';
+import { type Ended, type ProgramLimits, runProgram } from '../subprocess/run-program.ts';
+import type { Containment } from './containment.ts';
 import type { EvaluationRequest, Evaluator, EvaluatorOutcome, FailureReason } from './evaluator.ts';
-import { type Job, openJob } from './job-records.ts';
+import { openJob } from './job-records.ts';
 import { describeBytes } from './limits.ts';
 import { resolveModelUri } from './model-uri.ts';
 import { OutOfMemoryWords } from './out-of-memory.ts';
-import { OutputTail } from './output-tail.ts';
-import type { ProcessStat } from './process-stat.ts';
-import {
-  findJobProcesses,
-  type JobIdentity,
-  killJob,
-  MARKER_VARIABLE,
-  signalGroup,
-  signalJob,
-} from './process-tree.ts';
 import { lastJsonLine, type ResultText, readResultFile } from './result-text.ts';
 
 export interface CommandDeps {
@@ -48,21 +38,10 @@ export interface CommandDeps {
   /** What a relative `cwd`, or a program with a slash in its relative path, is relative to: the configuration. */
   baseDirectory: string;
   containment: Containment;
-  limits?: Partial<CommandLimits>;
+  limits?: Partial<ProgramLimits>;
 }
 
-export interface CommandLimits {
-  /** Standard output and error together; over it the job is killed. */
-  outputBytes: number;
-  /** The end of standard output that is kept, for its last line. */
-  keptBytes: number;
-  /** From SIGTERM to SIGKILL. */
-  killGraceMs: number;
-  /** From the program's end until its pipes are cut, whoever still holds them. */
-  drainMs: number;
-}
-
-const LIMITS: CommandLimits = {
+const LIMITS: ProgramLimits = {
   outputBytes: 10 * 1024 * 1024,
   keptBytes: 1024 * 1024,
   killGraceMs: 2_000,
@@ -102,12 +81,25 @@ export function createCommandEvaluator(executor: CommandExecutor, deps: CommandD
         if (!program.ok) return failed('spawn-failed', program.fault);
         await containment.makeGroups(job.marker);
         const launch = containment.launch(job.marker, program.file, argv.args, { network });
+        const outOfMemory = new OutOfMemoryWords();
         const ended = await runProgram(
-          { launch, env: env.env, cwd: cwd ?? job.directory },
-          { job, timeoutMs: durationMs(executor.timeout), limits, signal },
+          { ...launch, env: env.env, cwd: cwd ?? job.directory },
+          {
+            job,
+            timeoutMs: durationMs(executor.timeout),
+            limits,
+            signal,
+            onSpawned: () => faultPoint('evaluation.spawned'),
+            onErrorOutput: (chunk) => outOfMemory.push(chunk),
+          },
         );
         left = ended.left;
-        return await outcomeOf(ended, resultFile, containment.processMemoryBytes);
+        const memory: MemorySigns = {
+          hit: await limitsHit(job.groups),
+          saidOutOfMemory: outOfMemory.seen,
+          processMemoryBytes: containment.processMemoryBytes,
+        };
+        return await outcomeOf(ended, resultFile, memory);
       } finally {
         await job.finished({ left });
       }
@@ -210,173 +202,20 @@ const isDirectory = (directory: string): Promise<boolean> =>
     () => false,
   );
 
-// --- running it ---------------------------------------------------------------------------------------
-
-interface Program {
-  launch: Launch;
-  env: Record<string, string>;
-  cwd: string;
-}
-
-interface Supervision {
-  job: Job;
-  timeoutMs: number;
-  limits: CommandLimits;
-  signal: AbortSignal;
-}
-
-type Ending =
-  | { how: 'exited'; code: number | null; signal: string | null }
-  | { how: 'not-started'; errorCode: string }
-  | { how: 'stopped'; why: 'timed-out' | 'cancelled' | 'output-too-large' };
-
-interface Ended {
-  ending: Ending;
-  stdout: OutputTail;
-  stderrBytes: number;
-  /** It printed what programs print when they get no more memory. */
-  saidOutOfMemory: boolean;
-  /** Something of the job could not be killed within the time allowed. */
-  left: boolean;
-  /** Limits of the control group that something ran into. */
-  hit: readonly string[];
-}
-
-async function runProgram({ launch, env, cwd }: Program, supervision: Supervision): Promise<Ended> {
-  const { job, timeoutMs, limits, signal } = supervision;
-  const stdout = new OutputTail(limits.keptBytes);
-  const outOfMemory = new OutOfMemoryWords();
-  let stderrBytes = 0;
-
-  let child: ChildProcess;
-  try {
-    child = spawn(launch.file, launch.args, {
-      cwd,
-      env,
-      shell: false,
-      detached: true, // a session and group of its own, so that one signal reaches all of it
-      stdio: ['ignore', 'pipe', 'pipe'],
-      windowsHide: true,
-    });
-  } catch (error) {
-    return {
-      ending: { how: 'not-started', errorCode: systemCode(error) },
-      stdout,
-      stderrBytes,
-      saidOutOfMemory: false,
-      left: false,
-      hit: [],
-    };
-  }
-
-  faultPoint('evaluation.spawned');
-  let leader: JobIdentity['leader'] = null;
-  let reaped = false;
-  const identity = (): JobIdentity => ({ marker: job.marker, leader, groups: job.groups });
-
-  const exited = new Promise<Ending>((resolve) => {
-    child.once('exit', (code, exitSignal) => {
-      // While anyone is left in the group its id cannot be another's, so this comes before anything is awaited.
-      if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL');
-      reaped = true;
-      resolve(exitOf(code, exitSignal, launch));
-    });
-    child.on('error', (error) => {
-      if (child.pid === undefined) resolve({ how: 'not-started', errorCode: systemCode(error) });
-    });
-  });
-  const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
-
-  const stops = new AbortController();
-  const stopped = new Promise<Ending>((resolve) => {
-    const stop = (why: Extract<Ending, { how: 'stopped' }>['why']) => resolve({ how: 'stopped', why });
-    const count = () => {
-      if (stdout.totalBytes + stderrBytes > limits.outputBytes) stop('output-too-large');
-    };
-    child.stdout?.on('data', (chunk: Buffer) => {
-      stdout.push(chunk);
-      count();
-    });
-    child.stderr?.on('data', (chunk: Buffer) => {
-      stderrBytes += chunk.length;
-      outOfMemory.push(chunk);
-      count();
-    });
-    // A pipe that breaks tells nothing that the exit does not.
-    child.stdout?.on('error', () => undefined);
-    child.stderr?.on('error', () => undefined);
-    signal.addEventListener('abort', () => stop('cancelled'), { once: true, signal: stops.signal });
-    if (signal.aborted) stop('cancelled');
-    delay(timeoutMs, undefined, { signal: stops.signal }).then(
-      () => stop('timed-out'),
-      () => undefined,
-    );
-  });
-
-  if (child.pid !== undefined) {
-    try {
-      leader = await job.started(child.pid);
-    } catch (error) {
-      // A program that no sweep could find again must not run.
-      stops.abort();
-      if (!reaped) signalGroup(child.pid, 'SIGKILL');
-      await killJob(identity());
-      throw error;
-    }
-  }
-  const ending = await Promise.race([exited, stopped]);
-  stops.abort();
-
-  let known: ProcessStat[] = [];
-  if (ending.how === 'stopped') {
-    if (ending.why !== 'output-too-large') {
-      // Asked first, and once, so that an evaluator may put its things in order; those outside the group too.
-      known = await signalJob(identity(), 'SIGTERM');
-      if (known.length === 0 && !reaped && child.pid !== undefined) signalGroup(child.pid, 'SIGTERM');
-      await within(limits.killGraceMs, exited);
-    }
-    // Looked for before the kill, which ends the parents by which some are found.
-    known = await findJobProcesses(identity(), known);
-    // Only while its own process is not reaped is the group's id surely ours.
-    if (!reaped && child.pid !== undefined) signalGroup(child.pid, 'SIGKILL');
-  }
-  const left = ending.how === 'not-started' ? false : !(await killJob(identity(), known));
-  if (ending.how === 'stopped') await within(limits.killGraceMs, exited);
-  if (ending.how !== 'not-started') await within(limits.drainMs, closed);
-  child.stdout?.destroy();
-  child.stderr?.destroy();
-  child.unref();
-  const hit = await limitsHit(job.groups);
-  return { ending, stdout, stderrBytes, saidOutOfMemory: outOfMemory.seen, left, hit };
-}
-
-const SIGNALS = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
-
-function exitOf(code: number | null, signal: string | null, { signalsAsCodes }: Launch): Ending {
-  const passedOn = signalsAsCodes && code !== null ? SIGNALS.get(code - 128) : undefined;
-  if (passedOn !== undefined) return { how: 'exited', code: null, signal: passedOn };
-  return { how: 'exited', code, signal };
-}
-
-async function within(limitMs: number, event: Promise<unknown>): Promise<void> {
-  const timer = new AbortController();
-  const limit = delay(limitMs, undefined, { signal: timer.signal }).catch(() => undefined);
-  await Promise.race([event, limit]);
-  timer.abort();
-}
-
-/** `ENOENT` and its like; anything longer may quote a path or an argument. */
-function systemCode(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  return typeof code === 'string' && /^[A-Z0-9_]{1,40}$/.test(code) ? code : 'unknown error';
-}
-
 // --- what it comes to ---------------------------------------------------------------------------------
 
+interface MemorySigns {
+  /** Limits of the control group that something ran into. */
+  hit: readonly string[];
+  /** It printed what programs print when they get no more memory. */
+  saidOutOfMemory: boolean;
+  processMemoryBytes: number | null;
+}
+
 async function outcomeOf(
-  { ending, stdout, stderrBytes, saidOutOfMemory, hit }: Ended,
+  { ending, stdout, stderrBytes }: Ended,
   resultFile: string,
-  processMemoryBytes: number | null,
+  { hit, saidOutOfMemory, processMemoryBytes }: MemorySigns,
 ): Promise<EvaluatorOutcome> {
   if (ending.how === 'not-started') return failed('spawn-failed', ending.errorCode);
   const written = await readResultFile(resultFile);

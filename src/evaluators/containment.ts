@@ -14,7 +14,6 @@
  */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { accessSync, constants, statSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -29,7 +28,8 @@ import {
   removeAbandoned,
   removeGroups,
   usableHierarchies,
-} from './cgroups.ts';
+} from '../subprocess/cgroups.ts';
+import { findProgram } from '../subprocess/program-file.ts';
 import {
   DEFAULT_LIMITS,
   describeBytes,
@@ -303,29 +303,4 @@ function findTool(name: string): string | null {
   if (os.platform() !== 'linux') return null;
   const directories = [...(process.env['PATH'] ?? '').split(':'), '/usr/bin', '/bin', '/usr/sbin', '/sbin'];
   return findProgram(name, directories);
-}
-
-/** The first executable file of that name; null where there is none. */
-export function findProgram(name: string, directories: readonly string[]): string | null {
-  for (const directory of directories) {
-    if (!path.isAbsolute(directory)) continue;
-    const file = path.join(directory, name);
-    if (programFault(file) === null) return file;
-  }
-  return null;
-}
-
-/** Why a file cannot be run, as the system would say it; null where it can. */
-export function programFault(file: string): 'ENOENT' | 'EACCES' | null {
-  try {
-    accessSync(file, constants.F_OK);
-  } catch {
-    return 'ENOENT';
-  }
-  try {
-    accessSync(file, constants.X_OK);
-    return statSync(file).isFile() ? null : 'EACCES';
-  } catch {
-    return 'EACCES';
-  }
 }

@@ -13,10 +13,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { isGroupOf, removeGroups } from './cgroups.ts';
+import { isGroupOf, removeGroups } from '../subprocess/cgroups.ts';
+import { processStat } from '../subprocess/process-stat.ts';
+import { killJob } from '../subprocess/process-tree.ts';
 import type { Containment } from './containment.ts';
-import { processStat } from './process-stat.ts';
-import { killJob } from './process-tree.ts';
 
 const ProcessSchema = z.strictObject({ pid: z.int().min(2), startTime: z.string().nullable() });
 const RecordSchema = z.strictObject({

@@ -31,6 +31,19 @@ export function defaultLadder(kind: Target['kind']): LadderStep[] {
           resendMs: [5_000, 10_000, 30_000],
         },
       ];
+    case 'ray':
+      // Ray itself goes on to SIGKILL after three seconds; asked again, it also meets what was submitted since.
+      return [{ step: 'stop', afterMs: 0, retryMs: [...FAST_RETRIES_MS], resendMs: [5_000, 10_000, 30_000] }];
+    case 'command':
+      return [
+        { step: 'stop', afterMs: 0, retryMs: [...FAST_RETRIES_MS], resendMs: [] },
+        {
+          step: 'kill',
+          afterMs: 30_000,
+          retryMs: [...FAST_RETRIES_MS],
+          resendMs: [15_000, 30_000, 60_000],
+        },
+      ];
     default:
       return assertNever(kind);
   }
@@ -51,6 +64,8 @@ export function confirmationOf(kind: Target['kind']): 'observed' | 'acknowledged
     case 'webhook':
       return 'acknowledged';
     case 'process':
+    case 'ray':
+    case 'command':
       return 'observed';
     default:
       return assertNever(kind);

@@ -41,6 +41,11 @@ export function createProcessOrchestrator(
       if (signal.aborted) return { kind: 'retry', detail: 'given up before it was sent' };
       return send(target, await look(target, proc), name, proc);
     },
+    async rehearse(step, _message, signal) {
+      if (signalOf(step) === null) return unknownStep('process', STEPS);
+      if (signal.aborted) return { kind: 'retry', detail: 'given up before it was looked at' };
+      return send(target, await look(target, proc), 0, proc);
+    },
     async observe() {
       return describe(await look(target, proc));
     },
@@ -126,14 +131,19 @@ function lookWithoutProc(pid: number, startTime: string | undefined): Sighting {
 function send(
   { pid, startTime }: ProcessTarget,
   sighting: Sighting,
-  name: 'SIGTERM' | 'SIGKILL',
+  /** 0 rehearses: the kernel checks what it would check of a real signal, and delivers none. */
+  name: 'SIGTERM' | 'SIGKILL' | 0,
   proc: Proc,
 ): StepOutcome {
+  const gone: StepOutcome =
+    name === 0
+      ? { kind: 'rejected', detail: 'the process is gone: there is nothing to rehearse on' }
+      : { kind: 'accepted', detail: 'already stopped' };
   const why = untouchable(pid);
   if (why !== null) return { kind: 'rejected', detail: why };
   switch (sighting.kind) {
     case 'gone':
-      return { kind: 'accepted', detail: 'already stopped' };
+      return gone;
     case 'reused':
       return changedHands(pid);
     case 'unidentified':
@@ -152,15 +162,18 @@ function send(
   if (startTime !== undefined && entry !== null && entry.startTime !== startTime) {
     return changedHands(pid);
   }
+  const whom = `process ${group ? 'group ' : ''}${pid}`;
   try {
     process.kill(group ? -pid : pid, name);
   } catch (error) {
     const code = errorCode(error);
-    if (code === 'ESRCH') return { kind: 'accepted', detail: 'already stopped' };
+    if (code === 'ESRCH') return gone;
     if (code === 'EPERM') return { kind: 'rejected', detail: `Interlock may not signal process ${pid}` };
     return { kind: 'retry', detail: `${name} could not be sent to process ${pid}` };
   }
-  return { kind: 'accepted', detail: `${name} sent to process ${group ? 'group ' : ''}${pid}` };
+  return name === 0
+    ? { kind: 'accepted', detail: `${whom} is there and may be signalled; nothing was sent` }
+    : { kind: 'accepted', detail: `${name} sent to ${whom}` };
 }
 
 function changedHands(pid: number): StepOutcome {

@@ -11,8 +11,10 @@ import type { OrchestratorsConfig } from '../config/orchestrators.ts';
 import { assertNever } from '../domain/assert-never.ts';
 import type { Outbound } from '../outbound/outbound.ts';
 import type { WebhookSecret } from '../signing/standard-webhooks.ts';
+import { createCommandOrchestrator, describeCommandRun } from './command.ts';
 import type { Orchestrator } from './orchestrator.ts';
 import { createProcessOrchestrator, describeProcess } from './process.ts';
+import { createRayOrchestrator, describeRayRun } from './ray.ts';
 import type { Target, WebhookTarget } from './targets.ts';
 import { targetSchema } from './targets.ts';
 import { createWebhookOrchestrator } from './webhook.ts';
@@ -45,7 +47,9 @@ export interface RecordedTarget {
 }
 
 export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
-  const { config, outbound, now, webhookSecrets } = setting;
+  const { config, outbound, now, variable, webhookSecrets } = setting;
+  const ray = { clusters: config.ray.clusters, outbound, variable };
+  const command = { commands: config.command.commands, variable };
 
   function create(target: Target, registeredBy: string): Orchestrator {
     switch (target.kind) {
@@ -57,6 +61,10 @@ export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
         });
       case 'process':
         return createProcessOrchestrator(target);
+      case 'ray':
+        return createRayOrchestrator(target, ray);
+      case 'command':
+        return createCommandOrchestrator(target, command);
       default:
         return assertNever(target);
     }
@@ -74,6 +82,10 @@ export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
         // What a caller states of a start time is not believed: a false one would count as stopped.
         return described;
       }
+      case 'ray':
+        return describeRayRun(target, ray);
+      case 'command':
+        return describeCommandRun(target, command);
       default:
         return assertNever(target);
     }

@@ -46,5 +46,62 @@ export const processTargetSchema = z
   .meta({ id: 'ProcessTarget', description: 'A local process that is signalled' });
 export type ProcessTarget = z.infer<typeof processTargetSchema>;
 
-export const targetSchema = z.discriminatedUnion('kind', [webhookTargetSchema, processTargetSchema]);
+/** A system by the name that interlock.yaml gives it. */
+const systemName = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must be letters, digits, ".", "_" or "-", at most 64');
+const submissionId = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$/, 'must be letters, digits, ".", "_", ":", "@" or "-"');
+
+export const rayTargetSchema = z
+  .strictObject({
+    kind: z.literal('ray'),
+    after,
+    cluster: systemName.meta({ description: 'A cluster of interlock.yaml' }),
+    submissionId,
+    submissionPrefix: submissionId.min(4).optional().meta({
+      description: 'Every submission whose id begins so is this run too; a beginning of submissionId',
+    }),
+    run: z
+      .string()
+      .regex(/^[\x20-\x7e]{1,128}$/, 'must be printable ASCII, at most 128')
+      .optional()
+      .meta({
+        description:
+          "interlock_run in the submission's metadata: every submission that has the same is this run too",
+      }),
+  })
+  .meta({ id: 'RayTarget', description: "A submission of Ray's Jobs API" });
+export type RayTarget = z.infer<typeof rayTargetSchema>;
+
+export const commandTargetSchema = z
+  .strictObject({
+    kind: z.literal('command'),
+    after,
+    command: systemName.meta({ description: 'A command of interlock.yaml' }),
+    run: z
+      .string()
+      .regex(
+        /^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,255}$/,
+        'must be letters, digits, ".", "_", ":", "/", "@" or "-", at most 256',
+      )
+      .meta({ description: 'What the run is called there' }),
+    parameters: z
+      .record(
+        z.string().regex(/^[A-Za-z][A-Za-z0-9_-]{0,63}$/, 'must be letters, digits, "_" or "-", at most 64'),
+        z.string().regex(/^[\x20-\x7e]{0,256}$/, 'must be printable ASCII, at most 256'),
+      )
+      .refine((stated) => Object.keys(stated).length <= 16, 'must be at most 16')
+      .optional(),
+  })
+  .meta({ id: 'CommandTarget', description: "A run that the site's own command stops" });
+export type CommandTarget = z.infer<typeof commandTargetSchema>;
+
+export const targetSchema = z.discriminatedUnion('kind', [
+  webhookTargetSchema,
+  processTargetSchema,
+  rayTargetSchema,
+  commandTargetSchema,
+]);
 export type Target = z.infer<typeof targetSchema>;

@@ -8,6 +8,9 @@
  * Fails toward stopping: where the secret is missing the halt goes out all the same, without `v1`. The
  * order inside carries its own signature, and a receiver that insists on ours refuses it, which is seen.
  *
+ * A rehearsal is a message of another type, `halt.drill`, on the same way and signed the same. It carries no order: a
+ * receiver that obeys orders and reads no types must find none to obey.
+ *
  * Not here: whether the run stopped (a URL cannot tell).
  */
 
@@ -41,11 +44,13 @@ export function createWebhookOrchestrator(
 ): Orchestrator {
   const { outbound, now = () => new Date(), requestTimeoutMs = 5_000 } = deps;
 
-  async function post(message: HaltMessage, signal: AbortSignal): Promise<StepOutcome> {
+  async function post(type: MessageType, message: HaltMessage, signal: AbortSignal): Promise<StepOutcome> {
     const attemptAt = now();
-    const body = Buffer.from(JSON.stringify(toPayload(message, attemptAt)));
+    const payload =
+      type === 'halt.drill' ? toDrillPayload(message, attemptAt) : toPayload(message, attemptAt);
+    const body = Buffer.from(JSON.stringify(payload));
     const signature = signatureHeaders(target, deps, {
-      id: webhookIdOf(message, target),
+      id: webhookIdOf(message, target, type),
       timestamp: attemptAt,
       body,
     });
@@ -65,38 +70,61 @@ export function createWebhookOrchestrator(
     return { kind: verdict.kind, detail: verdict.detail + note };
   }
 
-  return {
-    kind: 'webhook',
-    steps: STEPS,
-    async take(step, message, signal) {
+  const send = (type: MessageType): Orchestrator['take'] =>
+    async function sendStep(step, message, signal) {
       if (step !== 'webhook') return unknownStep('webhook', STEPS);
       try {
-        return await post(message, signal);
+        return await post(type, message, signal);
       } catch (error) {
         return classifyFault(error);
       }
-    },
+    };
+
+  return {
+    kind: 'webhook',
+    steps: STEPS,
+    take: send('halt.ordered'),
+    rehearse: send('halt.drill'),
     async observe() {
       return { state: 'unknown', detail: 'a webhook does not show whether the run stopped' };
     },
   };
 }
 
+type MessageType = 'halt.ordered' | 'halt.drill';
+
 /** The body; the same bytes for the same order, since its time is the order's and not the attempt's. */
 export function toPayload(message: HaltMessage, attemptAt: Date) {
   const { runId, haltId, action, reason, order } = message;
-  const issuedAtS = peekHaltOrder(order)?.iat;
-  const timestamp = issuedAtS === undefined ? attemptAt : new Date(issuedAtS * 1000);
   return {
     type: 'halt.ordered',
-    timestamp: timestamp.toISOString(),
+    timestamp: issuedAt(order, attemptAt),
     data: { runId, haltId, action, reason, order },
   };
 }
 
+export function toDrillPayload({ runId, haltId, action, reason, order }: HaltMessage, attemptAt: Date) {
+  return {
+    type: 'halt.drill',
+    timestamp: issuedAt(order, attemptAt),
+    data: { runId, haltId, action, reason },
+  };
+}
+
+function issuedAt(order: string, attemptAt: Date): string {
+  const issuedAtS = peekHaltOrder(order)?.iat;
+  return (issuedAtS === undefined ? attemptAt : new Date(issuedAtS * 1000)).toISOString();
+}
+
 /** One id per halt, action and URL: a halt hardened to a quarantine is another message, not a repetition. */
-export function webhookIdOf({ haltId, action }: HaltMessage, target: WebhookTarget): string {
-  const digest = createHash('sha256').update(`${haltId}\n${action}\n${target.url}`).digest('hex');
+export function webhookIdOf(
+  { haltId, action }: HaltMessage,
+  target: WebhookTarget,
+  type: MessageType = 'halt.ordered',
+): string {
+  // Nor may an order be taken for a repetition of its own rehearsal.
+  const rehearsed = type === 'halt.drill' ? 'drill\n' : '';
+  const digest = createHash('sha256').update(`${rehearsed}${haltId}\n${action}\n${target.url}`).digest('hex');
   return `msg_${digest.slice(0, 40)}`;
 }
 

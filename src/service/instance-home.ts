@@ -7,7 +7,7 @@
  */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { z } from 'zod';
-import { processStat } from '../evaluators/process-stat.ts';
+import { processStat } from '../subprocess/process-stat.ts';
 
 const HomeSchema = z.strictObject({ machine: z.string(), pid: z.int().min(1), startTime: z.string() });
 

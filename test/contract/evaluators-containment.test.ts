@@ -13,15 +13,15 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
+import { type Containment, detectContainment } from '../../src/evaluators/containment.ts';
+import { describeBytes } from '../../src/evaluators/limits.ts';
 import {
   makeGroups,
   removeAbandoned,
   removeGroups,
   stepAside,
   usableHierarchies,
-} from '../../src/evaluators/cgroups.ts';
-import { type Containment, detectContainment } from '../../src/evaluators/containment.ts';
-import { describeBytes } from '../../src/evaluators/limits.ts';
+} from '../../src/subprocess/cgroups.ts';
 import { type CommandFixture, commandFixture, processesOf } from './command-fixture.ts';
 import { expectFailed } from './describe-evaluator.ts';
 

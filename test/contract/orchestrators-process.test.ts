@@ -8,7 +8,7 @@ import type { Orchestrator } from '../../src/orchestrators/orchestrator.ts';
 import { openProc, parseStat } from '../../src/orchestrators/proc.ts';
 import { createProcessOrchestrator, describeProcess } from '../../src/orchestrators/process.ts';
 import type { ProcessTarget } from '../../src/orchestrators/targets.ts';
-import { describeOrchestrator, haltMessage, live } from './describe-orchestrator.ts';
+import { describeOrchestrator, does, haltMessage, live } from './describe-orchestrator.ts';
 
 const noProc = existsSync('/proc/self/stat') ? false : 'this system has no /proc';
 
@@ -64,6 +64,9 @@ const COOPERATIVE = 'echo ready; exec sleep 60';
 // Traps run between commands, hence the short sleeps; each TERM that arrives is reported.
 const STUBBORN = 'trap "echo TERM" TERM; echo ready; while :; do sleep 0.05; done';
 
+// The launcher dies of SIGTERM; its worker does not.
+const LAUNCHER_AND_WORKER = `sh -c 'trap "" TERM; echo worker $$; while :; do sleep 0.05; done' & echo ready; wait`;
+
 async function targetOf({ pid }: Child): Promise<ProcessTarget> {
   const described = await describeProcess(pid);
   if (!described.ok) throw new Error(described.reason);
@@ -80,19 +83,40 @@ async function stopped(orchestrator: Orchestrator): Promise<void> {
 const terms = (child: Child): number => child.lines.filter((line) => line === 'TERM').length;
 
 describe.skipIf(noProc)(`the process orchestrator${noProc ? ` (skipped: ${noProc})` : ''}`, () => {
-  describeOrchestrator('the process orchestrator', async () => {
-    const child = await start(STUBBORN);
-    const target = await targetOf(child);
-    const stranger = { ...target, startTime: `${target.startTime?.split(':')[0]}:1` };
-    return {
-      orchestrator: createProcessOrchestrator(target),
-      refused: createProcessOrchestrator(stranger),
-      secrets: [],
-      reached: (n) => vi.waitUntil(() => terms(child) >= n, { timeout: 10_000 }).then(() => undefined),
-      count: () => terms(child),
-      close: async () => undefined,
-    };
-  });
+  describeOrchestrator(
+    'the process orchestrator',
+    async () => {
+      const child = await start(STUBBORN);
+      const target = await targetOf(child);
+      const stranger = { ...target, startTime: `${target.startTime?.split(':')[0]}:1` };
+      let launcher: Child | undefined;
+      return {
+        orchestrator: createProcessOrchestrator(target),
+        refused: createProcessOrchestrator(stranger),
+        secrets: [],
+        reached: (n) => vi.waitUntil(() => terms(child) >= n, { timeout: 10_000 }).then(() => undefined),
+        count: () => terms(child),
+        close: async () => undefined,
+        side: {
+          end: does(() => kill(-child.pid)),
+          forget: () => createProcessOrchestrator({ kind: 'process', pid: child.pid }),
+          lie: does(() => undefined),
+          async keepOne() {
+            launcher = await start(LAUNCHER_AND_WORKER);
+            return createProcessOrchestrator(await targetOf(launcher));
+          },
+          othersGone: () => vi.waitUntil(() => launcher?.process.signalCode === 'SIGTERM'),
+        },
+      };
+    },
+    {
+      refuses: 'another account is needed for that; the kernel says EPERM, and the suite may run as root',
+      'times out': 'a signal and a look at /proc answer at once',
+      'comes back': 'a process that ended is not restarted as itself; what takes its pid is another one',
+      expired: 'there are no credentials but the account',
+      hostile: 'the kernel answers',
+    },
+  );
 
   test('stops a process that listens to SIGTERM, and sees that it is gone', async () => {
     const child = await start(COOPERATIVE);
@@ -122,9 +146,7 @@ describe.skipIf(noProc)(`the process orchestrator${noProc ? ` (skipped: ${noProc
   });
 
   test('a run has stopped only when its grandchildren have, also those that outlive their parent', async () => {
-    // The launcher dies of SIGTERM; its worker does not.
-    const worker = `sh -c 'trap "" TERM; echo worker $$; while :; do sleep 0.05; done'`;
-    const child = await start(`${worker} & echo ready; wait`);
+    const child = await start(LAUNCHER_AND_WORKER);
     const workerPid = Number((await child.line(/^worker /)).split(' ')[1]);
     const orchestrator = createProcessOrchestrator(await targetOf(child));
     await orchestrator.take('sigterm', haltMessage(), live());
@@ -205,6 +227,30 @@ describe.skipIf(noProc)(`the process orchestrator${noProc ? ` (skipped: ${noProc
       });
       expect(await describeProcess(target.pid), String(target.pid)).toMatchObject({ ok: false });
     }
+  });
+
+  test('a rehearsal signals nothing, and finds a process that is gone, another one, or itself', async () => {
+    const child = await start(STUBBORN);
+    const target = await targetOf(child);
+    const rehearse = (one: ProcessTarget) =>
+      createProcessOrchestrator(one).rehearse?.('sigkill', haltMessage(), live());
+    expect(await rehearse(target)).toEqual({
+      kind: 'accepted',
+      detail: `process group ${child.pid} is there and may be signalled; nothing was sent`,
+    });
+    const [boot, ticks] = target.startTime?.split(':') ?? [];
+    expect(await rehearse({ ...target, startTime: `${boot}:${Number(ticks) - 1}` })).toMatchObject({
+      kind: 'rejected',
+    });
+    expect(await rehearse({ kind: 'process', pid: process.pid })).toMatchObject({ kind: 'rejected' });
+    expect(openProc().read(child.pid)).toMatchObject({ zombie: false });
+    expect(terms(child)).toBe(0);
+    kill(-child.pid);
+    await stopped(createProcessOrchestrator(target));
+    expect(await rehearse(target)).toEqual({
+      kind: 'rejected',
+      detail: 'the process is gone: there is nothing to rehearse on',
+    });
   });
 
   test('a zombie has stopped', async () => {

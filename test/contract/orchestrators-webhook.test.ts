@@ -15,43 +15,61 @@ import {
   verifyWebhook,
   WebhookSecret,
 } from '../../src/signing/standard-webhooks.ts';
-import { createFakeOrchestrator } from '../support/fake-orchestrator.ts';
 import type { Behaviour, HttpTarget } from '../support/http-target.ts';
 import { startHttpTarget } from '../support/http-target.ts';
-import { describeOrchestrator, haltMessage, live } from './describe-orchestrator.ts';
+import { describeOrchestrator, does, haltMessage, live } from './describe-orchestrator.ts';
 
 const secretText = generateWebhookSecret();
 const secret = WebhookSecret.parse(secretText);
 const PATH = 'hooks/PATHSECRET';
 
-describeOrchestrator('the in-memory fake', async () => {
-  const orchestrator = createFakeOrchestrator();
-  const refused = createFakeOrchestrator();
-  refused.answer({ kind: 'retry', detail: 'not now' });
-  return {
-    orchestrator,
-    refused,
-    secrets: [],
-    reached: (n) => vi.waitUntil(() => orchestrator.taken.length >= n).then(() => undefined),
-    count: () => orchestrator.taken.length,
-    close: async () => undefined,
-  };
-});
-
-describeOrchestrator('the webhook orchestrator', async () => {
-  const [target, broken] = await Promise.all([startHttpTarget(), startHttpTarget()]);
-  broken.behave({ kind: 'status', status: 500, body: `<script>${secretText}</script>` });
-  const outbound = createOutbound({ allow: ['loopback'] });
-  const deps = { outbound, secretsFor: () => [secret] };
-  return {
-    orchestrator: createWebhookOrchestrator({ kind: 'webhook', url: `${target.url}/${PATH}` }, deps),
-    refused: createWebhookOrchestrator({ kind: 'webhook', url: `${broken.url}/${PATH}` }, deps),
-    secrets: [secretText, secretText.slice(6), PATH],
-    reached: (n) => target.nthRequest(n).then(() => undefined),
-    count: () => target.received.length,
-    close: () => Promise.all([target.close(), broken.close(), outbound.close()]).then(() => undefined),
-  };
-});
+describeOrchestrator(
+  'the webhook orchestrator',
+  async () => {
+    const [target, broken] = await Promise.all([startHttpTarget(), startHttpTarget()]);
+    broken.behave({ kind: 'status', status: 500, body: `<script>${secretText}</script>` });
+    const outbound = createOutbound({ allow: ['loopback'] });
+    const deps = { outbound, secretsFor: () => [secret] };
+    const behave = (behaviour: Behaviour) => does(() => target.behave(behaviour));
+    return {
+      orchestrator: createWebhookOrchestrator({ kind: 'webhook', url: `${target.url}/${PATH}` }, deps),
+      refused: createWebhookOrchestrator({ kind: 'webhook', url: `${broken.url}/${PATH}` }, deps),
+      secrets: [secretText, secretText.slice(6), PATH],
+      reached: (n) => target.nthRequest(n).then(() => undefined),
+      count: () => target.received.length,
+      close: () => Promise.all([target.close(), broken.close(), outbound.close()]).then(() => undefined),
+      side: {
+        sees: 'unknown',
+        takesAnyBody: true,
+        forget: behave({ kind: 'status', status: 404, body: 'no such run' }),
+        refuse: behave({ kind: 'status', status: 403 }),
+        hang: behave({ kind: 'hang' }),
+        lie: behave({ kind: 'status', status: 200, body: '{"received":true}' }),
+        expire: behave({ kind: 'status', status: 401, body: secretText }),
+        renew: behave({ kind: 'status', status: 200 }),
+        answers: {
+          'a page': behave({ kind: 'status', status: 200, body: `<html>${secretText}</html>` }),
+          'an error inside a success': behave({
+            kind: 'status',
+            status: 200,
+            body: `{"error":"${secretText}"}`,
+          }),
+          'a redirect': behave({ kind: 'status', status: 302, headers: { location: `/${secretText}` } }),
+          'too much': behave({ kind: 'oversized', bytes: 10_000_000 }),
+          'a broken connection': behave({ kind: 'reset' }),
+          'no JSON': behave({ kind: 'status', status: 200, body: '{"error":' }),
+          'deep JSON': behave({ kind: 'status', status: 200, body: '['.repeat(8_000) }),
+        },
+      },
+    };
+  },
+  {
+    stop: 'a URL cannot tell whether the run stopped',
+    'already stopped': 'a URL cannot tell whether the run stopped',
+    'comes back': 'a URL cannot tell whether the run stopped; a heartbeat with progress reopens the halt',
+    partial: 'a URL has no parts that can be seen',
+  },
+);
 
 describe('a halt by webhook', () => {
   let target: HttpTarget;
@@ -185,6 +203,28 @@ describe('a halt by webhook', () => {
     expect(webhookIdOf(haltMessage({ attempt: 9 }), at)).toBe(ids[0]);
   });
 
+  test('a rehearsal is signed as a halt is, under another id and type, and carries no order', async () => {
+    const orchestrator = make({ now: () => new Date('2027-01-15T08:00:31Z') });
+    await orchestrator.take('webhook', haltMessage(), live());
+    expect(await orchestrator.rehearse?.('webhook', haltMessage(), live())).toEqual({
+      kind: 'accepted',
+      detail: 'HTTP 200',
+    });
+    const [halt, drill] = target.received;
+    const { runId, haltId, action, reason, order } = haltMessage();
+    expect(JSON.parse(drill?.body.toString() ?? '')).toEqual({
+      type: 'halt.drill',
+      timestamp: '2027-01-15T08:00:31.000Z',
+      data: { runId, haltId, action, reason },
+    });
+    expect(drill?.body.toString()).not.toContain(order);
+    expect(drill?.headers['webhook-id']).not.toBe(halt?.headers['webhook-id']);
+    const received = { rawHeaders: drill?.rawHeaders ?? [], body: drill?.body ?? Buffer.alloc(0) };
+    expect(verifyWebhook({ ...received, secrets: [secret], now: new Date('2027-01-15T08:00:31Z') }).ok).toBe(
+      true,
+    );
+  });
+
   test.each<[string, WebhookOrchestratorDeps['secretsFor']]>([
     ['is missing', () => []],
     [
@@ -207,6 +247,17 @@ describe('targets', () => {
     { kind: 'webhook', url: 'http://10.0.0.8:9000/halt?team=a', secret: 'env:HALT_SECRET' },
     { kind: 'process', pid: 4242 },
     { kind: 'process', pid: 4242, startTime: '0d5a1f0e-1111-2222-3333-444455556666:123456' },
+    { kind: 'ray', cluster: 'blue', submissionId: 'raysubmit_Hh4aYNmbwxCoGwqs' },
+    {
+      kind: 'ray',
+      cluster: 'blue',
+      submissionId: 'run-7',
+      submissionPrefix: 'run-',
+      run: 'gpt-next',
+      after: '20s',
+    },
+    { kind: 'command', command: 'lab', run: 'gpt-next/7' },
+    { kind: 'command', command: 'lab', run: '7', parameters: { region: 'north; rm -rf /', empty: '' } },
   ])('%j is one', (target) => expect(targetSchema.parse(target)).toEqual(target));
 
   test.each<unknown>([
@@ -224,13 +275,57 @@ describe('targets', () => {
     { kind: 'process', pid: '12' },
     { kind: 'process', pid: 1.5 },
     { kind: 'process', pid: 2, startTime: '../../etc' },
+    { kind: 'ray', submissionId: 'run-7' },
+    { kind: 'ray', cluster: 'blue', submissionId: '../../api/version' },
+    { kind: 'ray', cluster: 'blue', submissionId: 'run-7', url: 'http://127.0.0.1:8265' },
+    { kind: 'ray', cluster: 'blue', submissionId: 'run-7', token: 'x' },
+    { kind: 'ray', cluster: 'blue', submissionId: 'run-7', submissionPrefix: 'r' },
+    { kind: 'ray', cluster: 'blue', submissionId: 'run-7', run: 'a\nb' },
+    { kind: 'ray', cluster: '__proto__', submissionId: 'run-7' },
+    { kind: 'command', command: 'lab' },
+    { kind: 'command', command: '/bin/sh', run: '7' },
+    { kind: 'command', command: 'lab', run: '--all' },
+    { kind: 'command', command: 'lab', run: 'a b' },
+    { kind: 'command', command: 'lab', run: '7', parameters: { region: 7 } },
+    { kind: 'command', command: 'lab', run: '7', parameters: { 'a=b': '' } },
+    { kind: 'command', command: 'lab', run: '7', parameters: { a: 'x\u0000' } },
+    { kind: 'command', command: 'lab', run: '7', parameters: { a: 'x'.repeat(257) } },
+    {
+      kind: 'command',
+      command: 'lab',
+      run: '7',
+      parameters: Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`p${i}`, ''])),
+    },
+    { kind: 'command', command: 'lab', run: '7', argv: ['rm'] },
     { kind: 'ssh', host: 'x' },
     null,
   ])('%j is none', (target) => expect(targetSchema.safeParse(target).success).toBe(false));
 
+  test('a kind that is not enabled takes no target, and has no orchestrator for one on record', async () => {
+    const orchestrators = openOrchestrators({
+      config: OrchestratorsConfigSchema.parse({}),
+      outbound: createOutbound({ allow: [] }),
+      now: () => new Date(),
+      variable: () => undefined,
+      webhookSecrets: () => [],
+    });
+    for (const target of [
+      { kind: 'ray', cluster: 'blue', submissionId: 'run-7' },
+      { kind: 'command', command: 'lab', run: '7' },
+    ] as const) {
+      const { kind, ...config } = target;
+      expect(await orchestrators.admit(target)).toMatchObject({ ok: false, field: 'kind' });
+      expect(orchestrators.of({ kind, config }, 'trainer')).toBeNull();
+    }
+  });
+
   test('each kind has an orchestrator whose ladder names only steps that it has', () => {
     const orchestrators = openOrchestrators({
-      config: OrchestratorsConfigSchema.parse({ process: { enabled: true } }),
+      config: OrchestratorsConfigSchema.parse({
+        process: { enabled: true },
+        ray: { enabled: true, clusters: { blue: { url: 'http://127.0.0.1:8265' } } },
+        command: { enabled: true, commands: { lab: { stop: ['/bin/true'], status: ['/bin/true'] } } },
+      }),
       outbound: createOutbound({ allow: [] }),
       now: () => new Date(),
       variable: () => undefined,
@@ -239,6 +334,8 @@ describe('targets', () => {
     for (const target of [
       { kind: 'webhook', url: 'https://a.test/' },
       { kind: 'process', pid: 2 },
+      { kind: 'ray', cluster: 'blue', submissionId: 'run-7' },
+      { kind: 'command', command: 'lab', run: '7' },
     ] as const) {
       const { kind, ...config } = target;
       const orchestrator = orchestrators.of({ kind, config }, 'trainer');
@@ -248,7 +345,7 @@ describe('targets', () => {
       expect(ladder.map(({ step }) => step)).toEqual(orchestrator.steps);
       expect(ladder[0]?.afterMs).toBe(0);
       for (const { retryMs } of ladder) expect(retryMs[0]).toBeLessThan(1_000);
-      expect(confirmationOf(target.kind)).toBe(target.kind === 'process' ? 'observed' : 'acknowledged');
+      expect(confirmationOf(target.kind)).toBe(target.kind === 'webhook' ? 'acknowledged' : 'observed');
     }
   });
 });

@@ -29,7 +29,7 @@ import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { isSameProcess, thisProcess } from '../../src/button/process-identity.ts';
-import { MARKER_VARIABLE } from '../../src/evaluators/process-tree.ts';
+import { MARKER_VARIABLE } from '../../src/subprocess/process-tree.ts';
 
 export interface Disk {
   /** Where it is mounted. */

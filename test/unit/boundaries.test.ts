@@ -15,7 +15,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 const biome = createRequire(import.meta.url).resolve('@biomejs/biome/bin/biome');
 
 const LAYERS = {
-  foundation: ['outbound', 'signing', 'database', 'telemetry', 'config'],
+  foundation: ['outbound', 'signing', 'database', 'telemetry', 'config', 'subprocess'],
   adapter: ['evaluators', 'orchestrators', 'alerts', 'queue', 'ledger'],
 };
 const OUTWARDS = 'boundary: src/domain imports zod and its own files, nothing else.';

@@ -225,6 +225,13 @@ describe('the halt receiver', () => {
     expect(received).toEqual([]);
   });
 
+  it('answers a signed drill as it answers a halt, and does nothing, whatever it carries', async () => {
+    const drill = JSON.stringify({ type: 'halt.drill', timestamp: 'now', data: { runId, order: 'order' } });
+    expect(await post(drill)).toBe(200);
+    expect(await post(drill, generateWebhookSecret())).toBe(401);
+    expect(received).toEqual([]);
+  });
+
   it('refuses an order that does not verify, and what is no halt', async () => {
     expect(await post(message('bad'))).toBe(422);
     expect(await post(message(7))).toBe(400);

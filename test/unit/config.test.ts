@@ -163,6 +163,36 @@ describe('configuration', () => {
       /label=value/,
     ],
     [
+      'a Ray cluster with a password in its address',
+      `${MINIMAL}orchestrators: { ray: { enabled: true, clusters: { blue: { url: "http://u:hunter2@ray:8265" } } } }`,
+      'orchestrators.ray.clusters.blue.url',
+      /without credentials/,
+    ],
+    [
+      'a Ray token in the file',
+      `${MINIMAL}orchestrators: { ray: { clusters: { blue: { url: "http://ray:8265", token: hunter2 } } } }`,
+      'orchestrators.ray.clusters.blue.token',
+      /absolute path of a file/,
+    ],
+    [
+      'a header that frames the request',
+      `${MINIMAL}orchestrators: { ray: { clusters: { blue: { url: "http://ray:8265", headers: { host: "env:X" } } } } }`,
+      'orchestrators.ray.clusters.blue.headers.host',
+      /none that frames/,
+    ],
+    [
+      'a command by a relative path',
+      `${MINIMAL}orchestrators: { command: { commands: { lab: { stop: [stop.sh], status: [/opt/s] } } } }`,
+      'orchestrators.command.commands.lab.stop',
+      /absolute path of a program/,
+    ],
+    [
+      'a command without a status',
+      `${MINIMAL}orchestrators: { command: { commands: { lab: { stop: [/opt/s] } } } }`,
+      'orchestrators.command.commands.lab.status',
+      /is required/,
+    ],
+    [
       'no as a boolean',
       `${MINIMAL}orchestrators: { webhook: { enabled: no } }`,
       'orchestrators.webhook.enabled',

@@ -21,7 +21,7 @@ import {
   makeGroups,
   removeGroups,
   usableHierarchies,
-} from '../../src/evaluators/cgroups.ts';
+} from '../../src/subprocess/cgroups.ts';
 import { CgroupV2, words } from '../support/cgroup-v2.ts';
 
 const kernel = vi.hoisted((): { of: CgroupV2 | null } => ({ of: null }));

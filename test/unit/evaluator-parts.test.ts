@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ExecutorSchema, replacePlaceholders } from '../../src/domain/executor.ts';
 import { buildArguments } from '../../src/evaluators/command.ts';
-import { OutputTail } from '../../src/evaluators/output-tail.ts';
 import { lastJsonLine } from '../../src/evaluators/result-text.ts';
+import { OutputTail } from '../../src/subprocess/output-tail.ts';
 
 const command = { kind: 'command', command: ['node', 'evaluate.mjs', '{modelUri}'], timeout: '2h' };
 const http = {

@@ -1,7 +1,7 @@
 /** Processes of evaluations, by the marker that the service puts into their environment. Linux only: needs /proc. */
 import { readdir, readFile } from 'node:fs/promises';
-import { processStat } from '../../../src/evaluators/process-stat.ts';
-import { MARKER_VARIABLE } from '../../../src/evaluators/process-tree.ts';
+import { processStat } from '../../../src/subprocess/process-stat.ts';
+import { MARKER_VARIABLE } from '../../../src/subprocess/process-tree.ts';
 
 export interface EvaluationProcess {
   readonly pid: number;

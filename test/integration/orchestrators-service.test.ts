@@ -1,0 +1,136 @@
+/**
+ * A halt by Ray and by a site's own command, through the whole service: registered over the API, ordered by the red
+ * button, confirmed by what the systems themselves say.
+ */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { z } from 'zod';
+import { startTestInterlock, type TestInterlock } from '../support/interlock.ts';
+import { oneEvaluationPolicy } from '../support/one-evaluation-policy.ts';
+import { type RayJobsServer, startRayJobsServer } from '../support/ray-jobs-server.ts';
+
+const TOKEN = 'RAYTOKENRAYTOKENRAYTOKEN';
+
+const Halts = z.object({
+  items: z.array(
+    z.looseObject({
+      confirmedAt: z.string().nullable(),
+      deliveries: z.array(
+        z.looseObject({
+          kind: z.string(),
+          stoppedAt: z.string().nullable(),
+          steps: z.array(z.looseObject({ step: z.string(), acceptedAt: z.string().nullable() })),
+        }),
+      ),
+    }),
+  ),
+});
+
+let ray: RayJobsServer;
+let site: string;
+let interlock: TestInterlock;
+
+beforeAll(async () => {
+  ray = await startRayJobsServer();
+  ray.requireToken(TOKEN);
+  site = mkdtempSync(join(tmpdir(), 'interlock-site-'));
+  const script = (name: string, text: string): string => {
+    writeFileSync(join(site, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    return join(site, name);
+  };
+  interlock = await startTestInterlock({
+    policies: { one: oneEvaluationPolicy() },
+    env: { RAY_TOKEN: TOKEN },
+    settings: {
+      orchestrators: {
+        ray: { enabled: true, clusters: { blue: { url: ray.url, token: 'env:RAY_TOKEN' } } },
+        command: {
+          enabled: true,
+          commands: {
+            lab: {
+              stop: [script('stop', `cat > "${site}/message"; echo stopped > "${site}/run"`)],
+              status: [script('status', `echo "{\\"state\\":\\"$(cat "${site}/run")\\"}"`)],
+            },
+          },
+        },
+      },
+    },
+  });
+});
+afterAll(async () => {
+  await interlock.close();
+  await ray.close();
+  rmSync(site, { recursive: true });
+});
+beforeEach(() => writeFileSync(join(site, 'run'), 'running'));
+
+const register = (runId: string, targets: object[]) =>
+  interlock.call('POST', '/v1/runs', { as: 'trainer', body: { runId, targets } });
+
+it('stops a run on both, and is confirmed by what they say of it', async () => {
+  ray.submit('gpt-next-7', { metadata: { interlock_run: 'gpt-next' } });
+  ray.submit('gpt-next-7-eval', { metadata: { interlock_run: 'gpt-next' }, status: 'PENDING' });
+  const registered = await register('gpt-next', [
+    { kind: 'ray', cluster: 'blue', submissionId: 'gpt-next-7' },
+    { kind: 'command', command: 'lab', run: 'gpt-next/7', parameters: { region: 'north' } },
+  ]);
+  expect(registered.status).toBe(201);
+
+  const press = await interlock.call('POST', '/v1/runs/gpt-next/halt', {
+    as: 'board',
+    body: { reason: 'now' },
+  });
+  expect(press.status).toBe(202);
+  const halt = await vi.waitFor(
+    async () => {
+      const { body } = await interlock.call('GET', '/v1/runs/gpt-next/halts', { as: 'auditor' });
+      const [first] = Halts.parse(body).items;
+      expect(first?.confirmedAt).toEqual(expect.any(String));
+      return first;
+    },
+    { timeout: 20_000, interval: 50 },
+  );
+  expect(halt?.deliveries.map(({ kind, stoppedAt }) => [kind, typeof stoppedAt])).toEqual([
+    ['ray', 'string'],
+    ['command', 'string'],
+  ]);
+  expect(ray.status('gpt-next-7')).toBe('STOPPED');
+  expect(ray.status('gpt-next-7-eval')).toBe('STOPPED');
+  expect(JSON.parse(readFileSync(join(site, 'message'), 'utf8'))).toMatchObject({
+    step: 'stop',
+    runId: 'gpt-next',
+    action: 'halt',
+    run: 'gpt-next/7',
+    parameters: { region: 'north' },
+    order: expect.stringMatching(/^[\w-]+\.[\w-]+\.[\w-]+$/),
+  });
+  expect(interlock.logs.join('\n')).not.toContain(TOKEN);
+});
+
+it.each<[string, object, string, RegExp]>([
+  [
+    'a cluster that interlock.yaml does not have',
+    { kind: 'ray', cluster: 'red', submissionId: 'x' },
+    'targets[0].cluster',
+    /there is blue/,
+  ],
+  [
+    'a submission that the cluster does not know',
+    { kind: 'ray', cluster: 'blue', submissionId: 'x' },
+    'targets[0].submissionId',
+    /knows no submission x/,
+  ],
+  [
+    'a command that interlock.yaml does not have',
+    { kind: 'command', command: 'yard', run: 'x' },
+    'targets[0].command',
+    /there is lab/,
+  ],
+])('refuses a run whose target names %s', async (_name, target, field, reason) => {
+  const { status, body } = await register('refused', [target]);
+  expect([400, 422]).toContain(status);
+  expect(JSON.stringify(body)).toContain(field);
+  expect(JSON.stringify(body)).toMatch(reason);
+});
