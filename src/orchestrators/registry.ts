@@ -11,6 +11,9 @@ import type { OrchestratorsConfig } from '../config/orchestrators.ts';
 import { assertNever } from '../domain/assert-never.ts';
 import type { Outbound } from '../outbound/outbound.ts';
 import type { WebhookSecret } from '../signing/standard-webhooks.ts';
+import { admitKubernetesRun } from './kubernetes/admission.ts';
+import { loadClient } from './kubernetes/client.ts';
+import { createKubernetesOrchestrator } from './kubernetes/kubernetes.ts';
 import type { Orchestrator } from './orchestrator.ts';
 import { createProcessOrchestrator, describeProcess } from './process.ts';
 import type { Target, WebhookTarget } from './targets.ts';
@@ -44,8 +47,14 @@ export interface RecordedTarget {
   readonly config: Readonly<Record<string, unknown>>;
 }
 
+/** Over all that is asked about a target while its registration waits. */
+const ADMISSION_TIMEOUT_MS = 10_000;
+
 export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
-  const { config, outbound, now, webhookSecrets } = setting;
+  const { config, outbound, now, variable, webhookSecrets } = setting;
+  const kubernetes = { clusters: config.kubernetes.clusters, outbound, now, variable };
+  // Loading it takes a good part of a second, which no halt should wait for; where it fails, the halt says so.
+  if (config.kubernetes.enabled) loadClient().catch(() => undefined);
 
   function create(target: Target, registeredBy: string): Orchestrator {
     switch (target.kind) {
@@ -57,6 +66,8 @@ export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
         });
       case 'process':
         return createProcessOrchestrator(target);
+      case 'kubernetes':
+        return createKubernetesOrchestrator(target, kubernetes);
       default:
         return assertNever(target);
     }
@@ -74,6 +85,8 @@ export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
         // What a caller states of a start time is not believed: a false one would count as stopped.
         return described;
       }
+      case 'kubernetes':
+        return admitKubernetesRun(target, kubernetes, AbortSignal.timeout(ADMISSION_TIMEOUT_MS));
       default:
         return assertNever(target);
     }
