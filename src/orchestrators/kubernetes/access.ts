@@ -64,13 +64,13 @@ async function fromPod({
   };
 }
 
-const refusedHere = z.undefined();
+const refusedHere = z.never().optional();
 
 const kubeconfigSchema = z.object({
   'current-context': z.string().optional(),
-  contexts: z.array(z.object({ name: z.string(), context: z.unknown() })).default([]),
-  clusters: z.array(z.object({ name: z.string(), cluster: z.unknown() })).default([]),
-  users: z.array(z.object({ name: z.string(), user: z.unknown() })).default([]),
+  contexts: z.array(z.object({ name: z.string(), context: z.unknown().optional() })).default([]),
+  clusters: z.array(z.object({ name: z.string(), cluster: z.unknown().optional() })).default([]),
+  users: z.array(z.object({ name: z.string(), user: z.unknown().optional() })).default([]),
 });
 
 const contextSchema = z.object({ cluster: z.string(), user: z.string() });

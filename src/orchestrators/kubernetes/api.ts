@@ -117,7 +117,7 @@ const podSchema = z.object({
     name: z.string(),
     uid: z.string(),
     labels: z.record(z.string(), z.string()).nullish(),
-    deletionTimestamp: z.unknown(),
+    deletionTimestamp: z.unknown().optional(),
   }),
   spec: z.object({
     nodeName: z.string().nullish(),
@@ -129,7 +129,9 @@ const podSchema = z.object({
     .object({
       phase: z.string().nullish(),
       startTime: z.string().nullish(),
-      containerStatuses: z.array(z.object({ state: z.object({ running: z.unknown() }).nullish() })).nullish(),
+      containerStatuses: z
+        .array(z.object({ state: z.object({ running: z.unknown().optional() }).nullish() }))
+        .nullish(),
     })
     .nullish(),
 });
@@ -189,7 +191,7 @@ export async function listPods(
 
 /** A list of what was deleted, or a Status; of one object, the object itself. */
 const deletedSchema = z
-  .object({ kind: z.enum(['PodList', 'Status', 'Pod']), status: z.unknown() })
+  .object({ kind: z.enum(['PodList', 'Status', 'Pod']), status: z.unknown().optional() })
   .refine(({ status }) => status !== 'Failure');
 
 export function deletePods(

@@ -15,7 +15,7 @@ export const objectSchema = z.object({
     name: z.string(),
     uid: z.string().min(1).max(64),
     labels: z.record(z.string(), z.string()).nullish(),
-    deletionTimestamp: z.unknown(),
+    deletionTimestamp: z.unknown().optional(),
     ownerReferences: z
       .array(z.object({ kind: z.string(), name: z.string(), controller: z.boolean().nullish() }))
       .nullish(),
