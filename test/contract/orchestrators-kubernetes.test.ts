@@ -6,8 +6,9 @@ import { OrchestratorsConfigSchema } from '../../src/config/orchestrators.ts';
 import { admitKubernetesRun } from '../../src/orchestrators/kubernetes/admission.ts';
 import type { KubernetesDeps } from '../../src/orchestrators/kubernetes/kubernetes.ts';
 import { createKubernetesOrchestrator } from '../../src/orchestrators/kubernetes/kubernetes.ts';
+import { confirmationOf, defaultLadder } from '../../src/orchestrators/ladders.ts';
 import { openOrchestrators } from '../../src/orchestrators/registry.ts';
-import type { KubernetesTarget } from '../../src/orchestrators/targets.ts';
+import { type KubernetesTarget, targetSchema } from '../../src/orchestrators/targets.ts';
 import { createOutbound } from '../../src/outbound/outbound.ts';
 import { type KubernetesServer, type Reply, startKubernetesServer } from '../support/kubernetes-server.ts';
 import { selfSigned } from '../support/self-signed.ts';
@@ -313,5 +314,41 @@ describe('the kubernetes orchestrator', () => {
       });
       expect(await one.observe(live())).toMatchObject({ state: 'unknown' });
     }
+  });
+});
+
+describe('kubernetes targets', () => {
+  const target = { kind: 'kubernetes', cluster: 'a', namespace: 'team', resource: 'job', name: 'run-1' };
+
+  test.each<object>([
+    {},
+    { resource: 'rayjob', queue: 'kueue', after: '30s' },
+    { uid: '8a6c1f0e-1111-2222-3333-444455556666', namespaceUid: 'u', selector: 'app in (a,b),!c' },
+  ])('with %j is one', (change) =>
+    expect(targetSchema.parse({ ...target, ...change })).toEqual({ ...target, ...change }),
+  );
+
+  test.each<object>([
+    { cluster: 'https://10.0.0.1' },
+    { cluster: '' },
+    { namespace: 'Team' },
+    { namespace: '../kube-system' },
+    { namespace: 'a'.repeat(64) },
+    { resource: 'secret' },
+    { name: 'run-1,app=other' },
+    { name: 'run 1' },
+    { name: 'run-1/status' },
+    { name: '..' },
+    { name: 'a'.repeat(254) },
+    { queue: 'slurm' },
+    { token: 'x' },
+    { server: 'https://10.0.0.1' },
+  ])('with %j is none', (change) =>
+    expect(targetSchema.safeParse({ ...target, ...change }).success).toBe(false),
+  );
+
+  test('its ladder names the steps that it has, and only what it sees confirms a stop', () => {
+    expect(defaultLadder('kubernetes').map(({ step }) => step)).toEqual(['suspend', 'delete', 'kill']);
+    expect(confirmationOf('kubernetes')).toBe('observed');
   });
 });
