@@ -17,11 +17,11 @@ import {
   type Admin,
   adminOf,
   depsFor,
-  describeKubernetes,
   type KubernetesWorld,
   objectPath,
   WORKLOADS,
-} from './describe-kubernetes.ts';
+} from '../support/kubernetes-world.ts';
+import { describeKubernetes } from './describe-kubernetes.ts';
 import { haltMessage, live } from './describe-orchestrator.ts';
 
 const settings = z

@@ -11,18 +11,18 @@ import { openOrchestrators } from '../../src/orchestrators/registry.ts';
 import { type KubernetesTarget, targetSchema } from '../../src/orchestrators/targets.ts';
 import { createOutbound } from '../../src/outbound/outbound.ts';
 import { type KubernetesServer, type Reply, startKubernetesServer } from '../support/kubernetes-server.ts';
-import { selfSigned } from '../support/self-signed.ts';
 import {
   type Admin,
   adminOf,
   containers,
   depsFor,
-  describeKubernetes,
   kubeconfig,
   objectPath,
   podsPath,
   WORKLOADS,
-} from './describe-kubernetes.ts';
+} from '../support/kubernetes-world.ts';
+import { selfSigned } from '../support/self-signed.ts';
+import { describeKubernetes } from './describe-kubernetes.ts';
 import { describeOrchestrator, haltMessage, live } from './describe-orchestrator.ts';
 
 const TOKENS = { admin: 'admin-token', watchdog: 'watchdog-token-7f3a', stranger: 'stranger-token-7f3a' };
@@ -257,6 +257,22 @@ describe('the kubernetes orchestrator', () => {
       ]),
       ...labels.map((label) => [['labelSelector', label]]),
     ]);
+  });
+
+  test('what the caller gives up ends at once, and no connection is left open', async () => {
+    const patient = createKubernetesOrchestrator(scene.target, { ...scene.deps, requestTimeoutMs: 60_000 });
+    const controller = new AbortController();
+    scene.server.intercept = () => {
+      controller.abort();
+      return new Promise<Reply>(() => undefined);
+    };
+    const outcome = await patient.take('kill', haltMessage(), controller.signal);
+    expect(outcome.kind).toBe('retry');
+    expect((await patient.observe(controller.signal)).state).toBe('unknown');
+    scene.server.intercept = () => undefined;
+    await patient.take('suspend', haltMessage(), live());
+    await patient.observe(live());
+    await vi.waitFor(async () => expect(await scene.server.connections()).toBe(0));
   });
 
   test('only a server with the right certificate is spoken to, whatever the environment says', async () => {

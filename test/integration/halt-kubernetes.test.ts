@@ -3,6 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { startTestInterlock, type TestInterlock } from '../support/interlock.ts';
+import { type KubernetesServer, startKubernetesServer } from '../support/kubernetes-server.ts';
 import {
   type Admin,
   adminOf,
@@ -10,9 +12,7 @@ import {
   objectPath,
   podsPath,
   WORKLOADS,
-} from '../contract/describe-kubernetes.ts';
-import { startTestInterlock, type TestInterlock } from '../support/interlock.ts';
-import { type KubernetesServer, startKubernetesServer } from '../support/kubernetes-server.ts';
+} from '../support/kubernetes-world.ts';
 import { oneEvaluationPolicy } from '../support/one-evaluation-policy.ts';
 import { drive, soon } from '../support/run-driver.ts';
 

@@ -37,6 +37,7 @@ export interface KubernetesServer {
   /** Answers in place of the server; undefined lets it answer itself. A promise that never settles hangs. */
   intercept: (ask: Ask) => Reply | undefined | Promise<Reply>;
   readonly asked: string[];
+  connections(): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -76,6 +77,10 @@ export async function startKubernetesServer(): Promise<KubernetesServer> {
     may: () => false,
     intercept: () => undefined,
     asked: [],
+    connections: () =>
+      new Promise((resolve, reject) => {
+        server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)));
+      }),
     async close() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

@@ -5,10 +5,10 @@
  * What is refused here is what would otherwise be found out when the halt fails.
  */
 import type { KubernetesTarget } from '../targets.ts';
-import { listWorkloads, readNamespace, readObject, type Session, titleOf } from './api.ts';
+import { readNamespace, readObject, type Session, titleOf } from './api.ts';
 import type { Answer } from './client.ts';
-import { isLabelledForKueue } from './halting.ts';
 import { type KubernetesDeps, openSession } from './kubernetes.ts';
+import { isLabelledForKueue, listWorkloads } from './kueue.ts';
 import { rehearseStep } from './rehearsal.ts';
 import { controllerOf, KINDS, type KubernetesObject, obstacleOf, selectorOf } from './resources.ts';
 

@@ -60,9 +60,10 @@ export function loadClient(): Promise<Library> {
 export async function call<T>(ask: ClientCall<T>, deps: ClientDeps): Promise<Answer<T>> {
   const { what, signal } = ask;
   if (signal.aborted) return failed(`${what}: given up before it was asked`);
+  const library = await loadClient().catch(() => null);
+  if (library === null) return failed(`${what}: the Kubernetes client cannot be loaded`);
   let body = '';
   try {
-    const library = await loadClient();
     const configuration = library.createConfiguration({
       baseServer: new library.ServerConfiguration(ask.access.server, {}),
       httpApi: library.wrapHttpLibrary(

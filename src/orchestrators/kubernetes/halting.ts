@@ -13,12 +13,9 @@ import { assertNever } from '../../domain/assert-never.ts';
 import type { StepOutcome } from '../orchestrator.ts';
 import type { KubernetesTarget } from '../targets.ts';
 import {
-  deactivateWorkload,
   deletePod,
   deletePods,
-  KUEUE_GROUP,
   listPods,
-  listWorkloads,
   patchObject,
   readObject,
   type Session,
@@ -26,6 +23,7 @@ import {
   titleOf,
 } from './api.ts';
 import type { Answer } from './client.ts';
+import { deactivateWorkload, isLabelledForKueue, listWorkloads } from './kueue.ts';
 import { KINDS, type KubernetesObject, RAY_CLUSTER_LABEL } from './resources.ts';
 
 export const STEPS = ['suspend', 'delete', 'kill'] as const;
@@ -134,10 +132,6 @@ async function deactivate(session: Session, namespace: string, uid: string): Pro
   if (failure !== undefined && !failure.ok) return failure;
   const { length } = answers;
   return { ok: true, value: length === 0 ? 'no Kueue Workload of it' : 'its Kueue Workload deactivated' };
-}
-
-export function isLabelledForKueue({ metadata }: KubernetesObject): boolean {
-  return metadata.labels?.[`${KUEUE_GROUP}/queue-name`] !== undefined;
 }
 
 async function removePods(

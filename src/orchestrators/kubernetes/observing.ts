@@ -13,7 +13,6 @@ import type { Observation, Usage } from '../orchestrator.ts';
 import type { KubernetesTarget } from '../targets.ts';
 import {
   listPods,
-  listWorkloads,
   type Pod,
   type PodPhase,
   type PodsSeen,
@@ -23,7 +22,8 @@ import {
   titleOf,
 } from './api.ts';
 import type { Answer } from './client.ts';
-import { isLabelledForKueue, otherObject } from './halting.ts';
+import { otherObject } from './halting.ts';
+import { isLabelledForKueue, isWaiting, listWorkloads } from './kueue.ts';
 import { KINDS, type KubernetesObject } from './resources.ts';
 
 /** Enough to say that there are pods; how many more than a page is nobody's question. */
@@ -99,11 +99,7 @@ async function doubtQueue(
   if (queue === undefined && !isLabelledForKueue(object)) return null;
   const workloads = await listWorkloads(session, { namespace, uid: object.metadata.uid });
   if (!workloads.ok) return unknown(workloads.detail);
-  const isActive = workloads.value.some(
-    ({ spec, status }) =>
-      spec.active &&
-      !(status?.conditions ?? []).some(({ type, status: holds }) => type === 'Finished' && holds === 'True'),
-  );
+  const isActive = workloads.value.some(isWaiting);
   return isActive
     ? { state: 'running', detail: 'suspended, but Kueue may start it again: its Workload is active' }
     : null;

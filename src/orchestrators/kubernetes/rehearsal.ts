@@ -5,17 +5,9 @@
 import { assertNever } from '../../domain/assert-never.ts';
 import type { StepOutcome } from '../orchestrator.ts';
 import type { KubernetesTarget } from '../targets.ts';
-import {
-  KUEUE_GROUP,
-  mayI,
-  patchObject,
-  type Right,
-  readObject,
-  type Session,
-  scaleToZero,
-  titleOf,
-} from './api.ts';
+import { mayI, patchObject, type Right, readObject, type Session, scaleToZero, titleOf } from './api.ts';
 import { accepted, dropped, refused, type Step } from './halting.ts';
+import { KUEUE_GROUP } from './kueue.ts';
 import { KINDS } from './resources.ts';
 
 /** All rights that the step needs, and for `suspend` the patch itself, which the server tries and does not keep. */
