@@ -107,7 +107,7 @@ describeOrchestrator('the kubernetes orchestrator', async () => {
 describe('the kubernetes orchestrator', () => {
   let scene: Scene;
   beforeEach(async () => {
-    scene = await stage({ requestTimeoutMs: 300 });
+    scene = await stage();
   });
   afterEach(() => scene.close());
   const orchestrator = (change: Partial<KubernetesTarget> = {}) =>
@@ -163,17 +163,20 @@ describe('the kubernetes orchestrator', () => {
   ];
 
   test.each(hostile)('where the server %s, nothing is accepted and nothing is believed', async (_, reply) => {
-    scene.server.intercept = () => (reply === 'hang' ? new Promise<Reply>(() => undefined) : reply);
-    for (const step of orchestrator().steps) {
-      const outcome = await orchestrator().take(step, haltMessage(), live());
+    const isHanging = reply === 'hang';
+    scene.server.intercept = () => (isHanging ? new Promise<Reply>(() => undefined) : reply);
+    const deps = { ...scene.deps, ...(isHanging ? { requestTimeoutMs: 200 } : {}) };
+    const one = createKubernetesOrchestrator(scene.target, deps);
+    for (const step of one.steps) {
+      const outcome = await one.take(step, haltMessage(), live());
       expect(['retry', 'rejected']).toContain(outcome.kind);
       expectSafe(outcome.detail);
     }
-    const seen = await orchestrator().observe(live());
+    const seen = await one.observe(live());
     expect(seen.state).toBe('unknown');
     expectSafe(seen.detail);
-    expect(await orchestrator().usage?.(live())).toBeNull();
-    const admission = await admitKubernetesRun(scene.target, scene.deps, live());
+    expect(await one.usage?.(live())).toBeNull();
+    const admission = await admitKubernetesRun(scene.target, deps, live());
     expect(admission.ok).toBe(false);
     if (!admission.ok) expectSafe(admission.reason);
   });
