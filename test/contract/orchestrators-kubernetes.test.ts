@@ -203,11 +203,26 @@ describe('the kubernetes orchestrator', () => {
 
   test('a list that goes on is not empty', async () => {
     await orchestrator().take('suspend', haltMessage(), live());
-    scene.server.intercept = ({ path }) =>
-      path.endsWith('/pods')
+    scene.server.intercept = ({ path, query }) =>
+      path.endsWith('/pods') && query.get('fieldSelector')?.includes('!=')
         ? { status: 200, body: { kind: 'PodList', metadata: { continue: 'more' }, items: [] } }
         : undefined;
-    expect((await orchestrator().observe(live())).state).toBe('unknown');
+    expect(await orchestrator().observe(live())).toEqual({
+      state: 'unknown',
+      detail: 'there are more pods to look through than were looked at',
+    });
+  });
+
+  test('a pod on the second page is seen', async () => {
+    await orchestrator().take('suspend', haltMessage(), live());
+    scene.server.intercept = ({ path, query }) =>
+      path.endsWith('/pods') && query.get('continue') === null
+        ? { status: 200, body: { kind: 'PodList', metadata: { continue: '0' }, items: [] } }
+        : undefined;
+    expect(await orchestrator().observe(live())).toMatchObject({
+      state: 'running',
+      detail: '2 of its pods still there (2 being deleted, 2 Running)',
+    });
   });
 
   test('a kind whose field is dropped says so, and its pods are deleted all the same', async () => {
@@ -246,6 +261,19 @@ describe('the kubernetes orchestrator', () => {
     expect(outcome).toEqual({ kind: 'retry', detail: 'the Kueue Workloads in team: refused (HTTP 500)' });
     const job = await scene.admin.read(`${objectPath('job', 'team')}/run-1`);
     expect(job.spec).toMatchObject({ suspend: true });
+  });
+
+  test('Kueue is told before the workload is suspended', async () => {
+    await scene.admin.create('/apis/kueue.x-k8s.io/v1beta1/namespaces/team/workloads', {
+      metadata: { name: 'job-run-1-abcde', labels: { 'kueue.x-k8s.io/job-uid': scene.target.uid } },
+      spec: { active: true },
+    });
+    scene.server.asked.splice(0);
+    await orchestrator({ queue: 'kueue' }).take('suspend', haltMessage(), live());
+    const patched = scene.server.asked
+      .filter((line) => line.startsWith('PATCH'))
+      .map((line) => new URL(line.slice(6), scene.server.url).pathname.split('/').slice(-2).join('/'));
+    expect(patched).toEqual(['workloads/job-run-1-abcde', 'jobs/run-1']);
   });
 
   test('pods are deleted by their labels and by the second, never without', async () => {

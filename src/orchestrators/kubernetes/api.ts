@@ -146,6 +146,7 @@ const podListSchema = z.object({
 export type PodPhase = 'active' | 'failed';
 
 const PAGE = 100;
+const PAGES_MAX = 50;
 const PHASES: Readonly<Record<PodPhase, string>> = {
   // The server chooses, so that a thousand ended pods cost nothing. A phase that it has not heard of is active.
   active: 'status.phase!=Succeeded,status.phase!=Failed',
@@ -154,21 +155,21 @@ const PHASES: Readonly<Record<PodPhase, string>> = {
 
 export interface PodsSeen {
   readonly pods: readonly Pod[];
-  /** False where there are more pages than were asked for. */
+  /** False where there are more than were looked at. */
   readonly isComplete: boolean;
 }
 
-/** No resource version is given, so the answer is the store's and not a cache's. */
+/** No resource version is given, so the answer is the store's and not a cache's. `some`: no further than the first. */
 export async function listPods(
   session: Session,
   { namespace, selection, phase }: { namespace: string; selection: Selection; phase: PodPhase },
-  pagesMax: number,
+  wanted: 'some' | 'all',
 ): Promise<Answer<PodsSeen>> {
   const { labelSelector, fieldSelector, isOurs } = selection;
   const fields = [fieldSelector, PHASES[phase]].filter((term) => term !== undefined).join(',');
   const pods: Pod[] = [];
   let next: string | undefined;
-  for (let page = 0; page < pagesMax; page += 1) {
+  for (let page = 0; page < PAGES_MAX; page += 1) {
     const answer = await ask(session, {
       what: `the pods in ${namespace}`,
       answer: podListSchema,
@@ -185,6 +186,7 @@ export async function listPods(
     pods.push(...answer.value.items.filter(({ metadata }) => isOurs?.(metadata.labels ?? {}) ?? true));
     next = answer.value.metadata.continue ?? '';
     if (next === '') return { ok: true, value: { pods, isComplete: true } };
+    if (wanted === 'some' && pods.length > 0) break;
   }
   return { ok: true, value: { pods, isComplete: false } };
 }

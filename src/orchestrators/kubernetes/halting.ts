@@ -35,8 +35,6 @@ export function isStep(text: string): text is Step {
 
 /** The least that still goes by way of the node: its kubelet sends SIGKILL when the second is over. */
 const KILL_GRACE_S = 1;
-/** Of the pods of ray clusters in a namespace; see `podsOf` of a RayJob. */
-const PAGES_MAX = 20;
 
 export async function takeStep(step: Step, session: Session, target: KubernetesTarget): Promise<StepOutcome> {
   switch (step) {
@@ -166,7 +164,7 @@ async function rayClusters(
   { namespace }: KubernetesTarget,
   selection: { labelSelector: string; isOurs: (labels: Readonly<Record<string, string>>) => boolean },
 ): Promise<Answer<readonly string[]>> {
-  const seen = await listPods(session, { namespace, selection, phase: 'active' }, PAGES_MAX);
+  const seen = await listPods(session, { namespace, selection, phase: 'active' }, 'all');
   if (!seen.ok) return seen;
   const names = seen.value.pods.map(({ metadata }) => metadata.labels?.[RAY_CLUSTER_LABEL] ?? '');
   return { ok: true, value: [...new Set(names)].filter((name) => name !== '') };

@@ -26,16 +26,12 @@ import { otherObject } from './halting.ts';
 import { isLabelledForKueue, isWaiting, listWorkloads } from './kueue.ts';
 import { KINDS, type KubernetesObject } from './resources.ts';
 
-/** Enough to say that there are pods; how many more than a page is nobody's question. */
-const ACTIVE_PAGES = 1;
-const ALL_PAGES = 50;
-
 export async function observeRun(session: Session, target: KubernetesTarget): Promise<Observation> {
   const title = titleOf(target);
   // The workload first: pods that are gone before it was suspended may have been followed by others.
   const read = await readObject(session, target);
   const object = read.ok ? read.value : null;
-  const pods = await podsOf(session, target, object, { phase: 'active', pagesMax: ACTIVE_PAGES });
+  const pods = await podsOf(session, target, object, { phase: 'active', wanted: 'some' });
   const note = object === null ? '' : otherObject(target, object.metadata.uid);
   if (!pods.ok) return unknown(pods.detail);
   if (pods.value.pods.length > 0) return describe(pods.value, note);
@@ -53,7 +49,7 @@ export async function observeRun(session: Session, target: KubernetesTarget): Pr
     const doubt = await doubtNamespace(session, target);
     if (doubt !== null) return unknown(doubt);
   }
-  const failed = await podsOf(session, target, object, { phase: 'failed', pagesMax: ALL_PAGES });
+  const failed = await podsOf(session, target, object, { phase: 'failed', wanted: 'all' });
   if (!failed.ok) return unknown(failed.detail);
   if (!failed.value.isComplete) return unknown('there are more failed pods than were looked through');
   if (failed.value.pods.some(hasRunningContainer)) {
@@ -109,7 +105,7 @@ async function podsOf(
   session: Session,
   target: KubernetesTarget,
   object: KubernetesObject | null,
-  { phase, pagesMax }: { phase: PodPhase; pagesMax: number },
+  { phase, wanted }: { phase: PodPhase; wanted: 'some' | 'all' },
 ): Promise<Answer<PodsSeen>> {
   const selections = KINDS[target.resource].podsOf(target, object);
   if (selections === null) {
@@ -118,14 +114,7 @@ async function podsOf(
   }
   const { namespace } = target;
   const answers = await Promise.all(
-    selections.map((selection) =>
-      // Where we choose among what is listed, a page says nothing of the next.
-      listPods(
-        session,
-        { namespace, selection, phase },
-        selection.isOurs === undefined ? pagesMax : ALL_PAGES,
-      ),
-    ),
+    selections.map((selection) => listPods(session, { namespace, selection, phase }, wanted)),
   );
   const byUid = new Map<string, Pod>();
   let isComplete = true;
@@ -169,7 +158,7 @@ export async function usageOf(session: Session, target: KubernetesTarget, now: D
   const read = await readObject(session, target);
   const seen = await podsOf(session, target, read.ok ? read.value : null, {
     phase: 'active',
-    pagesMax: ALL_PAGES,
+    wanted: 'all',
   });
   if (!seen.ok || !seen.value.isComplete) return null;
   const placed = seen.value.pods.filter(({ spec }) => (spec.nodeName ?? '') !== '');
