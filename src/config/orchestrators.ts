@@ -1,6 +1,7 @@
 /** What interlock.yaml says of orchestrators: which kinds are enabled, and the systems that targets may name. */
 import { z } from 'zod';
 import { CommandConfigSchema } from './orchestrators-command.ts';
+import { KubernetesConfigSchema } from './orchestrators-kubernetes.ts';
 import { RayConfigSchema } from './orchestrators-ray.ts';
 
 export const OrchestratorsConfigSchema = z
@@ -9,6 +10,7 @@ export const OrchestratorsConfigSchema = z
     process: z.strictObject({ enabled: z.boolean().default(false) }).prefault({}),
     ray: RayConfigSchema,
     command: CommandConfigSchema,
+    kubernetes: KubernetesConfigSchema,
   })
   .prefault({});
 export type OrchestratorsConfig = z.output<typeof OrchestratorsConfigSchema>;

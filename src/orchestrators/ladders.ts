@@ -44,6 +44,18 @@ export function defaultLadder(kind: Target['kind']): LadderStep[] {
           resendMs: [15_000, 30_000, 60_000],
         },
       ];
+    case 'kubernetes':
+      // Each later rung suspends again and adds to it; 60 s leave the usual grace of 30 s to run out.
+      return [
+        { step: 'suspend', afterMs: 0, retryMs: [...FAST_RETRIES_MS], resendMs: [10_000, 30_000, 60_000] },
+        {
+          step: 'delete',
+          afterMs: 15_000,
+          retryMs: [...FAST_RETRIES_MS],
+          resendMs: [15_000, 30_000, 60_000],
+        },
+        { step: 'kill', afterMs: 60_000, retryMs: [...FAST_RETRIES_MS], resendMs: [10_000, 30_000, 60_000] },
+      ];
     default:
       return assertNever(kind);
   }
@@ -66,6 +78,7 @@ export function confirmationOf(kind: Target['kind']): 'observed' | 'acknowledged
     case 'process':
     case 'ray':
     case 'command':
+    case 'kubernetes':
       return 'observed';
     default:
       return assertNever(kind);

@@ -12,6 +12,9 @@ import { assertNever } from '../domain/assert-never.ts';
 import type { Outbound } from '../outbound/outbound.ts';
 import type { WebhookSecret } from '../signing/standard-webhooks.ts';
 import { createCommandOrchestrator, describeCommandRun } from './command.ts';
+import { admitKubernetesRun } from './kubernetes/admission.ts';
+import { loadClient } from './kubernetes/client.ts';
+import { createKubernetesOrchestrator } from './kubernetes/kubernetes.ts';
 import type { Orchestrator } from './orchestrator.ts';
 import { createProcessOrchestrator, describeProcess } from './process.ts';
 import { createRayOrchestrator, describeRayRun } from './ray.ts';
@@ -46,10 +49,16 @@ export interface RecordedTarget {
   readonly config: Readonly<Record<string, unknown>>;
 }
 
+/** Over all that is asked about a target while its registration waits. */
+const ADMISSION_TIMEOUT_MS = 10_000;
+
 export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
   const { config, outbound, now, variable, webhookSecrets } = setting;
   const ray = { clusters: config.ray.clusters, outbound, variable };
   const command = { commands: config.command.commands, variable };
+  const kubernetes = { clusters: config.kubernetes.clusters, outbound, now, variable };
+  // Loading it takes a good part of a second, which no halt should wait for; where it fails, the halt says so.
+  if (config.kubernetes.enabled) loadClient().catch(() => undefined);
 
   function create(target: Target, registeredBy: string): Orchestrator {
     switch (target.kind) {
@@ -65,6 +74,8 @@ export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
         return createRayOrchestrator(target, ray);
       case 'command':
         return createCommandOrchestrator(target, command);
+      case 'kubernetes':
+        return createKubernetesOrchestrator(target, kubernetes);
       default:
         return assertNever(target);
     }
@@ -86,6 +97,8 @@ export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
         return describeRayRun(target, ray);
       case 'command':
         return describeCommandRun(target, command);
+      case 'kubernetes':
+        return admitKubernetesRun(target, kubernetes, AbortSignal.timeout(ADMISSION_TIMEOUT_MS));
       default:
         return assertNever(target);
     }

@@ -97,11 +97,59 @@ export const commandTargetSchema = z
   })
   .meta({ id: 'CommandTarget', description: "A run that the site's own command stops" });
 export type CommandTarget = z.infer<typeof commandTargetSchema>;
+const recorded = (max: number, what: string) =>
+  z
+    .string()
+    .max(max)
+    .regex(/^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/)
+    .optional()
+    .meta({ description: `${what}; recorded by Interlock at registration` });
+
+export const kubernetesTargetSchema = z
+  .strictObject({
+    kind: z.literal('kubernetes'),
+    after,
+    cluster: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'must be the name of a cluster in interlock.yaml')
+      .meta({ description: 'The name that interlock.yaml gives the cluster' }),
+    namespace: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be the name of a namespace'),
+    resource: z.enum([
+      'job',
+      'jobset',
+      'pytorchjob',
+      'trainjob',
+      'rayjob',
+      'deployment',
+      'statefulset',
+      'pod',
+    ]),
+    name: z
+      .string()
+      .max(253)
+      .regex(
+        /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/,
+        'must be the name of a Kubernetes object',
+      ),
+    queue: z
+      .literal('kueue')
+      .optional()
+      .meta({ description: 'Kueue decides when the workload runs; found out by Interlock where left out' }),
+    uid: recorded(64, 'Which object of that name is meant'),
+    namespaceUid: recorded(64, 'Which namespace of that name, and so which cluster, is meant'),
+    selector: recorded(2048, 'The labels of its pods, where they do not follow from its name'),
+  })
+  .meta({
+    id: 'KubernetesTarget',
+    description: 'A workload in a Kubernetes cluster, suspended where it stands',
+  });
+export type KubernetesTarget = z.infer<typeof kubernetesTargetSchema>;
 
 export const targetSchema = z.discriminatedUnion('kind', [
   webhookTargetSchema,
   processTargetSchema,
   rayTargetSchema,
   commandTargetSchema,
+  kubernetesTargetSchema,
 ]);
 export type Target = z.infer<typeof targetSchema>;

@@ -26,6 +26,18 @@ export interface OutboundRequest {
   /** Over everything: resolving, dialling, sending, waiting and reading. */
   timeoutMs: number;
   maxResponseBytes?: number;
+  tls?: OutboundTls;
+}
+
+/** Who the other side must be and who we are, where a request has its own; that it is verified is not up to a request. */
+export interface OutboundTls {
+  /** Certificates (PEM) to trust and nothing else. */
+  readonly ca?: string;
+  /** The name to ask for and to verify, where it is not the host of the URL. */
+  readonly servername?: string;
+  /** A client certificate and its key (PEM). */
+  readonly cert?: string;
+  readonly key?: string;
 }
 
 export interface OutboundResponse {
@@ -89,9 +101,10 @@ export function createOutbound(options: OutboundOptions): Outbound {
       bodyTimeout: ask.timeoutMs,
       connect: {
         timeout: Math.min(connectTimeoutMs, ask.timeoutMs),
+        ...(tlsCa === undefined ? {} : { ca: [...tlsCa] }),
+        ...ask.tls,
         rejectUnauthorized: true,
         lookup: guardedLookup(allow, to, named, resolve),
-        ...(tlsCa === undefined ? {} : { ca: [...tlsCa] }),
       },
     });
     try {

@@ -139,6 +139,18 @@ describe('configuration', () => {
       /loopback/,
     ],
     [
+      'Kubernetes without a cluster',
+      `${MINIMAL}orchestrators: { kubernetes: { enabled: true } }`,
+      'orchestrators.kubernetes.clusters',
+      /at least one cluster/,
+    ],
+    [
+      'a kubeconfig that depends on where Interlock is started',
+      `${MINIMAL}orchestrators: { kubernetes: { enabled: true, clusters: { a: { kubeconfig: config } } } }`,
+      'orchestrators.kubernetes.clusters.a.kubeconfig',
+      /absolute path/,
+    ],
+    [
       'two channels of one name',
       `${MINIMAL}alerts: [{ name: a, kind: webhook, url: "https://x" }, { name: a, kind: webhook, url: "https://y" }]`,
       'alerts[1].name',
