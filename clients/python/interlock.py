@@ -2,16 +2,16 @@
 """Interlock for trainers, in Python: hold a permit, report checkpoints, stop on a signed halt.
 
 One file, standard library only, Python 3.9 or later; copy it beside the training code. `PermitGuard` decides before
-every step whether that step may run; `DistributedGuard` makes all ranks decide the same; `InterlockCallback` does it for
-Hugging Face Trainer and Lightning; `python interlock.py sidecar -- CMD` for code that cannot be changed.
+every step whether that step may run; `DistributedGuard` makes all ranks decide the same; `InterlockCallback` does it
+for Hugging Face Trainer and Lightning; `python interlock.py sidecar -- CMD` for code that cannot be changed.
 
 Guarantees: no step without a permit that is signed by a believed key, is for this run, answers a nonce of this process,
 is no older than any seen, has time left on the monotonic clock and covers the step. A signed halt beats any permit, is
 on disk before it is acknowledged, outlives restarts and ends only when a newer permit lists it as cleared. A checkpoint
 is on disk when `checkpoint` returns, and is sent until Interlock has it.
 
-Which way it fails: silence lets the permit run out and training waits; an outage shorter than what is left of the permit
-changes nothing. Nothing that the other side answers is raised into the training loop: it waits, or it is halted.
+Which way it fails: silence lets the permit run out and training waits; an outage shorter than what is left of the
+permit changes nothing. Nothing that the other side answers is raised into the training loop: it waits, or it is halted.
 
 Known gap: the guard binds the program that asks it. Who edits the loop is stopped by the orchestrator, not here.
 The same contract as clients/typescript, held to it by clients/conformance.
@@ -136,7 +136,7 @@ def at_most(a: str, b: str) -> bool:
     if left is None or right is None:
         return False
     common = min(left[1], right[1])
-    return left[0] * 10 ** (left[1] - common) <= right[0] * 10 ** (right[1] - common)
+    return bool(left[0] * 10 ** (left[1] - common) <= right[0] * 10 ** (right[1] - common))
 
 
 def _scaled(text: str) -> Optional[Tuple[int, int]]:
@@ -145,6 +145,12 @@ def _scaled(text: str) -> Optional[Tuple[int, int]]:
         return None
     whole, fraction, exponent = match.group(1), match.group(2) or "", match.group(3) or "0"
     return int(whole + fraction), int(exponent) - len(fraction)
+
+
+def _whole(scaled: Tuple[int, int]) -> int:
+    """Rounded up: compute that is rounded away would be compute that nobody evaluated."""
+    digits, exponent = scaled
+    return digits * int(10**exponent) if exponent >= 0 else -(-digits // int(10**-exponent))
 
 
 def to_decimal(compute: Compute) -> str:
@@ -205,11 +211,7 @@ class ComputeMeter:
 
     def _effective(self, flop: int) -> str:
         digits, exponent = self._multiplier
-        scaled = flop * digits
-        if exponent >= 0:
-            return str(scaled * 10**exponent)
-        # Up: compute that is rounded away would be compute that nobody evaluated.
-        return str(-(-scaled // 10**-exponent))
+        return str(_whole((flop * digits, exponent)))
 
 
 # --- Ed25519 (RFC 8032), verification only -------------------------------------------------------------------
@@ -991,8 +993,11 @@ class CheckpointQueue:
         for name in os.listdir(directory):
             path = os.path.join(directory, name)
             # A crash left it; a young one may be another process's, at work.
-            if name.endswith(".partial") and time.time() - os.stat(path).st_mtime > _PARTIAL_AGE_MAX_S:
-                _remove(path)
+            try:
+                if name.endswith(".partial") and time.time() - os.stat(path).st_mtime > _PARTIAL_AGE_MAX_S:
+                    _remove(path)
+            except FileNotFoundError:
+                pass
 
     def put(self, body: bytes) -> str:
         digest = _base64url(hashlib.sha256(body).digest())
@@ -1291,8 +1296,6 @@ _KEY_SET_AGE_MAX_S = 300.0
 _HALTS_STATED_MAX = 32
 _ACKNOWLEDGEMENTS_MAX_S = 20.0
 _DELIVERY_DELAY_MAX_S = 60.0
-# Reasons by which Interlock may refuse a report today and take it tomorrow: a token that is being replaced, a run that
-# is not registered yet. The report waits on disk.
 
 
 class Verdict(NamedTuple):
@@ -1358,7 +1361,8 @@ class PermitGuard:
         self._heartbeat_interval_s = heartbeat_interval_s
         self._impatient_interval_s = min(impatient_interval_s, heartbeat_interval_s)
         self._on_event, self._on_halt = on_event, on_halt
-        self._final_checkpoint_s, self._max_pause_s = final_checkpoint_s, max_pause_s
+        self._ending, self._max_pause_s = _Ending(final_checkpoint_s, self._emit), max_pause_s
+        self._trained = False
         self._monotonic, self._wall_clock, self._nonce = monotonic, wall_clock, nonce
         self._pid = os.getpid()
         # One lock for what both the loop and the heartbeats touch; never held over a call to Interlock.
@@ -1404,6 +1408,7 @@ class PermitGuard:
         on_halt: Optional[Callable[[Halted], None]] = None,
         final_checkpoint_s: float = 120.0,
         max_pause_s: Optional[float] = None,
+        patience_s: float = 60.0,
         start: bool = True,
         monotonic: Callable[[], float] = _monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -1411,10 +1416,12 @@ class PermitGuard:
     ) -> "PermitGuard":
         """Reads the memory and the keys, and starts the heartbeats.
 
-        Raises where either cannot be had, for without them nothing may train, and where another process that is alive
-        uses the same memory. `state_directory` must outlive the process: it holds the halts in force. `on_halt` is
-        called once when a halt ends the training (a last checkpoint), for `final_checkpoint_s` at most; then the
-        process ends, whatever it still does. The last five are for tests.
+        Raises where either cannot be had, for without them nothing may train (the first keys are waited for, up to
+        `patience_s`), and where another process that is alive uses the same memory.
+
+        `state_directory` must outlive the process: it holds the halts in force. `on_halt` is called once when a halt
+        ends the training, for a last checkpoint; from the decision to end on, the process has `final_checkpoint_s`
+        for everything, and is then ended. `start` and what follows it are for tests.
         """
         file = MemoryFile(state_directory, run_id)
         file.hold()
@@ -1425,7 +1432,7 @@ class PermitGuard:
             if jwks is None and remembered.keys:
                 keys = TrustedKeys(remembered.keys)
             else:
-                keys = TrustedKeys.pin(client.jwks() if jwks is None else jwks)
+                keys = TrustedKeys.pin(_first_key_set(client, patience_s) if jwks is None else jwks)
             keys.revoke_remembered(remembered.keys)
             memory = replace(remembered, keys=_known(keys), holder=holder)
             file.save(memory)
@@ -1463,18 +1470,26 @@ class PermitGuard:
 
         Asking for a step says that the one before was taken: its compute goes out with the next heartbeat.
         """
+        stop = self.decide(effective_compute, step)
+        if stop is not None:
+            self.end(stop)
+
+    def decide(self, effective_compute: Compute, step: Optional[int] = None) -> Optional[Verdict]:
+        """As `step`, for loops that have something to do before they end: the halt's verdict, to be handed to `end`."""
         if os.getpid() != self._pid:
             raise _bad_configuration("the guard belongs to the process that opened it, not to one forked from it")
         compute = to_decimal(effective_compute)
         with self._changed:
-            self._spend()
+            self._spend(compute)
         verdict = self.wait(compute, timeout_s=self._max_pause_s)
         if verdict.verdict == "stop":
-            self.end(verdict)
+            self._ending.begin()
+            return verdict
         if verdict.verdict == "pause":
             self.close()
             raise PauseOutlasted(verdict.reason)
         self.grant(compute, step)
+        return None
 
     def may_train(self, effective_compute: Compute) -> Verdict:
         """What is known now, without asking anyone."""
@@ -1526,6 +1541,7 @@ class PermitGuard:
         """Notes a step as being taken; its compute counts as spent when the next is asked for."""
         with self._changed:
             self._granted = _progress(effective_compute, step)
+            self._trained = True
 
     def report(self, effective_compute: Compute, step: Optional[int] = None) -> None:
         """The compute really spent, for loops that do not call `step`."""
@@ -1575,17 +1591,20 @@ class PermitGuard:
         """Ends the training for a halt: the hook, the acknowledgement, Halted. Never returns.
 
         `agree` is called when this process has stopped, and again when Interlock has been told (ranks meet there).
+        The hook is not called where this process has trained nothing: there would be nothing new to save.
         """
         halt = verdict.halt or {}
         halted = Halted(str(halt.get("action", "halt")), halt.get("haltId"), verdict.reason)
+        self._ending.begin()
         with self._changed:
             self._spend()
-        with _time_limit(self._final_checkpoint_s, self._emit):
-            _quietly(lambda: self._on_halt(halted) if self._on_halt is not None else None, self._emit, "on-halt-failed")
-            _quietly(agree, self._emit, "ranks-not-met")
-            self.acknowledge_stopped()
-            _quietly(agree, self._emit, "ranks-not-met")
+        if self._on_halt is not None and self._trained:
+            _quietly(self._on_halt, (halted,), self._emit, "on-halt-failed")
+        _quietly(agree, (), self._emit, "ranks-not-met")
+        self.acknowledge_stopped()
+        _quietly(agree, (), self._emit, "ranks-not-met")
         self._shut()
+        self._ending.over()
         raise halted
 
     def acknowledge_stopped(self) -> None:
@@ -1751,9 +1770,9 @@ class PermitGuard:
         if not another and now - self._keys_asked_at < _KEY_SET_AGE_MAX_S:
             return
         try:
-            document = self._client.jwks()
+            # Outside of the lock: signatures take their time, and only this thread teaches keys.
+            added, revoked = self._keys.learn(self._client.jwks())
             with self._changed:
-                added, revoked = self._keys.learn(document)
                 self._keys_asked_at = now
                 self._memory = replace(
                     self._memory, keys=_known(self._keys), key_set=key_set or self._memory.key_set
@@ -1867,7 +1886,7 @@ class PermitGuard:
         return "raised" if raised else "halted"
 
     def _saved(self) -> bool:
-        """Brings what is only in memory to disk. A full disk must not keep a run going: the halt stands all the same."""
+        """Brings what is only in memory to disk. A full disk must not keep a run going: the halt stands anyway."""
         if not self._unsaved:
             return True
         try:
@@ -1897,8 +1916,9 @@ class PermitGuard:
 
     # odds
 
-    def _spend(self) -> None:
-        if self._granted is not None:
+    def _spend(self, asked: Optional[str] = None) -> None:
+        """The step last granted was taken, unless the same is asked for again."""
+        if self._granted is not None and self._granted["effectiveCompute"] != asked:
             self._progress, self._granted = self._granted, None
 
     def _emit(self, **event: Any) -> None:
@@ -1908,6 +1928,18 @@ class PermitGuard:
             self._on_event(event)
         except Exception:  # noqa: BLE001  a listener that fails must neither stop a heartbeat nor hide a halt
             pass
+
+
+def _first_key_set(client: Any, patience_s: float) -> Any:
+    """Only a run's first start needs it, when many start at once and the service may be slow to answer."""
+    give_up_at = _monotonic() + patience_s
+    while True:
+        try:
+            return client.jwks()
+        except InterlockError as error:
+            if not error.retryable or _monotonic() >= give_up_at:
+                raise
+        time.sleep(0.25)
 
 
 def _progress(effective_compute: Compute, step: Optional[int]) -> Dict[str, Any]:
@@ -1922,31 +1954,34 @@ def _known(keys: TrustedKeys) -> Tuple[KnownKey, ...]:
     return tuple(key for key in recalled if key is not None)
 
 
-def _quietly(work: Callable[[], None], emit: Callable[..., None], kind: str) -> None:
+def _quietly(work: Callable[..., Any], arguments: Tuple[Any, ...], emit: Callable[..., None], kind: str) -> None:
     """What a halt's last acts do wrong must not keep the process alive."""
     try:
-        work()
+        work(*arguments)
     except Exception as error:  # noqa: BLE001
         emit(kind=kind, error=type(error).__name__)
 
 
-class _time_limit:
-    """Ends the process by EXIT_HALTED when its work takes longer: a hook that hangs is a run that has not stopped."""
+class _Ending:
+    """From the decision to end on, the process has so long: what hangs then (a hook, a rank) has not stopped."""
 
     def __init__(self, seconds: float, emit: Callable[..., None]) -> None:
-        self._timer = threading.Timer(seconds, self._over)
-        self._timer.daemon = True
-        self._emit = emit
+        self._seconds, self._emit = seconds, emit
+        self._timer: Optional[threading.Timer] = None
 
-    def _over(self) -> None:
-        self._emit(kind="final-checkpoint-overran")
+    def begin(self) -> None:
+        if self._timer is None:
+            self._timer = threading.Timer(self._seconds, self._overran)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def over(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _overran(self) -> None:
+        self._emit(kind="ending-overran")
         os._exit(EXIT_HALTED)
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *_: Any) -> None:
-        self._timer.cancel()
 
 
 # --- all ranks together --------------------------------------------------------------------------------------
@@ -1994,7 +2029,8 @@ class DistributedGuard:
         pause_round_s: float = 2.0,
     ) -> None:
         self._guard, self._reduce_max = guard, reduce_max
-        self._on_halt, self._final_checkpoint_s = on_halt, final_checkpoint_s
+        self._on_halt, self._ending = on_halt, _Ending(final_checkpoint_s, _say_nothing)
+        self._trained = False
         self._max_pause_s, self._pause_round_s = max_pause_s, pause_round_s
 
     @classmethod
@@ -2038,26 +2074,33 @@ class DistributedGuard:
 
     def step(self, effective_compute: Compute, step: Optional[int] = None) -> None:
         """As PermitGuard.step, at the same step on all ranks."""
+        stop = self.decide(effective_compute, step)
+        if stop is not None:
+            self.end(stop)
+
+    def decide(self, effective_compute: Compute, step: Optional[int] = None) -> Optional[Verdict]:
+        """As PermitGuard.decide; all ranks get the same answer."""
         compute = to_decimal(effective_compute)
         guard = self._guard
         began_at = _monotonic()
         if guard is not None:
             with guard._changed:
-                guard._spend()
+                guard._spend(compute)
         while True:
             verdict = Verdict("go") if guard is None else guard.may_train(compute)
             agreed = self._reduce_max(self._code(verdict, _monotonic() - began_at))
             if agreed == _GO:
+                self._trained = True
                 if guard is not None:
                     guard.grant(compute, step)
-                return
+                return None
             if agreed == _GIVE_UP:
                 self.close()
                 raise PauseOutlasted(verdict.reason or "rank 0 waited for a permit")
             if agreed in (_HALT, _QUARANTINE):
-                self._end("halt" if agreed == _HALT else "quarantine", verdict)
-            if agreed == _FAILED:
-                raise InterlockError("another rank has failed", code="gave-up")
+                self._ending.begin()
+                action = "halt" if agreed == _HALT else "quarantine"
+                return verdict if guard is not None else Verdict("stop", f"{action} ordered", {"action": action})
             if guard is not None:
                 guard.wait(compute, timeout_s=self._pause_round_s)
 
@@ -2069,23 +2112,25 @@ class DistributedGuard:
         over = self._max_pause_s is not None and waited_s >= self._max_pause_s
         return _GIVE_UP if over else _PAUSE
 
-    def _end(self, action: str, verdict: Verdict) -> None:
-        """All ranks write what they must, meet, rank 0 tells Interlock, they meet again and end.
+    def end(self, verdict: Verdict) -> None:
+        """All ranks write what they must, meet, rank 0 tells Interlock, they meet again and end. Never returns.
 
         They meet the second time because a launcher kills the other ranks when the first one ends.
         """
 
         def meet() -> None:
-            self._reduce_max(0)
+            self._reduce_max(_GO)
 
         if self._guard is not None:
+            self._ending.over()  # the guard has one of its own, as long
             self._guard.end(verdict, meet)
-        halted = Halted(action, None, f"{action} ordered")
-        nothing: Callable[..., None] = lambda **_: None
-        with _time_limit(self._final_checkpoint_s, nothing):
-            _quietly(lambda: self._on_halt(halted) if self._on_halt is not None else None, nothing, "")
-            _quietly(meet, nothing, "")
-            _quietly(meet, nothing, "")
+        halted = Halted(str((verdict.halt or {}).get("action", "halt")), None, verdict.reason)
+        self._ending.begin()
+        if self._on_halt is not None and self._trained:
+            _quietly(self._on_halt, (halted,), _say_nothing, "")
+        _quietly(meet, (), _say_nothing, "")
+        _quietly(meet, (), _say_nothing, "")
+        self._ending.over()
         raise halted
 
     def checkpoint(
@@ -2108,6 +2153,10 @@ class DistributedGuard:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def _say_nothing(**_: Any) -> None:
+    """Rank 0 tells."""
 
 
 Guard = Union[PermitGuard, DistributedGuard]
@@ -2231,9 +2280,11 @@ class InterlockCallback:
 def _framework_base(*candidates: Tuple[str, str]) -> type:
     for module, name in candidates:
         try:
-            return getattr(importlib.import_module(module), name)
+            base = getattr(importlib.import_module(module), name)
         except ImportError:
             continue
+        if isinstance(base, type):
+            return base
     raise _bad_configuration(f"none of {', '.join(module for module, _ in candidates)} is installed")
 
 
@@ -2245,31 +2296,23 @@ class _HuggingFaceHooks:
     def __init__(self, guard: Any, compute_at: Callable[[int], Compute]) -> None:
         super().__init__()
         self._guard, self._compute_at = guard, compute_at
-        self._halted: Optional[SystemExit] = None
-        self._allowed: Optional[int] = None
-
-    def _ask(self, step: int) -> None:
-        if self._allowed != step:
-            self._guard.step(self._compute_at(step), step)
+        self._stop: Optional[Verdict] = None
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        self._allowed = None  # saving and evaluating took their time since the last question
-        self._ask(state.global_step + 1)
+        # Again, although the last step's end has asked: saving and evaluating took their time since.
+        step = state.global_step + 1
+        self._guard.step(self._compute_at(step), step)
         return control
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         following = state.global_step + 1
-        if state.max_steps and following > state.max_steps:
+        if 0 < state.max_steps < following:
             return control
-        try:
-            self._ask(following)
-            self._allowed = following
-        except SystemExit as ending:
-            self._halted = ending
+        self._stop = self._guard.decide(self._compute_at(following), following)
+        if self._stop is not None:
             control.should_save = True
             control.should_training_stop = True
-            return control
-        if self._guard.checkpoint_due(self._compute_at(state.global_step)):
+        elif self._guard.checkpoint_due(self._compute_at(state.global_step)):
             control.should_save = True
         return control
 
@@ -2280,8 +2323,8 @@ class _HuggingFaceHooks:
         return control
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        if self._halted is not None:
-            raise self._halted
+        if self._stop is not None:
+            self._guard.end(self._stop)
         self._guard.close()
         return control
 
@@ -2297,12 +2340,11 @@ class _LightningHooks:
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         step = trainer.global_step + 1
-        try:
-            self._guard.step(self._compute_at(step), step)
-        except SystemExit:
+        stop = self._guard.decide(self._compute_at(step), step)
+        if stop is not None:
             if self._last_checkpoint is not None:
                 trainer.save_checkpoint(self._last_checkpoint)
-            raise
+            self._guard.end(stop)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self._guard.close()
@@ -2316,8 +2358,8 @@ _FORWARDED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 class Sidecar:
     """Holds the permit for a command that cannot be changed, and stops its whole process group.
 
-    Without a permit the group is suspended (SIGSTOP) and goes on with the next one; on a halt it gets SIGTERM, and after
-    `grace_s` SIGKILL. A keeper between us and the command kills the group when we are gone, however that came about.
+    Without a permit the group is suspended (SIGSTOP) and goes on with the next one; on a halt it gets SIGTERM, and
+    after `grace_s` SIGKILL. A keeper between us and the command kills the group when we are gone, however that came about.
     Not held: a process that leaves the group (setsid); a container or a cgroup does that.
     """
 
@@ -2356,7 +2398,8 @@ class Sidecar:
         try:
             return self._watch(self._keeper)
         finally:
-            self._signal(signal.SIGKILL)  # whatever the command left behind would train on unwatched
+            if _group_lives(self._keeper.pid):
+                self._signal(signal.SIGKILL)  # what the command left behind would train on unwatched
             os.close(theirs)
 
     def _first_permit(self) -> Optional[int]:
@@ -2377,7 +2420,8 @@ class Sidecar:
                 return EXIT_PAUSED
 
     def _watch(self, keeper: "subprocess.Popen[bytes]") -> int:
-        ran_s, paused_at, last = 0.0, None, _monotonic()  # type: float, Optional[float], float
+        ran_s, last = 0.0, _monotonic()
+        paused_at: Optional[float] = None
         while True:
             code = keeper.poll()
             if code is not None:
@@ -2398,17 +2442,14 @@ class Sidecar:
                 self._signal(signal.SIGCONT)
                 paused_at = None
             if paused_at is None:
-                self._sleep(keeper)
+                with self._guard._changed:
+                    self._guard._changed.wait(self._check_period_s)
             else:
                 self._guard.wait(compute, timeout_s=self._check_period_s)
                 if self._max_pause_s is not None and now - paused_at >= self._max_pause_s:
                     self._end(keeper)
                     self._guard.close()
                     return EXIT_PAUSED
-
-    def _sleep(self, keeper: "subprocess.Popen[bytes]") -> None:
-        with self._guard._changed:
-            self._guard._changed.wait(self._check_period_s)
 
     def _halt(self, keeper: "subprocess.Popen[bytes]") -> int:
         # A group of which something is left has not stopped: Interlock is not told so, and climbs its ladder.
@@ -2499,7 +2540,7 @@ def _keep(descriptor: int, command: Sequence[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _compute_file(path: str, ceiling_s: Optional[float]) -> Callable[[float], Compute]:
+def _compute_file(path: str) -> Callable[[float], Compute]:
     """The last figure that the command wrote there; "1" while there is none. What cannot be read counts as the last."""
     last: List[str] = ["1"]
 
@@ -2521,8 +2562,7 @@ def _compute_rate(flop_per_second: str, spent: str) -> Callable[[float], Compute
     rate, before = _scaled(flop_per_second), _scaled(spent)
     if rate is None or before is None or not at_most("1", flop_per_second):
         raise _bad_configuration("--flop-per-second must be a decimal of at least 1, such as 4e15; --spent a decimal")
-    per_second = rate[0] * 10 ** max(rate[1], 0) // 10 ** max(-rate[1], 0)
-    start = before[0] * 10 ** max(before[1], 0) // 10 ** max(-before[1], 0)
+    per_second, start = _whole(rate), _whole(before)
 
     def spent_after(seconds: float) -> Compute:
         return max(1, start + per_second * int(seconds * 1000) // 1000)
@@ -2539,7 +2579,7 @@ def _print_event(event: Dict[str, Any]) -> None:
 
 def _sidecar_command(options: argparse.Namespace, command: Sequence[str]) -> int:
     compute = (
-        _compute_file(options.compute_file, None)
+        _compute_file(options.compute_file)
         if options.compute_file is not None
         else _compute_rate(options.flop_per_second, options.spent)
     )
