@@ -1386,6 +1386,7 @@ class PermitGuard:
         self._progress: Dict[str, Any] = {"effectiveCompute": "1"}
         self._granted: Optional[Dict[str, Any]] = None
         self._next_checkpoint_at: Optional[str] = None
+        self._checkpoint_at: Optional[str] = None
         self._retain: Tuple[str, ...] = ()
         self._resume_from: Optional[str] = None
         self._delivery_failures = 0
@@ -1557,14 +1558,17 @@ class PermitGuard:
             raise _bad_configuration("this guard has no checkpoint queue")
         self._queue.put(report_body(self._run_id, checkpoint_id, effective_compute, model_uri, step))
         with self._changed:
+            self._checkpoint_at = to_decimal(effective_compute)
             self._deliver_at = 0.0
             self._hurry = True
             self._changed.notify_all()
 
     def checkpoint_due(self, effective_compute: Compute) -> bool:
-        """Whether Interlock wants a checkpoint by now, as far as the last heartbeat knew."""
-        due = self._next_checkpoint_at
-        return due is not None and at_most(due, to_decimal(effective_compute))
+        """Whether Interlock wants a checkpoint by now, as far as the last heartbeat knew, and none was made since."""
+        due, made = self._next_checkpoint_at, self._checkpoint_at
+        if due is None or (made is not None and at_most(due, made)):
+            return False
+        return at_most(due, to_decimal(effective_compute))
 
     @property
     def retain(self) -> Tuple[str, ...]:
@@ -1751,6 +1755,7 @@ class PermitGuard:
             except InterlockError as error:
                 if error.status in _REFUSED_FOR_GOOD:
                     self._queue.reject(name, error.code)
+                    self._checkpoint_at = None  # it counts for nothing: another one is due
                     self._emit(kind="checkpoint-refused", file=name, code=error.code)
                     continue
                 # Also what may be put right outside: a token that is being replaced, a run not registered yet.

@@ -384,10 +384,12 @@ class Steps(Guarded):
         self.assertLess(paths.index("checkpoints"), paths.index("ack"))
 
     def test_saves_nothing_where_nothing_was_trained(self) -> None:
-        guard = self.open(on_halt=lambda _: self.fail("an untrained model was saved over the last checkpoint"))
+        saved: List[str] = []
+        guard = self.open(on_halt=lambda halted: saved.append(halted.action))
         self.halt(guard)
         with self.assertRaises(interlock.Halted):
             guard.step("10")
+        self.assertEqual(saved, [], "an untrained model was saved over the last checkpoint")
 
     def test_a_hook_that_fails_does_not_keep_the_run_alive(self) -> None:
         def fail(_: interlock.Halted) -> None:
@@ -419,6 +421,8 @@ class Steps(Guarded):
         guard = self.open()
         until(lambda: guard.checkpoint_due("500"), "the first answer")
         self.assertFalse(guard.checkpoint_due("499"))
+        guard.checkpoint("c1", "510", "file:///1")
+        self.assertFalse(guard.checkpoint_due("520"), "one was made already")
 
     def test_a_forked_process_may_not_ask(self) -> None:
         guard = self.open()
