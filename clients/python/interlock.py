@@ -2261,7 +2261,8 @@ class InterlockCallback:
         trainer.add_callback(InterlockCallback.for_hugging_face(guard, compute_at=meter.at_step))
         Trainer(callbacks=[InterlockCallback.for_lightning(guard, compute_at=meter.at_step)])
 
-    `compute_at` gives the effective compute of the run after so many optimizer steps in all.
+    `compute_at` gives the effective compute of the run after so many optimizer steps in all. `guard` may be a function
+    that opens it: it is called at the first step, when the framework has started its ranks.
     """
 
     @staticmethod
@@ -2300,8 +2301,14 @@ class _HuggingFaceHooks:
 
     def __init__(self, guard: Any, compute_at: Callable[[int], Compute]) -> None:
         super().__init__()
-        self._guard, self._compute_at = guard, compute_at
+        self._opened, self._compute_at = guard, compute_at
         self._stop: Optional[Verdict] = None
+
+    @property
+    def _guard(self) -> Any:
+        if callable(self._opened):
+            self._opened = self._opened()
+        return self._opened
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         # Again, although the last step's end has asked: saving and evaluating took their time since.
@@ -2341,7 +2348,13 @@ class _LightningHooks:
 
     def __init__(self, guard: Any, compute_at: Callable[[int], Compute], last_checkpoint: Optional[str]) -> None:
         super().__init__()
-        self._guard, self._compute_at, self._last_checkpoint = guard, compute_at, last_checkpoint
+        self._opened, self._compute_at, self._last_checkpoint = guard, compute_at, last_checkpoint
+
+    @property
+    def _guard(self) -> Any:
+        if callable(self._opened):
+            self._opened = self._opened()
+        return self._opened
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         step = trainer.global_step + 1
@@ -2360,12 +2373,86 @@ class _LightningHooks:
 _FORWARDED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
-class Sidecar:
-    """Holds the permit for a command that cannot be changed, and stops its whole process group.
+class _Group:
+    """A command in a process group of its own, under a keeper that kills the group when we are gone, however that was.
 
-    Without a permit the group is suspended (SIGSTOP) and goes on with the next one; on a halt it gets SIGTERM, and
-    after `grace_s` SIGKILL. A keeper between us and the command kills the group when we are gone, however that came about.
     Not held: a process that leaves the group (setsid); a container or a cgroup does that.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        theirs, self._ours = os.pipe()
+        try:
+            self._keeper = subprocess.Popen(
+                [sys.executable, os.path.abspath(__file__), "keep", str(theirs), "--", *command],
+                pass_fds=(theirs,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(theirs)
+
+    def poll(self) -> Optional[int]:
+        """The command's exit code, 128 + signal, or None while it runs."""
+        code = self._keeper.poll()
+        return code if code is None or code >= 0 else 128 - code
+
+    def signal(self, number: int) -> None:
+        try:
+            os.killpg(self._keeper.pid, number)
+        except (ProcessLookupError, PermissionError):
+            pass  # nothing is left of it
+
+    def end(self, grace_s: float) -> bool:
+        """SIGTERM, SIGCONT so that a suspended group hears it, SIGKILL. Whether nothing is left of the group."""
+        self.signal(signal.SIGTERM)
+        self.signal(signal.SIGCONT)
+        if self._gone_within(grace_s):
+            return True
+        self.signal(signal.SIGKILL)
+        return self._gone_within(10.0)
+
+    def close(self) -> None:
+        """What the command left behind would train on unwatched."""
+        if _group_lives(self._keeper.pid):
+            self.signal(signal.SIGKILL)
+        os.close(self._ours)
+
+    def _gone_within(self, seconds: float) -> bool:
+        give_up_at = _monotonic() + seconds
+        while True:
+            # Reaped by `poll`; until then its number cannot be another's.
+            if self.poll() is not None and not _group_lives(self._keeper.pid):
+                return True
+            if _monotonic() >= give_up_at:
+                return False
+            time.sleep(0.05)
+
+
+class _Forwarding:
+    """Signals that we get are the command's; those that come before it has started are kept."""
+
+    def __init__(self) -> None:
+        self.kept: List[int] = []
+        self._group: Optional[_Group] = None
+        for name in _FORWARDED:
+            signal.signal(getattr(signal, name), self._forward)
+
+    def to(self, group: _Group) -> None:
+        self._group = group
+        for number in self.kept:
+            group.signal(number)
+
+    def _forward(self, number: int, _: Any) -> None:
+        if self._group is None:
+            self.kept.append(number)
+        else:
+            self._group.signal(number)
+
+
+class Sidecar:
+    """Holds the permit for a command that cannot be changed.
+
+    Without a permit its process group is suspended (SIGSTOP) and goes on with the next one; on a halt it gets SIGTERM,
+    and after `grace_s` SIGKILL.
     """
 
     def __init__(
@@ -2379,59 +2466,43 @@ class Sidecar:
     ) -> None:
         self._guard, self._compute = guard, compute
         self._grace_s, self._check_period_s, self._max_pause_s = grace_s, check_period_s, max_pause_s
-        self._keeper: Optional["subprocess.Popen[bytes]"] = None
-        self._asked_to_end: List[int] = []
 
     def run(self, command: Sequence[str]) -> int:
         """The exit code: the command's own, 128 + signal, EXIT_HALTED, or EXIT_PAUSED."""
-        for name in _FORWARDED:
-            signal.signal(getattr(signal, name), self._forward)
-        verdict = self._first_permit()
-        if verdict is not None:
-            return verdict
-        ours, theirs = os.pipe()
+        forwarding = _Forwarding()
+        code = self._first_permit(forwarding)
+        if code is not None:
+            return code
+        group = _Group(command)
         try:
-            self._keeper = subprocess.Popen(
-                [sys.executable, os.path.abspath(__file__), "keep", str(ours), "--", *command],
-                pass_fds=(ours,),
-                start_new_session=True,
-            )
+            forwarding.to(group)
+            return self._watch(group)
         finally:
-            os.close(ours)
-        for number in self._asked_to_end:
-            self._signal(number)
-        try:
-            return self._watch(self._keeper)
-        finally:
-            if _group_lives(self._keeper.pid):
-                self._signal(signal.SIGKILL)  # what the command left behind would train on unwatched
-            os.close(theirs)
+            group.close()
 
-    def _first_permit(self) -> Optional[int]:
-        waited_s = 0.0
-        while True:
-            if self._asked_to_end:
-                self._guard.close()
-                return 128 + self._asked_to_end[0]
+    def _first_permit(self, forwarding: _Forwarding) -> Optional[int]:
+        began_at = _monotonic()
+        while not forwarding.kept:
             verdict = self._guard.wait(self._compute(0.0), timeout_s=self._check_period_s)
             if verdict.verdict == "go":
                 return None
             if verdict.verdict == "stop":
                 self._guard.acknowledge_stopped()
                 return EXIT_HALTED
-            waited_s += self._check_period_s
-            if self._max_pause_s is not None and waited_s >= self._max_pause_s:
+            if self._max_pause_s is not None and _monotonic() - began_at >= self._max_pause_s:
                 self._guard.close()
                 return EXIT_PAUSED
+        self._guard.close()
+        return 128 + forwarding.kept[0]
 
-    def _watch(self, keeper: "subprocess.Popen[bytes]") -> int:
+    def _watch(self, group: _Group) -> int:
         ran_s, last = 0.0, _monotonic()
         paused_at: Optional[float] = None
         while True:
-            code = keeper.poll()
+            code = group.poll()
             if code is not None:
                 self._guard.close()
-                return code if code >= 0 else 128 - code
+                return code
             now = _monotonic()
             ran_s += 0.0 if paused_at is not None else now - last
             last = now
@@ -2439,62 +2510,25 @@ class Sidecar:
             self._guard.report(compute)
             verdict = self._guard.may_train(compute)
             if verdict.verdict == "stop":
-                return self._halt(keeper)
+                # A group of which something is left has not stopped: Interlock is not told so, and climbs its ladder.
+                if group.end(self._grace_s):
+                    self._guard.acknowledge_stopped()
+                return EXIT_HALTED
             if verdict.verdict == "pause" and paused_at is None:
-                self._signal(signal.SIGSTOP)
+                group.signal(signal.SIGSTOP)
                 paused_at = now
             elif verdict.verdict == "go" and paused_at is not None:
-                self._signal(signal.SIGCONT)
+                group.signal(signal.SIGCONT)
                 paused_at = None
             if paused_at is None:
                 with self._guard._changed:
                     self._guard._changed.wait(self._check_period_s)
-            else:
-                self._guard.wait(compute, timeout_s=self._check_period_s)
-                if self._max_pause_s is not None and now - paused_at >= self._max_pause_s:
-                    self._end(keeper)
-                    self._guard.close()
-                    return EXIT_PAUSED
-
-    def _halt(self, keeper: "subprocess.Popen[bytes]") -> int:
-        # A group of which something is left has not stopped: Interlock is not told so, and climbs its ladder.
-        if self._end(keeper):
-            self._guard.acknowledge_stopped()
-        return EXIT_HALTED
-
-    def _end(self, keeper: "subprocess.Popen[bytes]") -> bool:
-        """SIGTERM, SIGCONT so that a suspended group hears it, SIGKILL. Whether nothing is left of the group."""
-        self._signal(signal.SIGTERM)
-        self._signal(signal.SIGCONT)
-        if not self._gone_within(keeper, self._grace_s):
-            self._signal(signal.SIGKILL)
-            return self._gone_within(keeper, 10.0)
-        return True
-
-    def _gone_within(self, keeper: "subprocess.Popen[bytes]", seconds: float) -> bool:
-        give_up_at = _monotonic() + seconds
-        while True:
-            keeper.poll()  # reaps it; until then its number cannot be another's
-            if keeper.returncode is not None and not _group_lives(keeper.pid):
-                return True
-            if _monotonic() >= give_up_at:
-                return False
-            time.sleep(0.05)
-
-    def _signal(self, number: int) -> None:
-        keeper = self._keeper
-        if keeper is None:
-            return
-        try:
-            os.killpg(keeper.pid, number)
-        except (ProcessLookupError, PermissionError):
-            pass  # nothing is left of it
-
-    def _forward(self, number: int, _: Any) -> None:
-        if self._keeper is None:
-            self._asked_to_end.append(number)
-        else:
-            self._signal(number)
+                continue
+            self._guard.wait(compute, timeout_s=self._check_period_s)
+            if self._max_pause_s is not None and now - paused_at >= self._max_pause_s:
+                group.end(self._grace_s)
+                self._guard.close()
+                return EXIT_PAUSED
 
 
 def _group_lives(group: int) -> bool:
@@ -2606,6 +2640,49 @@ def _sidecar_command(options: argparse.Namespace, command: Sequence[str]) -> int
     return sidecar.run(command)
 
 
+def _launch_command(options: argparse.Namespace, command: Sequence[str]) -> int:
+    """For launchers that end with a code of their own (torchrun: 1) or start ranks again (NVRx): they end, with 86."""
+    file = MemoryFile(options.state, options.run)
+    if file.load().halts and not _was_resumed(options):
+        return _halted_command(options)
+    forwarding = _Forwarding()
+    group = _Group(command)
+    halted_at: Optional[float] = None
+    try:
+        forwarding.to(group)
+        while True:
+            code = group.poll()
+            if file.load().halts:
+                halted_at = halted_at or _monotonic()
+                if code is not None:
+                    return EXIT_HALTED
+                if _monotonic() - halted_at >= options.grace:
+                    group.end(5.0)
+                    return EXIT_HALTED
+            elif code is not None:
+                return code
+            else:
+                halted_at = None
+            time.sleep(0.2)
+    finally:
+        group.close()
+
+
+def _was_resumed(options: argparse.Namespace) -> bool:
+    """Asks Interlock for a permit, which names the halts that a resume has ended. An answer that does not come is no."""
+    if not os.environ.get("INTERLOCK_URL"):
+        sys.stderr.write("interlock: a halt is in force here; set INTERLOCK_URL and a token to ask whether it still is\n")
+        return False
+    guard = PermitGuard.open(InterlockClient.from_environment(), options.run, options.state, start=False)
+    guard.beat()
+    if guard.halts:
+        guard.acknowledge_stopped()  # who asks is a process of the run, and does not train
+        guard._shut()
+        return False
+    guard.close()
+    return True
+
+
 def _halted_command(options: argparse.Namespace) -> int:
     memory = MemoryFile(options.state, options.run).load()
     for halt in memory.halts:
@@ -2638,6 +2715,16 @@ def _arguments() -> argparse.ArgumentParser:
     sidecar.add_argument("--halt-port", type=int, help="listen for the halt webhook on this port (0: any)")
     sidecar.add_argument("--halt-host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     sidecar.add_argument("--quiet", action="store_true", help="no events on standard error")
+    launch = commands.add_parser(
+        "launch",
+        usage="interlock.py launch --run ID --state DIR [--grace SECONDS] -- torchrun ...",
+        description="Runs a launcher whose ranks hold the permit. Does not start it while a halt is in force (it asks "
+        "Interlock whether the one in memory still is), ends its whole process group if it outlives a halt by --grace, "
+        f"and exits with {EXIT_HALTED} on a halt, else with its code.",
+    )
+    launch.add_argument("--run", required=True)
+    launch.add_argument("--state", required=True, help="the directory that the ranks' guard uses")
+    launch.add_argument("--grace", type=float, default=180.0, help="seconds for the last checkpoint (180)")
     halted = commands.add_parser(
         "halted", description=f"Exits with {EXIT_HALTED} if a halt is in force in this memory, with 0 if none is."
     )
@@ -2658,8 +2745,8 @@ def main(arguments: Sequence[str]) -> int:
         if options.command == "halted":
             return _halted_command(options)
         if not command:
-            parser.error("sidecar: the command is missing; give it after --")
-        return _sidecar_command(options, command)
+            parser.error(f"{options.command}: the command is missing; give it after --")
+        return _launch_command(options, command) if options.command == "launch" else _sidecar_command(options, command)
     except InterlockError as error:
         sys.stderr.write(f"interlock: {error}\n")
         return 2

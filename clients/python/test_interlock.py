@@ -697,6 +697,28 @@ class CommandLine(Directory):
             damaged.write("{")
         self.assertEqual(self.run_program(*ask).returncode, 2)
 
+    def test_launches_nothing_while_a_halt_is_in_force(self) -> None:
+        options = ("launch", "--run", "r", "--state", self.directory, "--grace", "0.3", "--")
+        self.assertEqual(self.run_program(*options, sys.executable, "-c", "raise SystemExit(3)").returncode, 3)
+        # The launcher hears of the halt while it runs, as its ranks do, and goes on all the same.
+        halt = "{'haltId': 'h', 'action': 'halt', 'epoch': 2, 'via': 'webhook', 'receivedAt': 'x', 'order': 'y'}"
+        stubborn = (
+            "import signal, sys, time; sys.path.insert(0, sys.argv[1]); import interlock\n"
+            "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+            f"interlock.MemoryFile(sys.argv[2], 'r').save(interlock.Memory('r', halts=({halt},)))\n"
+            "time.sleep(float(sys.argv[3]))\n"
+            "raise SystemExit(1)\n"
+        )
+        self.assertEqual(
+            self.run_program(*options, sys.executable, "-c", stubborn, HERE, self.directory, "0").returncode, 86
+        )
+        began = os.path.join(self.directory, "began")
+        again = self.run_program(*options, sys.executable, "-c", f"open({began!r}, 'w')")
+        self.assertEqual((again.returncode, os.path.exists(began)), (86, False))
+        os.unlink(interlock.MemoryFile(self.directory, "r").path)
+        endless = self.run_program(*options, sys.executable, "-c", stubborn, HERE, self.directory, "600", timeout=60)
+        self.assertEqual(endless.returncode, 86)
+
     def test_says_what_is_missing(self) -> None:
         answered = self.run_program(
             "sidecar", "--run", "r", "--state", self.directory, "--flop-per-second", "1", "--", "true", env={}
@@ -780,12 +802,10 @@ class Sidecars(Guarded):
     def test_a_sidecar_that_is_killed_takes_its_command_with_it(self) -> None:
         ready = os.path.join(self.directory, "ready")
         program = (
-            "import os, subprocess, sys, time; sys.path.insert(0, sys.argv[1]); import interlock\n"
-            "ours, theirs = os.pipe()\n"
-            "keeper = subprocess.Popen([sys.executable, sys.argv[1] + '/interlock.py', 'keep', str(ours), '--',\n"
-            "  sys.executable, '-c', 'import os, sys, time; f = open(sys.argv[1] + \".part\", \"w\"); '\n"
-            "  'f.write(str(os.getpid())); f.close(); os.rename(f.name, sys.argv[1]); time.sleep(600)', sys.argv[2]],\n"
-            "  pass_fds=(ours,), start_new_session=True)\n"
+            "import sys, time; sys.path.insert(0, sys.argv[1]); import interlock\n"
+            "group = interlock._Group([sys.executable, '-c', 'import os, sys, time; '\n"
+            "  'f = open(sys.argv[1] + \".part\", \"w\"); f.write(str(os.getpid())); f.close(); '\n"
+            "  'os.rename(f.name, sys.argv[1]); time.sleep(600)', sys.argv[2]])\n"
             "time.sleep(600)\n"
         )
         sidecar = subprocess.Popen([sys.executable, "-c", program, HERE, ready])

@@ -62,11 +62,16 @@ interface Job {
 }
 
 /** In a group of its own, so that whatever it starts ends with the test. */
-async function start(command: (run: string, state: string) => readonly string[]): Promise<Job> {
-  const run = drive(interlock, { kind: 'webhook', url: 'http://127.0.0.1:9/halt' });
-  const registered = await run.register();
-  expect(registered.status, registered.text).toBe(201);
-  const state = await mkdtemp(join(interlock.directory, 'state-'));
+async function start(
+  command: (run: string, state: string) => readonly string[],
+  before?: Pick<Job, 'run' | 'state'>,
+): Promise<Job> {
+  const run = before?.run ?? drive(interlock, { kind: 'webhook', url: 'http://127.0.0.1:9/halt' });
+  const state = before?.state ?? (await mkdtemp(join(interlock.directory, 'state-')));
+  if (before === undefined) {
+    const registered = await run.register();
+    expect(registered.status, registered.text).toBe(201);
+  }
   const [program = '', ...words] = command(run.runId, state);
   const child = spawn(program, words, {
     env: {
@@ -96,7 +101,10 @@ async function start(command: (run: string, state: string) => readonly string[])
 const last = (job: Job, rank = 0): number =>
   Math.max(0, ...job.lines.filter((line) => line.rank === rank).map(({ step }) => step ?? 0));
 const training = (job: Job, rank = 0) =>
-  soon(() => expect(last(job, rank), job.said().slice(-1_500)).toBeGreaterThan(20), { timeout: 60_000, interval: 20 });
+  soon(() => expect(last(job, rank), job.said().slice(-1_500)).toBeGreaterThan(20), {
+    timeout: 60_000,
+    interval: 20,
+  });
 
 describe.skipIf(noTorch !== null)(title('a PyTorch loop', noTorch), () => {
   const loop = (run: string, state: string) => [
@@ -124,21 +132,27 @@ describe.skipIf(noTorch !== null)(title('a PyTorch loop', noTorch), () => {
     expect(await job.run.kinds()).toContain('CheckpointReported');
     await soon(async () => expect((await job.run.show()).openHalt).toMatchObject({ state: 'stopped' }));
 
-    const ask = spawn(
-      python ?? '',
-      [join(pythonClient, 'interlock.py'), 'halted', '--run', job.run.runId, '--state', job.state],
-      { env: pythonEnv, stdio: 'ignore' },
-    );
-    await once(ask, 'close');
-    expect(ask.exitCode).toBe(86);
+    // A launcher is not started while the halt stands, and is after the resume.
+    const launch = (): Promise<Job> =>
+      start(
+        (run, state) => [
+          ...[python ?? '', join(pythonClient, 'interlock.py'), 'launch', '--run', run, '--state', state],
+          ...['--', python ?? '', '-c', 'raise SystemExit(3)'],
+        ],
+        job,
+      );
+    expect(await (await launch()).ended).toBe(86);
+    await job.run.resume((await job.run.show()).openHalt?.haltId ?? null, ['board']);
+    const resumed = await launch();
+    expect(await resumed.ended, resumed.said()).toBe(3);
   }, 180_000);
 
-  it('stops on both ranks at the same step, and none hangs', async () => {
+  it('stops on both ranks at the same step, none hangs, and a launcher that restarts them gets no step more', async () => {
     const job = await start((run, state) => [
       ...[python ?? '', '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2'],
       // Of 1.13 the launcher does not start under Python 3.11 unless it is told what to do with output.
       ...['--redirects', '1', '--tee', '1', '--log_dir', join(state, 'logs')],
-      ...['--max_restarts', '0', ...loop(run, state)],
+      ...['--max_restarts', '1', ...loop(run, state)],
     ]);
     await training(job, 0);
     await training(job, 1);
@@ -149,6 +163,10 @@ describe.skipIf(noTorch !== null)(title('a PyTorch loop', noTorch), () => {
     const halted = job.lines.filter((line) => line.halted !== undefined);
     expect(halted.map(({ rank }) => rank).sort()).toEqual([0, 1]);
     expect(last(job, 0)).toBe(last(job, 1));
+    // Nothing was trained after the last checkpoint, in this life of the ranks or in the next.
+    const finalLines = job.lines.slice(job.lines.findIndex((line) => line.halted !== undefined));
+    expect(finalLines.filter((line) => 'loss' in line && (line.step ?? 0) > last(job, 0))).toEqual([]);
+    expect(job.lines.filter((line) => line.step === 1)).toHaveLength(2);
     await soon(async () => expect((await job.run.show()).openHalt).toMatchObject({ state: 'stopped' }));
   }, 180_000);
 });
