@@ -1612,10 +1612,12 @@ class PermitGuard:
         raise halted
 
     def acknowledge_stopped(self) -> None:
-        """Tells Interlock that training has stopped, for every halt in force. Bounded; raises nothing."""
+        """Tells Interlock that training has stopped, for every halt in force, and gives the permit back: this process
+        trains no more. Bounded; raises nothing.
+        """
         # First everything that was trained: compute that Interlock hears of after "stopped" reads as a run that
         # moves again, and reopens the halt. A beat under way may carry an older figure, hence one more.
-        self.beat()
+        self.leave()
         self._join_acknowledgements()
         for halt in self._memory.halts:
             self._acknowledge_in_background(halt["haltId"], "stopped")
@@ -2149,6 +2151,11 @@ class DistributedGuard:
         due = self._guard is not None and self._guard.checkpoint_due(effective_compute)
         return self._reduce_max(int(due)) > 0
 
+    @property
+    def permit_guard(self) -> Optional[PermitGuard]:
+        """Rank 0's, for `listen_for_halts`; None on the others."""
+        return self._guard
+
     def close(self) -> None:
         if self._guard is not None:
             self._guard.close()
@@ -2379,13 +2386,16 @@ class _Group:
     Not held: a process that leaves the group (setsid); a container or a cgroup does that.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], *, hide: Sequence[str] = ()) -> None:
+        """`hide`: environment variables that are not the command's."""
+        environment = {name: value for name, value in os.environ.items() if name not in hide}
         theirs, self._ours = os.pipe()
         try:
             self._keeper = subprocess.Popen(
                 [sys.executable, os.path.abspath(__file__), "keep", str(theirs), "--", *command],
                 pass_fds=(theirs,),
                 start_new_session=True,
+                env=environment,
             )
         finally:
             os.close(theirs)
@@ -2473,7 +2483,7 @@ class Sidecar:
         code = self._first_permit(forwarding)
         if code is not None:
             return code
-        group = _Group(command)
+        group = _Group(command, hide=("INTERLOCK_TOKEN", "INTERLOCK_WEBHOOK_SECRET"))
         try:
             forwarding.to(group)
             return self._watch(group)

@@ -748,6 +748,13 @@ class Sidecars(Guarded):
             self.permit(guard)
             self.assertEqual(self.around(script, guard)[0], code)
 
+    def test_keeps_its_secrets_to_itself(self) -> None:
+        guard = self.open()
+        self.permit(guard)
+        os.environ["INTERLOCK_TOKEN"] = "token"
+        self.addCleanup(os.environ.pop, "INTERLOCK_TOKEN")
+        self.assertEqual(self.around("import os; raise SystemExit('INTERLOCK_TOKEN' in os.environ)", guard)[0], 0)
+
     def when(self, path: str, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=lambda: (until(lambda: os.path.exists(path), path), work()), daemon=True)
         thread.start()
