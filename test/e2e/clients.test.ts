@@ -13,7 +13,7 @@ import { oneEvaluationPolicy } from '../support/one-evaluation-policy.ts';
 import { NO_PYTHON } from '../support/python.ts';
 import { drive, type RunDriver, soon } from '../support/run-driver.ts';
 
-const TTL_MS = 6_000;
+const TTL_MS = 4_000;
 const LONG_TTL_MS = 60_000;
 const CHECK_MS = 50;
 const policy = (name: string, ttlMs: number) =>

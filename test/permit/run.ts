@@ -1,6 +1,6 @@
 /**
  * `npm run permit:trials -- [--trials 50] [--wave 10] [--replicas 2] [--ttl-ms 4000] [--check-ms 100] [--grace-ms 2000]
- * [--client typescript|python] [--json]`: real Interlocks, real trainers; a table against the bound. Exit 1 when one is late or one paused.
+ * [--client typescript|python|both] [--json]`: real Interlocks, real trainers; a table against the bound. Exit 1 when one is late or one paused.
  */
 import { parseArgs } from 'node:util';
 import { takenOn } from '../support/machine.ts';
@@ -31,8 +31,8 @@ const whole = (name: string, text: string): number => {
 };
 
 const { client } = values;
-if (client !== 'typescript' && client !== 'python') {
-  process.stderr.write('--client must be typescript or python\n');
+if (client !== 'typescript' && client !== 'python' && client !== 'both') {
+  process.stderr.write('--client must be typescript, python or both\n');
   process.exit(2);
 }
 

@@ -33,8 +33,8 @@ export interface TrialOptions {
   readonly checkPeriodMs: number;
   /** From the last step to the end of the process. */
   readonly graceMs: number;
-  /** Which client the trainers use. */
-  readonly client?: ClientLanguage;
+  /** Which client the trainers use; with `both` every other one is in Python. */
+  readonly client?: ClientLanguage | 'both';
   readonly say?: (line: string) => void;
 }
 
@@ -178,7 +178,7 @@ async function withScene<T>(options: TrialOptions, work: (scene: Scene) => Promi
         wave.map((runId) => register(ports[0] ?? 0, tokens['operator'] ?? '', runId, policy)),
       );
       const started = wave.map((runId, i) =>
-        startTrainer(options.client ?? 'typescript', {
+        startTrainer(languageOf(options, i), {
           url: `http://127.0.0.1:${ports[i % ports.length] ?? 0}`,
           token: tokens['trainer'] ?? '',
           webhookSecret: webhookSecrets['trainer'] ?? '',
@@ -213,6 +213,10 @@ async function withScene<T>(options: TrialOptions, work: (scene: Scene) => Promi
     await Promise.all(exits);
     await rm(directory, { recursive: true, force: true, maxRetries: 5 });
   }
+}
+
+function languageOf({ client = 'typescript' }: TrialOptions, i: number): ClientLanguage {
+  return client === 'both' ? (i % 2 === 0 ? 'typescript' : 'python') : client;
 }
 
 async function startService(configFile: string, port: number): Promise<ChildProcess> {
