@@ -780,6 +780,8 @@ class Memory:
     keys: Tuple[KnownKey, ...] = ()
     key_set: Optional[str] = None
     holder: Optional[Holder] = None
+    supersedes: Optional[str] = None
+    """The process that was taken over from, until Interlock has heard of it."""
 
 
 class MemoryFile:
@@ -845,6 +847,8 @@ class MemoryFile:
         if memory.holder is not None:
             instance, host, pid, started_at = memory.holder
             document["holder"] = {"instance": instance, "host": host, "pid": pid, "startedAt": started_at}
+        if memory.supersedes is not None:
+            document["supersedes"] = memory.supersedes
         _write_durably(self.path, _compact_json(document) + b"\n")
 
     def _unreadable(self) -> InterlockError:
@@ -890,7 +894,7 @@ def _read_memory(value: Optional[Dict[str, Any]]) -> Optional[Memory]:
         return None
     run_id, epoch, seq = value.get("runId"), _counter(value.get("epoch")), _counter(value.get("seq"))
     halts, cleared, keys = value.get("halts"), value.get("clearedHalts"), value.get("keys", [])
-    key_set, holder = value.get("keySet"), value.get("holder")
+    key_set, holder, supersedes = value.get("keySet"), value.get("holder"), value.get("supersedes")
     if not isinstance(run_id, str) or epoch is None or seq is None:
         return None
     if not isinstance(halts, list) or not all(_is_received_halt(halt) for halt in halts):
@@ -904,7 +908,9 @@ def _read_memory(value: Optional[Dict[str, Any]]) -> Optional[Memory]:
     held = None if holder is None else _read_holder(holder)
     if holder is not None and held is None:
         return None
-    return Memory(run_id, epoch, seq, tuple(halts), tuple(cleared), tuple(known), key_set, held)
+    if supersedes is not None and not isinstance(supersedes, str):
+        return None
+    return Memory(run_id, epoch, seq, tuple(halts), tuple(cleared), tuple(known), key_set, held, supersedes)
 
 
 def _is_received_halt(value: Any) -> bool:
@@ -1429,13 +1435,15 @@ class PermitGuard:
         try:
             remembered = file.load()
             holder = _this_process(instance)
-            before = supersedes or _predecessor_of(remembered.holder, holder, file.path)
+            gone = _predecessor_of(remembered.holder, holder, file.path)
+            # One that came and went unheard leaves its own predecessor: the one whose permit Interlock still counts.
+            before = supersedes or (None if gone is None else remembered.supersedes or gone)
             if jwks is None and remembered.keys:
                 keys = TrustedKeys(remembered.keys)
             else:
                 keys = TrustedKeys.pin(_first_key_set(client, patience_s) if jwks is None else jwks)
             keys.revoke_remembered(remembered.keys)
-            memory = replace(remembered, keys=_known(keys), holder=holder)
+            memory = replace(remembered, keys=_known(keys), holder=holder, supersedes=before)
             file.save(memory)
             queue = CheckpointQueue(os.path.join(state_directory, f"{file.name}.queue"))
         except BaseException:
@@ -1815,6 +1823,7 @@ class PermitGuard:
                 seq=permit.seq,
                 cleared_halts=ever,
                 halts=tuple(halt for halt in self._memory.halts if halt not in cleared),
+                supersedes=None,
             )
             try:
                 self._file.save(memory)

@@ -145,7 +145,7 @@ class Scenarios(unittest.TestCase):
                 self.play(document, scenario["steps"], os.path.join(self.directory, str(number)))
 
     def play(self, document: Any, steps: Any, directory: str) -> None:
-        clocks = {"monotonic": 1.0, "wall": float(document["nowS"]), "nonces": 0}
+        clocks = {"monotonic": 1.0, "wall": float(document["nowS"]), "nonces": 0, "lives": 0}
         self.service.jwks = document["jwks"]
         self.service.handlers["/heartbeat"] = lambda _: self.answer
         self.answer: Optional[Any] = None
@@ -155,12 +155,14 @@ class Scenarios(unittest.TestCase):
             return f"nonce-{clocks['nonces']}"
 
         def begin() -> interlock.PermitGuard:
+            clocks["lives"] += 1
             client = interlock.InterlockClient(self.service.url, "trainer-token", wait=lambda _: None)
             return interlock.PermitGuard.open(
                 client,
                 document["runId"],
                 directory,
                 issuer=document["issuer"],
+                instance=f"instance-{clocks['lives']}",
                 start=False,
                 monotonic=lambda: clocks["monotonic"],
                 wall_clock=lambda: clocks["wall"],

@@ -5,7 +5,7 @@
  * the connection; `repeat`: the text so many times over), `advanceS` (both clocks go on; `wallS` moves the wall clock alone), `order` (a halt order by
  * webhook, with its outcome), `ask` (may a step to this compute run?), `sent` (fields of the last heartbeat; null: not
  * there), `keys` (what the key set is from now on), `restart` (the process ends and another takes its memory over).
- * Nonces are `nonce-1`, `nonce-2` and so on, over restarts too; the clock begins at `nowS`.
+ * Nonces are `nonce-1`, `nonce-2` and so on, over restarts too; processes `instance-1` and so on; the clock begins at `nowS`.
  */
 import { halt, issuer, nowS, permit, runId, statement } from './forge.ts';
 import { type Keys, keySetOf } from './token-vectors.ts';
@@ -119,6 +119,20 @@ export async function guardVectors(keys: Keys) {
     {
       name: 'takes over from the process before it',
       steps: [first, { restart: true }, grants(await nth(2)), go()],
+    },
+    {
+      name: 'names the process whose permit still counts, although another came and went unheard in between',
+      steps: [
+        first,
+        { restart: true },
+        { beat: 'unreachable' },
+        { sent: { instance: 'instance-2', supersedes: 'instance-1' } },
+        { restart: true },
+        grants(await nth(3)),
+        { sent: { instance: 'instance-3', supersedes: 'instance-1' } },
+        { beat: 'unreachable' },
+        { sent: { instance: 'instance-3', supersedes: null } },
+      ],
     },
     {
       name: 'stops on a signed halt, whatever permit is in hand, and stays stopped',

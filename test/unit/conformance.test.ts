@@ -232,8 +232,11 @@ describe('the TypeScript guard, by the vectors', () => {
     let monotonicMs = 1_000;
     let wallMs = scenarios.nowS * 1000;
     let nonces = 0;
-    const open = () =>
-      PermitGuard.open({
+    let lives = 0;
+    const open = () => {
+      lives += 1;
+      return PermitGuard.open({
+        instance: `instance-${lives}`,
         client: clientOf(server.url),
         runId: scenarios.runId,
         issuer: scenarios.issuer,
@@ -245,6 +248,7 @@ describe('the TypeScript guard, by the vectors', () => {
           return `nonce-${nonces}`;
         },
       });
+    };
     let guard = await open();
     for (const [index, step] of steps.entries()) {
       const at = `step ${index}: ${JSON.stringify(step).slice(0, 120)}`;
@@ -263,7 +267,9 @@ describe('the TypeScript guard, by the vectors', () => {
         expect(said.verdict, at).toBe(step.verdict);
         if (step.reason !== undefined) expect(said, at).toMatchObject({ reason: step.reason });
       }
-      if (step.sent !== undefined) expect(last, at).toMatchObject(step.sent);
+      for (const [field, value] of Object.entries(step.sent ?? {})) {
+        expect(z.record(z.string(), z.json()).parse(last)[field] ?? null, at).toEqual(value);
+      }
       if (step.restart === true) {
         await guard.close();
         guard = await open();
