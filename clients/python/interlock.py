@@ -944,6 +944,8 @@ def _predecessor_of(last: Optional[Holder], own: Holder, path: str) -> Optional[
     """The instance that `own` takes over from, or None where it cannot be known that it is gone."""
     if last is None or last.instance == own.instance or last.host != own.host:
         return None
+    if os.name == "nt":
+        return None  # asking whether a process lives would end it there
     if last.pid == own.pid and last.started_at == own.started_at:
         return last.instance  # an earlier guard of this process, which is closed or about to be
     if _is_alive(last):
@@ -1380,6 +1382,7 @@ class PermitGuard:
         self._left = False
         self._hurry = False
         self._waiting = 0
+        self._pause_told: Optional[str] = None
         self._unsaved = False
         self._held: Optional[_Held] = None
         self._paused_because: Optional[str] = None
@@ -1523,18 +1526,18 @@ class PermitGuard:
         """Until the step may run or a halt is in force; the pause's verdict where `timeout_s` is over before."""
         compute = to_decimal(effective_compute)
         give_up_at = None if timeout_s is None else self._monotonic() + timeout_s
-        told: Optional[str] = None
         with self._changed:
             self._waiting += 1
             try:
                 while True:
                     verdict = self.may_train(compute)
                     if verdict.verdict != "pause":
+                        self._pause_told = None
                         return verdict
                     if self._closing:
                         raise InterlockError("waiting for a permit was given up", code="gave-up")
-                    if verdict.reason != told:
-                        told = verdict.reason
+                    if verdict.reason != self._pause_told:
+                        self._pause_told = verdict.reason
                         self._emit(kind="paused", reason=verdict.reason)
                         self._hurry = True  # a permit may be ready that we have not asked for
                         self._changed.notify_all()

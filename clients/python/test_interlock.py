@@ -332,6 +332,9 @@ class Steps(Guarded):
         thread.start()
         until(lambda: any(event["kind"] == "paused" for event in self.events), "the pause")
         self.assertFalse(passed.is_set())
+        # Told once, however often a loop asks.
+        self.assertEqual([guard.wait("10", timeout_s=0.01).verdict for _ in range(3)], ["pause"] * 3)
+        self.assertEqual(sum(event["kind"] == "paused" for event in self.events), 1)
         self.permit(guard)
         self.assertTrue(passed.wait(20))
         thread.join()
