@@ -61,6 +61,7 @@ __all__ = [
     "compute_6nd",
     "listen_for_halts",
     "open_guard",
+    "secret_file",
     "sign_webhook",
     "torch_reduce_max",
     "verify_webhook",
@@ -2691,9 +2692,9 @@ def _launch_command(options: argparse.Namespace, command: Sequence[str]) -> int:
 
 
 def _was_resumed(options: argparse.Namespace) -> bool:
-    """Asks Interlock for a permit, which names the halts that a resume has ended. An answer that does not come is no."""
+    """Asks Interlock for a permit, which names the halts that a resume has ended. No answer is a no."""
     if not os.environ.get("INTERLOCK_URL"):
-        sys.stderr.write("interlock: a halt is in force here; set INTERLOCK_URL and a token to ask whether it still is\n")
+        sys.stderr.write("interlock: a halt is in force here; set INTERLOCK_URL and a token to ask if it still is\n")
         return False
     guard = PermitGuard.open(InterlockClient.from_environment(), options.run, options.state, start=False)
     guard.beat()
