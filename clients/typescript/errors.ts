@@ -17,3 +17,8 @@ export class InterlockClientError extends Error {
     this.status = details.status;
   }
 }
+
+/** A halt or a quarantine ended the training: launchers must not restart on it. The same in every client. */
+export const EXIT_HALTED = 86;
+/** No permit came for as long as the trainer was ready to wait (EX_TEMPFAIL): it may be started again later. */
+export const EXIT_PAUSED = 75;

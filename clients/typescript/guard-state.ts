@@ -34,6 +34,8 @@ export interface GuardMemory {
   /** Interlock's name for the key set that `keys` was last learned from. */
   keySet?: string;
   holder?: Holder;
+  /** The process that was taken over from, until Interlock has heard of it. */
+  supersedes?: string;
 }
 
 /** The process that used this memory last: one at a time may. */
@@ -113,7 +115,8 @@ function isMemory(value: unknown): value is GuardMemory {
     value['clearedHalts'].every((id) => typeof id === 'string') &&
     (value['keys'] === undefined || (Array.isArray(value['keys']) && value['keys'].every(isKnownKey))) &&
     (value['keySet'] === undefined || typeof value['keySet'] === 'string') &&
-    (value['holder'] === undefined || isHolder(value['holder']))
+    (value['holder'] === undefined || isHolder(value['holder'])) &&
+    (value['supersedes'] === undefined || typeof value['supersedes'] === 'string')
   );
 }
 

@@ -163,7 +163,9 @@ export class PermitGuard {
     const file = options.stateFile ?? guardStateFile(options.stateDirectory, runId);
     const remembered = file.load();
     const holder = thisProcess(options.instance);
-    const supersedes = options.supersedes ?? predecessorOf(remembered.holder, holder, file.path);
+    const gone = predecessorOf(remembered.holder, holder, file.path);
+    // One that came and went unheard leaves its own predecessor: that is the one whose permit Interlock still counts.
+    const supersedes = options.supersedes ?? (gone === null ? null : (remembered.supersedes ?? gone));
     const keys =
       jwks === undefined && remembered.keys !== undefined && remembered.keys.length > 0
         ? await TrustedKeys.recall(remembered.keys)
@@ -175,7 +177,13 @@ export class PermitGuard {
       keys,
       ...(issuer === undefined ? {} : { issuer }),
     });
-    const memory = { ...remembered, keys: keys.remembered(), holder };
+    const { supersedes: _, ...kept } = remembered;
+    const memory: GuardMemory = {
+      ...kept,
+      keys: keys.remembered(),
+      holder,
+      ...(supersedes === null ? {} : { supersedes }),
+    };
     file.save(memory);
     return new PermitGuard(options, { verifier, keys, file, memory, supersedes });
   }
@@ -423,8 +431,9 @@ export class PermitGuard {
     const permit = verified.value;
     const { epoch, seq, ceiling, clearedHalts } = permit;
     const cleared = this.#memory.halts.filter(({ haltId }) => clearedHalts.includes(haltId));
+    const { supersedes: _, ...kept } = this.#memory;
     const memory = {
-      ...this.#memory,
+      ...kept,
       epoch,
       seq,
       // A permit lists the newest; what was cleared once stays so.

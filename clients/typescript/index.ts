@@ -8,7 +8,7 @@ export {
   type InterlockClientOptions,
   type RunRegistration,
 } from './client.ts';
-export { InterlockClientError } from './errors.ts';
+export { EXIT_HALTED, EXIT_PAUSED, InterlockClientError } from './errors.ts';
 export {
   type GuardEvent,
   type GuardVerdict,

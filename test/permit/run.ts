@@ -1,6 +1,6 @@
 /**
  * `npm run permit:trials -- [--trials 50] [--wave 10] [--replicas 2] [--ttl-ms 4000] [--check-ms 100] [--grace-ms 2000]
- * [--json]`: real Interlocks, real trainers; a table against the bound. Exit 1 when one is late or one paused.
+ * [--client typescript|python|both] [--json]`: real Interlocks, real trainers; a table against the bound. Exit 1 when one is late or one paused.
  */
 import { parseArgs } from 'node:util';
 import { takenOn } from '../support/machine.ts';
@@ -16,6 +16,7 @@ const { values } = parseArgs({
     'heartbeat-ms': { type: 'string', default: '1000' },
     'check-ms': { type: 'string', default: '100' },
     'grace-ms': { type: 'string', default: '2000' },
+    client: { type: 'string', default: 'typescript' },
     json: { type: 'boolean', default: false },
   },
 });
@@ -29,6 +30,12 @@ const whole = (name: string, text: string): number => {
   return value;
 };
 
+const { client } = values;
+if (client !== 'typescript' && client !== 'python' && client !== 'both') {
+  process.stderr.write('--client must be typescript, python or both\n');
+  process.exit(2);
+}
+
 // So that what was started ends with us (an exit hook does it), however we are ended.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 const startedAtMs = performance.now();
@@ -41,6 +48,7 @@ const results = await runTrials({
   heartbeatMs: whole('heartbeat-ms', values['heartbeat-ms']),
   checkPeriodMs: whole('check-ms', values['check-ms']),
   graceMs: whole('grace-ms', values['grace-ms']),
+  client,
   say: (line) => process.stderr.write(`${line}\n`),
 });
 const summary = summarise(results);

@@ -2,14 +2,16 @@
  * A small real trainer for the permit trials: a process that does nothing but ask the guard before each step.
  *
  * Says on standard output, one JSON line each: `waiting` and why, `training` after its first permitted step, `permit`,
- * `paused` whenever a step was not allowed, and `stopped` with the instant of its last step, upon which it ends. With
- * `goOn` it waits through pauses instead, and ends only by a halt or a signal. Instants are of the system's monotonic
+ * `paused` whenever a step was not allowed, `checkpoint` when Interlock has it, and `stopped` with the instant of its
+ * last step, upon which it ends. With `goOn` it waits through pauses instead, and ends only by a halt (with the exit
+ * code of docs/clients.md, once Interlock has been told) or a signal. trainer.py is the same in Python. Instants are of the system's monotonic
  * clock, which all processes of one machine share.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import {
   createInterlockClient,
+  EXIT_HALTED,
   InterlockClientError,
   PermitGuard,
   type PermitGuardOptions,
@@ -24,6 +26,8 @@ const optionsSchema = z.strictObject({
   heartbeatIntervalMs: z.number(),
   checkPeriodMs: z.number(),
   goOn: z.boolean(),
+  /** Reported once, after that many steps. */
+  checkpoint: z.strictObject({ afterSteps: z.number(), modelUri: z.string() }).optional(),
 });
 export type TrainerOptions = z.infer<typeof optionsSchema>;
 
@@ -34,7 +38,7 @@ function tell(event: string, more: object = {}): void {
 }
 
 const options = optionsSchema.parse(JSON.parse(process.env['TRAINER'] ?? ''));
-const { url, token, webhookSecret, runId, checkPeriodMs, goOn } = options;
+const { url, token, webhookSecret, runId, checkPeriodMs, goOn, checkpoint } = options;
 const client = createInterlockClient({ url, token, webhookSecret, timeoutMs: 2_000 });
 const guardOptions: PermitGuardOptions = {
   client,
@@ -60,6 +64,14 @@ while (opened === null) {
 const guard = opened;
 guard.start();
 
+function reportCheckpoint(modelUri: string): void {
+  const report = { runId, checkpointId: 'c1', effectiveCompute: 1000 + steps, step: steps, modelUri };
+  client.reportCheckpoint(report).then(
+    ({ attempts }) => tell('checkpoint', { attempts }),
+    (error: unknown) => tell('checkpoint-lost', { code: String(error) }),
+  );
+}
+
 let steps = 0;
 let lastStepAtMs = 0;
 let isPaused = false;
@@ -72,6 +84,7 @@ for (;;) {
     isPaused = false;
     guard.report(1000 + steps, steps);
     if (steps === 1) tell('training');
+    if (steps === checkpoint?.afterSteps) reportCheckpoint(checkpoint.modelUri);
   } else if (steps === 0) {
     if (leave.reason !== waitingFor) tell('waiting', { reason: leave.reason });
     waitingFor = leave.reason;
@@ -83,5 +96,9 @@ for (;;) {
   await delay(checkPeriodMs);
 }
 tell('stopped', { lastStepAtMs, steps });
+if (goOn) {
+  await guard.acknowledgeStopped();
+  process.exit(EXIT_HALTED);
+}
 // At once: the point of the trial is a process that has ended, not one that says goodbye to a service that is away.
 process.exit(0);

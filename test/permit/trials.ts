@@ -19,7 +19,7 @@ import { z } from 'zod';
 import { initDirectory } from '../../src/config/init.ts';
 import { createKeyringFile } from '../../src/signing/keyring.ts';
 import { oneEvaluationPolicy } from '../support/one-evaluation-policy.ts';
-import type { TrainerOptions } from './trainer.ts';
+import { type ClientLanguage, endWithUs, nowMs, startTrainer, type Trainer } from './trainer-process.ts';
 
 export interface TrialOptions {
   readonly trials: number;
@@ -33,6 +33,8 @@ export interface TrialOptions {
   readonly checkPeriodMs: number;
   /** From the last step to the end of the process. */
   readonly graceMs: number;
+  /** Which client the trainers use; with `both` every other one is in Python. */
+  readonly client?: ClientLanguage | 'both';
   readonly say?: (line: string) => void;
 }
 
@@ -61,15 +63,6 @@ export interface TrialResults {
 }
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const trainerFile = fileURLToPath(new URL('trainer.ts', import.meta.url));
-const nowMs = (): number => Number(process.hrtime.bigint() / 1000n) / 1000;
-const lineSchema = z.looseObject({
-  event: z.string(),
-  atMs: z.number(),
-  lastStepAtMs: z.number().optional(),
-});
-type Line = z.infer<typeof lineSchema>;
-const PATIENCE_MS = 60_000;
 
 export async function runTrials(options: TrialOptions): Promise<TrialResults> {
   const { deadTtlMs, checkPeriodMs, graceMs, trials, wave } = options;
@@ -140,15 +133,6 @@ async function blipWave(scene: Scene, count: number, options: TrialOptions): Pro
 
 // --- the scene ---------------------------------------------------------------------------------------------
 
-interface Trainer {
-  readonly runId: string;
-  readonly lines: readonly Line[];
-  /** The instant at which its process had ended. */
-  readonly ended: Promise<number>;
-  heard(wanted: (line: Line) => boolean): Promise<Line>;
-  kill(): void;
-}
-
 interface Scene {
   /** Trainers under the policy of that name; those of a blip wait through pauses. */
   train(count: number, policy: 'dead' | 'blip'): Promise<Trainer[]>;
@@ -194,7 +178,7 @@ async function withScene<T>(options: TrialOptions, work: (scene: Scene) => Promi
         wave.map((runId) => register(ports[0] ?? 0, tokens['operator'] ?? '', runId, policy)),
       );
       const started = wave.map((runId, i) =>
-        startTrainer({
+        startTrainer(languageOf(options, i), {
           url: `http://127.0.0.1:${ports[i % ports.length] ?? 0}`,
           token: tokens['trainer'] ?? '',
           webhookSecret: webhookSecrets['trainer'] ?? '',
@@ -231,6 +215,10 @@ async function withScene<T>(options: TrialOptions, work: (scene: Scene) => Promi
   }
 }
 
+function languageOf({ client = 'typescript' }: TrialOptions, i: number): ClientLanguage {
+  return client === 'both' ? (i % 2 === 0 ? 'typescript' : 'python') : client;
+}
+
 async function startService(configFile: string, port: number): Promise<ChildProcess> {
   const child = spawn(
     process.execPath,
@@ -244,57 +232,6 @@ async function startService(configFile: string, port: number): Promise<ChildProc
     if (line.startsWith('listening on ')) return child;
   }
   throw new Error(`Interlock did not start: ${complaints.slice(-3).join('')}`);
-}
-
-function startTrainer(options: TrainerOptions): Trainer {
-  const child = spawn(process.execPath, ['--import', 'tsx', trainerFile], {
-    cwd: root,
-    env: { PATH: process.env['PATH'], HOME: process.env['HOME'], TRAINER: JSON.stringify(options) },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  endWithUs(child);
-  const lines: Line[] = [];
-  const listeners = new Set<() => void>();
-  createInterface({ input: child.stdout }).on('line', (text) => {
-    lines.push(lineSchema.parse(JSON.parse(text)));
-    for (const listener of [...listeners]) listener();
-  });
-  const ended = once(child, 'close').then(() => nowMs());
-  return {
-    runId: options.runId,
-    lines,
-    ended: once(child, 'exit').then(async () => {
-      const atMs = nowMs();
-      await ended; // its last line is read
-      return atMs;
-    }),
-    heard: (wanted) =>
-      new Promise((resolve, reject) => {
-        const look = (): void => {
-          const line = lines.find(wanted);
-          if (line !== undefined) done(() => resolve(line));
-        };
-        const done = (settle: () => void): void => {
-          clearTimeout(timer);
-          listeners.delete(look);
-          child.off('exit', gone);
-          settle();
-        };
-        const gone = (): void => done(() => reject(new Error(`${options.runId} ended before it was heard`)));
-        const timer = setTimeout(
-          () =>
-            done(() => {
-              const last = JSON.stringify(lines.at(-1) ?? 'nothing at all');
-              reject(new Error(`${options.runId} was not heard in time; it last said ${last}`));
-            }),
-          PATIENCE_MS,
-        );
-        listeners.add(look);
-        child.once('exit', gone);
-        look();
-      }),
-    kill: () => void child.kill('SIGKILL'),
-  };
 }
 
 async function register(port: number, token: string, runId: string, policy: string): Promise<void> {
@@ -321,16 +258,6 @@ async function freePorts(count: number): Promise<number[]> {
   const ports = servers.map((server) => z.object({ port: z.number() }).parse(server.address()).port);
   await Promise.all(servers.map((server) => once(server.close(), 'close')));
   return ports;
-}
-
-const children = new Set<ChildProcess>();
-process.once('exit', () => {
-  for (const child of children) child.kill('SIGKILL');
-});
-
-function endWithUs(child: ChildProcess): void {
-  children.add(child);
-  child.once('exit', () => children.delete(child));
 }
 
 function withoutStores(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
