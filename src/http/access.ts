@@ -54,8 +54,8 @@ export const ACCESS: AccessTable = {
   'POST /v1/runs': to(['trainer', 'operator'], 'intake', 'intake'),
   'POST /v1/runs/:run/heartbeat': to(['trainer'], 'heartbeat', 'intake'),
   'POST /v1/runs/:run/finish': to(['trainer', 'operator'], 'intake', 'intake'),
-  // Whoever launches: a trainer's identity, a scheduler's, an operator at a terminal. Not given up with reads: no answer is a no.
-  'GET /v1/runs/:run/may-start': to(['trainer', 'orchestrator', 'operator'], 'heartbeat', 'intake'),
+  // Whoever launches, by whatever identity. Not given up with reads: no answer is a no.
+  'GET /v1/runs/:run/may-start': to('identified', 'heartbeat', 'intake'),
   'POST /v1/checkpoints': to(['trainer'], 'intake', 'intake'),
   'POST /v1/evaluations/:evaluation/result': to(['evaluator'], 'intake', 'intake'),
   'POST /v1/evaluations/:evaluation/retry': to(['evaluator', 'operator'], 'intake', 'intake'),

@@ -185,6 +185,7 @@ const MATRIX: Readonly<Record<string, string>> = {
   'GET /v1/runs/:run/forecasts/record': /*      */ '1111111 ........ .... .. ..',
   'GET /v1/runs/:run/forecasts/scores': /*      */ '1111111 ........ .... .. ..',
   'GET /v1/forecasts/record': /*                */ '1111111 ........ .... .. ..',
+  'GET /v1/runs/:run/may-start': /*             */ '1111111 ........ .... .. ..',
   'GET /v1/runs/:run/gates': /*                 */ '1111111 ........ .... .. ..',
   'GET /v1/runs/:run/halts': /*                 */ '1111111 ........ .... .. ..',
   'GET /v1/runs/:run/proposals': /*             */ '1111111 ........ .... .. ..',

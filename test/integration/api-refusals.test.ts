@@ -954,12 +954,15 @@ describe('halts', () => {
     expect(sent().size).toBeLessThanOrEqual(ids.size);
   });
 
-  it('F07 a halted run that is registered again stays halted', async () => {
+  it('F07 a halted run that is registered again is refused, and stays halted', async () => {
     const run = await registered();
     await run.press();
     const again = await run.register();
-    expect(again.status).toBe(200);
-    expect(again.body).toMatchObject({ permit: null, run: { status: 'halted' } });
+    expect(again.status).toBe(409);
+    expect(again.body).toMatchObject({
+      detail: expect.stringMatching(/is halted \(halt_\w+\); nothing starts under its name$/),
+    });
+    expect(await run.show()).toMatchObject({ status: 'halted' });
   });
 });
 

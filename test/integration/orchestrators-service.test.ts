@@ -28,6 +28,10 @@ const Halts = z.object({
   ),
 });
 
+const Events = z.object({
+  items: z.array(z.object({ kind: z.string(), data: z.record(z.string(), z.unknown()) })),
+});
+
 let ray: RayJobsServer;
 let site: string;
 let interlock: TestInterlock;
@@ -107,6 +111,29 @@ it('stops a run on both, and is confirmed by what they say of it', async () => {
     order: expect.stringMatching(/^[\w-]+\.[\w-]+\.[\w-]+$/),
   });
   expect(interlock.logs.join('\n')).not.toContain(TOKEN);
+});
+
+it('stops a run that is started again under another name, pages, and says what it saw', async () => {
+  // The run of the test before stands halted, and confirmed.
+  ray.submit('gpt-next-8', { metadata: { interlock_run: 'gpt-next' } });
+  const reopened = await vi.waitFor(
+    async () => {
+      const { body } = await interlock.call('GET', '/v1/runs/gpt-next/events?limit=200', { as: 'auditor' });
+      const found = Events.parse(body).items.find(({ kind }) => kind === 'HaltReopened');
+      expect(found).toBeDefined();
+      return found;
+    },
+    { timeout: 60_000, interval: 200 },
+  );
+  expect(reopened?.data).toMatchObject({ reason: 'relaunched', targetId: 't1', round: 2 });
+  await vi.waitFor(() => expect(ray.status('gpt-next-8')).toBe('STOPPED'), { timeout: 20_000, interval: 50 });
+  await vi.waitFor(
+    async () => {
+      const { body } = await interlock.call('GET', '/v1/runs/gpt-next/halts', { as: 'auditor' });
+      expect(Halts.parse(body).items[0]?.confirmedAt).toEqual(expect.any(String));
+    },
+    { timeout: 20_000, interval: 100 },
+  );
 });
 
 it.each<[string, object, string, RegExp]>([
