@@ -17,7 +17,7 @@ import {
   type FakeSlurmrestd,
   startFakeSlurmrestd,
 } from '../support/slurm/fake-slurmrestd.ts';
-import { describeOrchestrator, haltMessage, live } from './describe-orchestrator.ts';
+import { describeOrchestrator, does, haltMessage, live } from './describe-orchestrator.ts';
 
 const TOKEN = 'eyJhbGciOiJIUzI1NiJ9.eyJzdW4iOiJhZGEifQ.c2VjcmV0LXNpZ25hdHVyZQ';
 const TARGET: SlurmTarget = {
@@ -31,12 +31,18 @@ const TARGET: SlurmTarget = {
 /** Long after every job of these tests began. */
 const NOW = new Date(2_000_000);
 
-function adapter(url: string, more: Partial<SlurmTarget> = {}, requestTimeoutMs = 3_000): Orchestrator {
+function adapter(
+  url: string,
+  more: Partial<SlurmTarget> = {},
+  requestTimeoutMs = 3_000,
+  token = (): string => TOKEN,
+  user = 'ada',
+): Orchestrator {
   const rest = openSlurmRest(
-    { url, user: 'ada', token: 'env:SLURM_JWT', privileged: false, srun: false },
+    { url, user, token: 'env:SLURM_JWT', privileged: false, srun: false },
     {
       outbound: createOutbound({ allow: ['loopback'] }),
-      variable: () => TOKEN,
+      variable: () => token(),
       now: () => NOW,
       requestTimeoutMs,
     },
@@ -55,6 +61,14 @@ describeOrchestrator('the slurm orchestrator', async () => {
     startFakeSlurmrestd('v0.0.38'),
   ]);
   for (const one of [fake, refusing]) one.jobs = [{ jobId: 12, state: ['RUNNING'] }];
+  fake.obeys = true;
+  let token = TOKEN;
+  const [job] = fake.jobs;
+  if (job === undefined) throw new Error('there is no job');
+  const answers = (answer: FakeAnswer) =>
+    does(() => {
+      fake.answer = () => answer;
+    });
   refusing.answer = (asked) =>
     asked.startsWith('DELETE')
       ? {
@@ -63,12 +77,39 @@ describeOrchestrator('the slurm orchestrator', async () => {
         }
       : 'as usual';
   return {
-    orchestrator: adapter(fake.url),
+    orchestrator: adapter(fake.url, { jobName: 'run' }, 3_000, () => token),
     refused: adapter(refusing.url),
     secrets: [TOKEN, 'c2VjcmV0LXNpZ25hdHVyZQ'],
     reached: (n) => vi.waitUntil(() => signals(fake).length >= n).then(() => undefined),
     count: () => signals(fake).length,
     close: () => Promise.all([fake.close(), refusing.close()]).then(() => undefined),
+    side: {
+      end: does(() => Object.assign(job, { state: ['COMPLETED'] })),
+      forget: does(() => fake.jobs.splice(0)),
+      refuse: () => adapter(fake.url, {}, 3_000, () => token, 'eve'),
+      hang: answers('hang'),
+      lie: does(() => Object.assign(job, { stubborn: true })),
+      comeBack: does(() => Object.assign(job, { state: ['PENDING'], restarts: 1, submittedAtS: 1_500 })),
+      keepOne: does(() => {
+        Object.assign(job, { keen: true });
+        fake.jobs.push({ jobId: 13, state: ['RUNNING'], stubborn: true });
+      }),
+      othersGone: () => vi.waitUntil(() => job.state.includes('CANCELLED')),
+      expire: does(() => {
+        const expired: FakeAnswer = { status: 511, body: '{"errors":[{"error_number":1007}]}' };
+        fake.answer = () => (fake.tokens.at(-1) === 'a-new-token' ? 'as usual' : expired);
+      }),
+      renew: does(() => {
+        token = 'a-new-token';
+      }),
+      answers: {
+        'a login page': answers({ body: `<html>12 CANCELLED ${TOKEN}</html>` }),
+        'an empty success': answers({ body: '' }),
+        null: answers({ body: 'null' }),
+        'an empty list of jobs': answers({ body: '{"errors":[],"jobs":[]}' }),
+        'an error inside a success': answers({ body: '{"errors":[{"error_number":9001}],"jobs":[]}' }),
+      },
+    },
   };
 });
 

@@ -11,6 +11,10 @@ export interface FakeJob {
   restarts?: number;
   arrayJobId?: number;
   held?: boolean;
+  /** Whatever is accepted, it goes on. */
+  stubborn?: boolean;
+  /** Ends on a signal too, not only on a cancel. */
+  keen?: boolean;
 }
 
 export type FakeAnswer = { status?: number; body: string } | 'hang' | 'reset' | 'as usual';
@@ -23,6 +27,8 @@ export interface FakeSlurmrestd {
   tokens: string[];
   /** In place of the usual answer to such a request. */
   answer: (asked: string) => FakeAnswer;
+  /** Requests end the jobs that are not stubborn. */
+  obeys: boolean;
   close(): Promise<void>;
 }
 
@@ -52,6 +58,7 @@ export async function startFakeSlurmrestd(version: 'v0.0.38' | 'v0.0.42'): Promi
     asked: [],
     tokens: [],
     answer: () => 'as usual',
+    obeys: false,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -66,6 +73,12 @@ export async function startFakeSlurmrestd(version: 'v0.0.38' | 'v0.0.42'): Promi
     const jobs = fake.jobs.filter((job) => job.jobId === jobId || job.arrayJobId === jobId);
     if (method === 'GET' && jobs.length > 0) return [200, { errors: [], jobs: jobs.map(shown) }];
     if (method === 'GET') return [old ? 500 : 404, { errors: [unknown], jobs: [] }];
+    if (method === 'DELETE' && fake.obeys) {
+      const isCancel = !path.endsWith('=TERM');
+      for (const job of jobs) {
+        if (job.stubborn !== true && (isCancel || job.keen === true)) job.state = ['CANCELLED'];
+      }
+    }
     if (jobs.length > 0) return [200, { errors: [], status: [] }];
     return old ? [500, { errors: [unknown] }] : [200, { errors: [], status: [{ error: { code: 2017 } }] }];
   }
