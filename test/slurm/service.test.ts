@@ -39,7 +39,7 @@ describe.skipIf(missing !== null)(
       expect(text).toContain('knows no job 999999');
     });
 
-    test('stops the job on the red button, and confirms by what the cluster shows', async () => {
+    test('stops the job on the red button, confirms by what the cluster shows, and stops it again when it was requeued', async () => {
       const jobId = await cluster.submit(SAVES);
       await ready(cluster, jobId);
       const registered = await interlock.call('POST', '/v1/runs', {
@@ -65,6 +65,19 @@ describe.skipIf(missing !== null)(
       const { text } = await interlock.call('GET', '/v1/runs/r1/events', { as: 'auditor' });
       expect(text).not.toContain(cluster.owner.token);
       expect(interlock.logs.join('\n')).not.toContain(cluster.owner.token);
+
+      // Whoever requeues it is found out, and it is halted again.
+      await cluster.run('scontrol', 'requeue', String(jobId));
+      await vi.waitFor(
+        async () => {
+          const events = (await interlock.call('GET', '/v1/runs/r1/events', { as: 'auditor' })).text;
+          expect(events.split('"HaltReopened"')).toHaveLength(2);
+          expect(events.split('"HaltConfirmed"')).toHaveLength(3);
+        },
+        { timeout: 30_000, interval: 50 },
+      );
+      const states = await cluster.run('squeue', '-h', '-t', 'all', '-j', String(jobId), '-o', '%T');
+      expect(states.trim()).toBe('CANCELLED');
     });
   },
 );
