@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { CommandConfigSchema } from './orchestrators-command.ts';
 import { KubernetesConfigSchema } from './orchestrators-kubernetes.ts';
 import { RayConfigSchema } from './orchestrators-ray.ts';
+import { SlurmConfigSchema } from './orchestrators-slurm.ts';
 
 export const OrchestratorsConfigSchema = z
   .strictObject({
@@ -11,6 +12,7 @@ export const OrchestratorsConfigSchema = z
     ray: RayConfigSchema,
     command: CommandConfigSchema,
     kubernetes: KubernetesConfigSchema,
+    slurm: SlurmConfigSchema,
   })
   .prefault({});
 export type OrchestratorsConfig = z.output<typeof OrchestratorsConfigSchema>;

@@ -56,6 +56,19 @@ export function defaultLadder(kind: Target['kind']): LadderStep[] {
         },
         { step: 'kill', afterMs: 60_000, retryMs: [...FAST_RETRIES_MS], resendMs: [10_000, 30_000, 60_000] },
       ];
+    case 'slurm':
+      // Cancelling is Slurm's own SIGTERM and, KillWait later (30 s by default), its SIGKILL: a run has the first
+      // 30 s and that time to save. A signal is not sent again, but see slurm.ts for a job that has only just started.
+      return [
+        { step: 'signal', afterMs: 0, retryMs: [...FAST_RETRIES_MS], resendMs: [] },
+        {
+          step: 'cancel',
+          afterMs: 30_000,
+          retryMs: [...FAST_RETRIES_MS],
+          resendMs: [15_000, 30_000, 60_000],
+        },
+        { step: 'kill', afterMs: 60_000, retryMs: [...FAST_RETRIES_MS], resendMs: [15_000, 30_000, 60_000] },
+      ];
     default:
       return assertNever(kind);
   }
@@ -79,6 +92,7 @@ export function confirmationOf(kind: Target['kind']): 'observed' | 'acknowledged
     case 'ray':
     case 'command':
     case 'kubernetes':
+    case 'slurm':
       return 'observed';
     default:
       return assertNever(kind);

@@ -18,7 +18,11 @@ import { createKubernetesOrchestrator } from './kubernetes/kubernetes.ts';
 import type { Orchestrator } from './orchestrator.ts';
 import { createProcessOrchestrator, describeProcess } from './process.ts';
 import { createRayOrchestrator, describeRayRun } from './ray.ts';
-import type { Target, WebhookTarget } from './targets.ts';
+import type { SlurmAccess } from './slurm/access.ts';
+import { openSlurmCommands } from './slurm/commands.ts';
+import { openSlurmRest } from './slurm/rest.ts';
+import { createSlurmOrchestrator, describeSlurmJob } from './slurm.ts';
+import type { SlurmTarget, Target, WebhookTarget } from './targets.ts';
 import { targetSchema } from './targets.ts';
 import { createWebhookOrchestrator } from './webhook.ts';
 
@@ -51,6 +55,8 @@ export interface RecordedTarget {
 
 /** Over all that is asked about a target while its registration waits. */
 const ADMISSION_TIMEOUT_MS = 10_000;
+/** For a look at registration, over everything. */
+const ADMIT_MS = 15_000;
 
 export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
   const { config, outbound, now, variable, webhookSecrets } = setting;
@@ -60,7 +66,22 @@ export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
   // Loading it takes a good part of a second, which no halt should wait for; where it fails, the halt says so.
   if (config.kubernetes.enabled) loadClient().catch(() => undefined);
 
-  function create(target: Target, registeredBy: string): Orchestrator {
+  const slurmAccesses = new Map<string, readonly SlurmAccess[]>();
+
+  /** One per cluster, since it remembers the version of its API; null where interlock.yaml names no such cluster. */
+  function slurmCluster({ cluster }: SlurmTarget) {
+    const stated = Object.hasOwn(config.slurm.clusters, cluster) ? config.slurm.clusters[cluster] : undefined;
+    if (stated === undefined) return null;
+    const { rest, commands, signal: signalName } = stated;
+    const accesses = slurmAccesses.get(cluster) ?? [
+      ...(rest === undefined ? [] : [openSlurmRest(rest, { outbound, variable, now })]),
+      ...(commands === undefined ? [] : [openSlurmCommands(commands)]),
+    ];
+    slurmAccesses.set(cluster, accesses);
+    return { accesses, signalName, now };
+  }
+
+  function create(target: Target, registeredBy: string): Orchestrator | null {
     switch (target.kind) {
       case 'webhook':
         return createWebhookOrchestrator(target, {
@@ -76,6 +97,10 @@ export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
         return createCommandOrchestrator(target, command);
       case 'kubernetes':
         return createKubernetesOrchestrator(target, kubernetes);
+      case 'slurm': {
+        const cluster = slurmCluster(target);
+        return cluster === null ? null : createSlurmOrchestrator(target, cluster);
+      }
       default:
         return assertNever(target);
     }
@@ -99,6 +124,15 @@ export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
         return describeCommandRun(target, command);
       case 'kubernetes':
         return admitKubernetesRun(target, kubernetes, AbortSignal.timeout(ADMISSION_TIMEOUT_MS));
+      case 'slurm': {
+        const cluster = slurmCluster(target);
+        if (cluster !== null) {
+          return await describeSlurmJob(target, cluster.accesses, AbortSignal.timeout(ADMIT_MS));
+        }
+        const names = Object.keys(config.slurm.clusters).join(', ');
+        const reason = `interlock.yaml names no Slurm cluster ${target.cluster}; there are ${names || 'none'}`;
+        return { ok: false, reason, field: 'cluster' };
+      }
       default:
         return assertNever(target);
     }

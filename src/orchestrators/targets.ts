@@ -145,11 +145,48 @@ export const kubernetesTargetSchema = z
   });
 export type KubernetesTarget = z.infer<typeof kubernetesTargetSchema>;
 
+export const slurmTargetSchema = z
+  .strictObject({
+    kind: z.literal('slurm'),
+    after,
+    cluster: systemName.meta({ description: 'A name below orchestrators.slurm.clusters in interlock.yaml' }),
+    jobId: z
+      .int()
+      .min(1)
+      .max(4_294_967_293)
+      .meta({ description: 'A job, a whole array by its id, or a heterogeneous job by its leader' }),
+    jobName: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, 'must be letters, digits, ".", "_" or "-", at most 128')
+      .optional()
+      .meta({
+        description:
+          "Every other job of the same user with this name counts as the run too; must be the job's own name",
+      }),
+    user: z
+      .string()
+      .regex(/^[A-Za-z0-9_][A-Za-z0-9._@-]{0,127}$/)
+      .optional()
+      .meta({ description: 'Whose job is meant; recorded by Interlock at registration' }),
+    submittedAtS: z.int().min(1).optional().meta({
+      description:
+        'Which job of that id is meant (seconds since 1970); recorded by Interlock at registration',
+    }),
+    restarts: z
+      .int()
+      .min(0)
+      .optional()
+      .meta({ description: 'How often it had been requeued; recorded by Interlock at registration' }),
+  })
+  .meta({ id: 'SlurmTarget', description: 'A Slurm job that is signalled and cancelled' });
+export type SlurmTarget = z.infer<typeof slurmTargetSchema>;
+
 export const targetSchema = z.discriminatedUnion('kind', [
   webhookTargetSchema,
   processTargetSchema,
   rayTargetSchema,
   commandTargetSchema,
   kubernetesTargetSchema,
+  slurmTargetSchema,
 ]);
 export type Target = z.infer<typeof targetSchema>;

@@ -325,6 +325,7 @@ describe('targets', () => {
         process: { enabled: true },
         ray: { enabled: true, clusters: { blue: { url: 'http://127.0.0.1:8265' } } },
         command: { enabled: true, commands: { lab: { stop: ['/bin/true'], status: ['/bin/true'] } } },
+        slurm: { enabled: true, clusters: { train: { commands: {} } } },
       }),
       outbound: createOutbound({ allow: [] }),
       now: () => new Date(),
@@ -336,6 +337,7 @@ describe('targets', () => {
       { kind: 'process', pid: 2 },
       { kind: 'ray', cluster: 'blue', submissionId: 'run-7' },
       { kind: 'command', command: 'lab', run: '7' },
+      { kind: 'slurm', cluster: 'train', jobId: 12 },
     ] as const) {
       const { kind, ...config } = target;
       const orchestrator = orchestrators.of({ kind, config }, 'trainer');

@@ -1,0 +1,3 @@
+import { describeCluster } from './describe-cluster.ts';
+
+describeCluster('22.05', ['v0.0.38']);
