@@ -73,7 +73,7 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
   const computeHigh =
     state.computeHigh === null ? data.effectiveCompute : maxCompute(state.computeHigh, data.effectiveCompute);
   // One that is only recorded lives in the views; nothing about it can change any more.
-  const halt = withReported(state.halt, data.effectiveCompute);
+  const halt = withReported(state, data.effectiveCompute);
   if (data.deadlineAt === null) return { ...state, computeHigh, halt };
   const checkpoint: CheckpointState = {
     checkpointId: data.checkpointId,

@@ -2,8 +2,8 @@
  * Fences: a halted run that shows life is halted again, from the first step on, and people are paged.
  *
  * Life after a stop is: compute that grows (halt.ts), a process that is new to the run (instances.ts), a target that was seen
- * stopped and runs again, and a further checkpoint. The first checkpoint after the order is what the trainer saves
- * while it stops, and may arrive late; one that lies beyond it was trained after it.
+ * stopped and runs again, and a further checkpoint. Checkpoints of before the stop may arrive late, and the first that lies
+ * beyond all that was known of the run is what the trainer saved while it stopped; a second one was trained after it.
  */
 import { type Compute, compareCompute, maxCompute } from '../compute.ts';
 import type { Context, Decision } from './context.ts';
@@ -48,16 +48,15 @@ export function lifeAfterStop(
   context: Context,
 ): RunEvent[] {
   if (halt?.reported === undefined || (halt.confirmedAt === null && halt.stoppedAckAt === null)) return [];
-  if (compareCompute(effectiveCompute, halt.reported) <= 0) return [];
+  const { progress } = context;
+  const known = progress === null ? halt.reported : maxCompute(halt.reported, progress.effectiveCompute);
+  if (compareCompute(effectiveCompute, known) <= 0) return [];
   return reopened({ ...state, halt }, halt, 'checkpoint', effectiveCompute, context);
 }
 
-/** Of the checkpoints that were reported since the order, the furthest. */
-export function withReported(halt: Halt | null, effectiveCompute: Compute): Halt | null {
+/** Of the checkpoints that were reported since the order, the furthest that lies beyond what was known before it. */
+export function withReported({ halt, computeHigh }: RunState, effectiveCompute: Compute): Halt | null {
   if (halt === null) return null;
-  const { reported } = halt;
-  return {
-    ...halt,
-    reported: reported === undefined ? effectiveCompute : maxCompute(reported, effectiveCompute),
-  };
+  const isBeyond = computeHigh === null || compareCompute(effectiveCompute, computeHigh) > 0;
+  return isBeyond ? { ...halt, reported: effectiveCompute } : halt;
 }
