@@ -807,7 +807,7 @@ describe('registrations', () => {
     await at({ targets: [{ kind: 'webhook', url: 'http://169.254.169.254/' }] }, 'targets[0].url');
     await at({ targets: [{ kind: 'webhook', url: 'http://u:p@127.0.0.1/' }] }, 'targets[0].url');
     await at({ targets: [{ kind: 'process', pid: 4_194_303 }] }, 'targets[0].pid');
-    await at({ targets: [{ kind: 'slurm', jobId: '1' }] }, 'targets[0].kind');
+    await at({ targets: [{ kind: 'pbs', jobId: '1' }] }, 'targets[0].kind');
     await at({ targets: [target()], initialCompute: 'x' }, 'initialCompute');
     refused(
       await drive(interlock, target()).register({ initialCompute: '1e23' }),
