@@ -10,6 +10,7 @@
 
 import { assertNever } from '../domain/assert-never.ts';
 import { durationMs } from '../domain/duration.ts';
+import { afterMs, type Ladder } from '../domain/policy/ladder.ts';
 import type { LadderStep } from '../domain/run/events.ts';
 import type { Target } from './targets.ts';
 
@@ -74,10 +75,23 @@ export function defaultLadder(kind: Target['kind']): LadderStep[] {
   }
 }
 
-/** The kind's ladder, begun as late as the target asks. */
-export function ladderOf({ kind, after }: Target): LadderStep[] {
+/** A step that the kind's own ladder does not have, as a command's may be. */
+const OTHER_STEP = { retryMs: [...FAST_RETRIES_MS], resendMs: [15_000, 30_000, 60_000] };
+
+/**
+ * The target's own ladder, else that of the policy (`halt.ladders`) for its kind, else the kind's; begun as late as the
+ * target asks. A stated ladder says which steps are taken, and when; how often one is tried again stays the kind's.
+ */
+export function ladderOf({ kind, after, ladder }: Target, ofPolicy?: Ladder): LadderStep[] {
   const delayMs = after === undefined ? 0 : durationMs(after);
-  return defaultLadder(kind).map((rung) => ({ ...rung, afterMs: rung.afterMs + delayMs }));
+  const usual = defaultLadder(kind);
+  const stated = ladder ?? ofPolicy;
+  const rungs =
+    stated?.map((rung) => {
+      const { retryMs, resendMs } = usual.find(({ step }) => step === rung.step) ?? OTHER_STEP;
+      return { step: rung.step, afterMs: afterMs(rung), retryMs, resendMs };
+    }) ?? usual;
+  return rungs.map((rung) => ({ ...rung, afterMs: rung.afterMs + delayMs }));
 }
 
 /**

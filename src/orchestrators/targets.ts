@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { DurationSchema } from '../domain/duration.ts';
+import { LadderSchema } from '../domain/policy/ladder.ts';
 
 const webhookUrl = z
   .url({ protocol: /^https?$/ })
@@ -14,6 +15,10 @@ const webhookUrl = z
     return username === '' && password === '' && hash === '';
   }, 'must carry neither credentials nor a fragment');
 
+const ladder = LadderSchema.optional().meta({
+  description: "Steps of a halt of this target, in place of the policy's and of its kind's",
+});
+
 /** A later rung of the whole halt: this target's first step waits, and is not needed if the run has stopped by then. */
 const after = DurationSchema.optional().meta({
   description: "How long after a halt order this target's first step is due; default: at once",
@@ -23,6 +28,7 @@ export const webhookTargetSchema = z
   .strictObject({
     kind: z.literal('webhook'),
     after,
+    ladder,
     url: webhookUrl,
     secret: z
       .string()
@@ -36,6 +42,7 @@ export const processTargetSchema = z
   .strictObject({
     kind: z.literal('process'),
     after,
+    ladder,
     pid: z.int().min(2).max(4_194_304),
     startTime: z
       .string()
@@ -58,6 +65,7 @@ export const rayTargetSchema = z
   .strictObject({
     kind: z.literal('ray'),
     after,
+    ladder,
     cluster: systemName.meta({ description: 'A cluster of interlock.yaml' }),
     submissionId,
     submissionPrefix: submissionId.min(4).optional().meta({
@@ -79,6 +87,7 @@ export const commandTargetSchema = z
   .strictObject({
     kind: z.literal('command'),
     after,
+    ladder,
     command: systemName.meta({ description: 'A command of interlock.yaml' }),
     run: z
       .string()
@@ -109,6 +118,7 @@ export const kubernetesTargetSchema = z
   .strictObject({
     kind: z.literal('kubernetes'),
     after,
+    ladder,
     cluster: z
       .string()
       .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'must be the name of a cluster in interlock.yaml')
@@ -149,6 +159,7 @@ export const slurmTargetSchema = z
   .strictObject({
     kind: z.literal('slurm'),
     after,
+    ladder,
     cluster: systemName.meta({ description: 'A name below orchestrators.slurm.clusters in interlock.yaml' }),
     jobId: z
       .int()

@@ -9,6 +9,8 @@ import { z } from 'zod';
 import type { Identity } from '../config/identities.ts';
 import type { Json } from '../domain/canonical-json.ts';
 import type { Compute } from '../domain/compute.ts';
+import { ladderProblems } from '../domain/policy/ladder.ts';
+import type { Policy } from '../domain/policy/schema.ts';
 import type { RunTarget } from '../domain/run/events.ts';
 import { checkpointKey, evaluationName } from '../domain/run/views.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -160,8 +162,13 @@ export function createIntake(deps: IntakeDeps): Intake {
     return pinned;
   }
 
-  async function resolveTarget(target: Target, i: number): Promise<RunTarget | Refused> {
+  async function resolveTarget(target: Target, i: number, policy: Policy): Promise<RunTarget | Refused> {
     const path = `targets[${i}]`;
+    const [problem] = ladderProblems(target.kind, target.ladder ?? []);
+    if (problem !== undefined) {
+      const { index, field, message } = problem;
+      return refused('invalid', message, `${path}.ladder[${index}].${field}`);
+    }
     const admitted = await deps.admitTarget(target);
     if (!admitted.ok) return refused('invalid', admitted.reason, `${path}.${admitted.field}`);
     const { kind, ...rest } = admitted.target;
@@ -169,7 +176,7 @@ export function createIntake(deps: IntakeDeps): Intake {
       targetId: `t${i + 1}`,
       kind,
       config: JSON.parse(JSON.stringify(rest)),
-      ladder: ladderOf(target),
+      ladder: ladderOf(target, policy.halt.ladders?.[kind]),
       confirmation: confirmationOf(kind),
     };
   }
@@ -188,7 +195,7 @@ export function createIntake(deps: IntakeDeps): Intake {
       const targets: RunTarget[] = [];
       if (existing === null) {
         for (const [i, target] of registration.targets.entries()) {
-          const resolved = await resolveTarget(target, i);
+          const resolved = await resolveTarget(target, i, chosen.policy);
           if ('outcome' in resolved) return resolved;
           targets.push(resolved);
         }

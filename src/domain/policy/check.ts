@@ -10,6 +10,7 @@ import { fieldProblems } from '../field-errors.ts';
 import { levelsOf } from '../levels.ts';
 import { confidenceZ, scoreSpecOf } from '../run/scorecard.ts';
 import { type OperatingCharacteristics, operatingCharacteristics } from './characteristics.ts';
+import { type Ladder, ladderProblems, missingLastStep, TARGET_KINDS, type TargetKind } from './ladder.ts';
 import { riskProblems, riskWarnings } from './risk-check.ts';
 import {
   BUILT_IN_RULES,
@@ -57,6 +58,7 @@ export function checkPolicy(input: unknown): PolicyCheck {
   const problems = [
     ...duplicates(policy),
     ...categoryProblems(policy),
+    ...haltLadderProblems(policy),
     ...policy.evaluations.flatMap((spec, i) => evaluationProblems(policy, spec, `evaluations.${i}`)),
     ...policy.rules.flatMap((rule, i) => ruleProblems(policy, rule, `rules.${i}`)),
     ...haltingProblems(policy),
@@ -191,6 +193,35 @@ function ruleProblems(policy: Policy, rule: Rule, path: string): PolicyProblem[]
   return problems;
 }
 
+function laddersOf({ halt }: Policy): { kind: TargetKind; ladder: Ladder }[] {
+  return TARGET_KINDS.flatMap((kind) => {
+    const ladder = halt.ladders?.[kind];
+    return ladder === undefined ? [] : [{ kind, ladder }];
+  });
+}
+
+function haltLadderProblems(policy: Policy): PolicyProblem[] {
+  return laddersOf(policy).flatMap(({ kind, ladder }) =>
+    ladderProblems(kind, ladder).map(({ index, field, message }) => ({
+      path: `halt.ladders.${kind}.${index}.${field}`,
+      message,
+    })),
+  );
+}
+
+function ladderWarnings(policy: Policy): PolicyProblem[] {
+  return laddersOf(policy).flatMap(({ kind, ladder }) => {
+    const missing = missingLastStep(kind, ladder);
+    if (missing === null) return [];
+    return [
+      {
+        path: `halt.ladders.${kind}`,
+        message: `does not end in ${missing}: a run that ignores the other steps is not stopped there`,
+      },
+    ];
+  });
+}
+
 const halts = ({ then }: Pick<Rule, 'then'>): boolean => then.includes('halt') || then.includes('quarantine');
 
 function haltingProblems({ categories, rules }: Policy): PolicyProblem[] {
@@ -268,7 +299,12 @@ function nothingFound(policy: Policy, spec: Evaluation): { estimate: number; upp
 }
 
 function warningsOf(policy: Policy): PolicyProblem[] {
-  return [...expertWarnings(policy), ...riskWarnings(policy), ...evaluationWarnings(policy)];
+  return [
+    ...expertWarnings(policy),
+    ...riskWarnings(policy),
+    ...ladderWarnings(policy),
+    ...evaluationWarnings(policy),
+  ];
 }
 
 function expertWarnings({ forecast, rules }: Policy): PolicyProblem[] {

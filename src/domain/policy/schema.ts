@@ -10,6 +10,7 @@ import { ComputeSchema } from '../compute.ts';
 import { DurationSchema } from '../duration.ts';
 import { EnvironmentSchema, ExecutorSchema } from '../executor.ts';
 import { LEVEL_NAMES, LEVEL_STARTS, type LevelName } from '../levels.ts';
+import { LadderSchema, TARGET_KINDS } from './ladder.ts';
 
 export const NameSchema = z
   .string()
@@ -244,6 +245,11 @@ const HaltSchema = z.strictObject({
   confirmWithin: DurationSchema.default('2m').meta({
     description: 'A halt whose stop is not confirmed by then pages, and again each time this passes',
   }),
+  // Without a default: a policy that says nothing of it must keep the digest that runs have pinned.
+  ladders: z
+    .partialRecord(z.enum(TARGET_KINDS), LadderSchema)
+    .optional()
+    .meta({ description: 'By kind of target, in place of its default steps' }),
 });
 
 const ObligationSchema = z.strictObject({
