@@ -55,8 +55,6 @@ export interface RecordedTarget {
 
 /** Over all that is asked about a target while its registration waits. */
 const ADMISSION_TIMEOUT_MS = 10_000;
-/** For a look at registration, over everything. */
-const ADMIT_MS = 15_000;
 
 export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
   const { config, outbound, now, variable, webhookSecrets } = setting;
@@ -127,7 +125,7 @@ export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
       case 'slurm': {
         const cluster = slurmCluster(target);
         if (cluster !== null) {
-          return await describeSlurmJob(target, cluster.accesses, AbortSignal.timeout(ADMIT_MS));
+          return await describeSlurmJob(target, cluster.accesses, AbortSignal.timeout(ADMISSION_TIMEOUT_MS));
         }
         const names = Object.keys(config.slurm.clusters).join(', ');
         const reason = `interlock.yaml names no Slurm cluster ${target.cluster}; there are ${names || 'none'}`;
