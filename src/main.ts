@@ -27,6 +27,7 @@ import { createOutbound } from './outbound/outbound.ts';
 import { unreachableApprovals } from './service/approvers.ts';
 import { createButtonParts, observeButton } from './service/button-parts.ts';
 import { wasCleared } from './service/cleared-halts.ts';
+import { holdDrill } from './service/drill.ts';
 import { createFenceWatch } from './service/fence-watch.ts';
 import { headVerifier } from './service/head-verifier.ts';
 import { createHeadSchedule } from './service/heads-schedule.ts';
@@ -245,6 +246,7 @@ async function serve(
         security.report(aboutTrainer('unknown-halt', by));
       },
     }),
+    drill: (loaded, drillId, reason) => holdDrill(loaded, drillId, reason, acting),
     intake: createIntake({
       runs,
       ledger,

@@ -46,6 +46,22 @@ export function addRunCommands(program: Command, perform: Register): void {
     );
 
   overHttp(
+    describe(program.command('drill'), {
+      summary: 'rehearse a halt: is every target reached, let in, and is the run known there?',
+      details:
+        'Every step of every target goes as far as its system lets it without being taken; nothing is halted. The answer stands in the ledger.',
+      example: 'interlock drill --run gpt-next-7',
+      exits: '0 no step failed; 1 one did, or the service refused; 2 usage, or no answer',
+    }),
+  )
+    .requiredOption('--run <id>', 'the run')
+    .option('--reason <text>', 'for those who read the ledger')
+    .option(...JSON_OPTION('{drillId, passed, results: [{targetId, kind, step, outcome, detail, tookMs}]}'))
+    .action((options: import('./drill.ts').DrillOptions) =>
+      perform(async (t) => (await import('./drill.ts')).drill(options, t)),
+    );
+
+  overHttp(
     describe(program.command('propose'), {
       summary: 'propose terms under which a halted or held run may go on',
       details:
@@ -123,6 +139,7 @@ export function addRunCommands(program: Command, perform: Register): void {
     .requiredOption('--run <id>', 'letters, digits, dots, dashes, underscores; at most 128')
     .option('--target-webhook <url>', 'halts are posted here; repeatable', collect)
     .option('--target-pid <n>', 'local process that is signalled; repeatable', collect)
+    .option('--target <json>', 'a target of any kind, as the API takes it; repeatable', collect)
     .option(
       '--policy <name>',
       'policy to pin, operators only (default: by label, else the configured default)',

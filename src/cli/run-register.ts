@@ -11,6 +11,7 @@ export interface RunRegisterOptions extends ServiceOptions {
   run: string;
   targetWebhook?: readonly string[];
   targetPid?: readonly string[];
+  target?: readonly string[];
   policy?: string;
   initialCompute?: string;
   label?: readonly string[];
@@ -39,14 +40,24 @@ export async function runRegister(options: RunRegisterOptions, terminal: Termina
 }
 
 export function registration(options: RunRegisterOptions): object {
-  const { run, targetWebhook = [], targetPid = [], policy, initialCompute, label = [], title } = options;
+  const {
+    run,
+    targetWebhook = [],
+    targetPid = [],
+    target = [],
+    policy,
+    initialCompute,
+    label = [],
+    title,
+  } = options;
   const targets = [
     ...targetWebhook.map((url) => ({ kind: 'webhook', url })),
     ...targetPid.map((pid) => ({ kind: 'process', pid: processId(pid) })),
+    ...target.map(statedTarget),
   ];
   if (targets.length === 0) {
     throw new UsageError(
-      'a run that nothing can stop is not registered: give --target-webhook or --target-pid',
+      'a run that nothing can stop is not registered: give --target-webhook, --target-pid or --target',
     );
   }
   return {
@@ -57,6 +68,17 @@ export function registration(options: RunRegisterOptions): object {
     ...(title === undefined ? {} : { title }),
     ...(label.length === 0 ? {} : { labels: Object.fromEntries(label.map(labelEntry)) }),
   };
+}
+
+/** The service says what is wrong with it, with the field. */
+function statedTarget(text: string): object {
+  try {
+    return z.looseObject({ kind: z.string() }).parse(JSON.parse(text));
+  } catch {
+    throw new UsageError(
+      '--target must be a JSON object with a kind, such as {"kind": "slurm", "cluster": "train", "jobId": 4711}',
+    );
+  }
 }
 
 function processId(text: string): number {

@@ -49,6 +49,7 @@ export const ACCESS: AccessTable = {
   'POST /v1/halt': to(['governance'], 'never', 'halt', TOKEN),
   'POST /v1/halts/:halt/ack': to(['trainer', 'orchestrator'], 'never', 'halt'),
   'POST /v1/runs/:run/sign-offs': to(['governance'], 'never', 'halt'),
+  'POST /v1/runs/:run/drill': to(['operator', 'oncall', 'governance'], 'intake', 'intake'),
   'POST /v1/runs/:run/proposals': to(['operator', 'governance'], 'intake', 'intake'),
 
   'POST /v1/runs': to(['trainer', 'operator'], 'intake', 'intake'),

@@ -164,6 +164,7 @@ const MATRIX: Readonly<Record<string, string>> = {
   'POST /v1/halt': /*                           */ '1111111 33333333 .... 11 3.',
   'POST /v1/halts/:halt/ack': /*                */ '1111111 3.3333.. 3333 .3 33',
   'POST /v1/runs/:run/sign-offs': /*            */ '1111111 33333333 .... 3. 3.',
+  'POST /v1/runs/:run/drill': /*                */ '1111111 333..333 .... 3. ..',
   'POST /v1/runs/:run/proposals': /*            */ '1111111 333.3333 .... 3. ..',
   'POST /v1/runs': /*                           */ '1111111 3.3.333. 3333 .3 .3',
   'POST /v1/runs/:run/heartbeat': /*            */ '1111111 3.33333. 3333 .3 33',

@@ -170,6 +170,12 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
     not: 'leadership',
     body: () => ({ state: 'received', at: '2026-01-01T00:00:00Z' }),
   },
+  'POST /v1/runs/{run}/drill': {
+    path: () => `/v1/runs/${quiet.runId}/drill`,
+    as: 'oncall',
+    not: 'trainer',
+    body: () => ({ reason: 'r' }),
+  },
   'POST /v1/runs/{run}/proposals': {
     path: () => `/v1/runs/${halted.runId}/proposals`,
     as: 'operator',

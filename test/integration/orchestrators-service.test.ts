@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
 import { z } from 'zod';
+import { DrillAnswer } from '../../src/http/routes/drills.ts';
 import { startTestInterlock, type TestInterlock } from '../support/interlock.ts';
 import { oneEvaluationPolicy } from '../support/one-evaluation-policy.ts';
 import { type RayJobsServer, startRayJobsServer } from '../support/ray-jobs-server.ts';
@@ -72,6 +73,36 @@ beforeEach(() => writeFileSync(join(site, 'run'), 'running'));
 
 const register = (runId: string, targets: object[]) =>
   interlock.call('POST', '/v1/runs', { as: 'trainer', body: { runId, targets } });
+
+it('rehearses a halt on both, which stops nothing, and stands in the ledger', async () => {
+  ray.submit('drilled-1', { metadata: { interlock_run: 'drilled' } });
+  const registered = await register('drilled', [
+    { kind: 'ray', cluster: 'blue', submissionId: 'drilled-1' },
+    { kind: 'command', command: 'lab', run: 'drilled/1' },
+    { kind: 'webhook', url: 'http://127.0.0.1:9/halt' },
+  ]);
+  expect(registered.status).toBe(201);
+  const drilled = await interlock.call('POST', '/v1/runs/drilled/drill', { as: 'oncall', body: {} });
+  expect(drilled.status).toBe(200);
+  const { passed, results } = DrillAnswer.parse(drilled.body);
+  expect(results.map(({ targetId, kind, step, outcome }) => [targetId, kind, step, outcome])).toEqual([
+    ['t1', 'ray', 'stop', 'passed'],
+    ['t2', 'command', 'stop', 'passed'],
+    ['t2', 'command', 'kill', 'passed'],
+    ['t3', 'webhook', 'webhook', 'failed'],
+  ]);
+  expect(passed).toBe(false);
+  expect(ray.status('drilled-1')).toBe('RUNNING');
+  expect(readFileSync(join(site, 'run'), 'utf8')).toContain('running');
+  const { body } = await interlock.call('GET', '/v1/runs/drilled/events?limit=200', { as: 'auditor' });
+  const kinds = Events.parse(body).items.map(({ kind }) => kind);
+  expect(kinds).toContain('DrillHeld');
+  expect(kinds).not.toContain('HaltOrdered');
+  // Whoever may not is refused before anything is asked.
+  expect((await interlock.call('POST', '/v1/runs/drilled/drill', { as: 'trainer', body: {} })).status).toBe(
+    403,
+  );
+});
 
 it('stops a run on both, and is confirmed by what they say of it', async () => {
   ray.submit('gpt-next-7', { metadata: { interlock_run: 'gpt-next' } });

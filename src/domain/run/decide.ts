@@ -17,6 +17,7 @@ import {
   sealForecasts,
 } from './checkpoint.ts';
 import { type Context, type Decision, isRejection, reject } from './context.ts';
+import { type RecordDrill, recordDrill } from './drill.ts';
 import {
   type BeginSecondRound,
   beginSecondRound,
@@ -102,6 +103,7 @@ export type Command =
   | AcknowledgeHalt
   | RecordStopObserved
   | RecordLife
+  | RecordDrill
   | ProposeResume
   | SignOff
   | RecordAlertDelivery
@@ -177,6 +179,8 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
     }
     case 'RecordLife':
       return recordLife(state, command, context);
+    case 'RecordDrill':
+      return recordDrill(state, command, context);
     case 'NoteProgress':
       return noteProgress(state, command, context);
     case 'StartEvaluation':

@@ -79,6 +79,19 @@ export const RunTargetSchema = z.object({
 });
 export type RunTarget = z.infer<typeof RunTargetSchema>;
 
+export const DrillResultSchema = z
+  .object({
+    targetId: id,
+    kind: z.string(),
+    step: z.string(),
+    /** `not-rehearsed`: the kind cannot; that proves nothing either way. */
+    outcome: z.enum(['passed', 'failed', 'not-rehearsed']),
+    detail: z.string(),
+    tookMs: int,
+  })
+  .meta({ id: 'DrillResult', description: 'One step of one target, rehearsed' });
+export type DrillResult = z.infer<typeof DrillResultSchema>;
+
 export const HaltCauseSchema = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('rule'),
@@ -405,6 +418,13 @@ const events = {
     /** Where an orchestrator shows the life. */
     targetId: id.optional(),
     detail: z.string().optional(),
+    at,
+  }),
+  /** Not a halt: what a rehearsal of every step came to. */
+  DrillHeld: z.object({
+    drillId: id,
+    by: z.string(),
+    results: z.array(DrillResultSchema),
     at,
   }),
   ProposalOpened: z.object({

@@ -6,6 +6,7 @@
  */
 import { alertEvolvers } from './alerts.ts';
 import { checkpointEvolvers } from './checkpoint-state.ts';
+import { drillEvolvers } from './drill.ts';
 import { estimateEvolvers } from './estimate-state.ts';
 import { evaluationEvolvers } from './evaluation.ts';
 import type { RunEvent, RunEventData, RunEventKind } from './events.ts';
@@ -26,6 +27,7 @@ const evolvers: Evolvers = {
   ...evaluationEvolvers,
   ...holdEvolvers,
   ...haltEvolvers,
+  ...drillEvolvers,
   ...pressEvolvers,
   ...instanceEvolvers,
   ...governanceEvolvers,

@@ -210,6 +210,7 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
       return [forecastScoreView(event.data, after.runId)];
     case 'InstanceRefused':
     case 'InstanceTookOver':
+    case 'DrillHeld':
     case 'InstanceTrained':
     case 'ProgressNoted':
     case 'ForecastSealed':

@@ -90,6 +90,7 @@ const READS = {
   HaltConfirmed: 'left',
   HaltEscalated: 'left',
   HaltReopened: 'left',
+  DrillHeld: 'left',
   ProposalOpened: 'left',
   ProposalVoided: 'left',
   SignOffRecorded: 'left',

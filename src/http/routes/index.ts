@@ -1,6 +1,7 @@
 /** All resources of the service. */
 import type { Route } from '../route.ts';
 import { checkpointRoutes } from './checkpoints.ts';
+import { drillRoutes } from './drills.ts';
 import { estimateRoutes } from './estimates.ts';
 import { evaluationRoutes } from './evaluations.ts';
 import { forecastRoutes } from './forecasts.ts';
@@ -23,6 +24,7 @@ export const routesOf = (services: Services): Route[] => [
   ...checkpointRoutes(services),
   ...evaluationRoutes(services),
   ...haltRoutes(services),
+  ...drillRoutes(services),
   ...governanceRoutes(services),
   ...estimateRoutes(services),
   ...forecastRoutes(services),

@@ -1,4 +1,6 @@
 /** What the routes are given: the service layer, and nothing that reaches around it. */
+
+import type { DrillResult } from '../../domain/run/events.ts';
 import type { SignedHeads } from '../../ledger/heads.ts';
 import type { Ledger } from '../../ledger/ledger.ts';
 import type { ProgressStore } from '../../ledger/progress.ts';
@@ -8,7 +10,7 @@ import type { Liveness } from '../../service/liveness.ts';
 import type { Readiness } from '../../service/readiness.ts';
 import type { RedButtonService } from '../../service/red-button.ts';
 import type { RestoreGuard } from '../../service/restore-guard.ts';
-import type { RunService } from '../../service/run-service.ts';
+import type { LoadedRun, RunService } from '../../service/run-service.ts';
 import type { PublicJwks } from '../../signing/keyring.ts';
 import type { TokenSigner } from '../../signing/tokens.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
@@ -34,6 +36,8 @@ export interface Services {
   readonly jwks: () => PublicJwks;
   readonly heartbeats: Heartbeats;
   readonly intake: Intake;
+  /** Rehearses every step of every target of a run; nothing is halted by it. */
+  readonly drill: (loaded: LoadedRun, drillId: string, reason: string) => Promise<DrillResult[]>;
   readonly modelRoots: readonly string[];
   readonly alive: () => Liveness;
   readonly ready: () => Promise<Readiness>;
