@@ -13,6 +13,9 @@ export interface RunRegisterOptions extends ServiceOptions {
   targetPid?: readonly string[];
   policy?: string;
   initialCompute?: string;
+  parent?: readonly string[];
+  vouch?: string;
+  accelerator?: string;
   label?: readonly string[];
   title?: string;
   json?: true;
@@ -40,6 +43,7 @@ export async function runRegister(options: RunRegisterOptions, terminal: Termina
 
 export function registration(options: RunRegisterOptions): object {
   const { run, targetWebhook = [], targetPid = [], policy, initialCompute, label = [], title } = options;
+  const { parent = [], vouch, accelerator } = options;
   const targets = [
     ...targetWebhook.map((url) => ({ kind: 'webhook', url })),
     ...targetPid.map((pid) => ({ kind: 'process', pid: processId(pid) })),
@@ -54,6 +58,9 @@ export function registration(options: RunRegisterOptions): object {
     targets,
     ...(policy === undefined ? {} : { policy }),
     ...(initialCompute === undefined ? {} : { initialCompute }),
+    ...(parent.length === 0 ? {} : { parents: [...parent] }),
+    ...(vouch === undefined ? {} : { vouchedParentage: vouch }),
+    ...(accelerator === undefined ? {} : { accelerator }),
     ...(title === undefined ? {} : { title }),
     ...(label.length === 0 ? {} : { labels: Object.fromEntries(label.map(labelEntry)) }),
   };
