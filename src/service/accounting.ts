@@ -38,7 +38,8 @@ export function createAccountingWatch(deps: AccountingWatchDeps): AccountingWatc
 
   async function usageOf(loaded: LoadedRun, targetId: string): Promise<TargetUsage | null> {
     const orchestrator = orchestratorOf(loaded, targetId);
-    if (orchestrator?.usage === undefined) return null;
+    // A signal that is aborted already tells nobody once more.
+    if (orchestrator?.usage === undefined || stopping.signal.aborted) return null;
     const limit = new AbortController();
     const abort = (): void => limit.abort();
     const expiry = timers.set(abort, ASK_TIMEOUT_MS, { unref: true });
