@@ -24,6 +24,7 @@ import type { Ledger } from './ledger/ledger.ts';
 import { createProgressStore } from './ledger/progress.ts';
 import { createLedgerPulse } from './ledger/pulse.ts';
 import { createOutbound } from './outbound/outbound.ts';
+import { createAccountingWatch } from './service/accounting.ts';
 import { unreachableApprovals } from './service/approvers.ts';
 import { createButtonParts, observeButton } from './service/button-parts.ts';
 import { wasCleared } from './service/cleared-halts.ts';
@@ -36,6 +37,7 @@ import { createIntake } from './service/intake.ts';
 import { createKeyRefresh } from './service/key-refresh.ts';
 import { createLineage } from './service/lineage.ts';
 import { liveness } from './service/liveness.ts';
+import { createParentage } from './service/parentage.ts';
 import { createPolicyBook, loadPolicies } from './service/policies.ts';
 import { readiness } from './service/readiness.ts';
 import { createRestoreGuard } from './service/restore-guard.ts';
@@ -182,9 +184,13 @@ async function serve(
     fences.start();
     stops.push(['fence watch', () => fences.stop()]);
   }
-  const lineage = createLineage({ runs, ledger, logger });
+  const resolveParents = createParentage({ runs, ledger, progress });
+  const lineage = createLineage({ runs, ledger, resolveParents, logger });
   lineage.start();
   stops.push(['lineage', () => lineage.stop()]);
+  const accounting = createAccountingWatch({ runs, ledger, orchestratorOf: acting.orchestratorOf, logger });
+  accounting.start({ sweeps: config.roles.includes('scheduler') });
+  stops.push(['accounting', () => accounting.stop()]);
 
   const button = createButtonParts({
     config,
@@ -255,6 +261,8 @@ async function serve(
       policyByLabel: config.policies.byLabel,
       admitTarget: acting.orchestrators.admit,
       knownAlerts: acting.channels,
+      resolveParents,
+      latchLineage: (state) => lineage.latch(state),
       statusUrl: (runId, checkpointId) =>
         `${baseUrl()}/v1/runs/${encodeURIComponent(runId)}/scorecards/${encodeURIComponent(checkpointId)}`,
     }),

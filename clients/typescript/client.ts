@@ -32,7 +32,10 @@ export interface RunRegistration {
   title?: string;
   policy?: string;
   initialCompute?: string;
-  parents?: readonly unknown[];
+  /** Whose weights it starts from: runs, run/checkpoint, or digests that checkpoints reported. */
+  parents?: readonly string[];
+  vouchedParentage?: string;
+  accelerator?: string;
   sources?: readonly string[];
   targets: readonly Record<string, unknown>[];
   labels?: Record<string, string>;
@@ -44,6 +47,10 @@ export interface CheckpointReport {
   effectiveCompute: number | bigint | string;
   step: number;
   modelUri: string;
+  /** `sha256:...`: later runs may name these weights by it. */
+  weightsDigest?: string;
+  /** Weights of other runs that were merged in since the checkpoint before. */
+  parents?: readonly string[];
 }
 
 export interface CheckpointReceipt {
@@ -173,10 +180,19 @@ export function createInterlockClient(options: InterlockClientOptions): Interloc
       return { permit: typeof permit === 'string' ? permit : null };
     },
 
-    async reportCheckpoint({ runId, checkpointId, effectiveCompute, step, modelUri }, signal) {
+    async reportCheckpoint(report, signal) {
+      const { runId, checkpointId, effectiveCompute, step, modelUri, weightsDigest, parents } = report;
       const compute = toDecimal(effectiveCompute);
       const body = Buffer.from(
-        JSON.stringify({ runId, checkpointId, effectiveCompute: compute, step, modelUri }),
+        JSON.stringify({
+          runId,
+          checkpointId,
+          effectiveCompute: compute,
+          step,
+          modelUri,
+          weightsDigest,
+          parents,
+        }),
       );
       const id = `cp_${createHash('sha256').update(body).digest('base64url')}`;
       const { value, attempts } = await persist(retryDelaysMs, signal, () =>

@@ -145,6 +145,16 @@ export function addRunCommands(program: Command, perform: Register): void {
       'policy to pin, operators only (default: by label, else the configured default)',
     )
     .option('--initial-compute <flop>', 'effective compute already in the weights it starts from')
+    .option(
+      '--parent <weights>',
+      'whose weights it starts from: a run, run/checkpoint, or a digest sha256:... that a checkpoint reported; repeatable',
+      collect,
+    )
+    .option(
+      '--vouch <reason>',
+      'operators: why weights whose origin is not known here may be used; recorded, and told to people',
+    )
+    .option('--accelerator <id>', 'which accelerator of the policy it trains on (default: the fastest)')
     .option('--label <name=value>', 'for people and for policies.byLabel; repeatable', collect)
     .option('--title <text>', 'for people, at most 200 characters')
     .option(...JSON_OPTION('{run, permit}'))

@@ -14,6 +14,9 @@ export interface RunRegisterOptions extends ServiceOptions {
   target?: readonly string[];
   policy?: string;
   initialCompute?: string;
+  parent?: readonly string[];
+  vouch?: string;
+  accelerator?: string;
   label?: readonly string[];
   title?: string;
   json?: true;
@@ -50,6 +53,7 @@ export function registration(options: RunRegisterOptions): object {
     label = [],
     title,
   } = options;
+  const { parent = [], vouch, accelerator } = options;
   const targets = [
     ...targetWebhook.map((url) => ({ kind: 'webhook', url })),
     ...targetPid.map((pid) => ({ kind: 'process', pid: processId(pid) })),
@@ -65,6 +69,9 @@ export function registration(options: RunRegisterOptions): object {
     targets,
     ...(policy === undefined ? {} : { policy }),
     ...(initialCompute === undefined ? {} : { initialCompute }),
+    ...(parent.length === 0 ? {} : { parents: [...parent] }),
+    ...(vouch === undefined ? {} : { vouchedParentage: vouch }),
+    ...(accelerator === undefined ? {} : { accelerator }),
     ...(title === undefined ? {} : { title }),
     ...(label.length === 0 ? {} : { labels: Object.fromEntries(label.map(labelEntry)) }),
   };

@@ -16,7 +16,13 @@ export type Finding = z.infer<typeof Finding>;
 const Cause = z.union([
   z.object({ kind: z.literal('rule'), checkpointId: z.string().nullable(), findings: z.array(Finding) }),
   z.object({ kind: z.literal('person'), by: z.string(), group: z.string(), reason: z.string() }),
-  z.object({ kind: z.literal('lineage'), runId: z.string(), haltId: z.string(), reason: z.string() }),
+  z.object({
+    kind: z.literal('lineage'),
+    runId: z.string(),
+    haltId: z.string(),
+    reason: z.string(),
+    through: z.string().optional(),
+  }),
 ]);
 
 export const Halt = z.object({

@@ -141,7 +141,9 @@ export function causeLines(halt: Pick<Halt, 'causes'>): string[] {
         ];
       case 'lineage':
         return [
-          `    ! it descends from ${printable(cause.runId)}, which was halted: ${printable(cause.reason)}`,
+          cause.through === undefined
+            ? `    ! it descends from ${printable(cause.runId)}, which was halted: ${printable(cause.reason)}`
+            : `    ! it began with weights of ${printable(cause.through)}, as did ${printable(cause.runId)}, which was halted: ${printable(cause.reason)}`,
         ];
       case 'rule':
         return findingLines(cause.findings);

@@ -167,6 +167,21 @@ export function timesCompute(value: Compute, ...factors: readonly number[]): Com
   return textOf(order(product, MAX) > 0 ? MAX : product);
 }
 
+/** The sum, capped at 1e40. */
+export function plusCompute(a: Compute, b: Compute): Compute {
+  const sum = add(decimalOfText(a), decimalOfText(b));
+  return textOf(order(sum, MAX) > 0 ? MAX : sum);
+}
+
+/** `a - b`, or null where nothing is left that counts as compute. */
+export function minusCompute(a: Compute, b: Compute): Compute | null {
+  const [x, y] = [decimalOfText(a), decimalOfText(b)];
+  if (order(x, y) <= 0) return null;
+  const [larger, smaller] = align(x, y);
+  const left = normalised(larger - smaller, Math.min(x.exponent, y.exponent));
+  return order(left, MIN) < 0 ? null : textOf(left);
+}
+
 /** Rounded down to so many digits: what people are asked for by name. */
 export function shortened(value: Compute, digits: number): Compute {
   const { coefficient, exponent } = decimalOfText(value);

@@ -240,7 +240,7 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
   }
 
   async function issue(
-    { policy, state: { runId, parents } }: LoadedRun,
+    { policy, state: found }: LoadedRun,
     nonce: string | null,
     claim: Omit<PermitClaim, 'lifetimeMs'>,
     alsoCleared: readonly string[],
@@ -249,6 +249,7 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     | { readonly occupied: { readonly holder: string; readonly until: Date } }
     | Refused
   > {
+    const { runId } = found;
     if (deps.ledgerAdvances !== undefined && !(await deps.ledgerAdvances())) return { refused: 'ledger' };
     const reason = (await deps.withheld?.(runId)) ?? null;
     if (reason !== null) return { refused: 'withheld', reason };
@@ -267,7 +268,7 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
         return terms.granted ? terms : null;
       },
       { ...claim, lifetimeMs: lifetimeS * 1000 },
-      parentRuns({ runId, parents }).map(runStream),
+      parentRuns(found).map(runStream),
     );
     if (reserved === null) {
       if (latched !== null) await deps.latchLineage?.(latched);

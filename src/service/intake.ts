@@ -12,6 +12,7 @@ import type { Compute } from '../domain/compute.ts';
 import { ladderProblems } from '../domain/policy/ladder.ts';
 import type { Policy } from '../domain/policy/schema.ts';
 import type { RunTarget } from '../domain/run/events.ts';
+import type { RunState } from '../domain/run/state.ts';
 import { checkpointKey, evaluationName } from '../domain/run/views.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { confirmationOf, ladderOf } from '../orchestrators/ladders.ts';
@@ -21,6 +22,7 @@ import { currentCorrelation } from '../telemetry/correlation.ts';
 import { checkpointStory } from '../telemetry/story.ts';
 import { withSpan } from '../telemetry/tracing.ts';
 import { digestOf } from './digest.ts';
+import type { ResolveParents } from './parentage.ts';
 import type { PinnedPolicy, PolicyBook } from './policies.ts';
 import { recordResult } from './results.ts';
 import type { Executed, Receipt, RunService } from './run-service.ts';
@@ -36,6 +38,9 @@ export interface Registration {
   readonly sources: readonly string[] | null;
   readonly targets: readonly Target[];
   readonly labels: Readonly<Record<string, string>>;
+  /** As `declined` of a checkpoint: there only where they were said. */
+  readonly vouchedParentage?: string;
+  readonly accelerator?: string;
 }
 
 export interface CheckpointReport {
@@ -49,6 +54,9 @@ export interface CheckpointReport {
   readonly evaluate: boolean;
   /** There only where it was said: the digest of what was sent must not change for those who left it out. */
   readonly declined?: true;
+  readonly weightsDigest?: string;
+  readonly parents?: readonly string[];
+  readonly efficiencyMultiplier?: number;
 }
 
 export interface CheckpointAnswer {
@@ -76,6 +84,9 @@ export interface IntakeDeps {
   readonly policyByLabel: Readonly<Record<string, string>>;
   readonly admitTarget: Orchestrators['admit'];
   readonly knownAlerts: ReadonlySet<string>;
+  readonly resolveParents: ResolveParents;
+  /** Latches a run that was just registered by halts that reach it already: before it asks for its first permit. */
+  readonly latchLineage?: (state: RunState) => Promise<void>;
   readonly statusUrl: (runId: string, checkpointId: string) => string;
 }
 
@@ -201,7 +212,7 @@ export function createIntake(deps: IntakeDeps): Intake {
         }
         await policies.record(chosen, identity.id);
       }
-      return runs.execute(
+      const executed = await runs.execute(
         runId,
         {
           type: 'RegisterRun',
@@ -216,14 +227,21 @@ export function createIntake(deps: IntakeDeps): Intake {
           contentDigest,
           by: identity.id,
           operator: identity.roles.includes('operator'),
+          ancestry: existing === null ? await deps.resolveParents(registration.parents, runId) : undefined,
+          vouched: registration.vouchedParentage,
+          accelerator: registration.accelerator,
         },
         { actor: identity.id, receipt, policy: chosen.policy },
       );
+      if ('state' in executed) await deps.latchLineage?.(executed.state);
+      return executed;
     },
 
     async reportCheckpoint(report, identity, receipt) {
       const { runId, checkpointId, effectiveCompute, step, modelUri, endpoint, evaluate } = report;
-      const contentDigest = digestOf(JSON.parse(JSON.stringify(report)));
+      const { efficiencyMultiplier, weightsDigest, parents, ...digested } = report;
+      // Without the multiplier, which compute holds already: the digest of what was sent before it was kept stays the same.
+      const contentDigest = digestOf(JSON.parse(JSON.stringify({ ...digested, weightsDigest, parents })));
       const receive = () =>
         runs.execute(
           runId,
@@ -239,6 +257,9 @@ export function createIntake(deps: IntakeDeps): Intake {
               endpoint,
               evaluate,
               declined: report.declined === true,
+              weightsDigest,
+              efficiencyMultiplier,
+              ...(parents === undefined ? {} : { ancestry: await deps.resolveParents(parents, runId) }),
               contentDigest,
               priorDigest: prior.success ? prior.data.contentDigest : null,
               correlationId: currentCorrelation() ?? '',

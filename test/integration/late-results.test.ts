@@ -71,6 +71,7 @@ describe('a result of a checkpoint that has left the state', () => {
       defaultPolicy: 'one',
       policyByLabel: {},
       admitTarget: async (target) => ({ ok: true, target }),
+      resolveParents: async (names) => ({ known: [], unknown: [...names], work: [] }),
       knownAlerts: new Set(),
       statusUrl: () => '',
     });

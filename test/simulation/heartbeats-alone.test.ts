@@ -79,6 +79,7 @@ describe('heartbeats without any worker', () => {
       isWorker: false,
       isScheduler: false,
       reconcileIntervalMs: 10_000,
+      hasRelatives: false,
       lostAfterMs: 30_000,
       hasEnded: () => false,
       onError: () => undefined,

@@ -16,6 +16,8 @@ import type { Orchestrator } from '../../src/orchestrators/orchestrator.ts';
 import type { WorkItem, WorkQueue } from '../../src/queue/work-queue.ts';
 import { createHeartbeats, type Heartbeats } from '../../src/service/heartbeats.ts';
 import { createIntake, type Intake, type Registration } from '../../src/service/intake.ts';
+import { createLineage } from '../../src/service/lineage.ts';
+import { createParentage } from '../../src/service/parentage.ts';
 import { createPolicyBook, type PolicyBook, pin } from '../../src/service/policies.ts';
 import {
   createRunService,
@@ -51,6 +53,8 @@ export interface InstanceDeps {
   readonly isScheduler: boolean;
   readonly reconcileIntervalMs: number;
   readonly lostAfterMs: number;
+  /** Whether halts reach relatives: where there are none, what looks for them would only draw faults. */
+  readonly hasRelatives: boolean;
   readonly hasEnded: (detail: string) => boolean;
   /** What nobody should have to get up for in a simulation either. */
   readonly onError: (message: string, fields: object) => void;
@@ -123,6 +127,11 @@ export class Interlock {
       home: { describe: () => id, hasEnded: deps.hasEnded },
     });
     this.heartbeats = createHeartbeats({ runs, progress, signer, clock });
+    const resolveParents = createParentage({ runs, ledger, progress });
+    const lineage = deps.hasRelatives
+      ? createLineage({ runs, ledger, resolveParents, logger, timers })
+      : null;
+    lineage?.start();
     this.intake = createIntake({
       runs,
       ledger,
@@ -131,6 +140,8 @@ export class Interlock {
       policyByLabel: {},
       admitTarget: async (target) => ({ ok: true, target }),
       knownAlerts: new Set(deps.channels.keys()),
+      resolveParents,
+      latchLineage: async (state) => lineage?.latch(state),
       statusUrl: (runId, checkpointId) => `${runId}/${checkpointId}`,
     });
   }
@@ -178,6 +189,7 @@ export class Interlock {
           contentDigest: `as-sent ${runId}`,
           by: identity.id,
           operator: identity.roles.includes('operator'),
+          vouched: registration.vouchedParentage,
         },
         { actor: identity.id, policy: chosen.policy },
       );

@@ -324,6 +324,22 @@ export const MUTANTS: readonly Mutant[] = [
     replace: '',
     breaks: 'after a short step the next checkpoint is due at the full ratio all the same',
   },
+  {
+    id: 'sibling-goes-free',
+    invariant: 4,
+    file: 'src/domain/run/lineage.ts',
+    find: 'return cause === null || through === undefined ? null : { halt, cause, through };',
+    replace: 'return null;',
+    breaks: 'a halt for what weights can do does not reach the other runs that began with them',
+  },
+  {
+    id: 'unknown-parent-passes',
+    invariant: 8,
+    file: 'src/domain/run/ancestry.ts',
+    find: "const then = hardened(policy, 'lineage', 'hold');",
+    replace: "const then = ['alert'];",
+    breaks: 'a run that starts from weights which nobody knows is given a permit',
+  },
 ];
 
 /** Mutations whose passage is no longer there exactly once: the code has moved on, and the table must follow. */

@@ -57,6 +57,7 @@ export class People {
     targets: readonly ('webhook' | 'process')[],
     initial: number | null,
     policy: string,
+    { parents = [], isVouched = true }: { parents?: readonly string[]; isVouched?: boolean } = {},
   ) {
     const world = this.#world;
     const registration = {
@@ -64,10 +65,13 @@ export class People {
       title: null,
       policy,
       initialCompute: initial === null ? null : compute(round(initial)),
-      parents: [],
+      parents,
       sources: ['trainer', 'careless'],
       targets: targets.map(() => ({ kind: 'webhook' as const, url: `http://trainer/${runId}` })),
       labels: {},
+      ...((initial === null && parents.length === 0) || !isVouched
+        ? {}
+        : { vouchedParentage: 'published weights' }),
     };
     const observed = targets.includes('process');
     const answer = await world.request(null, (i) =>

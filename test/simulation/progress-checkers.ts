@@ -4,6 +4,7 @@
  */
 import type { RunEvent } from '../../src/domain/run/events.ts';
 import { ms } from './arithmetic.ts';
+import { haltForCapability, wasLatchedBy } from './relatives.ts';
 import { Violation } from './run-checkers.ts';
 import type { World } from './world.ts';
 
@@ -119,7 +120,27 @@ export async function checkProgress(world: World): Promise<void> {
   const { scheduler, seen } = world;
   await scheduler.run(scheduler.nowMs + HEALING_MS + world.clockJumpMs);
   for (const { runId } of world.runs.values()) done(world, runId, seen.events.get(runId) ?? []);
+  if (world.hasRelatives) latchedBesides(world);
   for (const { runId } of world.runs.values()) await goesOn(world, runId);
+}
+
+/** What one of them can do, the other may be able to do: neither trains on past the halt of the other. */
+function latchedBesides({ runs, seen }: World): void {
+  const all = [...runs.keys()].map((runId) => ({ runId, events: seen.events.get(runId) ?? [] }));
+  for (const { runId, events } of all) {
+    const haltId = haltForCapability(events);
+    if (haltId === null) continue;
+    const missed = all.find(
+      (other) =>
+        other.runId !== runId &&
+        !seen.checkersOf(other.runId).standing.finished &&
+        !wasLatchedBy(other.events, haltId),
+    );
+    if (missed !== undefined) {
+      throw new Violation(4, `${missed.runId} began as ${runId} did, and ${haltId} has not reached it`);
+    }
+    seen.count('halts that reached a sibling');
+  }
 }
 
 function done(world: World, runId: string, events: readonly RunEvent[]): void {

@@ -74,6 +74,8 @@ export class RunCheckers {
   #firstCeiling = 0;
   #high = 0;
   #waiver: Terms | null = null;
+  /** It starts from weights that nobody knows or answers for, and nobody has signed for them either. */
+  #unknownParent = false;
   #halted: string | null = null;
   #confirmed = false;
   #stoppedAckMs: number | null = null;
@@ -131,6 +133,7 @@ export class RunCheckers {
     progress: number | null,
     ticked: boolean,
   ): void {
+    if (permit.granted) this.#origin();
     const stands = this.#halted !== null || this.#holds.size > 0 || this.#finished;
     if (permit.granted === stands) {
       throw new Violation(4, `granted ${permit.granted}, while something stands against it: ${stands}`);
@@ -147,6 +150,7 @@ export class RunCheckers {
 
   /** Invariant 8: a granted permit although something is missing. */
   missing(nowMs: number, progress: number | null): void {
+    this.#origin();
     for (const [evaluationId, { checkpointId, evaluation, variant, conclusive }] of this.#evaluations) {
       const checkpoint = this.#checkpoints.get(checkpointId);
       const required = this.#policy.evaluations.find(({ id }) => id === evaluation)?.required ?? true;
@@ -173,6 +177,11 @@ export class RunCheckers {
     }
   }
 
+  #origin(): void {
+    if (!this.#unknownParent) return;
+    throw new Violation(8, 'a permit for a run that starts from weights which nobody knows');
+  }
+
   /** Invariant 7, by the names that facts go by: each is recorded once. */
   #once(event: RunEvent): void {
     const key = nameOf(event);
@@ -194,6 +203,7 @@ export class RunCheckers {
         this.#ceiling = Number(event.data.ceiling);
         this.#firstCeiling = this.#ceiling;
         this.#high = Number(event.data.initialCompute ?? 0);
+        this.#unknownParent = startsUnknown(event.data);
         this.#observedTargets = new Set(
           event.data.targets
             .filter(({ confirmation }) => confirmation === 'observed')
@@ -216,6 +226,9 @@ export class RunCheckers {
           const { checkpointId } = event.data;
           this.#evaluations.set(evaluationId, { checkpointId, evaluation, variant, conclusive: false });
         }
+        return null;
+      case 'ParentFound':
+        this.#unknownParent = false;
         return null;
       case 'ProgressNoted':
         this.#high = Math.max(this.#high, Number(event.data.effectiveCompute));
@@ -379,6 +392,7 @@ export class RunCheckers {
     proposal.executed = true;
     this.#epoch = epoch;
     this.#halted = null;
+    this.#unknownParent = false;
     this.#holds.clear();
     this.#ceiling = Number(terms.ceiling);
     this.#waiver = terms;
@@ -417,6 +431,17 @@ export class RunCheckers {
   get summary(): string {
     return `cleared ${this.#clearedCompute} at ${this.#clearedAtMs}, ceiling ${this.#ceiling}, holds ${this.#holds.size}, halt ${this.#halted}`;
   }
+}
+
+function startsUnknown({
+  initialCompute,
+  parents,
+  ancestry,
+  vouched,
+}: RunEventData<'RunRegistered'>): boolean {
+  if (vouched !== undefined || (initialCompute === null && parents.length === 0)) return false;
+  const known = new Set((ancestry?.known ?? []).map(({ stated }) => stated));
+  return known.size === 0 || parents.some((parent) => !known.has(parent));
 }
 
 function nameOf(event: RunEvent): string | null {

@@ -8,6 +8,7 @@ import { canonicalJson, type JsonObject } from '../../src/domain/canonical-json.
 import { compareCompute, compute } from '../../src/domain/compute.ts';
 import { checkPolicy } from '../../src/domain/policy/check.ts';
 import type { Policy } from '../../src/domain/policy/schema.ts';
+import type { Ancestry } from '../../src/domain/run/ancestry-documents.ts';
 import { type Context, isRejection } from '../../src/domain/run/context.ts';
 import { type Command, decide } from '../../src/domain/run/decide.ts';
 import { type HaltCause, parseRunEvent, type RunEvent } from '../../src/domain/run/events.ts';
@@ -29,13 +30,19 @@ import {
   silenceRule,
 } from './policy-parts.ts';
 import { createRandom, type Random } from './random.ts';
+import { ACCOUNTING, BASE, drawnAncestry, learnt, relativesOf } from './relatives.ts';
 import { riskLimitOf, riskPolicy } from './risk-policy.ts';
 import { RunCheckers } from './run-checkers.ts';
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 const asJson = (value: object): JsonObject => JSON.parse(JSON.stringify(value));
 
-function generatedPolicy(random: Random, experts: Random | null, limited: Random | null): Policy {
+function generatedPolicy(
+  random: Random,
+  experts: Random | null,
+  limited: Random | null,
+  more: JsonObject,
+): Policy {
   const consulted = experts === null ? { rules: [], more: {} } : expertPolicy(experts);
   const categories = ['cyber', 'bio', 'talk'].slice(0, 1 + random.below(3));
   const evaluations = categories.flatMap((category) =>
@@ -96,7 +103,7 @@ function generatedPolicy(random: Random, experts: Random | null, limited: Random
   };
   const { cadence } = policy;
   const risk = limited === null ? null : riskPolicy(limited, cadence, GROUPS);
-  const check = checkPolicy({ ...policy, cadence: { ...cadence, ...risk?.cadence }, ...risk?.more });
+  const check = checkPolicy({ ...policy, cadence: { ...cadence, ...risk?.cadence }, ...risk?.more, ...more });
   if (!check.ok) throw new Error(JSON.stringify(check.problems));
   return check.policy;
 }
@@ -123,6 +130,7 @@ const isOverdue = (cause: HaltCause): boolean =>
 export class Walk {
   readonly random: Random;
   readonly experts: Random | null;
+  readonly relatives: Random | null;
   readonly policy: Policy;
   readonly checkers: RunCheckers;
   readonly events: RunEvent[] = [];
@@ -138,7 +146,9 @@ export class Walk {
   constructor(seed: number) {
     this.random = createRandom(seed);
     this.experts = expertsOf(seed);
-    this.policy = generatedPolicy(this.random, this.experts, riskLimitOf(seed));
+    this.relatives = relativesOf(seed);
+    const accounting = this.relatives === null ? {} : ACCOUNTING;
+    this.policy = generatedPolicy(this.random, this.experts, riskLimitOf(seed), accounting);
     this.checkers = new RunCheckers(this.policy, MEMBERSHIPS);
   }
 
@@ -193,7 +203,8 @@ export class Walk {
       title: null,
       policyDigest: 'p',
       initialCompute: initial === null ? null : compute(initial),
-      parents: [],
+      parents: this.relatives === null ? [] : [BASE],
+      vouched: this.relatives?.chance(0.5) === false ? undefined : 'published weights',
       sources: null,
       targets: random.pick([
         [target('t1', 'acknowledged')],
@@ -208,7 +219,8 @@ export class Walk {
   }
 
   step(): void {
-    const { random, experts } = this;
+    const { random, experts, relatives } = this;
+    if (relatives?.chance(0.1) === true) this.does(learnt(relatives));
     if (experts?.chance(0.15) === true) this.consults(experts);
     const roll = random.next();
     if (roll < 0.06) this.again();
@@ -286,8 +298,19 @@ export class Walk {
       evaluate: random.chance(0.3),
       contentDigest: same ? prior.contentDigest : digest(`${checkpointId} ${at}`),
       priorDigest: prior?.contentDigest ?? null,
+      ...this.#told(),
       by: 'trainer',
     });
+  }
+
+  /** What a checkpoint may say beside its compute. */
+  #told(): { efficiencyMultiplier?: number; ancestry?: Ancestry } {
+    const { relatives } = this;
+    if (relatives === null) return {};
+    return {
+      ...(relatives.chance(0.3) ? { efficiencyMultiplier: relatives.pick([1, 2, 2, 2]) } : {}),
+      ...(relatives.chance(0.1) ? { ancestry: drawnAncestry(relatives) } : {}),
+    };
   }
 
   evaluates(): void {

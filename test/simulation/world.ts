@@ -24,6 +24,7 @@ import {
 import { People } from './people.ts';
 import { checkProgress } from './progress-checkers.ts';
 import { createRandom, type Random } from './random.ts';
+import { BASE, relativesOf } from './relatives.ts';
 import { checkReplay } from './replay-checkers.ts';
 import { riskLimitOf } from './risk-policy.ts';
 import { type Delivery, Seen } from './seen.ts';
@@ -80,6 +81,7 @@ export class World {
   readonly #slots: Slot[];
   readonly #roles: { isWorker: boolean; isScheduler: boolean }[];
   readonly #signer: TokenSigner;
+  readonly #relatives: Random | null;
   readonly #crashed = new Set<string>();
   readonly #evaluations = new Map<string, string>();
   #instances = 0;
@@ -95,6 +97,7 @@ export class World {
     this.store = new Store(this.scheduler, this.seen, this.random.chance(0.1));
     this.queue = new SharedQueue(this.scheduler, this.faults);
     const experts = expertsOf(seed);
+    this.#relatives = relativesOf(seed);
     this.people = new People(this, mix(seed, 1001), experts);
     this.policy = generatedPolicy(createRandom(mix(seed, 1002)), POLICY, experts, riskLimitOf(seed));
     this.reconcileIntervalMs = this.random.pick([8_000, 15_000, 20_000]);
@@ -114,6 +117,10 @@ export class World {
     const minutes = ((this.scheduler.nowMs - START_MS) / MINUTE_MS).toFixed(2);
     const told = `${minutes.padStart(7)} min  ${line}`;
     this.story.push(told);
+  }
+
+  get hasRelatives(): boolean {
+    return this.#relatives !== null;
   }
 
   // --- what the others ask -------------------------------------------------------------------------------
@@ -315,6 +322,7 @@ export class World {
       ...roles,
       reconcileIntervalMs: this.reconcileIntervalMs,
       lostAfterMs: 3 * this.reconcileIntervalMs + 5_000,
+      hasRelatives: this.hasRelatives,
       hasEnded: (detail) => this.#crashed.has(detail) && (id.length + detail.length) % 2 === 0,
       onError: (message, fields) => this.#gotUp(message, fields),
     });
@@ -399,7 +407,8 @@ export class World {
   }
 
   async #register(): Promise<void> {
-    const count = this.random.pick([1, 1, 1, 1, 1, 2]);
+    const drawn = this.random.pick([1, 1, 1, 1, 1, 2]);
+    const count = this.#relatives === null ? drawn : 2;
     const tempers: readonly Temper[] = ['understates', 'ignores-halts', 'feigns-stop', 'forgets'];
     for (let n = 1; n <= count; n += 1) {
       const random = createRandom(mix(this.seed, 2000 + n));
@@ -427,8 +436,10 @@ export class World {
       });
       const categories = this.policy.categories.map(({ id }) => [id, drawCapability(random)] as const);
       this.runs.set(runId, { runId, targets, trainer, capabilities: new Map(categories) });
+      const from =
+        this.#relatives === null ? {} : { parents: [BASE], isVouched: this.#relatives.chance(0.8) };
       const tries = async (attempt: number): Promise<void> => {
-        const done = await this.people.register(runId, targets, initial, POLICY);
+        const done = await this.people.register(runId, targets, initial, POLICY, from);
         if (done) {
           this.tell(`${runId} is registered: ${targets.join(' and ')}, a trainer that is ${temper}`);
           this.seen.count('registered');

@@ -651,6 +651,19 @@ describe('run register', () => {
       labels: { a: 'b=c' },
     });
   });
+
+  test('sends whose weights it starts from, who answers for them, and what it trains on', async () => {
+    replies.set('POST /v1/runs', { status: 201, body: { run, permit: null } });
+    const line =
+      'run register --run demo --target-pid 77 --parent base/c7 --parent other --accelerator h100 --vouch';
+    const { code } = await as([...line.split(' '), 'published weights']);
+    expect(code).toBe(0);
+    expect(asked.at(-1)?.body).toMatchObject({
+      parents: ['base/c7', 'other'],
+      vouchedParentage: 'published weights',
+      accelerator: 'h100',
+    });
+  });
 });
 
 describe('status', () => {

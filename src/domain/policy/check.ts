@@ -89,6 +89,7 @@ function duplicates(policy: Policy): PolicyProblem[] {
     ['evaluations', policy.evaluations.map(({ id }) => id)],
     ['rules', policy.rules.map(({ id }) => id)],
     ['obligations', policy.obligations.map(({ id }) => id)],
+    ['accounting.accelerators', policy.accounting?.accelerators.map(({ id }) => id) ?? []],
     ['governance.groups', policy.governance.groups],
     ['governance.resume.approvals', policy.governance.resume.approvals],
     ['governance.resume.vetoes', policy.governance.resume.vetoes],
@@ -303,7 +304,37 @@ function warningsOf(policy: Policy): PolicyProblem[] {
     ...expertWarnings(policy),
     ...riskWarnings(policy),
     ...ladderWarnings(policy),
+    ...accountingWarnings(policy),
     ...evaluationWarnings(policy),
+  ];
+}
+
+/** Stated work that only a run which idles could be below is no check. A judgement. */
+const EXPECTED_SHARE_MIN = 0.05;
+
+function accountingWarnings({ accounting }: Policy): PolicyProblem[] {
+  if (accounting === undefined) return [];
+  const { utilisation, atLeast, accelerators } = accounting;
+  const share = utilisation * atLeast;
+  const loose = share < EXPECTED_SHARE_MIN;
+  const unsaid = accelerators.filter(({ perNode }) => perNode === undefined).map(({ id }) => id);
+  return [
+    ...(loose
+      ? [
+          {
+            path: 'accounting.atLeast',
+            message: `with utilisation ${utilisation} only work below ${(100 * share).toFixed(1)} % of the peak is found: nearly all of a run's compute could go unstated`,
+          },
+        ]
+      : []),
+    ...(unsaid.length > 0
+      ? [
+          {
+            path: 'accounting.accelerators',
+            message: `without perNode nothing is found on systems that account nodes alone (${unsaid.join(', ')})`,
+          },
+        ]
+      : []),
   ];
 }
 

@@ -154,7 +154,14 @@ const EstimateRuleSchema = z.strictObject({
   then: consequences,
 });
 
-export const BUILT_IN_RULES = ['inconclusive', 'overdue', 'overrun', 'suspicion'] as const;
+export const BUILT_IN_RULES = [
+  'inconclusive',
+  'overdue',
+  'overrun',
+  'suspicion',
+  'lineage',
+  'compute',
+] as const;
 
 /** The built-in findings, hardened: the policy may add consequences, never take the built-in one away. */
 const BuiltInRuleSchema = z.strictObject({
@@ -231,6 +238,32 @@ const ForecastSettingsSchema = z.strictObject({
 });
 export type ForecastSettings = z.infer<typeof ForecastSettingsSchema>;
 
+const AcceleratorSchema = z.strictObject({
+  id: NameSchema,
+  peakFlops: z.number().gte(1e9).max(1e20).meta({
+    description: 'FLOP/s of one accelerator at the precision that it trains in, without sparsity',
+  }),
+  perNode: z.int().min(1).max(1024).optional().meta({
+    description: 'Accelerators of a node, for systems that account nodes alone',
+  }),
+});
+
+/** What stated compute is held against where an orchestrator accounts nodes and hours by itself. */
+const AccountingSchema = z.strictObject({
+  accelerators: z.array(AcceleratorSchema).min(1).max(32),
+  utilisation: z.number().gt(0).max(1).default(0.3).meta({
+    description: 'Share of the peak that a run which trains is expected to reach',
+  }),
+  atLeast: z.number().gt(0).max(1).default(0.5).meta({
+    description:
+      'Stated work below this share of accelerator-hours x peak x utilisation is a finding that holds',
+  }),
+  minAcceleratorHours: z.number().gt(0).max(1e6).default(8).meta({
+    description: 'Below this nothing is said: starting up takes time and does no work',
+  }),
+});
+export type Accounting = z.infer<typeof AccountingSchema>;
+
 const PermitSchema = z.strictObject({
   ttl: DurationSchema.default('30m').meta({
     description: 'Longest time a run trains without Interlock; at most 1h',
@@ -283,6 +316,7 @@ export const PolicySchema = z
     alerts: z.array(NameSchema).max(20).default([]),
     // Without a default: a policy that says nothing of it must keep the digest that runs have pinned.
     forecast: ForecastSettingsSchema.optional(),
+    accounting: AccountingSchema.optional(),
     riskBudget: probability.optional().meta({
       description: 'Most that all permits of a run may risk together, in the terms of `cadence.risk`',
     }),

@@ -167,6 +167,8 @@ function ruleFindings(rule: Rule, basis: Basis): Finding[] {
     case 'overdue':
     case 'overrun':
     case 'suspicion':
+    case 'lineage':
+    case 'compute':
       return []; // built in; a rule of this kind hardens the built-in finding's consequences
     default:
       return assertNever(rule);

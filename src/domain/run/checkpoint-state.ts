@@ -6,6 +6,8 @@
 import { type Compute, compareCompute, maxCompute } from '../compute.ts';
 import { STAGES } from '../policy/schema.ts';
 import { roundedShare } from '../statistics/rounded.ts';
+import { withEfficiency } from './accounting.ts';
+import { withMerged } from './ancestry.ts';
 import { hasOpenRound } from './estimate-state.ts';
 import { isPending, newAttempt } from './evaluation.ts';
 import type { Lead, RunEventData, Scorecard } from './events.ts';
@@ -72,9 +74,10 @@ function withCheckpoint(
 function reported(state: RunState, data: RunEventData<'CheckpointReported'>): RunState {
   const computeHigh =
     state.computeHigh === null ? data.effectiveCompute : maxCompute(state.computeHigh, data.effectiveCompute);
-  // One that is only recorded lives in the views; nothing about it can change any more.
   const halt = withReported(state, data.effectiveCompute);
-  if (data.deadlineAt === null) return { ...state, computeHigh, halt };
+  const next = { ...state, computeHigh, halt, ...stated(state, data), ...withEfficiency(state, data) };
+  // One that is only recorded lives in the views; nothing about it can change any more.
+  if (data.deadlineAt === null) return next;
   const checkpoint: CheckpointState = {
     checkpointId: data.checkpointId,
     effectiveCompute: data.effectiveCompute,
@@ -90,10 +93,16 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
     forecasts: [],
     closed: null,
   };
-  return overtake(
-    { ...state, computeHigh, halt, checkpoints: [...state.checkpoints, checkpoint] },
-    checkpoint,
-  );
+  return overtake({ ...next, checkpoints: [...state.checkpoints, checkpoint] }, checkpoint);
+}
+
+/** Held against what is in the weights, where the run was not made from nothing. */
+function stated(
+  state: RunState,
+  { checkpointId, effectiveCompute, ancestry }: RunEventData<'CheckpointReported'>,
+): Pick<RunState, 'lineage'> {
+  const lineage = ancestry === undefined ? state.lineage : withMerged(state, ancestry, checkpointId);
+  return lineage === undefined ? {} : { lineage: { ...lineage, stated: { checkpointId, effectiveCompute } } };
 }
 
 function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): RunState {

@@ -13,6 +13,8 @@ import type { Limit } from '../forecast/explanation.ts';
 import { servedMethod } from '../forecast/served-method.ts';
 import { type ForecastRule, levelAt, type Policy, type Stage } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
+import { ancestryProblem } from './ancestry.ts';
+import type { Ancestry } from './ancestry-documents.ts';
 import { type Assessment, activeWaiver, assess, findingKey } from './assess.ts';
 import { whyDue } from './cadence.ts';
 import { seriesPoints } from './checkpoint-state.ts';
@@ -37,6 +39,10 @@ export interface ReportCheckpoint {
   readonly evaluate: boolean;
   /** `evaluate: false` was said, not only left out. */
   readonly declined?: boolean;
+  readonly weightsDigest?: string | undefined;
+  readonly efficiencyMultiplier?: number | undefined;
+  /** Of weights that were merged into it; left out where it names none. */
+  readonly ancestry?: Ancestry | undefined;
   readonly contentDigest: string;
   /** Content digest of a checkpoint of this id that was reported before, from the views. */
   readonly priorDigest: string | null;
@@ -73,6 +79,9 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
       'evaluate',
     );
   }
+  const { weightsDigest, efficiencyMultiplier, ancestry } = command;
+  const problem = ancestry === undefined ? null : ancestryProblem(state, ancestry);
+  if (problem !== null) return reject('invalid', problem, 'parents');
   const evaluate = why !== null || command.evaluate;
   const evaluations = evaluate
     ? policy.evaluations.flatMap(({ id: evaluation, variants }) =>
@@ -96,6 +105,9 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
         reason: why ?? (command.evaluate ? 'requested' : 'not-due'),
         evaluations,
         ...(why !== null && command.declined === true ? { declined: true as const } : {}),
+        ...(weightsDigest === undefined ? {} : { weightsDigest }),
+        ...(efficiencyMultiplier === undefined ? {} : { efficiencyMultiplier }),
+        ...(ancestry === undefined ? {} : { ancestry }),
         deadlineAt: evaluate ? isoAfter(now, durationMs(policy.cadence.scorecardDeadline)) : null,
         contentDigest: command.contentDigest,
         correlationId: command.correlationId,

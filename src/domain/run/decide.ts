@@ -7,6 +7,7 @@
  * adds nothing of its own. Order matters: halts are decided before anything else.
  */
 import { assertNever } from '../assert-never.ts';
+import { type NoteUsage, noteUsage } from './accounting.ts';
 import { type RecordAlertDelivery, recordAlertDelivery } from './alerts.ts';
 import { type RecordArchivedResult, recordArchivedResult } from './archived.ts';
 import {
@@ -75,7 +76,7 @@ import {
 } from './halt.ts';
 import { liftHolds, placeHolds } from './holds.ts';
 import { type NoteInstance, noteInstance } from './instances.ts';
-import { type LatchLineage, latchLineage } from './lineage.ts';
+import { type FindParent, findParent, type LatchLineage, latchLineage } from './lineage.ts';
 import { type RecordPress, recordPress } from './press.ts';
 import { type FinishRun, finishRun, type RegisterRun, registerRun } from './registration.ts';
 import type { RunState } from './state.ts';
@@ -99,6 +100,8 @@ export type Command =
   | RecordPress
   | NoteInstance
   | LatchLineage
+  | FindParent
+  | NoteUsage
   | RecordHaltStep
   | AcknowledgeHalt
   | RecordStopObserved
@@ -205,6 +208,10 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return noteInstance(state, command, context);
     case 'LatchLineage':
       return latchLineage(state, command, context);
+    case 'FindParent':
+      return findParent(state, command, context);
+    case 'NoteUsage':
+      return noteUsage(state, command, context);
     case 'RecordHaltStep':
       return recordHaltStep(state, command, context);
     case 'AcknowledgeHalt':

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import type { JsonObject } from '../canonical-json.ts';
 import { ComputeSchema } from '../compute.ts';
 import { ConsequenceSchema, StageSchema } from '../policy/schema.ts';
+import { AncestrySchema, TargetUsageSchema } from './ancestry-documents.ts';
 import {
   ExpertPoolSchema,
   ForecastSchema,
@@ -40,6 +41,8 @@ export const FindingSchema = z
       'suspicion',
       'risk',
       'risk-budget',
+      'lineage',
+      'compute',
     ]),
     category: z.string().nullable(),
     stage: StageSchema.nullable(),
@@ -106,8 +109,14 @@ export const HaltCauseSchema = z.discriminatedUnion('kind', [
     /** Of a press that the button wrote down before the ledger could. */
     pressId: z.string().optional(),
   }),
-  /** A halt of a run that this one descends from. */
-  z.object({ kind: z.literal('lineage'), runId: id, haltId: id, reason: z.string() }),
+  /** A halt of a run that this one descends from, or of a sibling: one that began with weights of `through` too. */
+  z.object({
+    kind: z.literal('lineage'),
+    runId: id,
+    haltId: id,
+    reason: z.string(),
+    through: z.string().optional(),
+  }),
 ]);
 export type HaltCause = z.infer<typeof HaltCauseSchema>;
 
@@ -200,8 +209,16 @@ const events = {
     labels: z.record(z.string(), z.string()),
     ceiling: ComputeSchema,
     contentDigest: z.string(),
+    /** Of a run that starts from weights. Absent in registrations from before parents were looked up. */
+    ancestry: AncestrySchema.optional(),
+    /** Why whoever registered the run answers for weights whose origin is not known here. */
+    vouched: z.string().optional(),
+    /** Which of the policy's accelerators it trains on. */
+    accelerator: z.string().optional(),
     at,
   }),
+  /** Weights that it named as a parent, and nobody knew, turned out to be those of a run. */
+  ParentFound: z.object({ stated: z.string(), ancestry: AncestrySchema, at }),
   CheckpointReported: z.object({
     checkpointId: id,
     effectiveCompute: ComputeSchema,
@@ -213,11 +230,23 @@ const events = {
     evaluations: z.array(z.object({ evaluationId: id, evaluation: z.string(), variant: z.string() })),
     /** The sender asked that a due checkpoint be left unevaluated. It is evaluated all the same. */
     declined: z.literal(true).optional(),
+    /** Where the sender states them. */
+    weightsDigest: z.string().optional(),
+    efficiencyMultiplier: z.number().optional(),
+    /** Of weights that were merged into it since the checkpoint before. */
+    ancestry: AncestrySchema.optional(),
     deadlineAt: at.nullable(),
     contentDigest: z.string(),
     /** Follows one checkpoint through logs from its webhook to its halt. */
     correlationId: z.string(),
     by: z.string(),
+    at,
+  }),
+  /** What the orchestrators account to the run, beside the compute that it stated by then. */
+  UsageNoted: z.object({
+    checkpointId: id.nullable(),
+    effectiveCompute: ComputeSchema.nullable(),
+    targets: z.array(TargetUsageSchema).min(1),
     at,
   }),
   /** Compute seen above the highest known, where that crosses a due point or a ceiling, or by a halted run. */

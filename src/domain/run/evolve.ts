@@ -4,6 +4,7 @@
  * Only this moves a run's state. It never judges and never fails on a recorded event; a kind without an
  * entry is a compile error here.
  */
+import { accountingEvolvers } from './accounting.ts';
 import { alertEvolvers } from './alerts.ts';
 import { checkpointEvolvers } from './checkpoint-state.ts';
 import { drillEvolvers } from './drill.ts';
@@ -15,6 +16,7 @@ import { governanceEvolvers } from './governance.ts';
 import { haltEvolvers } from './halt-state.ts';
 import { holdEvolvers } from './holds.ts';
 import { instanceEvolvers } from './instances.ts';
+import { lineageEvolvers } from './lineage.ts';
 import { pressEvolvers } from './press.ts';
 import { registered, registrationEvolvers } from './registration.ts';
 import type { RunState } from './state.ts';
@@ -23,6 +25,8 @@ type Evolvers = { readonly [K in RunEventKind]: (state: RunState, data: RunEvent
 
 const evolvers: Evolvers = {
   ...registrationEvolvers,
+  ...lineageEvolvers,
+  ...accountingEvolvers,
   ...checkpointEvolvers,
   ...evaluationEvolvers,
   ...holdEvolvers,

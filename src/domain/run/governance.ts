@@ -17,6 +17,7 @@ import type { Finding, RunEvent, RunEventData, Terms } from './events.ts';
 import { haltEvents, isNamed } from './halt.ts';
 import { overdueFinding } from './holds.ts';
 import { idOf } from './ids.ts';
+import { runFindings, withoutSigned } from './run-findings.ts';
 import {
   type CheckpointState,
   CLEARED_HALTS_KEPT,
@@ -64,6 +65,7 @@ function standing(state: RunState, context: Context): Finding[] {
   return [
     ...state.checkpoints.flatMap((each) => assess(state, each, context.policy, context.now).findings),
     ...(overdue === null ? [] : [overdue]),
+    ...runFindings(state, context.policy),
   ].filter(stops);
 }
 
@@ -384,7 +386,10 @@ export const governanceEvolvers = {
   RunResumed: (state: RunState, data: RunEventData<'RunResumed'>): RunState => {
     const { proposalId, haltId, terms, epoch } = data;
     return {
-      ...withProposal(state, proposalId, (proposal) => ({ ...proposal, status: 'executed' })),
+      ...withoutSigned(
+        withProposal(state, proposalId, (proposal) => ({ ...proposal, status: 'executed' })),
+        terms.waives,
+      ),
       epoch,
       ceiling: terms.ceiling,
       waiver: terms,

@@ -17,6 +17,7 @@ import { isPending } from './evaluation.ts';
 import type { Finding, HaltAction, HaltCause, LadderStep, RunEvent, RunEventData } from './events.ts';
 import { overdueFinding } from './holds.ts';
 import { idOf } from './ids.ts';
+import { runFindings } from './run-findings.ts';
 import type { Halt, RunState } from './state.ts';
 
 const ESCALATION_MAX_MS = 3_600_000;
@@ -82,6 +83,7 @@ export function haltingFindings(
     overrunFinding(state, context),
     overdueFinding(state, context),
     ...expiredHolds(state, context),
+    ...runFindings(state, context.policy),
   ];
   return [
     ...groups,
@@ -252,7 +254,11 @@ function escalationAt({ now, policy }: Context): string {
 
 export function explain(cause: HaltCause): string {
   if (cause.kind === 'lineage') {
-    return `descends from ${cause.runId}, which was halted (${cause.haltId}): ${cause.reason}`;
+    const relation =
+      cause.through === undefined
+        ? `descends from ${cause.runId}, which`
+        : `began with weights of ${cause.through}, as did ${cause.runId}, which`;
+    return `${relation} was halted (${cause.haltId}): ${cause.reason}`;
   }
   if (cause.kind === 'person') return `${cause.by} (${cause.group}) pressed the red button: ${cause.reason}`;
   return cause.findings.map(({ explanation }) => explanation).join('; ');

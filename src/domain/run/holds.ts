@@ -3,7 +3,8 @@
  * sign-off; one that nobody lifts becomes a halt at its deadline.
  *
  * One hold per cause: `checkpoint:<id>` while that checkpoint's assessment holds, `overdue` while a due
- * checkpoint is missing, `instance:<id>` once that process trained without a permit.
+ * checkpoint is missing, `instance:<id>` once that process trained without a permit, and the rule's name for what is
+ * found about the run as a whole (run-findings.ts).
  */
 import { durationMs } from '../duration.ts';
 import { raiseAlert } from './alerts.ts';
@@ -12,6 +13,7 @@ import { highestCompute, overdue } from './cadence.ts';
 import { type Context, iso, isoAfter } from './context.ts';
 import type { Finding, RunEvent, RunEventData } from './events.ts';
 import { idOf } from './ids.ts';
+import { runFindingHold, runFindings } from './run-findings.ts';
 import type { RunState } from './state.ts';
 
 interface Cause {
@@ -30,6 +32,9 @@ export function holdCauses(state: RunState, context: Context): Cause[] {
     }
   }
   for (const { key, finding } of duplicateFindings(state)) causes.push({ key, findings: [finding] });
+  for (const finding of runFindings(state, context.policy)) {
+    if (verdictOf([finding]) === 'hold') causes.push({ key: runFindingHold(finding), findings: [finding] });
+  }
   const missing = overdueFinding(state, context);
   if (missing !== null && !missing.waived && verdictOf([missing]) === 'hold') {
     causes.push({ key: 'overdue', findings: [missing] });

@@ -1,49 +1,135 @@
 /**
- * Lineage: a halt latches the runs that descend from the halted one.
+ * Lineage: whom a halt reaches beside the run that it is of.
  *
- * A run names its parents at registration, as a run's id or as `run/checkpoint`; anything else names weights that
- * Interlock does not know. Each descendant gets a halt of its own, delivered to its own targets, that ends by its own
- * governed resume: waiving a risk in the weights of one run waives nothing in what was made of them. A halt of the
- * parent latches a descendant once; whoever resumed the descendant has signed for that halt.
+ * Down: every run that has weights of the halted one in it, whatever the halt's cause, by whatever name it gave them at
+ * registration or with a checkpoint (a merge has several parents). Sideways: runs that began with weights of the same
+ * parent and still train, where the cause says something of those weights and not only of one run's conduct
+ * (ADR 0020). Not up: what is in doubt was made after the parent.
+ * Each run that is reached gets a halt of its own, delivered to its own targets, that ends by its own governed resume:
+ * waiving a risk in the weights of one run waives nothing in what was made of them. A halt latches another run once;
+ * whoever resumed that one has signed for it. What is latched so latches its own descendants, and no siblings.
  *
- * Not promised: a run that is registered without its parents has none. What is stated is believed.
+ * Not promised: a run that names no parent and states that it starts from nothing has none. What is stated is believed.
  */
-import type { Context, Decision } from './context.ts';
-import type { HaltAction, HaltCause } from './events.ts';
+import { ancestryProblem, withFound } from './ancestry.ts';
+import type { Ancestry } from './ancestry-documents.ts';
+import { type Context, type Decision, iso, reject } from './context.ts';
+import type { Finding, HaltAction, HaltCause, RunEventData } from './events.ts';
 import { haltEvents } from './halt.ts';
-import type { RunState } from './state.ts';
+import type { Halt, RunState } from './state.ts';
 
 const RUN_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
 export interface LatchLineage {
   readonly type: 'LatchLineage';
+  /** The halted run: an ancestor, or a sibling where `through` says whose weights both began with. */
   readonly ancestor: string;
   readonly haltId: string;
   readonly action: HaltAction;
   readonly reason: string;
+  readonly through?: string | undefined;
 }
 
-/** The runs that a run says it descends from; never itself. */
-export function parentRuns({ parents, runId }: Pick<RunState, 'parents' | 'runId'>): string[] {
-  const named = parents.map((parent) => parent.split('/', 1)[0] ?? '');
-  return [...new Set(named)].filter((id) => RUN_ID.test(id) && id !== runId);
+export interface FindParent {
+  readonly type: 'FindParent';
+  readonly stated: string;
+  readonly ancestry: Ancestry;
 }
+
+type Named = Pick<RunState, 'parents' | 'runId' | 'lineage'>;
+
+/** The runs that a run descends from, as it says or as its weights show; never itself. */
+export function parentRuns({ parents, runId, lineage }: Named): string[] {
+  const named = [...parents, ...unknownNames(lineage)].map((parent) => parent.split('/', 1)[0] ?? '');
+  const runs = named.filter((id) => RUN_ID.test(id));
+  return [...new Set([...runs, ...(lineage?.parents ?? [])])].filter((id) => id !== runId);
+}
+
+/** Everything that siblings share one of: parent runs, and names of weights that no run here made. */
+export function origins(state: Named): string[] {
+  const names = [...state.parents, ...unknownNames(state.lineage)];
+  const foreign = names.filter((name) => !RUN_ID.test(name.split('/', 1)[0] ?? ''));
+  return [...new Set([...parentRuns(state), ...foreign])];
+}
+
+const unknownNames = (lineage: RunState['lineage']): string[] =>
+  lineage?.unknown.map(({ stated }) => stated) ?? [];
 
 /** The halt of `ancestor` that this run is still to be latched by, or null. */
 export function inheritedHalt(
-  state: RunState,
+  state: Named & Pick<RunState, 'inherited'>,
   ancestor: Pick<RunState, 'runId' | 'halt'>,
-): NonNullable<RunState['halt']> | null {
+): Halt | null {
   const { halt } = ancestor;
   if (halt === null || !parentRuns(state).includes(ancestor.runId)) return null;
   return state.inherited?.includes(halt.haltId) === true ? null : halt;
 }
 
+/** The halt of a sibling that this run is still to be latched by, and the origin that they share; or null. */
+export function siblingHalt(
+  state: Named & Pick<RunState, 'inherited' | 'finishedAt'>,
+  sibling: Named & Pick<RunState, 'halt' | 'holds'>,
+): { readonly halt: Halt; readonly cause: HaltCause; readonly through: string } | null {
+  const { halt } = sibling;
+  if (halt === null || sibling.runId === state.runId || state.finishedAt !== null) return null;
+  if (state.inherited?.includes(halt.haltId) === true) return null;
+  const cause = sidewaysCause(sibling);
+  const shared = new Set(origins(sibling));
+  const through = origins(state).find((origin) => shared.has(origin));
+  return cause === null || through === undefined ? null : { halt, cause, through };
+}
+
+/** Evidence of what training these weights on can reach. */
+const OF_CAPABILITY: ReadonlySet<Finding['kind']> = new Set([
+  'level',
+  'forecast',
+  'estimate',
+  'jump',
+  'risk',
+]);
+
+/**
+ * What of a halt says something of the weights that the run began with: evidence of capability, doubt about it that
+ * nobody settled in time, and a quarantine, whoever ordered it. An overrun, a missing checkpoint, a second process or
+ * a person's plain halt speak of one run; whoever means them all has the button for all.
+ */
+export function sidewaysCause({ halt, holds }: Pick<RunState, 'halt' | 'holds'>): HaltCause | null {
+  const doubted = new Set(
+    holds.filter(({ findings }) => findings.some(isOfCapability)).map(({ holdId }) => holdId),
+  );
+  const speaks = (finding: Finding): boolean =>
+    isOfCapability(finding) ||
+    finding.then.includes('quarantine') ||
+    (finding.kind === 'hold-deadline' && doubted.has(finding.evaluation ?? ''));
+  const causes = halt?.causes ?? [];
+  const found = causes.find((cause) => cause.kind === 'rule' && cause.findings.some(speaks));
+  if (found !== undefined) return found;
+  if (halt?.action !== 'quarantine') return null;
+  return causes.find(({ kind }) => kind === 'person') ?? null;
+}
+
+const isOfCapability = ({ kind }: Finding): boolean => OF_CAPABILITY.has(kind);
+
 export function latchLineage(state: RunState, command: LatchLineage, context: Context): Decision {
-  const { ancestor, haltId, action, reason } = command;
+  const { ancestor, haltId, action, reason, through } = command;
   if (state.inherited?.includes(haltId) === true) return [];
-  const cause: HaltCause = { kind: 'lineage', runId: ancestor, haltId, reason };
+  if (through !== undefined && state.finishedAt !== null) return [];
+  const cause: HaltCause = {
+    kind: 'lineage',
+    runId: ancestor,
+    haltId,
+    reason,
+    ...(through === undefined ? {} : { through }),
+  };
   return haltEvents(state, context, cause, action);
+}
+
+export function findParent(state: RunState, command: FindParent, context: Context): Decision {
+  const { stated, ancestry } = command;
+  if (!unknownNames(state.lineage).includes(stated) || ancestry.known.length === 0) return [];
+  const problem = ancestryProblem(state, ancestry);
+  if (problem !== null) return reject('invalid', problem, 'parents');
+  return [{ kind: 'ParentFound', data: { stated, ancestry, at: iso(context.now) } }];
 }
 
 const INHERITED_KEPT = 64;
@@ -54,3 +140,10 @@ export function withInherited(state: RunState, cause: HaltCause): RunState {
   const known = (state.inherited ?? []).filter((id) => id !== cause.haltId);
   return { ...state, inherited: [...known, cause.haltId].slice(-INHERITED_KEPT) };
 }
+
+export const lineageEvolvers = {
+  ParentFound: (state: RunState, { stated, ancestry }: RunEventData<'ParentFound'>): RunState => {
+    const lineage = withFound(state, stated, ancestry);
+    return lineage === undefined ? state : { ...state, lineage };
+  },
+};

@@ -1,7 +1,10 @@
 /** Registering a run, and its end. */
-import { type Compute, maxCompute, onePlus, timesCompute } from '../compute.ts';
+import { type Compute, flopText, maxCompute, onePlus, timesCompute } from '../compute.ts';
+import { raiseAlert } from './alerts.ts';
+import { ancestryProblem, lineageAtStart, NOTHING_KNOWN } from './ancestry.ts';
+import type { Ancestry } from './ancestry-documents.ts';
 import { highestCompute } from './cadence.ts';
-import { type Context, type Decision, iso, reject } from './context.ts';
+import { type Context, type Decision, iso, type Rejection, reject } from './context.ts';
 import type { RunEvent, RunEventData, RunTarget } from './events.ts';
 import type { RunState } from './state.ts';
 
@@ -19,6 +22,11 @@ export interface RegisterRun {
   readonly contentDigest: string;
   readonly by: string;
   readonly operator: boolean;
+  /** What the parents turned out to be; left out, nobody knows any of them. */
+  readonly ancestry?: Ancestry | undefined;
+  /** Why an operator answers for weights whose origin is not known here. */
+  readonly vouched?: string | undefined;
+  readonly accelerator?: string | undefined;
 }
 
 /** The first permit's ceiling: `firstCheckpointBy`, or what a run that starts from weights needs to begin. */
@@ -43,38 +51,77 @@ export function registerRun(state: RunState | null, command: RegisterRun, contex
     if (state.contentDigest === command.contentDigest) return [];
     return reject('conflict', `run ${command.runId} is registered with other content`, 'runId');
   }
-  const ceiling = firstCeiling(command.initialCompute, context);
-  if (
-    command.initialCompute !== null &&
-    !command.operator &&
-    maxCompute(command.initialCompute, context.policy.cadence.firstCheckpointBy) !==
-      context.policy.cadence.firstCheckpointBy
-  ) {
-    return reject(
-      'forbidden',
-      `only an operator registers a run that starts above firstCheckpointBy (${context.policy.cadence.firstCheckpointBy})`,
-      'initialCompute',
-    );
-  }
-  const event: RunEvent = {
-    kind: 'RunRegistered',
-    data: {
-      runId: command.runId,
-      title: command.title,
-      policy: command.policyDigest,
-      policyName: context.policy.policy,
-      by: command.by,
-      initialCompute: command.initialCompute,
-      parents: [...command.parents],
-      sources: command.sources === null ? null : [...command.sources],
-      targets: [...command.targets],
-      labels: { ...command.labels },
-      ceiling,
-      contentDigest: command.contentDigest,
-      at: iso(context.now),
-    },
+  const ancestry = command.ancestry ?? { ...NOTHING_KNOWN, unknown: [...command.parents] };
+  const lineage = lineageAtStart(command.initialCompute, ancestry, command.vouched);
+  const start = lineage?.start ?? null;
+  const refusal = registrationRefusal(command, ancestry, start, context);
+  if (refusal !== null) return refusal;
+  const { vouched, accelerator } = command;
+  const data: RunEventData<'RunRegistered'> = {
+    runId: command.runId,
+    title: command.title,
+    policy: command.policyDigest,
+    policyName: context.policy.policy,
+    by: command.by,
+    initialCompute: command.initialCompute,
+    parents: [...command.parents],
+    sources: command.sources === null ? null : [...command.sources],
+    targets: [...command.targets],
+    labels: { ...command.labels },
+    ceiling: firstCeiling(start, context),
+    contentDigest: command.contentDigest,
+    ...(lineage === undefined ? {} : { ancestry }),
+    ...(vouched === undefined ? {} : { vouched }),
+    ...(accelerator === undefined ? {} : { accelerator }),
+    at: iso(context.now),
   };
-  return [event];
+  return [{ kind: 'RunRegistered', data }, ...vouchNotice(data, context)];
+}
+
+function registrationRefusal(
+  { initialCompute, operator, vouched, accelerator }: RegisterRun,
+  ancestry: Ancestry,
+  start: Compute | null,
+  { policy }: Context,
+): Rejection | null {
+  const { firstCheckpointBy } = policy.cadence;
+  if (!operator && start !== null && maxCompute(start, firstCheckpointBy) !== firstCheckpointBy) {
+    return initialCompute === start
+      ? reject(
+          'forbidden',
+          `only an operator registers a run that starts above firstCheckpointBy (${firstCheckpointBy})`,
+          'initialCompute',
+        )
+      : reject(
+          'forbidden',
+          `there are ${flopText(start)} in the parents; only an operator registers a run that starts above firstCheckpointBy (${firstCheckpointBy})`,
+          'parents',
+        );
+  }
+  if (vouched !== undefined && !operator) {
+    return reject('forbidden', 'only an operator answers for weights of unknown origin', 'vouchedParentage');
+  }
+  const problem = ancestryProblem(null, ancestry);
+  if (problem !== null) return reject('invalid', problem, 'parents');
+  const known = policy.accounting?.accelerators.map(({ id }) => id) ?? [];
+  if (accelerator !== undefined && !known.includes(accelerator)) {
+    const there = known.length === 0 ? 'the policy names none' : `there are ${known.join(', ')}`;
+    return reject('invalid', `the policy knows no accelerator ${accelerator}; ${there}`, 'accelerator');
+  }
+  return null;
+}
+
+/** One person's word stands in for knowledge: others should hear of it. */
+function vouchNotice(data: RunEventData<'RunRegistered'>, context: Context): RunEvent[] {
+  const { runId, by, vouched } = data;
+  if (vouched === undefined) return [];
+  return raiseAlert(registered(data), context, {
+    kind: 'notice',
+    severity: 'warning',
+    dedupKey: `${runId}-vouched`,
+    summary: `${by} answers for the weights that ${runId} starts from, whose origin is not known here`,
+    details: { runId, by, reason: vouched },
+  });
 }
 
 export interface FinishRun {
@@ -92,6 +139,8 @@ export function finishRun(state: RunState, command: FinishRun, context: Context)
 }
 
 export function registered(data: RunEventData<'RunRegistered'>): RunState {
+  const { ancestry, vouched, accelerator } = data;
+  const lineage = ancestry === undefined ? undefined : lineageAtStart(data.initialCompute, ancestry, vouched);
   return {
     schema: 1,
     runId: data.runId,
@@ -110,12 +159,14 @@ export function registered(data: RunEventData<'RunRegistered'>): RunState {
     ceiling: data.ceiling,
     firstCeiling: data.ceiling,
     lastCleared: null,
-    computeHigh: data.initialCompute,
+    computeHigh: lineage?.start ?? data.initialCompute,
     checkpoints: [],
     series: [],
     history: [],
     holds: [],
     halt: null,
+    ...(lineage === undefined ? {} : { lineage }),
+    ...(accelerator === undefined ? {} : { accelerator }),
     clearedHalts: [],
     waiver: null,
     proposals: [],

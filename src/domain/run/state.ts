@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import { ComputeSchema } from '../compute.ts';
 import { StageSchema } from '../policy/schema.ts';
+import { ContributionSchema, TargetUsageSchema } from './ancestry-documents.ts';
 import {
   FindingSchema,
   HaltActionSchema,
@@ -249,6 +250,42 @@ export const TrackedForecastSchema = z.object({
 });
 export type TrackedForecast = z.infer<typeof TrackedForecastSchema>;
 
+export const LineageSchema = z.object({
+  /** Runs whose weights are in it, by whatever name it gave them. */
+  parents: z.array(id),
+  /** Names that no weights are known by, and the checkpoint that gave them (null: the registration). */
+  unknown: z.array(
+    z.object({
+      stated: z.string(),
+      checkpointId: id.nullable(),
+      /** People resumed the run all the same. */
+      accepted: z.literal(true).optional(),
+    }),
+  ),
+  /** It starts from weights and names no parent at all. */
+  unnamed: z.boolean(),
+  vouched: z.string().optional(),
+  /** What its ancestors did, each once. */
+  work: z.array(ContributionSchema),
+  /** Compute from which its own work counts. */
+  start: ComputeSchema.nullable(),
+  /** The least that it can be at, by what its ancestors did. */
+  floor: ComputeSchema.nullable(),
+  /** The latest compute that it stated: at registration, or with a checkpoint. */
+  stated: z.object({ checkpointId: id.nullable(), effectiveCompute: ComputeSchema }).nullable(),
+});
+export type LineageState = z.infer<typeof LineageSchema>;
+
+export const UsageStateSchema = z.object({
+  checkpointId: id.nullable(),
+  effectiveCompute: ComputeSchema.nullable(),
+  targets: z.array(TargetUsageSchema),
+  /** Where people signed for what was stated: from there on it is counted anew. */
+  signed: z
+    .object({ effectiveCompute: ComputeSchema.nullable(), targets: z.array(TargetUsageSchema) })
+    .optional(),
+});
+
 export const RunStateSchema = z.object({
   schema: z.literal(1),
   runId: id,
@@ -293,6 +330,12 @@ export const RunStateSchema = z.object({
   clearedHalts: z.array(id),
   /** Halts of the runs it descends from that have latched it. */
   inherited: z.array(id).optional(),
+  /** Of a run that starts from weights, or that weights were merged into. */
+  lineage: LineageSchema.optional(),
+  accelerator: z.string().optional(),
+  /** What the latest checkpoint that states one says, and the highest that people have not signed away. */
+  efficiency: z.object({ checkpointId: id, latest: z.number(), highest: z.number() }).optional(),
+  usage: UsageStateSchema.optional(),
   /** Processes that were refused because another one trains, and those of them that trained on. */
   duplicates: z
     .object({

@@ -9,7 +9,7 @@ import { LEVEL_TITLES, levelName } from '../levels.ts';
 import { findRound, type PlacedRound } from './estimate-state.ts';
 import { currentAttempt, statusOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
-import { parentRuns } from './lineage.ts';
+import { origins } from './lineage.ts';
 import { permitTerms } from './permit.ts';
 import type { CheckpointState, Halt, Proposal, RunState } from './state.ts';
 
@@ -24,6 +24,7 @@ export interface View {
     | 'halt-order'
     | 'press'
     | 'lineage'
+    | 'weights'
     | 'proposal'
     | 'estimate-round'
     | 'estimate'
@@ -103,6 +104,8 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'CheckpointReported':
       return [
         recordedCheckpoint(event.data, after),
+        ...weightsView(event.data, after),
+        ...(event.data.ancestry === undefined ? [] : originViews(event.data.at, after)),
         ...event.data.evaluations.map((each) => ({
           kind: 'evaluation' as const,
           id: each.evaluationId,
@@ -192,14 +195,8 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
         ...proposalViews(after, event.data.proposalId),
       ];
     case 'RunRegistered':
-      return parentRuns(after).map((parent) => ({
-        kind: 'lineage' as const,
-        id: checkpointKey(parent, after.runId),
-        // Found by the parent: whose halt has to reach it.
-        runId: parent,
-        ordinal: Date.parse(event.data.at),
-        doc: json({ parent, child: after.runId }),
-      }));
+    case 'ParentFound':
+      return originViews(event.data.at, after);
     case 'EstimateRoundOpened':
     case 'EstimateRoundClosed':
     case 'EstimatesPooled':
@@ -213,6 +210,7 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'DrillHeld':
     case 'InstanceTrained':
     case 'ProgressNoted':
+    case 'UsageNoted':
     case 'ForecastSealed':
     case 'PermitRiskSealed':
     case 'HoldPlaced':
@@ -224,6 +222,35 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     default:
       return event satisfies never;
   }
+}
+
+/**
+ * Found by the parent, whose halt has to reach it; and by names of weights that no run here made, which siblings share,
+ * and which may turn out to be those of a run.
+ */
+function originViews(at: string, after: RunState): View[] {
+  return origins(after).map((parent) => ({
+    kind: 'lineage' as const,
+    id: checkpointKey(parent, after.runId),
+    runId: parent,
+    ordinal: Date.parse(at),
+    doc: json({ parent, child: after.runId }),
+  }));
+}
+
+/** Found by the digest: equal weights may be reported by several. */
+function weightsView(data: RunEventData<'CheckpointReported'>, { runId }: RunState): View[] {
+  const { weightsDigest, checkpointId, effectiveCompute, at } = data;
+  if (weightsDigest === undefined) return [];
+  return [
+    {
+      kind: 'weights',
+      id: `${weightsDigest}/${checkpointKey(runId, checkpointId)}`,
+      runId: weightsDigest,
+      ordinal: Date.parse(at),
+      doc: json({ runId, checkpointId, effectiveCompute }),
+    },
+  ];
 }
 
 /** Which halt a press is a cause of, for as long as the ledger: the state keeps the causes of the first few alone. */

@@ -57,6 +57,8 @@ export interface Fold {
 /** What another policy takes of the record; the rest is what the run's own made of it. */
 const READS = {
   RunRegistered: 'taken',
+  ParentFound: 'taken',
+  UsageNoted: 'taken',
   CheckpointReported: 'taken',
   ProgressNoted: 'taken',
   InstanceRefused: 'taken',
@@ -126,7 +128,8 @@ class FoldUnder {
   constructor(data: RunEventData<'RunRegistered'>, other: OtherPolicy) {
     this.#other = other;
     const { policy, policyDigest } = other;
-    const ceiling = firstCeiling(data.initialCompute, { policy });
+    const start = registered(data).lineage?.start ?? data.initialCompute;
+    const ceiling = firstCeiling(start, { policy });
     this.#state = registered({ ...data, policy: policyDigest, policyName: policy.policy, ceiling });
     this.#nowMs = Date.parse(data.at);
   }

@@ -43,6 +43,15 @@ const CheckpointBody = z
     efficiencyMultiplier: z.number().gt(0).max(1e12).optional(),
     parameters: ComputeSchema.optional(),
     tokens: ComputeSchema.optional(),
+    weightsDigest: z
+      .string()
+      .regex(/^sha256:[0-9a-f]{64}$/, 'must be "sha256:" and 64 lower-case hexadecimal digits')
+      .optional()
+      .meta({ description: 'By which later runs may name these weights as a parent' }),
+    parents: z.array(z.string().min(1).max(256)).min(1).max(16).optional().meta({
+      description:
+        'Weights of other runs that were merged in since the checkpoint before: runs, run/checkpoint or digests',
+    }),
     step: z.int().min(0).optional(),
     modelUri: plainText(2048),
     endpoint: plainText(2048).optional(),
@@ -101,6 +110,11 @@ export const checkpointRoutes = ({ intake, modelRoots }: Services): Route[] => [
           endpoint: body.endpoint ?? null,
           metadata: body.metadata ?? null,
           evaluate: body.evaluate ?? false,
+          ...(body.weightsDigest === undefined ? {} : { weightsDigest: body.weightsDigest }),
+          ...(body.parents === undefined ? {} : { parents: body.parents }),
+          ...(body.efficiencyMultiplier === undefined
+            ? {}
+            : { efficiencyMultiplier: body.efficiencyMultiplier }),
           ...(body.evaluate === false ? { declined: true as const } : {}),
         },
         identity,

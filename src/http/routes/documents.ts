@@ -3,7 +3,9 @@
  *
  * Built from the run's state (what is open) and from views (what is closed). Nothing here judges.
  */
+
 import { z } from 'zod';
+import { TargetUsageSchema } from '../../domain/run/ancestry-documents.ts';
 import { assess } from '../../domain/run/assess.ts';
 import { highestCompute, nextCheckpointAt, nextDueAt } from '../../domain/run/cadence.ts';
 import {
@@ -149,6 +151,48 @@ const RunRisk = z
   })
   .meta({ id: 'RunRisk', description: 'Where the policy limits the risk of permits' });
 
+const RunLineage = z
+  .object({
+    parents: z.array(z.string()).meta({ description: 'Runs whose weights are in it' }),
+    unknown: z.array(
+      z.object({
+        stated: z.string(),
+        checkpointId: z.string().nullable(),
+        accepted: z.boolean().meta({ description: 'People resumed the run all the same' }),
+      }),
+    ),
+    vouched: z.string().nullable().meta({ description: 'Why an operator answers for unknown weights' }),
+    start: ComputeOut.nullable().meta({ description: 'Compute from which its own work counts' }),
+    floor: ComputeOut.nullable().meta({ description: 'What its ancestors did: it may not state less' }),
+  })
+  .meta({ id: 'RunLineage' });
+
+const RunUsage = z
+  .object({
+    checkpointId: z.string().nullable(),
+    effectiveCompute: ComputeOut.nullable().meta({ description: 'What the run had stated by then' }),
+    targets: z.array(TargetUsageSchema),
+  })
+  .meta({ id: 'RunUsage', description: 'What the orchestrators last accounted to the run' });
+
+function runLineage({ lineage }: RunState): z.input<typeof RunLineage> | null {
+  if (lineage === undefined) return null;
+  const { parents, unknown, vouched, start, floor } = lineage;
+  return {
+    parents,
+    unknown: unknown.map(({ accepted, ...each }) => ({ ...each, accepted: accepted === true })),
+    vouched: vouched ?? null,
+    start,
+    floor,
+  };
+}
+
+function runUsage({ usage }: RunState): z.input<typeof RunUsage> | null {
+  if (usage === undefined) return null;
+  const { checkpointId, effectiveCompute, targets } = usage;
+  return { checkpointId, effectiveCompute, targets };
+}
+
 export const RunDocument = RunSummary.extend({
   registeredBy: z.string(),
   labels: z.record(z.string(), z.string()),
@@ -173,6 +217,8 @@ export const RunDocument = RunSummary.extend({
   proposals: z.array(ProposalDocument),
   waiver: TermsSchema.nullable(),
   risk: RunRisk.nullable(),
+  lineage: RunLineage.nullable(),
+  usage: RunUsage.nullable(),
   gates: GatesDocument,
 }).meta({ id: 'Run' });
 
@@ -197,6 +243,8 @@ export function runDocument(loaded: LoadedRun, progress: Progress): z.input<type
       .map((each) => proposalDocument(each, loaded)),
     waiver: state.waiver,
     risk: runRisk(state, policy),
+    lineage: runLineage(state),
+    usage: runUsage(state),
     gates: gatesDocument(state),
   };
 }

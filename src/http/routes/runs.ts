@@ -1,6 +1,7 @@
 /** Runs: registering, heartbeats, and everything that is read about one. */
 import { z } from 'zod';
 import type { Identity } from '../../config/identities.ts';
+import { NameSchema } from '../../domain/policy/schema.ts';
 import { targetSchema } from '../../orchestrators/targets.ts';
 import { createDisclosure } from '../../service/disclosure.ts';
 import { type LoadedRun, runStream } from '../../service/run-service.ts';
@@ -50,7 +51,17 @@ const RegisterRun = z
     initialCompute: ComputeSchema.optional().meta({
       description: 'Compute already in the weights it starts from',
     }),
-    parents: z.array(z.string().min(1).max(256)).max(64).optional(),
+    parents: z.array(z.string().min(1).max(256)).max(64).optional().meta({
+      description:
+        'Whose weights it starts from: runs, run/checkpoint, or digests (sha256:...) that checkpoints reported',
+    }),
+    vouchedParentage: text(500).optional().meta({
+      description:
+        'Operators only: why the weights that it starts from may be used although nobody here knows their origin',
+    }),
+    accelerator: NameSchema.optional().meta({
+      description: "Which of the policy's accelerators it trains on; default: the fastest of them",
+    }),
     sources: z
       .array(IdSchema)
       .min(1)
@@ -184,6 +195,8 @@ export const runRoutes = (services: Services): Route[] => {
             sources: body.sources ?? null,
             targets: body.targets,
             labels: body.labels ?? {},
+            ...(body.vouchedParentage === undefined ? {} : { vouchedParentage: body.vouchedParentage }),
+            ...(body.accelerator === undefined ? {} : { accelerator: body.accelerator }),
           },
           identity,
           receiptOf(call),

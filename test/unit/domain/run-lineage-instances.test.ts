@@ -54,7 +54,11 @@ describe('lineage', () => {
   });
 
   it('gives no permit while a parent is halted and the run is not latched yet', () => {
-    const life = registered(policyOf(), { parents: ['parent/c1'] });
+    const known = [
+      { stated: 'parent/c1', runId: 'parent', checkpointId: 'c1', effectiveCompute: compute(1e21) },
+    ];
+    const ancestry = { known, unknown: [], work: [] };
+    const life = registered(policyOf(), { parents: ['parent/c1'], ancestry });
     const parent = registered();
     parent.press();
     const halted = { ...parent.state, runId: 'parent' };
