@@ -5,10 +5,12 @@
  * holds the last lines of its log, its `runtime_env` its variables. What is not plainly Ray's own answer (a page of a
  * login proxy, a 404 of something in between, an older shape) is a failure.
  */
+
 import { z } from 'zod';
 import type { RayCluster } from '../config/orchestrators-ray.ts';
 import { nestsDeeperThan } from '../domain/json-depth.ts';
 import { InterlockError } from '../errors.ts';
+import { withoutTrailingSlashes } from '../outbound/base-url.ts';
 import type { Outbound } from '../outbound/outbound.ts';
 import { readCredential } from './credential.ts';
 
@@ -64,7 +66,7 @@ const stopSchema = z.object({ stopped: z.boolean() });
 
 export function openRayApi(name: string, cluster: RayCluster, deps: RayApiDeps): RayApi {
   const { outbound, variable, requestTimeoutMs = REQUEST_TIMEOUT_MS } = deps;
-  const base = cluster.url.replace(/\/+$/, '');
+  const base = withoutTrailingSlashes(cluster.url);
   const failed = (what: string, isFinal = false): Failed => ({
     kind: 'failed',
     detail: `cluster ${name}: ${what}`.slice(0, 280),

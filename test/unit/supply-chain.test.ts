@@ -118,7 +118,13 @@ describe('supply chain', () => {
       .filter(({ dev, optional, devOptional }) => !dev && !optional && !devOptional)
       .map(({ name, version }) => `${name}@${version}`);
     expect(runs.filter((each) => !named.has(each))).toEqual([]);
+    // A dependency may itself depend on what is a tool here: @kubernetes/client-node on the types of Node.
+    const needed = new Set(runs);
     const tools = Object.keys(manifest.devDependencies);
-    expect(sbom.components.filter(({ name }) => tools.includes(name))).toEqual([]);
+    expect(
+      sbom.components.filter(
+        ({ name, version }) => tools.includes(name) && !needed.has(`${name}@${version}`),
+      ),
+    ).toEqual([]);
   });
 });

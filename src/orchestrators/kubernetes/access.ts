@@ -5,11 +5,13 @@
  * read here and not by the client library, whose own reading passes over `tokenFile`, starts the programs that `exec`
  * names, and takes `insecure-skip-tls-verify` at its word. What we do not do is refused by name, never passed over.
  */
+
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import type { KubernetesCluster } from '../../config/orchestrators-kubernetes.ts';
+import { withoutTrailingSlashes } from '../../outbound/base-url.ts';
 import type { OutboundTls } from '../../outbound/outbound.ts';
 
 export interface ClusterAccess {
@@ -164,7 +166,7 @@ function httpsOrigin(server: string): string {
   if (url === null || url.protocol !== 'https:' || url.username !== '' || url.search !== '') {
     throw new Obstacle('the address of the cluster must be an https URL without credentials or query');
   }
-  return url.href.replace(/#.*$/, '').replace(/\/+$/, '');
+  return withoutTrailingSlashes(url.href.split('#', 1)[0] ?? '');
 }
 
 function bearer(text: string): Record<string, string> {

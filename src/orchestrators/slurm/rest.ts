@@ -5,8 +5,10 @@
  * more. v0.0.42 is asked first because it alone among the older ones says what became of a DELETE. Below 24.11 nothing
  * but a look afterwards tells, and the caller looks.
  */
+
 import type { SlurmCluster } from '../../config/orchestrators-slurm.ts';
 import { InterlockError } from '../../errors.ts';
+import { withoutTrailingSlashes } from '../../outbound/base-url.ts';
 import type { Outbound } from '../../outbound/outbound.ts';
 import type { Effect, Found, SlurmAccess } from './access.ts';
 import { readToken } from './credential.ts';
@@ -35,7 +37,7 @@ type Answered =
 
 export function openSlurmRest(rest: NonNullable<SlurmCluster['rest']>, deps: RestDeps): SlurmAccess {
   const { outbound, variable, now, requestTimeoutMs = 3_000, versions = VERSIONS } = deps;
-  const base = rest.url.replace(/\/+$/, '');
+  const base = withoutTrailingSlashes(rest.url);
   let known: string | null = null;
   const inOrder = (): readonly string[] =>
     known === null ? versions : [known, ...versions.filter((each) => each !== known)];
