@@ -35,6 +35,8 @@ import {
   soon,
 } from '../support/run-driver.ts';
 
+const Recorded = z.object({ recordedIn: z.enum(['ledger', 'spool']) });
+
 let interlock: TestInterlock;
 let target: HttpTarget;
 
@@ -280,9 +282,15 @@ describe('F09 two Interlocks', () => {
         [interlock.url, other.url, interlock.url, other.url].map((url) => press(url)),
       );
       expect(presses.map(({ status }) => status)).toEqual([202, 202, 202, 202]);
-      expect((await run.kinds()).filter((kind) => kind === 'HaltOrdered')).toHaveLength(1);
+      await soon(async () =>
+        expect((await run.kinds()).filter((kind) => kind === 'HaltOrdered')).toHaveLength(1),
+      );
       await soon(() => expect(deliveriesTo(run)).not.toEqual([]));
-      expect(new Set(deliveriesTo(run).map(({ headers }) => headers['webhook-id'])).size).toBe(1);
+      // A press that the ledger is too slow for goes out at once, under an id of its own, and becomes the same halt later.
+      const answers = await Promise.all(presses.map(async (each) => Recorded.parse(await each.json())));
+      const overtaking = answers.filter(({ recordedIn }) => recordedIn === 'spool').length;
+      const ids = new Set(deliveriesTo(run).map(({ headers }) => headers['webhook-id']));
+      expect(ids.size).toBeLessThanOrEqual(1 + overtaking);
     } finally {
       await other.close();
     }

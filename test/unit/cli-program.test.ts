@@ -40,6 +40,7 @@ describe('help', () => {
       'break-glass list',
       'break-glass revoke',
       'demo',
+      'drill',
       'estimate close',
       'estimate give',
       'estimate open',
