@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { OrchestratorsConfigSchema } from '../../src/config/orchestrators.ts';
 import { admitKubernetesRun } from '../../src/orchestrators/kubernetes/admission.ts';
@@ -94,15 +95,40 @@ async function stage(more: Partial<KubernetesDeps> = {}): Promise<Scene> {
 describeOrchestrator('the kubernetes orchestrator', async () => {
   const scene = await stage();
   const patches = () => scene.server.asked.filter((line) => line.startsWith('PATCH')).length;
+  const kubelet = playKubelet(scene);
   return {
     orchestrator: createKubernetesOrchestrator(scene.target, scene.deps),
     refused: createKubernetesOrchestrator({ ...scene.target, cluster: 'foreign' }, scene.deps),
     secrets: Object.values(TOKENS),
     reached: (n) => vi.waitUntil(() => patches() >= n).then(() => undefined),
-    count: () => scene.server.asked.length,
-    close: scene.close,
+    count: patches,
+    async close() {
+      await kubelet.stop();
+      await scene.close();
+    },
   };
 });
+
+/** Ends each pod that is to go, as the kubelet does when its last container has ended. */
+function playKubelet({ admin }: Scene): { stop(): Promise<void> } {
+  const stopping = new AbortController();
+  const round = async (): Promise<void> => {
+    while (!stopping.signal.aborted) {
+      for (const { metadata } of await admin.list(podsPath('team'))) {
+        if (metadata['deletionTimestamp'] === undefined) continue;
+        await admin.ask('DELETE', `${podsPath('team')}/${metadata.name}?gracePeriodSeconds=0`);
+      }
+      await delay(50, undefined, { signal: stopping.signal }).catch(() => undefined);
+    }
+  };
+  const playing = round();
+  return {
+    async stop() {
+      stopping.abort();
+      await playing;
+    },
+  };
+}
 
 describe('the kubernetes orchestrator', () => {
   let scene: Scene;

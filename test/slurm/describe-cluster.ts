@@ -282,7 +282,7 @@ export function describeCluster(release: Release, versions: readonly string[]): 
       const { orchestrator, by } = await register(open(cluster, { token }), jobId);
       for (const [bad, said] of [
         [`${cluster.owner.token.slice(0, -4)}AAAA`, 'did not accept the token'],
-        ['', 'the token file is empty or cannot be read'],
+        ['', 'is empty'],
       ] as const) {
         await writeFile(token, bad);
         const outcome = await orchestrator.take('signal', haltMessage(), live());
