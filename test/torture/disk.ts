@@ -123,13 +123,27 @@ export async function openDisk(): Promise<Disk> {
         await delay(100);
         await endUsers(directory);
       }
-      // 1: errors were corrected.
-      const checked = spawnSync('e2fsck', ['-p', device], { encoding: 'utf8' });
-      if ((checked.status ?? 8) > 1) run('e2fsck', ['-y', device], [0, 1]);
+      const checked = await check(device, '-p');
+      if (checked > 1) run('e2fsck', ['-y', device], [0, 1]);
       mount();
     },
     remove,
   };
+}
+
+/** e2fsck could not do its work: as a rule, because the device is in use. */
+const IN_USE = 8;
+
+/**
+ * 1: errors were corrected. Unmounted here, it may be mounted for a moment longer where a container is just being
+ * started: its mount namespace begins as a copy of ours.
+ */
+async function check(device: string, how: '-p'): Promise<number> {
+  for (let i = 0; ; i += 1) {
+    const status = spawnSync('e2fsck', [how, device]).status ?? IN_USE;
+    if (status !== IN_USE || i === 50) return status;
+    await delay(100);
+  }
 }
 
 // --- that nothing of it stays --------------------------------------------------------------------------
