@@ -1,5 +1,5 @@
 /** What a press is answered with: the same document as the service's, as far as a button without a ledger knows it. */
-import type { HaltCause } from '../domain/run/events.ts';
+import type { HaltCause } from '../domain/run/halt-documents.ts';
 import type { Desk, Pressed } from './desk.ts';
 import type { Delivery, Order, Sender } from './sender.ts';
 

@@ -11,7 +11,7 @@ import { readdirSync } from 'node:fs';
 import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { HaltActionSchema, RunTargetSchema } from '../domain/run/events.ts';
+import { HaltActionSchema, RunTargetSchema } from '../domain/run/halt-documents.ts';
 import { FollowedFile } from './followed-file.ts';
 import { syncDirectory } from './layout.ts';
 import { recordLine } from './record-line.ts';

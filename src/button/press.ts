@@ -1,7 +1,7 @@
 /** A press as it is written down, and as people and programs are told of it. */
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
-import { HaltActionSchema } from '../domain/run/events.ts';
+import { HaltActionSchema } from '../domain/run/halt-documents.ts';
 
 const id = z.string().min(1).max(128);
 

@@ -1,6 +1,6 @@
 /** What a press may say, in JSON or in the page's form: the same for the button and for the service. */
 import { z } from 'zod';
-import { HaltActionSchema } from '../domain/run/events.ts';
+import { HaltActionSchema } from '../domain/run/halt-documents.ts';
 
 const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 const id = z

@@ -7,7 +7,7 @@
  * that is due at once. At most SENDING_MAX are under way at a time; first attempts go before repetitions.
  * Fails toward stopping: an adapter that breaks is a retry, and a rejection is tried again too, slowly.
  */
-import type { HaltAction, RunTarget } from '../domain/run/events.ts';
+import type { HaltAction, RunTarget } from '../domain/run/halt-documents.ts';
 import type { HaltMessage, Orchestrator, StepOutcome } from '../orchestrators/orchestrator.ts';
 
 export interface Order {

@@ -1,6 +1,6 @@
 /** `interlock drill`: would a halt of this run get through? Nothing is halted by it. */
 import { z } from 'zod';
-import { DrillResultSchema } from '../domain/run/events.ts';
+import { DrillResultSchema } from '../domain/run/halt-documents.ts';
 import { EXIT, type ExitCode } from './exit.ts';
 import { json, printable, table } from './output.ts';
 import { connect, path, read, type ServiceOptions } from './service-client.ts';

@@ -1,8 +1,8 @@
 /** Why a checkpoint's forecasts fired or did not, for the demo's story: from what was sealed and found, nothing else. */
 import { type Compute, timesText } from '../domain/compute.ts';
 import { levelText } from '../domain/levels.ts';
-import type { Finding } from '../domain/run/events.ts';
 import { percent } from '../domain/run/expert-findings.ts';
+import type { Finding } from '../domain/run/finding-documents.ts';
 import type { SealedForecast } from '../domain/run/forecast-documents.ts';
 
 export interface ForecastsTold {

@@ -3,7 +3,7 @@
  *
  * Reads and decides nothing: the run goes on as it did. What the answer cannot say stands below it, always.
  */
-import type { Verdict } from '../domain/run/events.ts';
+import type { Verdict } from '../domain/run/finding-documents.ts';
 import { stoppingFindings, type WhatIf, whatIf } from '../domain/run/what-if.ts';
 import type { Stop } from '../domain/run/what-if-outcome.ts';
 import { sha256 } from '../service/digest.ts';

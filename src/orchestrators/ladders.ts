@@ -11,7 +11,7 @@
 import { assertNever } from '../domain/assert-never.ts';
 import { durationMs } from '../domain/duration.ts';
 import { afterMs, type Ladder } from '../domain/policy/ladder.ts';
-import type { LadderStep } from '../domain/run/events.ts';
+import type { LadderStep } from '../domain/run/halt-documents.ts';
 import type { Target } from './targets.ts';
 
 const FAST_RETRIES_MS = [500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000];

@@ -3,7 +3,7 @@
  *
  * A step that its kind cannot rehearse is told as such: that is no proof that a halt would fail, and none that it would not.
  */
-import type { DrillResult, RunTarget } from '../domain/run/events.ts';
+import type { DrillResult, RunTarget } from '../domain/run/halt-documents.ts';
 import type { HaltMessage, Orchestrator } from '../orchestrators/orchestrator.ts';
 import { realTimers, type Timers } from '../timers.ts';
 import type { LoadedRun } from './run-service.ts';

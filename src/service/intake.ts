@@ -11,7 +11,7 @@ import type { Json } from '../domain/canonical-json.ts';
 import type { Compute } from '../domain/compute.ts';
 import { ladderProblems } from '../domain/policy/ladder.ts';
 import type { Policy } from '../domain/policy/schema.ts';
-import type { RunTarget } from '../domain/run/events.ts';
+import type { RunTarget } from '../domain/run/halt-documents.ts';
 import type { RunState } from '../domain/run/state.ts';
 import { checkpointKey, evaluationName } from '../domain/run/views.ts';
 import type { Ledger } from '../ledger/ledger.ts';

@@ -223,7 +223,7 @@ export function describeOrchestrator(
       const why = cannot[which];
       const title = `${which}: ${promise}`;
       if (why === undefined) test(title, ({ skip }) => run(skip));
-      else test.skip(`${title} (not held to it: ${why})`, () => undefined);
+      else test(`${title} (not held to it: ${why})`, ({ skip }) => skip(why));
     }
 
     held(

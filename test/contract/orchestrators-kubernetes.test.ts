@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { OrchestratorsConfigSchema } from '../../src/config/orchestrators.ts';
 import { admitKubernetesRun } from '../../src/orchestrators/kubernetes/admission.ts';
@@ -110,22 +109,14 @@ describeOrchestrator('the kubernetes orchestrator', async () => {
 });
 
 /** Ends each pod that is to go, as the kubelet does when its last container has ended. */
-function playKubelet({ admin }: Scene): { stop(): Promise<void> } {
-  const stopping = new AbortController();
-  const round = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
-      for (const { metadata } of await admin.list(podsPath('team'))) {
-        if (metadata['deletionTimestamp'] === undefined) continue;
-        await admin.ask('DELETE', `${podsPath('team')}/${metadata.name}?gracePeriodSeconds=0`);
-      }
-      await delay(50, undefined, { signal: stopping.signal }).catch(() => undefined);
-    }
-  };
-  const playing = round();
+function playKubelet({ server, admin }: Scene): { stop(): Promise<void> } {
+  const ending: Promise<unknown>[] = [];
+  server.onTerminating = ({ namespace, name }) =>
+    ending.push(admin.ask('DELETE', `${podsPath(namespace)}/${name}?gracePeriodSeconds=0`));
   return {
     async stop() {
-      stopping.abort();
-      await playing;
+      server.onTerminating = () => undefined;
+      await Promise.all(ending);
     },
   };
 }

@@ -9,7 +9,7 @@ import type { AlertChannel } from '../../src/alerts/alert-channel.ts';
 import type { Identity } from '../../src/config/identities.ts';
 import type { Policy } from '../../src/domain/policy/schema.ts';
 import type { Command } from '../../src/domain/run/decide.ts';
-import type { RunTarget } from '../../src/domain/run/events.ts';
+import type { RunTarget } from '../../src/domain/run/halt-documents.ts';
 import { InterlockError } from '../../src/errors.ts';
 import type { Evaluators } from '../../src/evaluators/registry.ts';
 import type { Orchestrator } from '../../src/orchestrators/orchestrator.ts';

@@ -6,7 +6,8 @@
 import { z } from 'zod';
 import type { JsonObject } from '../../src/domain/canonical-json.ts';
 import type { Evaluation, Policy } from '../../src/domain/policy/schema.ts';
-import type { RunEvent, RunTarget } from '../../src/domain/run/events.ts';
+import type { RunEvent } from '../../src/domain/run/events.ts';
+import type { RunTarget } from '../../src/domain/run/halt-documents.ts';
 import { defaultLadder } from '../../src/orchestrators/ladders.ts';
 import { createTokenSigner, type TokenSigner } from '../../src/signing/tokens.ts';
 import { soundScore } from './arithmetic.ts';

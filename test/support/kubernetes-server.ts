@@ -36,6 +36,8 @@ export interface KubernetesServer {
   may: (ask: { user: string; verb: string; resource: string }) => boolean;
   /** Answers in place of the server; undefined lets it answer itself. A promise that never settles hangs. */
   intercept: (ask: Ask) => Reply | undefined | Promise<Reply>;
+  /** Told of each pod that its kubelet is to end. */
+  onTerminating: (pod: { namespace: string; name: string }) => void;
   readonly asked: string[];
   connections(): Promise<number>;
   close(): Promise<void>;
@@ -76,6 +78,7 @@ export async function startKubernetesServer(): Promise<KubernetesServer> {
     tokens: new Map([['admin-token', 'admin']]),
     may: () => false,
     intercept: () => undefined,
+    onTerminating: () => undefined,
     asked: [],
     connections: () =>
       new Promise((resolve, reject) => {
@@ -205,8 +208,10 @@ export async function startKubernetesServer(): Promise<KubernetesServer> {
     if (object === undefined) return;
     const grace = query.get('gracePeriodSeconds');
     if (of.resource === 'pods' && typeof object.spec['nodeName'] === 'string' && grace !== '0') {
+      const isFirst = object.metadata['deletionTimestamp'] === undefined;
       object.metadata['deletionTimestamp'] ??= new Date().toISOString();
       object.metadata['deletionGracePeriodSeconds'] = Number(grace ?? '30');
+      if (isFirst) self.onTerminating({ namespace: of.namespace, name: of.name });
     } else store.delete(keyOf(of));
   }
 

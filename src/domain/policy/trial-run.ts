@@ -8,8 +8,9 @@
 import { type Compute, compute } from '../compute.ts';
 import { closeCheckpoints, requestTopUps, sealForecasts } from '../run/checkpoint.ts';
 import { type Context, isoAfter } from '../run/context.ts';
-import type { Finding, RunEvent, RunEventData, StoredReading, Verdict } from '../run/events.ts';
+import type { RunEvent, RunEventData, StoredReading } from '../run/events.ts';
 import { evolve } from '../run/evolve.ts';
+import type { Finding, Verdict } from '../run/finding-documents.ts';
 import { scoreForecasts } from '../run/forecast-scores.ts';
 import type { Digest } from '../run/ids.ts';
 import { registered } from '../run/registration.ts';

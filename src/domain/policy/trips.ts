@@ -9,7 +9,7 @@
  */
 
 import { z } from 'zod';
-import type { Finding } from '../run/events.ts';
+import type { Finding } from '../run/finding-documents.ts';
 import type { Digest } from '../run/ids.ts';
 import { type ClusteredShare, clusteredShare } from '../statistics/clustered-share.ts';
 import { normalQuantile } from '../statistics/normal.ts';

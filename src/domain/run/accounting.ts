@@ -14,7 +14,8 @@ import type { TargetUsage } from './ancestry-documents.ts';
 import { findingKey, hardened } from './assess.ts';
 import { highestCompute } from './cadence.ts';
 import { type Context, type Decision, iso } from './context.ts';
-import type { Finding, RunEventData } from './events.ts';
+import type { RunEventData } from './events.ts';
+import type { Finding } from './finding-documents.ts';
 import type { RunState } from './state.ts';
 
 export interface NoteUsage {

@@ -22,7 +22,7 @@ import {
 import type { Policy } from '../policy/schema.ts';
 import type { Ancestry, Contribution } from './ancestry-documents.ts';
 import { findingKey, hardened } from './assess.ts';
-import type { Finding } from './events.ts';
+import type { Finding } from './finding-documents.ts';
 import type { LineageState, RunState } from './state.ts';
 
 export const NOTHING_KNOWN: Ancestry = { known: [], unknown: [], work: [] };

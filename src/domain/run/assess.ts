@@ -21,8 +21,9 @@ import {
 } from '../policy/schema.ts';
 import { reached } from './context.ts';
 import { currentAttempt, isConcluded, specOf } from './evaluation.ts';
-import type { Finding, Scorecard, Terms, Verdict } from './events.ts';
+import type { Scorecard, Terms } from './events.ts';
 import { estimateFindings, heededBy, type Ruling, rulingOf } from './expert-findings.ts';
+import type { Finding, Verdict } from './finding-documents.ts';
 import { forecastExplanation } from './forecast-words.ts';
 import { riskFindings } from './permit-risk.ts';
 import { scorecardOf } from './scorecard.ts';

@@ -4,7 +4,8 @@
  */
 import type { Context, Decision } from './context.ts';
 import { iso } from './context.ts';
-import type { DrillResult, RunEventData } from './events.ts';
+import type { RunEventData } from './events.ts';
+import type { DrillResult } from './halt-documents.ts';
 import type { RunState } from './state.ts';
 
 export interface RecordDrill {

@@ -8,117 +8,21 @@
 import { z } from 'zod';
 import type { JsonObject } from '../canonical-json.ts';
 import { ComputeSchema } from '../compute.ts';
-import { ConsequenceSchema, StageSchema } from '../policy/schema.ts';
+import { StageSchema } from '../policy/schema.ts';
 import { AncestrySchema, TargetUsageSchema } from './ancestry-documents.ts';
+import { FindingSchema, VerdictSchema } from './finding-documents.ts';
 import {
   ExpertPoolSchema,
   ForecastSchema,
   ForecastScoreSchema,
   LevelQuantileSchema,
 } from './forecast-documents.ts';
+import { DrillResultSchema, HaltActionSchema, HaltCauseSchema, RunTargetSchema } from './halt-documents.ts';
 import { PermitRiskSchema, RiskTakenSchema } from './risk-documents.ts';
 
 const at = z.iso.datetime();
 const id = z.string();
 const int = z.int().min(0);
-const JsonObjectSchema = z.record(z.string(), z.json());
-
-export const FindingSchema = z
-  .object({
-    rule: z.string(),
-    kind: z.enum([
-      'level',
-      'forecast',
-      'estimate',
-      'jump',
-      'inconclusive',
-      'overdue',
-      'overrun',
-      'hold-deadline',
-      'waiver-expired',
-      'veto',
-      'duplicate',
-      'suspicion',
-      'risk',
-      'risk-budget',
-      'lineage',
-      'compute',
-    ]),
-    category: z.string().nullable(),
-    stage: StageSchema.nullable(),
-    evaluation: z.string().nullable(),
-    checkpointId: z.string().nullable(),
-    observed: z.union([z.number(), z.string()]).nullable(),
-    threshold: z.union([z.number(), z.string()]).nullable(),
-    basis: z.string().nullable(),
-    then: z.array(ConsequenceSchema),
-    explanation: z.string(),
-    waived: z.boolean(),
-  })
-  .meta({ id: 'Finding', description: 'One rule that fired, with the figures that made it fire' });
-export type Finding = z.infer<typeof FindingSchema>;
-
-export const VerdictSchema = z.enum(['proceed', 'hold', 'halt']);
-export type Verdict = z.infer<typeof VerdictSchema>;
-export const HaltActionSchema = z.enum(['halt', 'quarantine']);
-export type HaltAction = z.infer<typeof HaltActionSchema>;
-
-/** One rung of a target's ladder: when it is due after the order, and its waits between attempts. */
-export const LadderStepSchema = z.object({
-  step: z.string(),
-  afterMs: int,
-  retryMs: z.array(int).min(1),
-  resendMs: z.array(int),
-});
-export type LadderStep = z.infer<typeof LadderStepSchema>;
-
-export const RunTargetSchema = z.object({
-  targetId: id,
-  kind: z.string(),
-  config: JsonObjectSchema,
-  ladder: z.array(LadderStepSchema).min(1),
-  /** `observed`: the orchestrator's own state; `acknowledged`: the trainer's `stopped` and no progress since. */
-  confirmation: z.enum(['observed', 'acknowledged']),
-});
-export type RunTarget = z.infer<typeof RunTargetSchema>;
-
-export const DrillResultSchema = z
-  .object({
-    targetId: id,
-    kind: z.string(),
-    step: z.string(),
-    /** `not-rehearsed`: the kind cannot; that proves nothing either way. */
-    outcome: z.enum(['passed', 'failed', 'not-rehearsed']),
-    detail: z.string(),
-    tookMs: int,
-  })
-  .meta({ id: 'DrillResult', description: 'One step of one target, rehearsed' });
-export type DrillResult = z.infer<typeof DrillResultSchema>;
-
-export const HaltCauseSchema = z.discriminatedUnion('kind', [
-  z.object({
-    kind: z.literal('rule'),
-    checkpointId: z.string().nullable(),
-    findings: z.array(FindingSchema).min(1),
-  }),
-  z.object({
-    kind: z.literal('person'),
-    by: z.string(),
-    group: z.string(),
-    reason: z.string(),
-    /** Of a press that the button wrote down before the ledger could. */
-    pressId: z.string().optional(),
-  }),
-  /** A halt of a run that this one descends from, or of a sibling: one that began with weights of `through` too. */
-  z.object({
-    kind: z.literal('lineage'),
-    runId: id,
-    haltId: id,
-    reason: z.string(),
-    through: z.string().optional(),
-  }),
-]);
-export type HaltCause = z.infer<typeof HaltCauseSchema>;
 
 /** Of the metric that the policy names under `leads`; for forecasts alone. */
 export const LeadSchema = z.object({ value: z.number(), stderr: z.number().nullable() });

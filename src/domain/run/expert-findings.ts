@@ -13,7 +13,8 @@ import {
   type Policy,
 } from '../policy/schema.ts';
 import { poolOf, questionsLike } from './estimate-state.ts';
-import type { Finding, Scorecard } from './events.ts';
+import type { Scorecard } from './events.ts';
+import type { Finding } from './finding-documents.ts';
 import type { SealedForecast } from './forecast-documents.ts';
 import type { CheckpointState, EstimateQuestion, EstimateRound } from './state.ts';
 

@@ -4,7 +4,8 @@
  * Not here: when any of them happens (halt.ts).
  */
 import { isoAfter } from './context.ts';
-import type { HaltCause, RunEventData } from './events.ts';
+import type { RunEventData } from './events.ts';
+import type { HaltCause } from './halt-documents.ts';
 import { withInherited } from './lineage.ts';
 import type { Halt, RunState } from './state.ts';
 

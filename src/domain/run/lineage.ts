@@ -14,8 +14,10 @@
 import { ancestryProblem, withFound } from './ancestry.ts';
 import type { Ancestry } from './ancestry-documents.ts';
 import { type Context, type Decision, iso, reject } from './context.ts';
-import type { Finding, HaltAction, HaltCause, RunEventData } from './events.ts';
+import type { RunEventData } from './events.ts';
+import type { Finding } from './finding-documents.ts';
 import { haltEvents } from './halt.ts';
+import type { HaltAction, HaltCause } from './halt-documents.ts';
 import type { Halt, RunState } from './state.ts';
 
 const RUN_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;

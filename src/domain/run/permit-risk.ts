@@ -21,7 +21,8 @@ import { type CadenceRisk, type Consequence, levelAt, type Policy, type Stage } 
 import { roundedShare } from '../statistics/rounded.ts';
 import { type Context, iso } from './context.ts';
 import { specOf } from './evaluation.ts';
-import type { Finding, RunEvent } from './events.ts';
+import type { RunEvent } from './events.ts';
+import type { Finding } from './finding-documents.ts';
 import { boundRecord } from './forecast-state.ts';
 import type { PermitRisk, RiskTaken } from './risk-documents.ts';
 import type { CheckpointState, RunState } from './state.ts';

@@ -11,8 +11,9 @@
 
 import { raiseAlert } from './alerts.ts';
 import { type Context, type Decision, iso } from './context.ts';
-import type { HaltAction, HaltCause, RunEvent, RunEventData } from './events.ts';
+import type { RunEvent, RunEventData } from './events.ts';
 import { cancelJobs, haltEvents, hasPress } from './halt.ts';
+import type { HaltAction, HaltCause } from './halt-documents.ts';
 import type { RunState } from './state.ts';
 
 export interface RecordPress {

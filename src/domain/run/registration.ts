@@ -5,7 +5,8 @@ import { ancestryProblem, lineageAtStart, NOTHING_KNOWN } from './ancestry.ts';
 import type { Ancestry } from './ancestry-documents.ts';
 import { highestCompute } from './cadence.ts';
 import { type Context, type Decision, iso, type Rejection, reject } from './context.ts';
-import type { RunEvent, RunEventData, RunTarget } from './events.ts';
+import type { RunEvent, RunEventData } from './events.ts';
+import type { RunTarget } from './halt-documents.ts';
 import type { RunState } from './state.ts';
 
 export interface RegisterRun {

@@ -5,7 +5,7 @@
 import type { Policy } from '../policy/schema.ts';
 import { accountingFindings, withoutSignedAccounts } from './accounting.ts';
 import { lineageFindings, UNKNOWN_PARENT, withoutSignedLineage } from './ancestry.ts';
-import type { Finding } from './events.ts';
+import type { Finding } from './finding-documents.ts';
 import type { RunState } from './state.ts';
 
 export function runFindings(state: RunState, policy: Policy): Finding[] {

@@ -8,17 +8,10 @@ import { z } from 'zod';
 import { ComputeSchema } from '../compute.ts';
 import { StageSchema } from '../policy/schema.ts';
 import { ContributionSchema, TargetUsageSchema } from './ancestry-documents.ts';
-import {
-  FindingSchema,
-  HaltActionSchema,
-  HaltCauseSchema,
-  LeadSchema,
-  ReadingSchema,
-  RunTargetSchema,
-  TermsSchema,
-  VerdictSchema,
-} from './events.ts';
+import { LeadSchema, ReadingSchema, TermsSchema } from './events.ts';
+import { FindingSchema, VerdictSchema } from './finding-documents.ts';
 import { ExpertPoolSchema, ForecastSchema } from './forecast-documents.ts';
+import { HaltActionSchema, HaltCauseSchema, RunTargetSchema } from './halt-documents.ts';
 import { PermitRiskSchema, RiskTakenSchema } from './risk-documents.ts';
 
 const at = z.string();

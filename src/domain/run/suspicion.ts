@@ -11,7 +11,8 @@
 import { compareCompute } from '../compute.ts';
 import type { Consequence, Policy } from '../policy/schema.ts';
 import { specOf } from './evaluation.ts';
-import type { Evidence, Finding, Scorecard } from './events.ts';
+import type { Evidence, Scorecard } from './events.ts';
+import type { Finding } from './finding-documents.ts';
 import { scoreSpecOf } from './scorecard.ts';
 import type { CheckpointState, RunState } from './state.ts';
 

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { ComputeSchema } from '../compute.ts';
 import { findingKey, verdictOf } from './assess.ts';
-import { type Finding, FindingSchema, type Verdict, VerdictSchema } from './events.ts';
+import { type Finding, FindingSchema, type Verdict, VerdictSchema } from './finding-documents.ts';
 
 /** `verdict` is null while neither the evidence is complete nor anything has tripped. */
 export const OutcomeSchema = z.strictObject({

@@ -1,8 +1,10 @@
 /** What the record says came of each checkpoint, and where the run was first stopped. */
 import { type Compute, compareCompute, maxCompute } from '../compute.ts';
 import { verdictOf } from './assess.ts';
-import type { Finding, HaltCause, RunEvent } from './events.ts';
+import type { RunEvent } from './events.ts';
+import type { Finding } from './finding-documents.ts';
 import { explain } from './halt.ts';
+import type { HaltCause } from './halt-documents.ts';
 import { distinct, nothingYet, type Standing, type Stop } from './what-if-outcome.ts';
 
 export interface Recorded {

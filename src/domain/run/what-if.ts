@@ -9,7 +9,8 @@
 import { z } from 'zod';
 import { ComputeSchema } from '../compute.ts';
 import type { Policy } from '../policy/schema.ts';
-import type { Finding, FindingSchema, RunEvent } from './events.ts';
+import type { RunEvent } from './events.ts';
+import type { Finding, FindingSchema } from './finding-documents.ts';
 import type { Digest } from './ids.ts';
 import { type Missing, nameOf } from './what-if-evidence.ts';
 import { type Fold, type Folded, foldUnder, type OtherPolicy } from './what-if-fold.ts';

@@ -8,16 +8,11 @@ import { z } from 'zod';
 import { TargetUsageSchema } from '../../domain/run/ancestry-documents.ts';
 import { assess } from '../../domain/run/assess.ts';
 import { highestCompute, nextCheckpointAt, nextDueAt } from '../../domain/run/cadence.ts';
-import {
-  FindingSchema,
-  HaltActionSchema,
-  HaltCauseSchema,
-  ScorecardSchema,
-  TermsSchema,
-  VerdictSchema,
-} from '../../domain/run/events.ts';
+import { ScorecardSchema, TermsSchema } from '../../domain/run/events.ts';
+import { FindingSchema, VerdictSchema } from '../../domain/run/finding-documents.ts';
 import { ForecastSchema } from '../../domain/run/forecast-documents.ts';
 import { approvalsNeeded } from '../../domain/run/governance.ts';
+import { HaltActionSchema, HaltCauseSchema } from '../../domain/run/halt-documents.ts';
 import { permitTerms } from '../../domain/run/permit.ts';
 import { runRisk } from '../../domain/run/permit-risk.ts';
 import { PermitRiskSchema } from '../../domain/run/risk-documents.ts';

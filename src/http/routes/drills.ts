@@ -1,7 +1,7 @@
 /** Drills: would a halt of this run get through? Every step of every target rehearsed, and the answer in the ledger. */
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
-import { DrillResultSchema } from '../../domain/run/events.ts';
+import { DrillResultSchema } from '../../domain/run/halt-documents.ts';
 import { type Route, route } from '../route.ts';
 import { isFailed, isRefusal, loadRun, OF_RUN, RunParams, receiptOf, refusalOf, text } from './common.ts';
 import type { Services } from './services.ts';

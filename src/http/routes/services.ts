@@ -1,6 +1,6 @@
 /** What the routes are given: the service layer, and nothing that reaches around it. */
 
-import type { DrillResult } from '../../domain/run/events.ts';
+import type { DrillResult } from '../../domain/run/halt-documents.ts';
 import type { SignedHeads } from '../../ledger/heads.ts';
 import type { Ledger } from '../../ledger/ledger.ts';
 import type { ProgressStore } from '../../ledger/progress.ts';

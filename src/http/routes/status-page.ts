@@ -5,7 +5,7 @@
  * people sign in (sign-in.ts).
  */
 import type { z } from 'zod';
-import type { Finding } from '../../domain/run/events.ts';
+import type { Finding } from '../../domain/run/finding-documents.ts';
 import { explain } from '../../domain/run/halt.ts';
 import { runRisk } from '../../domain/run/permit-risk.ts';
 import type { Halt, RunState } from '../../domain/run/state.ts';

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../../src/domain/canonical-json.ts';
 import { findingKey, isWaived, verdictOf } from '../../../src/domain/run/assess.ts';
-import { type Finding, FindingSchema } from '../../../src/domain/run/events.ts';
+import { type Finding, FindingSchema } from '../../../src/domain/run/finding-documents.ts';
 import { evaluation, policyOf, type RunLife, registered, success } from './run-life.ts';
 import { rows } from './table.ts';
 

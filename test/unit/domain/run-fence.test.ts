@@ -1,7 +1,7 @@
 /** Fences: what a halted run must not do, and what follows when it does. */
 import { describe, expect, it } from 'vitest';
-import type { RunTarget } from '../../../src/domain/run/events.ts';
 import { fencedTargets } from '../../../src/domain/run/fence.ts';
+import type { RunTarget } from '../../../src/domain/run/halt-documents.ts';
 import {
   PROCESS_TARGET,
   policyOf,
