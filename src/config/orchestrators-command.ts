@@ -5,6 +5,7 @@
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { DurationSchema, durationMs } from '../domain/duration.ts';
+import { SystemName } from './system-names.ts';
 
 const argument = z
   .string()
@@ -62,13 +63,6 @@ export type SiteCommand = z.output<typeof command>;
 export const CommandConfigSchema = z
   .strictObject({
     enabled: z.boolean().default(false),
-    commands: z
-      .record(
-        z
-          .string()
-          .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must be letters, digits, ".", "_" or "-", at most 64'),
-        command,
-      )
-      .default({}),
+    commands: z.record(SystemName, command).default({}),
   })
   .prefault({});

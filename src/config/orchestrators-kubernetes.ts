@@ -1,12 +1,6 @@
 /** `orchestrators.kubernetes` of interlock.yaml: the clusters that targets may name. */
 import { z } from 'zod';
-
-/** How trainers name a system; also what a refusal lists, hence plain. */
-const systemName = z
-  .string()
-  .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'must be a short name of a-z, 0-9, ".", "_" and "-"');
-
-const absolutePath = z.string().max(4096).startsWith('/', 'must be an absolute path');
+import { AbsolutePath, SystemName } from './system-names.ts';
 
 const kubernetesNamespaces = z
   .array(z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be the name of a namespace'))
@@ -18,7 +12,7 @@ export const KubernetesClusterSchema = z.union(
   [
     z.strictObject({
       /** Read again at every use, with whatever it points at, so that a rotated credential counts at once. */
-      kubeconfig: absolutePath,
+      kubeconfig: AbsolutePath,
       context: z.string().min(1).max(253).optional(),
       namespaces: kubernetesNamespaces,
     }),
@@ -32,7 +26,7 @@ export type KubernetesCluster = z.output<typeof KubernetesClusterSchema>;
 export const KubernetesConfigSchema = z
   .strictObject({
     enabled: z.boolean().default(false),
-    clusters: z.record(systemName, KubernetesClusterSchema).default({}),
+    clusters: z.record(SystemName, KubernetesClusterSchema).default({}),
   })
   .refine(({ enabled, clusters }) => !enabled || Object.keys(clusters).length > 0, {
     path: ['clusters'],

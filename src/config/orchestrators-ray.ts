@@ -1,5 +1,6 @@
 /** The Ray clusters that targets may name: where their Jobs API is, and what lets Interlock in. */
 import { z } from 'zod';
+import { SystemName } from './system-names.ts';
 
 /** `env:NAME`, or a file that is read again at each use, so that what rotates it need not tell anybody. */
 const credential = z
@@ -32,9 +33,7 @@ export const RayConfigSchema = z
     enabled: z.boolean().default(false),
     clusters: z
       .record(
-        z
-          .string()
-          .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must be letters, digits, ".", "_" or "-", at most 64'),
+        SystemName,
         z.strictObject({
           /** Of the dashboard, port 8265 unless it stands behind something. */
           url: baseUrl,

@@ -1,14 +1,6 @@
 /** What interlock.yaml says of Slurm: the clusters that targets may name, and how each is reached. */
 import { z } from 'zod';
-
-const systemName = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must be letters, digits, ".", "_" or "-", at most 64');
-
-const absolutePath = z
-  .string()
-  .max(4096)
-  .regex(/^\/[^\0]*$/, 'must be an absolute path');
+import { AbsolutePath, SystemName } from './system-names.ts';
 
 const slurmUser = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9._@-]{0,127}$/, 'must be the name of a user');
 
@@ -41,7 +33,7 @@ const SlurmClusterSchema = z
       .optional(),
     /** Slurm's own programs, where REST is not configured or not reachable. */
     commands: z
-      .strictObject({ directory: absolutePath.default('/usr/bin'), conf: absolutePath.optional() })
+      .strictObject({ directory: AbsolutePath.default('/usr/bin'), conf: AbsolutePath.optional() })
       .optional(),
     /** What asks the job for a last checkpoint. */
     signal: z.enum(['TERM', 'INT', 'USR1', 'USR2']).default('TERM'),
@@ -55,6 +47,6 @@ export type SlurmCluster = z.output<typeof SlurmClusterSchema>;
 export const SlurmConfigSchema = z
   .strictObject({
     enabled: z.boolean().default(false),
-    clusters: z.record(systemName, SlurmClusterSchema).default({}),
+    clusters: z.record(SystemName, SlurmClusterSchema).default({}),
   })
   .prefault({});

@@ -11,13 +11,11 @@
  * Fails toward "still running": a status that is not one JSON object alone, with exit code 0, is `unknown`.
  * Not here: limits of memory and processors. The operator wrote these programs; an evaluation's came from elsewhere.
  */
-import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import type { SiteCommand } from '../config/orchestrators-command.ts';
 import { durationMs } from '../domain/duration.ts';
 import { JSON_DEPTH_MAX, nestsDeeperThan } from '../domain/json-depth.ts';
-import { processStat } from '../subprocess/process-stat.ts';
-import { MARKER_VARIABLE } from '../subprocess/process-tree.ts';
+import { markedJob } from '../subprocess/marked-job.ts';
 import { programFault } from '../subprocess/program-file.ts';
 import { type Ended, type ProgramLimits, runProgram } from '../subprocess/run-program.ts';
 import type { HaltMessage, Observation, Orchestrator, StepOutcome } from './orchestrator.ts';
@@ -129,7 +127,7 @@ async function start(
   signal: AbortSignal,
 ): Promise<Started> {
   const [file = '', ...args] = argv;
-  const marker = randomBytes(16).toString('hex');
+  const { job, env: mark } = markedJob();
   const env: Record<string, string> = { PATH: variable('env:PATH') ?? PLAIN_PATH };
   const unset: string[] = [];
   for (const name of ['HOME', 'LANG', ...command.environment]) {
@@ -139,13 +137,9 @@ async function start(
   }
   const secrets = command.environment.flatMap((name) => env[name] ?? []);
   const ended = await runProgram(
-    { file, args, env: { ...env, [MARKER_VARIABLE]: marker }, cwd: '/', input: `${JSON.stringify(input)}\n` },
+    { file, args, env: { ...env, ...mark }, cwd: '/', input: `${JSON.stringify(input)}\n` },
     {
-      job: {
-        marker,
-        groups: [],
-        started: (pid) => ({ pid, startTime: processStat(pid)?.startTime ?? null }),
-      },
+      job,
       timeoutMs: durationMs(command.timeout),
       limits: LIMITS,
       signal,

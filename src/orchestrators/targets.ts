@@ -3,6 +3,7 @@
  * Pure zod, so that the wire schemas and the adapters share one definition.
  */
 import { z } from 'zod';
+import { SystemName } from '../config/system-names.ts';
 import { DurationSchema } from '../domain/duration.ts';
 import { LadderSchema } from '../domain/policy/ladder.ts';
 
@@ -53,10 +54,6 @@ export const processTargetSchema = z
   .meta({ id: 'ProcessTarget', description: 'A local process that is signalled' });
 export type ProcessTarget = z.infer<typeof processTargetSchema>;
 
-/** A system by the name that interlock.yaml gives it. */
-const systemName = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must be letters, digits, ".", "_" or "-", at most 64');
 const submissionId = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$/, 'must be letters, digits, ".", "_", ":", "@" or "-"');
@@ -66,7 +63,7 @@ export const rayTargetSchema = z
     kind: z.literal('ray'),
     after,
     ladder,
-    cluster: systemName.meta({ description: 'A cluster of interlock.yaml' }),
+    cluster: SystemName.meta({ description: 'A cluster of interlock.yaml' }),
     submissionId,
     submissionPrefix: submissionId.min(4).optional().meta({
       description: 'Every submission whose id begins so is this run too; a beginning of submissionId',
@@ -88,7 +85,7 @@ export const commandTargetSchema = z
     kind: z.literal('command'),
     after,
     ladder,
-    command: systemName.meta({ description: 'A command of interlock.yaml' }),
+    command: SystemName.meta({ description: 'A command of interlock.yaml' }),
     run: z
       .string()
       .regex(
@@ -119,10 +116,7 @@ export const kubernetesTargetSchema = z
     kind: z.literal('kubernetes'),
     after,
     ladder,
-    cluster: z
-      .string()
-      .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'must be the name of a cluster in interlock.yaml')
-      .meta({ description: 'The name that interlock.yaml gives the cluster' }),
+    cluster: SystemName.meta({ description: 'A cluster of interlock.yaml' }),
     namespace: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be the name of a namespace'),
     resource: z.enum([
       'job',
@@ -160,7 +154,7 @@ export const slurmTargetSchema = z
     kind: z.literal('slurm'),
     after,
     ladder,
-    cluster: systemName.meta({ description: 'A name below orchestrators.slurm.clusters in interlock.yaml' }),
+    cluster: SystemName.meta({ description: 'A cluster of interlock.yaml' }),
     jobId: z
       .int()
       .min(1)

@@ -347,11 +347,11 @@ describe("by Slurm's own programs", () => {
     }
     const calls = await readFile(join(directory, 'calls'), 'utf8');
     expect(calls).toBe('--full --signal=TERM 12\n--signal=TERM 12\n');
-    // Nothing of this process's environment.
+    // Nothing of this process's environment; the mark is what its processes are found by.
     const names = (await readFile(join(directory, 'env'), 'utf8'))
       .split('\n')
       .map((line) => line.split('=')[0]);
-    const own = new Set(['PATH', 'LC_ALL', 'SLURM_TIME_FORMAT', 'PWD', '_', '']);
+    const own = new Set(['PATH', 'LC_ALL', 'SLURM_TIME_FORMAT', 'INTERLOCK_JOB', 'PWD', '_', '']);
     expect(names.filter((name = '') => !own.has(name))).toEqual([]);
   });
 

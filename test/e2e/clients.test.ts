@@ -48,6 +48,16 @@ afterAll(async () => {
   await interlock.close();
 });
 
+const settingOf = ({ runId }: RunDriver) => ({
+  token: interlock.tokens['trainer'] ?? '',
+  webhookSecret: interlock.webhookSecrets['trainer'] ?? '',
+  runId,
+  stateDirectory: `${interlock.directory}/state`,
+  heartbeatIntervalMs: 500,
+  checkPeriodMs: CHECK_MS,
+  goOn: true,
+});
+
 async function train(
   client: ClientLanguage,
   policyName: 'short' | 'long',
@@ -58,13 +68,7 @@ async function train(
   expect(registered.status, registered.text).toBe(201);
   const trainer = startTrainer(client, {
     url: `http://127.0.0.1:${network.port}`,
-    token: interlock.tokens['trainer'] ?? '',
-    webhookSecret: interlock.webhookSecrets['trainer'] ?? '',
-    runId: run.runId,
-    stateDirectory: `${interlock.directory}/state`,
-    heartbeatIntervalMs: 500,
-    checkPeriodMs: CHECK_MS,
-    goOn: true,
+    ...settingOf(run),
     ...(checkpoint === undefined ? {} : { checkpoint }),
   });
   trainers.push(trainer);
@@ -109,13 +113,7 @@ for (const { client, missing } of clients) {
       await trainer.ended;
       const again = startTrainer(client, {
         url: interlock.url,
-        token: interlock.tokens['trainer'] ?? '',
-        webhookSecret: interlock.webhookSecrets['trainer'] ?? '',
-        runId: run.runId,
-        stateDirectory: `${interlock.directory}/state`,
-        heartbeatIntervalMs: 500,
-        checkPeriodMs: CHECK_MS,
-        goOn: true,
+        ...settingOf(run),
       });
       trainers.push(again);
       await again.heard(isEvent('waiting'));

@@ -15,7 +15,7 @@ import { findingKey, hardened } from './assess.ts';
 import { highestCompute } from './cadence.ts';
 import { type Context, type Decision, iso } from './context.ts';
 import type { RunEventData } from './events.ts';
-import type { Finding } from './finding-documents.ts';
+import { type Finding, OF_THE_RUN } from './finding-documents.ts';
 import type { RunState } from './state.ts';
 
 export interface NoteUsage {
@@ -50,14 +50,7 @@ export function accountingFindings(state: RunState, policy: Policy): Finding[] {
   return [usageFinding(state, policy), efficiencyFinding(state, policy)].filter((each) => each !== null);
 }
 
-const BLANK = {
-  kind: 'compute',
-  category: null,
-  stage: null,
-  evaluation: null,
-  basis: null,
-  waived: false,
-} as const;
+const BLANK = { ...OF_THE_RUN, kind: 'compute' } as const;
 
 function efficiencyFinding({ efficiency }: Pick<RunState, 'efficiency'>, policy: Policy): Finding | null {
   if (efficiency === undefined) return null;

@@ -22,7 +22,7 @@ import {
 import type { Policy } from '../policy/schema.ts';
 import type { Ancestry, Contribution } from './ancestry-documents.ts';
 import { findingKey, hardened } from './assess.ts';
-import type { Finding } from './finding-documents.ts';
+import { type Finding, OF_THE_RUN } from './finding-documents.ts';
 import type { LineageState, RunState } from './state.ts';
 
 export const NOTHING_KNOWN: Ancestry = { known: [], unknown: [], work: [] };
@@ -217,14 +217,7 @@ const isBelowFloor = (stated: Compute, floor: Compute): boolean =>
 
 export const UNKNOWN_PARENT = 'lineage:unknown-parent';
 
-const BLANK = {
-  kind: 'lineage',
-  category: null,
-  stage: null,
-  evaluation: null,
-  basis: null,
-  waived: false,
-} as const;
+const BLANK = { ...OF_THE_RUN, kind: 'lineage' } as const;
 
 function unknownParents(
   { unknown }: Pick<LineageState, 'unknown'>,

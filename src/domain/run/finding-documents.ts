@@ -37,5 +37,14 @@ export const FindingSchema = z
   .meta({ id: 'Finding', description: 'One rule that fired, with the figures that made it fire' });
 export type Finding = z.infer<typeof FindingSchema>;
 
+/** What a finding about the run as a whole leaves open. */
+export const OF_THE_RUN = {
+  category: null,
+  stage: null,
+  evaluation: null,
+  basis: null,
+  waived: false,
+} as const;
+
 export const VerdictSchema = z.enum(['proceed', 'hold', 'halt']);
 export type Verdict = z.infer<typeof VerdictSchema>;

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { SlurmCluster } from '../../config/orchestrators-slurm.ts';
 import type { Effect, Found, SlurmAccess } from './access.ts';
 import { acceleratorsOfTres, jobSchema, type SlurmJob } from './job.ts';
-import { type Ran, runProgram } from './run-program.ts';
+import { type Ran, runSlurmProgram } from './run-program.ts';
 
 export interface CommandsDeps {
   readonly timeoutMs?: number;
@@ -48,7 +48,13 @@ export function openSlurmCommands(
     ...(conf === undefined ? {} : { SLURM_CONF: conf }),
   };
   const run = (program: string, args: readonly string[], signal: AbortSignal): Promise<Ran> =>
-    runProgram(join(directory, program), args, env, { timeoutMs, outputBytes: OUTPUT_BYTES_MAX }, signal);
+    runSlurmProgram(
+      join(directory, program),
+      args,
+      env,
+      { timeoutMs, outputBytes: OUTPUT_BYTES_MAX },
+      signal,
+    );
 
   async function list(args: readonly string[], signal: AbortSignal): Promise<Found> {
     const ran = await run('squeue', ['--noheader', '--states=all', `--Format=${FORMAT}`, ...args], signal);

@@ -1,8 +1,6 @@
-/**
- * One of Slurm's programs: absolute path, arguments as they are (no shell), nothing of Interlock's environment, no
- * standard input, a time limit, capped output; whatever way it ends, its process group has ended.
- */
-import { spawn } from 'node:child_process';
+/** One of Slurm's programs, its whole output, and how it ended in words. */
+import { markedJob } from '../../subprocess/marked-job.ts';
+import { runProgram } from '../../subprocess/run-program.ts';
 
 export type Ran =
   | {
@@ -13,74 +11,56 @@ export type Ran =
     }
   | { readonly kind: 'failed'; readonly why: string };
 
-export interface ProgramLimits {
+export interface SlurmProgramLimits {
   readonly timeoutMs: number;
   readonly outputBytes: number;
 }
 
-/** From the program's end until its pipes are let go, whoever still holds them. */
+const KILL_GRACE_MS = 200;
 const DRAIN_MS = 200;
 
-export function runProgram(
+export async function runSlurmProgram(
   file: string,
   args: readonly string[],
-  env: Readonly<Record<string, string>>,
-  { timeoutMs, outputBytes }: ProgramLimits,
+  stated: Readonly<Record<string, string>>,
+  { timeoutMs, outputBytes }: SlurmProgramLimits,
   signal: AbortSignal,
 ): Promise<Ran> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve({ kind: 'failed', why: 'was given up before it began' });
-    const child = spawn(file, [...args], {
-      env: { ...env },
-      detached: true,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    const out: Buffer[] = [];
-    const err: Buffer[] = [];
-    let bytes = 0;
-    let isSettled = false;
-
-    const killGroup = (): void => {
-      if (child.pid === undefined) return;
-      try {
-        process.kill(-child.pid, 'SIGKILL');
-      } catch {
-        // it has ended
-      }
-    };
-    const settle = (ran: Ran): void => {
-      if (isSettled) return;
-      isSettled = true;
-      clearTimeout(timer);
-      signal.removeEventListener('abort', onAbort);
-      killGroup();
-      child.stdout.destroy();
-      child.stderr.destroy();
-      resolve(ran);
-    };
-    const onAbort = (): void => settle({ kind: 'failed', why: 'was given up' });
-    const timer = setTimeout(
-      () => settle({ kind: 'failed', why: `had not ended after ${timeoutMs} ms` }),
+  if (signal.aborted) return { kind: 'failed', why: 'was given up before it began' };
+  const { job, env } = markedJob();
+  const errors: Buffer[] = [];
+  const { ending, stdout } = await runProgram(
+    { file, args, env: { ...stated, ...env }, cwd: '/' },
+    {
+      job,
       timeoutMs,
-    );
-    const keep = (chunks: Buffer[]) => (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes > outputBytes) settle({ kind: 'failed', why: `wrote more than ${outputBytes} bytes` });
-      else chunks.push(chunk);
-    };
-    const exited = (code: number | null): void =>
-      settle({
+      limits: { outputBytes, keptBytes: outputBytes, killGraceMs: KILL_GRACE_MS, drainMs: DRAIN_MS },
+      signal,
+      onErrorOutput: (chunk) => errors.push(chunk),
+    },
+  );
+  switch (ending.how) {
+    case 'exited':
+      return {
         kind: 'exited',
-        code,
-        stdout: Buffer.concat(out).toString('latin1'),
-        stderr: Buffer.concat(err).toString('latin1'),
-      });
+        code: ending.code,
+        stdout: stdout.lines().toString('latin1'),
+        stderr: Buffer.concat(errors).toString('latin1'),
+      };
+    case 'not-started':
+      return { kind: 'failed', why: 'could not be started' };
+    case 'stopped':
+      return { kind: 'failed', why: stoppedWords(ending.why, timeoutMs, outputBytes) };
+    default:
+      return ending satisfies never;
+  }
+}
 
-    signal.addEventListener('abort', onAbort, { once: true });
-    child.stdout.on('data', keep(out));
-    child.stderr.on('data', keep(err));
-    child.on('error', () => settle({ kind: 'failed', why: 'could not be started' }));
-    child.on('close', exited);
-    child.on('exit', (code) => setTimeout(() => exited(code), DRAIN_MS).unref());
-  });
+function stoppedWords(
+  why: 'timed-out' | 'cancelled' | 'output-too-large',
+  timeoutMs: number,
+  outputBytes: number,
+): string {
+  if (why === 'cancelled') return 'was given up';
+  return why === 'timed-out' ? `had not ended after ${timeoutMs} ms` : `wrote more than ${outputBytes} bytes`;
 }
