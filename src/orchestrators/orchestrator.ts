@@ -26,11 +26,10 @@ export type Observation = { state: 'running' | 'stopped' | 'unknown'; detail: st
 
 /** What the system itself says that the run has had of it, so that stated compute can be held against it. */
 export interface Usage {
-  nodes: number;
-  /** Null where the system does not say. */
-  accelerators: number | null;
-  /** Wall-clock seconds for which they were allocated. */
-  seconds: number;
+  /** Wall-clock seconds for which nodes were allocated, summed over them. */
+  nodeSeconds: number;
+  /** The same of accelerators, each part for its own time; null where the system does not say. */
+  acceleratorSeconds: number | null;
 }
 
 export interface Orchestrator {

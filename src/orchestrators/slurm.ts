@@ -163,24 +163,24 @@ export async function describeSlurmJob(
   return refuse(`the cluster ${cluster} could not be asked about job ${jobId}: ${failures.join('; ')}`);
 }
 
-/** Of the jobs that have it now, or had it last: what they hold together, for as long as the first of them. */
+/** Of the jobs that have it now, or had it last, each for its own time. */
 export function usageOf(jobs: readonly SlurmJob[], now: Date): Usage | null {
   const started = jobs.filter(({ startedAtS }) => startedAtS !== null);
   const live = started.filter(isAlive);
   const counted = live.length > 0 ? live : started;
   if (counted.length === 0) return null;
   const nowS = Math.floor(now.getTime() / 1000);
-  const seconds = counted.map((job) => {
+  const held = counted.map((job) => {
     const untilS = isAlive(job) ? nowS : (job.endedAtS ?? nowS);
-    return Math.max(0, untilS - (job.startedAtS ?? untilS));
+    return { job, seconds: Math.max(0, untilS - (job.startedAtS ?? untilS)) };
   });
-  const accelerators = counted.map((job) => job.accelerators);
   return {
-    nodes: counted.reduce((sum, { nodes }) => sum + nodes, 0),
-    accelerators: accelerators.includes(null)
-      ? null
-      : accelerators.reduce<number>((sum, n) => sum + (n ?? 0), 0),
-    seconds: Math.max(...seconds),
+    nodeSeconds: held.reduce((sum, { job, seconds }) => sum + job.nodes * seconds, 0),
+    acceleratorSeconds: held.reduce<number | null>(
+      (sum, { job: { accelerators }, seconds }) =>
+        sum === null || accelerators === null ? null : sum + accelerators * seconds,
+      0,
+    ),
   };
 }
 

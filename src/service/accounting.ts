@@ -114,8 +114,11 @@ export function createAccountingWatch(deps: AccountingWatchDeps): AccountingWatc
 type Figures = Omit<TargetUsage, 'targetId'>;
 
 /** An adapter reads what others write: what is no quantity is nothing that can be counted with. */
-function isPlausible({ nodes, accelerators, seconds }: Figures): boolean {
-  return [nodes, accelerators ?? 0, seconds].every((value) => Number.isFinite(value) && value >= 0);
+function isPlausible({ nodeSeconds, acceleratorSeconds }: Figures): boolean {
+  return [nodeSeconds, acceleratorSeconds ?? 0].every((value) => Number.isFinite(value) && value >= 0);
 }
 
-const figures = ({ nodes, accelerators, seconds }: Figures): Figures => ({ nodes, accelerators, seconds });
+const figures = ({ nodeSeconds, acceleratorSeconds }: Figures): Figures => ({
+  nodeSeconds,
+  acceleratorSeconds,
+});

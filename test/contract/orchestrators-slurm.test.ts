@@ -7,9 +7,15 @@ import { OrchestratorsConfigSchema } from '../../src/config/orchestrators.ts';
 import type { Orchestrator } from '../../src/orchestrators/orchestrator.ts';
 import { openOrchestrators } from '../../src/orchestrators/registry.ts';
 import { openSlurmCommands, readLines } from '../../src/orchestrators/slurm/commands.ts';
-import { acceleratorsOfGres, acceleratorsOfTres, isSame, lifeOf } from '../../src/orchestrators/slurm/job.ts';
+import {
+  acceleratorsOfGres,
+  acceleratorsOfTres,
+  isSame,
+  lifeOf,
+  type SlurmJob,
+} from '../../src/orchestrators/slurm/job.ts';
 import { openSlurmRest } from '../../src/orchestrators/slurm/rest.ts';
-import { createSlurmOrchestrator } from '../../src/orchestrators/slurm.ts';
+import { createSlurmOrchestrator, usageOf } from '../../src/orchestrators/slurm.ts';
 import { type SlurmTarget, targetSchema } from '../../src/orchestrators/targets.ts';
 import { createOutbound } from '../../src/outbound/outbound.ts';
 import {
@@ -282,7 +288,10 @@ describe.each(['v0.0.38', 'v0.0.42'] as const)('by slurmrestd %s', (version) => 
   });
 
   test('says what the system accounts to the run', async () => {
-    expect(await adapter(fake.url).usage?.(live())).toEqual({ nodes: 2, accelerators: 16, seconds: 999 });
+    expect(await adapter(fake.url).usage?.(live())).toEqual({
+      nodeSeconds: 2 * 999,
+      acceleratorSeconds: 16 * 999,
+    });
     fake.answer = () => ({ status: 500, body: '{}' });
     expect(await adapter(fake.url).usage?.(live())).toBeNull();
   });
@@ -527,4 +536,43 @@ describe('a slurm target', () => {
   ])('a cluster with %s is refused', (_name, train) => {
     expect(OrchestratorsConfigSchema.safeParse({ slurm: { clusters: { train } } }).success).toBe(false);
   });
+});
+
+describe('what the jobs of a run have had', () => {
+  const job = (startedAtS: number | null, more: Partial<SlurmJob> = {}): SlurmJob => ({
+    jobId: 12,
+    arrayJobId: null,
+    hetJobId: null,
+    user: 'ada',
+    userId: null,
+    states: ['RUNNING'],
+    submittedAtS: 0,
+    startedAtS,
+    endedAtS: null,
+    restarts: 0,
+    held: false,
+    nodes: 1,
+    accelerators: 8,
+    ...more,
+  });
+  const at = new Date(10_000_000);
+
+  test.each<[string, SlurmJob[], ReturnType<typeof usageOf>]>([
+    ['nothing that has begun', [job(null, { states: ['PENDING'] })], null],
+    [
+      'parts that began at different times, each for its own',
+      [job(1_000, { nodes: 2 }), job(9_900)],
+      { nodeSeconds: 2 * 9_000 + 100, acceleratorSeconds: 8 * (9_000 + 100) },
+    ],
+    [
+      'the last one where none runs',
+      [job(1_000, { states: ['COMPLETED'], endedAtS: 1_060 })],
+      { nodeSeconds: 60, acceleratorSeconds: 480 },
+    ],
+    [
+      'one whose accelerators are not told',
+      [job(9_000), job(9_000, { accelerators: null })],
+      { nodeSeconds: 2_000, acceleratorSeconds: null },
+    ],
+  ])('%s', (_what, jobs, expected) => expect(usageOf(jobs, at)).toEqual(expected));
 });

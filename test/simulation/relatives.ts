@@ -49,7 +49,8 @@ export function learnt(random: Random): Command {
   if (act < 0.6)
     return { type: 'FindParent', stated: random.pick(['x:1', BASE]), ancestry: drawnAncestry(random) };
   const seconds = random.pick([60, 3_600, 360_000]);
-  const target = { targetId: 't1', nodes: 2, accelerators: random.pick([16, null]), seconds };
+  const acceleratorSeconds = random.pick([16 * seconds, null]);
+  const target = { targetId: 't1', nodeSeconds: 2 * seconds, acceleratorSeconds };
   return { type: 'NoteUsage', checkpointId: random.pick([null, 'c1', 'c2', 'c3']), targets: [target] };
 }
 

@@ -48,7 +48,10 @@ export function describeCluster(release: Release, versions: readonly string[]): 
           state: 'running',
           detail: `job ${jobId} RUNNING`,
         });
-        expect(await orchestrator.usage?.(live())).toMatchObject({ nodes: 1, accelerators: null });
+        expect(await orchestrator.usage?.(live())).toMatchObject({
+          nodeSeconds: expect.any(Number),
+          acceleratorSeconds: null,
+        });
         expect(await orchestrator.rehearse?.('signal', haltMessage(), live())).toMatchObject({
           kind: 'accepted',
         });

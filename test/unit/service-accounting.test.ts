@@ -88,7 +88,7 @@ const says =
   (usage: Usage | null): Ask =>
   async () =>
     usage;
-const HAD: Usage = { nodes: 2, accelerators: 16, seconds: 3600 };
+const HAD: Usage = { nodeSeconds: 7200, acceleratorSeconds: 57_600 };
 
 describe('what targets account', () => {
   it('is noted at each checkpoint, of those that account at all', async () => {
@@ -110,9 +110,9 @@ describe('what targets account', () => {
   });
 
   it.each<[string, Ask]>([
-    ['no number', says({ ...HAD, seconds: Number.NaN })],
-    ['less than nothing', says({ ...HAD, accelerators: -8 })],
-    ['endless', says({ ...HAD, seconds: Number.POSITIVE_INFINITY })],
+    ['no number', says({ ...HAD, nodeSeconds: Number.NaN })],
+    ['less than nothing', says({ ...HAD, acceleratorSeconds: -8 })],
+    ['endless', says({ ...HAD, nodeSeconds: Number.POSITIVE_INFINITY })],
     ['a fault', () => Promise.reject(new Error('broken'))],
   ])('is left out where it is %s, and what others say is noted', async (_name, odd) => {
     const { commands, reports, watch } = watched([odd, says(HAD)]);

@@ -125,11 +125,10 @@ function acceleratorOf(
 }
 
 function acceleratorSeconds(
-  { nodes, accelerators, seconds }: TargetUsage,
+  { nodeSeconds, acceleratorSeconds: told }: TargetUsage,
   { perNode }: Accounting['accelerators'][number],
 ): number {
-  const count = accelerators ?? (perNode === undefined ? 0 : nodes * perNode);
-  return count * seconds;
+  return told ?? (perNode === undefined ? 0 : nodeSeconds * perNode);
 }
 
 // --- state ---------------------------------------------------------------------------------------------

@@ -30,10 +30,8 @@ export type Ancestry = z.infer<typeof AncestrySchema>;
 
 export const TargetUsageSchema = z.object({
   targetId: z.string(),
-  nodes: z.number(),
+  nodeSeconds: z.number(),
   /** Null where the system does not say. */
-  accelerators: z.number().nullable(),
-  /** For which they were allocated. */
-  seconds: z.number(),
+  acceleratorSeconds: z.number().nullable(),
 });
 export type TargetUsage = z.infer<typeof TargetUsageSchema>;

@@ -153,7 +153,7 @@ function unknown(detail: string): Observation {
 
 const ACCELERATORS = ['nvidia.com/gpu', 'amd.com/gpu', 'google.com/tpu'] as const;
 
-/** What the pods that have a node ask for, since the first of them began. Ended pods are not counted. */
+/** What the pods that have a node ask for, each since it began, and their nodes since the first of them. Ended pods are not counted. */
 export async function usageOf(session: Session, target: KubernetesTarget, now: Date): Promise<Usage | null> {
   const read = await readObject(session, target);
   const seen = await podsOf(session, target, read.ok ? read.value : null, {
@@ -161,20 +161,20 @@ export async function usageOf(session: Session, target: KubernetesTarget, now: D
     wanted: 'all',
   });
   if (!seen.ok || !seen.value.isComplete) return null;
-  const placed = seen.value.pods.filter(({ spec }) => (spec.nodeName ?? '') !== '');
-  const starts = placed
-    .map(({ status }) => Date.parse(status?.startTime ?? ''))
-    .filter((startMs) => Number.isFinite(startMs));
-  if (placed.length === 0 || starts.length === 0) return null;
-  const counts = placed.map(acceleratorsOf);
-  return {
-    nodes: new Set(placed.map(({ spec }) => spec.nodeName)).size,
-    accelerators: counts.reduce<number | null>(
-      (sum, count) => (sum === null || count === null ? null : sum + count),
-      0,
-    ),
-    seconds: Math.max(0, Math.round((now.getTime() - Math.min(...starts)) / 1000)),
-  };
+  const nodes = new Map<string, number>();
+  let acceleratorSeconds: number | null = 0;
+  for (const pod of seen.value.pods) {
+    const nodeName = pod.spec.nodeName ?? '';
+    const startMs = Date.parse(pod.status?.startTime ?? '');
+    if (nodeName === '' || !Number.isFinite(startMs)) continue;
+    const seconds = Math.max(0, Math.round((now.getTime() - startMs) / 1000));
+    nodes.set(nodeName, Math.max(nodes.get(nodeName) ?? 0, seconds));
+    const count = acceleratorsOf(pod);
+    acceleratorSeconds =
+      count === null || acceleratorSeconds === null ? null : acceleratorSeconds + count * seconds;
+  }
+  if (nodes.size === 0) return null;
+  return { nodeSeconds: [...nodes.values()].reduce((sum, seconds) => sum + seconds, 0), acceleratorSeconds };
 }
 
 /** Null where a quantity is not a plain number: half an accelerator is no figure to hold a run against. */

@@ -25,8 +25,12 @@ function usage(text: string): TargetUsage[] {
     const [count = '', ...rest] = part.split(' ');
     const hours = Number.parseFloat(rest.at(-1) ?? '');
     const nodes = rest[0] === 'nodes';
-    const figures = { nodes: nodes ? Number(count) : 1, accelerators: nodes ? null : Number(count) };
-    return { targetId: `t${i + 1}`, ...figures, seconds: hours * 3600 };
+    const seconds = hours * 3600;
+    return {
+      targetId: `t${i + 1}`,
+      nodeSeconds: (nodes ? Number(count) : 1) * seconds,
+      acceleratorSeconds: nodes ? null : Number(count) * seconds,
+    };
   });
 }
 
