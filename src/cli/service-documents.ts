@@ -35,6 +35,7 @@ export const Halt = z.object({
   acknowledged: z.object({ receivedAt: instant.nullable(), stoppedAt: instant.nullable() }),
   confirmedAt: instant.nullable(),
   escalations: z.number(),
+  life: z.object({ shown: z.string(), at: instant }).nullable().default(null),
   deliveries: z.array(
     z.object({
       targetId: z.string(),

@@ -123,6 +123,11 @@ export function haltLines(halt: Halt, now: Date, style: Style): string[] {
   return [
     `  halt      ${printable(halt.haltId)} (${printable(halt.action)}) ordered ${relative(halt.orderedAt, now)}, ${state}${escalated}`,
     ...causeLines(halt),
+    ...(halt.life === null
+      ? []
+      : [
+          `    ! showed life ${relative(halt.life.at, now)} and was halted again: ${printable(halt.life.shown)}`,
+        ]),
     ...halt.deliveries.map((delivery) => `    > ${deliveryLine(delivery, halt)}`),
     ...(halt.acknowledged.stoppedAt === null || halt.confirmedAt !== null
       ? []

@@ -165,6 +165,8 @@ it('stops a run that is started again under another name, pages, and says what i
     },
     { timeout: 20_000, interval: 100 },
   );
+  const page = await interlock.call('GET', '/', { as: 'auditor' });
+  expect(page.text).toMatch(/It showed life at .* and was halted again: t1: /);
 });
 
 it.each<[string, object, string, RegExp]>([

@@ -6,6 +6,7 @@
 import { isoAfter } from './context.ts';
 import type { RunEventData } from './events.ts';
 import type { HaltCause } from './halt-documents.ts';
+import { lifeText } from './life-text.ts';
 import { withInherited } from './lineage.ts';
 import type { Halt, RunState } from './state.ts';
 
@@ -138,5 +139,9 @@ export const haltEvolvers = {
       escalateAt: data.nextAt,
     })),
   HaltReopened: (state: RunState, data: RunEventData<'HaltReopened'>): RunState =>
-    withHalt(state, data.haltId, (halt) => rearmed(state, halt, data.round, data.at, data.escalateAt)),
+    withHalt(state, data.haltId, (halt) => ({
+      ...rearmed(state, halt, data.round, data.at, data.escalateAt),
+      // People who order it again are no sign of life.
+      ...(data.reason === 'ordered-again' ? {} : { life: { shown: lifeText(data), at: data.at } }),
+    })),
 };

@@ -6,7 +6,7 @@
  * state, or where none can tell the trainer's word and silence, confirms. Fails toward stopping: a rung is
  * retried and repeated until the stop is confirmed, and every rung that is due is tried.
  */
-import { type Compute, compareCompute, flopText, maxCompute } from '../compute.ts';
+import { type Compute, compareCompute, maxCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
 import type { Consequence } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
@@ -19,6 +19,7 @@ import type { Finding } from './finding-documents.ts';
 import type { HaltAction, HaltCause, LadderStep } from './halt-documents.ts';
 import { overdueFinding } from './holds.ts';
 import { idOf } from './ids.ts';
+import { lifeText } from './life-text.ts';
 import { runFindings } from './run-findings.ts';
 import type { Halt, RunState } from './state.ts';
 
@@ -413,20 +414,10 @@ export function reopened(
       kind: 'halt-unconfirmed',
       severity: 'critical',
       dedupKey: `${halt.haltId}-${round}`,
-      summary: `${state.runId} shows life after its halt (${lifeText(reason, effectiveCompute, shown)}); it is halted again`,
+      summary: `${state.runId} shows life after its halt (${lifeText({ reason, effectiveCompute, ...(shown ?? {}) })}); it is halted again`,
       details: { haltId: halt.haltId, round: String(round), stopped: 'no' },
     }),
   ];
-}
-
-function lifeText(
-  reason: RunEventData<'HaltReopened'>['reason'],
-  effectiveCompute: Compute | null,
-  shown: { readonly targetId: string; readonly detail: string } | null,
-): string {
-  if (shown !== null) return `${shown.targetId}: ${shown.detail}`;
-  const said = effectiveCompute === null ? reason : flopText(effectiveCompute);
-  return reason === 'checkpoint' ? `a checkpoint at ${said}` : said;
 }
 
 /** Nothing may move any more: every orchestrator says stopped, or only the trainer can say so, did, and is silent. */

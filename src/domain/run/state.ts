@@ -150,6 +150,8 @@ export const HaltSchema = z.object({
   stoppedAckAt: at.nullable(),
   /** Highest compute known when the trainer said it stopped, or the stop was confirmed. */
   computeAtStop: ComputeSchema.nullable(),
+  /** When it last showed life after the halt, and what did. */
+  life: z.object({ shown: z.string(), at }).optional(),
   /** The furthest checkpoint that was reported since the order. */
   reported: ComputeSchema.optional(),
   confirmedAt: at.nullable(),

@@ -367,6 +367,7 @@ export function haltDoc(halt: Halt, { runId, targets }: RunState, clearedAt: str
     clearedAt,
     round: halt.round,
     escalations: halt.escalations,
+    life: halt.life ?? null,
     deliveries: halt.targets.map((target) => ({
       targetId: target.targetId,
       kind: targets.find(({ targetId }) => targetId === target.targetId)?.kind ?? 'unknown',

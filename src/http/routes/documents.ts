@@ -57,6 +57,9 @@ export const HaltDocument = z
     clearedAt: z.string().nullable(),
     round: z.number(),
     escalations: z.number(),
+    life: z.object({ shown: z.string(), at: z.string() }).nullable().default(null).meta({
+      description: 'When the run last showed life after the halt and was halted again, and what showed it',
+    }),
     deliveries: z.array(
       z.object({
         targetId: z.string(),

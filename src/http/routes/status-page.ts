@@ -188,6 +188,10 @@ function haltPart(halt: Halt, { targets }: RunState): Html {
       : html`<strong class="bad">It is NOT known to have stopped.</strong> ${
           halt.stoppedAckAt !== null ? 'The trainer says it stopped; waiting for proof.' : ''
         }`;
+  const life =
+    halt.life === undefined
+      ? ''
+      : html`<p class="bad">It showed life at ${clock(halt.life.at)} and was halted again: ${halt.life.shown}.</p>`;
   const deliveries = halt.targets.flatMap((target) => {
     const kind = targets.find(({ targetId }) => targetId === target.targetId)?.kind ?? '';
     return target.steps
@@ -200,6 +204,7 @@ function haltPart(halt: Halt, { targets }: RunState): Html {
   return html`<section class="halt">
 <h3>${halt.action === 'quarantine' ? 'Quarantine' : 'Halt'} ordered ${clock(halt.orderedAt)}</h3>
 <ul>${halt.causes.slice(0, 5).map((cause) => html`<li>${explain(cause)}</li>`)}</ul>
+${life}
 <p>${stopped}</p>
 <ul class="quiet">${deliveries}</ul>
 </section>`;

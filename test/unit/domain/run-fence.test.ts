@@ -48,6 +48,10 @@ describe('a target of a halted run', () => {
       summary: expect.stringContaining('t2: job 12 is RUNNING, restarted once'),
     });
     expect(life.state.halt).toMatchObject({ round: 2, confirmedAt: null });
+    expect(life.state.halt?.life).toEqual({
+      shown: 't2: job 12 is RUNNING, restarted once',
+      at: life.now.toISOString(),
+    });
     expect(life.work.filter(({ kind }) => kind === 'halt-step')[0]).toMatchObject({
       notBeforeMs: +life.now,
       ids: { targetId: 't2', round: 2, attempt: 1 },
