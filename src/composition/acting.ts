@@ -15,6 +15,7 @@ import { sweepOrphans } from '../evaluators/job-records.ts';
 import { evaluationLimits } from '../evaluators/limits.ts';
 import { watchOrphans } from '../evaluators/orphan-watch.ts';
 import { createEvaluators } from '../evaluators/registry.ts';
+import { openIsolators } from '../isolation/registry.ts';
 import { createInstances } from '../ledger/instances.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { readStanding } from '../ledger/standing.ts';
@@ -144,6 +145,13 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
       },
     }),
     orchestratorOf,
+    isolatorOf: openIsolators({
+      config: config.isolation,
+      outbound,
+      now: clock,
+      variable: (reference) => variable(env, reference),
+      secrets: (reference) => secretsNamed(env, reference),
+    }),
     callbackUrl: (evaluationId, attempt) =>
       `${baseUrl()}/v1/evaluations/${encodeURIComponent(evaluationId)}/result?attempt=${attempt}`,
     // The page, not the API: whoever is woken has a browser and no token in it.

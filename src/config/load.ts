@@ -14,6 +14,7 @@ import { type FieldProblem, fieldPath, fieldProblems, type PathPart } from '../d
 import { InterlockError } from '../errors.ts';
 import { type Environment, resolveEnv } from './environment.ts';
 import { type IdentityRecord, parseIdentities } from './identities.ts';
+import type { IsolationConfig } from './isolation.ts';
 import { oidcDisagreements } from './oidc.ts';
 import type { OrchestratorsConfig } from './orchestrators.ts';
 import {
@@ -45,6 +46,7 @@ export interface Configuration<Alert> {
   readonly models: { readonly roots: readonly string[] };
   readonly outbound: { readonly allow: readonly string[] };
   readonly orchestrators: OrchestratorsConfig;
+  readonly isolation: IsolationConfig;
   readonly alerts: readonly Alert[];
   readonly button: { readonly host: string; readonly port: number };
   readonly roles: readonly ServiceRole[];
@@ -180,6 +182,7 @@ export async function loadConfiguration<A extends z.ZodType>(
     models: { roots: stated.models.roots.map(at) },
     outbound: stated.outbound,
     orchestrators: stated.orchestrators,
+    isolation: stated.isolation,
     alerts,
     button: { host: stated.button.host ?? stated.server.host, port: stated.button.port },
     roles: stated.roles,

@@ -13,7 +13,7 @@ const argument = z
   .max(4_096)
   .refine((text) => !text.includes('\0'), 'must not hold NUL');
 
-const argv = z
+export const SiteArgv = z
   .array(argument)
   .min(1)
   .max(64)
@@ -33,21 +33,8 @@ const variableName = z
     "is Interlock's own, or changes how programs are loaded, and is not passed on",
   );
 
-const command = z.strictObject({
-  stop: argv,
-  /** The harder step, later; `stop` again, told which step it is, where there is none. */
-  kill: argv.optional(),
-  /** Further steps, which a ladder may name: cutting the network, locking the weights. */
-  steps: z
-    .record(
-      z
-        .string()
-        .regex(/^[a-z][a-z0-9-]{0,31}$/, 'must be lower case letters, digits or "-", at most 32')
-        .refine((name) => !['stop', 'kill', 'status'].includes(name), 'stands beside steps, not in it'),
-      argv,
-    )
-    .default({}),
-  status: argv,
+/** How a program of the site is run, whatever it is for. */
+export const siteProgram = {
   timeout: DurationSchema.refine(
     // What is no duration at all is told by the schema itself.
     (text) => !DurationSchema.safeParse(text).success || durationMs(text) <= TIMEOUT_MAX_MS,
@@ -55,6 +42,24 @@ const command = z.strictObject({
   ).default('8s'),
   /** What is passed on of Interlock's environment, besides PATH, HOME and LANG. */
   environment: z.array(variableName).max(64).default([]),
+};
+
+const command = z.strictObject({
+  stop: SiteArgv,
+  /** The harder step, later; `stop` again, told which step it is, where there is none. */
+  kill: SiteArgv.optional(),
+  /** Further steps, which a ladder may name: cutting the network, locking the weights. */
+  steps: z
+    .record(
+      z
+        .string()
+        .regex(/^[a-z][a-z0-9-]{0,31}$/, 'must be lower case letters, digits or "-", at most 32')
+        .refine((name) => !['stop', 'kill', 'status'].includes(name), 'stands beside steps, not in it'),
+      SiteArgv,
+    )
+    .default({}),
+  status: SiteArgv,
+  ...siteProgram,
   /** The steps know `drill: true` and then change nothing. Otherwise a rehearsal does not run them. */
   drill: z.boolean().default(false),
 });

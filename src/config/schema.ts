@@ -8,6 +8,7 @@
 import { z } from 'zod';
 import { DurationSchema } from '../domain/duration.ts';
 import { IDENTITY_ID } from './identities.ts';
+import { IsolationConfigSchema } from './isolation.ts';
 import { OidcProvider } from './oidc.ts';
 import { OrchestratorsConfigSchema } from './orchestrators.ts';
 
@@ -123,6 +124,7 @@ export const ConfigurationFile = z.strictObject({
   models: z.strictObject({ roots: z.array(path).default([]) }).prefault({}),
   outbound: z.strictObject({ allow: z.array(z.string().min(1).max(255)).default([]) }).prefault({}),
   orchestrators: OrchestratorsConfigSchema,
+  isolation: IsolationConfigSchema,
   alerts: z.array(z.looseObject({ name, kind: z.string().min(1) })).default([]),
   /** The red button's own door; the host is by default that of the service. */
   button: z

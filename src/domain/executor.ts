@@ -122,7 +122,7 @@ export const CommandExecutorSchema = z.strictObject({
     .meta({ description: 'Where it runs, relative to the configuration; by default a fresh directory' }),
 });
 
-const EvaluatorUrlSchema = z.url({ protocol: /^https?$/ }).superRefine((text, context) => {
+export const EvaluatorUrlSchema = z.url({ protocol: /^https?$/ }).superRefine((text, context) => {
   // URL folds a look-alike host to punycode in silence: what people review must be what is called.
   if (!/^[\x21-\x7e]+$/.test(text)) context.addIssue({ code: 'custom', message: 'must be plain ASCII' });
   if (/^[a-z]+:\/\/[^/?]*@/i.test(text)) {

@@ -47,6 +47,11 @@ const everyone = (limit: Access['limit'], priority: Priority): Access => ({
 export const ACCESS: AccessTable = {
   'POST /v1/runs/:run/halt': to(['governance'], 'never', 'halt'),
   'POST /v1/halt': to(['governance'], 'never', 'halt', TOKEN),
+  'POST /v1/halts/:halt/isolation/:step': to(
+    ['operator', 'oncall', 'orchestrator', 'governance'],
+    'never',
+    'halt',
+  ),
   'POST /v1/halts/:halt/ack': to(['trainer', 'orchestrator'], 'never', 'halt'),
   'POST /v1/runs/:run/sign-offs': to(['governance'], 'never', 'halt'),
   'POST /v1/runs/:run/drill': to(['operator', 'oncall', 'governance'], 'intake', 'intake'),
@@ -57,6 +62,7 @@ export const ACCESS: AccessTable = {
   'POST /v1/runs/:run/finish': to(['trainer', 'operator'], 'intake', 'intake'),
   // Whoever launches, by whatever identity. Not given up with reads: no answer is a no.
   'GET /v1/runs/:run/may-start': to('identified', 'heartbeat', 'intake'),
+  'POST /v1/runs/:run/work-permit': to(['trainer', 'evaluator', 'operator'], 'heartbeat', 'intake'),
   'POST /v1/checkpoints': to(['trainer'], 'intake', 'intake'),
   'POST /v1/evaluations/:evaluation/result': to(['evaluator'], 'intake', 'intake'),
   'POST /v1/evaluations/:evaluation/retry': to(['evaluator', 'operator'], 'intake', 'intake'),

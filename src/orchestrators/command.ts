@@ -13,22 +13,22 @@
  */
 import { z } from 'zod';
 import type { SiteCommand } from '../config/orchestrators-command.ts';
-import { durationMs } from '../domain/duration.ts';
-import { JSON_DEPTH_MAX, nestsDeeperThan } from '../domain/json-depth.ts';
-import { markedJob } from '../subprocess/marked-job.ts';
 import { programFault } from '../subprocess/program-file.ts';
-import { type Ended, type ProgramLimits, runProgram } from '../subprocess/run-program.ts';
-import type { HaltMessage, Observation, Orchestrator, StepOutcome } from './orchestrator.ts';
+import {
+  isShowable,
+  printedJson,
+  runSiteProgram,
+  takenOf,
+  type Variable,
+} from '../subprocess/site-program.ts';
+import type { HaltMessage, Observation, Orchestrator } from './orchestrator.ts';
 import { unknownStep } from './orchestrator.ts';
 import type { CommandTarget } from './targets.ts';
 
 export interface CommandDeps {
   commands: Readonly<Record<string, SiteCommand>>;
-  variable: (reference: string) => string | undefined;
+  variable: Variable;
 }
-
-const LIMITS: ProgramLimits = { outputBytes: 2 ** 20, keptBytes: 16_384, killGraceMs: 500, drainMs: 200 };
-const PLAIN_PATH = '/usr/local/bin:/usr/bin:/bin';
 
 export function createCommandOrchestrator(target: CommandTarget, deps: CommandDeps): Orchestrator {
   const command = named(target, deps);
@@ -36,7 +36,13 @@ export function createCommandOrchestrator(target: CommandTarget, deps: CommandDe
   const gone = `there is no command ${target.command} in interlock.yaml any more`;
 
   const run = (one: SiteCommand, argv: readonly string[], input: object, signal: AbortSignal) =>
-    start(argv, { ...input, run: target.run, parameters: target.parameters ?? {} }, one, deps, signal);
+    runSiteProgram(
+      argv,
+      { ...input, run: target.run, parameters: target.parameters ?? {} },
+      one,
+      deps.variable,
+      signal,
+    );
 
   return {
     kind: 'command',
@@ -46,8 +52,8 @@ export function createCommandOrchestrator(target: CommandTarget, deps: CommandDe
       const argv = programOf(command, step);
       if (argv === null) return unknownStep('command', steps);
       if (signal.aborted) return { kind: 'retry', detail: 'given up before it was started' };
-      const { ended, unset } = await run(command, argv, toInput(step, message), signal);
-      return classify(ended, `${step} of ${target.command}`, unset);
+      const ended = await run(command, argv, toInput(step, message), signal);
+      return takenOf(ended, `${step} of ${target.command}`);
     },
     async observe(signal) {
       if (command === null) return { state: 'unknown', detail: gone };
@@ -61,8 +67,8 @@ export function createCommandOrchestrator(target: CommandTarget, deps: CommandDe
       if (signal.aborted) return { kind: 'retry', detail: 'given up before it was started' };
       const what = `${step} of ${target.command}`;
       if (command.drill) {
-        const { ended, unset } = await run(command, argv, { ...toInput(step, message), drill: true }, signal);
-        return classify(ended, `drill: ${what}`, unset);
+        const ended = await run(command, argv, { ...toInput(step, message), drill: true }, signal);
+        return takenOf(ended, `drill: ${what}`);
       }
       const fault = programFault(argv[0] ?? '');
       return fault === null
@@ -109,83 +115,6 @@ function toInput(step: string, { runId, haltId, action, reason, epoch, order }: 
   return { step, runId, haltId, action, reason, epoch, order };
 }
 
-// --- running it ---------------------------------------------------------------------------------------
-
-interface Started {
-  ended: Ended;
-  /** Variables that interlock.yaml names and nobody set. */
-  unset: readonly string[];
-  /** What the program was given and nobody else may read. */
-  secrets: readonly string[];
-}
-
-async function start(
-  argv: readonly string[],
-  input: object,
-  command: SiteCommand,
-  { variable }: CommandDeps,
-  signal: AbortSignal,
-): Promise<Started> {
-  const [file = '', ...args] = argv;
-  const { job, env: mark } = markedJob();
-  const env: Record<string, string> = { PATH: variable('env:PATH') ?? PLAIN_PATH };
-  const unset: string[] = [];
-  for (const name of ['HOME', 'LANG', ...command.environment]) {
-    const value = variable(`env:${name}`);
-    if (value !== undefined) env[name] = value;
-    else if (command.environment.includes(name)) unset.push(name);
-  }
-  const secrets = command.environment.flatMap((name) => env[name] ?? []);
-  const ended = await runProgram(
-    { file, args, env: { ...env, ...mark }, cwd: '/', input: `${JSON.stringify(input)}\n` },
-    {
-      job,
-      timeoutMs: durationMs(command.timeout),
-      limits: LIMITS,
-      signal,
-    },
-  );
-  return { ended, unset, secrets };
-}
-
-/** A halt is not held up for want of a variable; whoever reads the outcome sees what was missing. */
-const without = (unset: readonly string[]): string =>
-  unset.length === 0 ? '' : `; run without ${unset.join(', ')}`.slice(0, 100);
-
-const NEVER = new Map([
-  [64, 'it does not know how to do this'],
-  [65, 'it does not understand this message'],
-]);
-const WORDS = new Map([
-  [69, 'what it needs is not available'],
-  [75, 'not now'],
-  [77, 'it has no right to'],
-  [78, 'it is not configured'],
-]);
-
-function classify({ ending }: Ended, what: string, unset: readonly string[]): StepOutcome {
-  const note = without(unset);
-  switch (ending.how) {
-    case 'exited': {
-      if (ending.code === 0) return { kind: 'accepted', detail: `${what}: exit code 0${note}` };
-      if (ending.code === null) {
-        return { kind: 'retry', detail: `${what}: ended by ${ending.signal ?? 'a signal'}${note}` };
-      }
-      const never = NEVER.get(ending.code);
-      const words = never ?? WORDS.get(ending.code);
-      const said = words === undefined ? '' : ` (${words})`;
-      return {
-        kind: never === undefined ? 'retry' : 'rejected',
-        detail: `${what}: exit code ${ending.code}${said}${note}`,
-      };
-    }
-    case 'not-started':
-      return { kind: 'retry', detail: `${what}: could not be started (${ending.errorCode})` };
-    case 'stopped':
-      return { kind: 'retry', detail: `${what}: ended by Interlock, ${ending.why}${note}` };
-  }
-}
-
 // --- what it says of the run --------------------------------------------------------------------------
 
 const statusSchema = z.strictObject({
@@ -201,14 +130,11 @@ async function askStatus(
 ): Promise<Observation> {
   const { run, parameters = {} } = target;
   const input = { step: 'status', run, parameters };
-  const { ended, unset, secrets } = await start(command.status, input, command, deps, signal);
+  const ended = await runSiteProgram(command.status, input, command, deps.variable, signal);
   const what = `status of ${target.command}`;
-  const { ending, stdout } = ended;
-  if (ending.how !== 'exited' || ending.code !== 0) {
-    return { state: 'unknown', detail: classify(ended, what, unset).detail };
-  }
-  const isWhole = stdout.totalBytes <= LIMITS.keptBytes;
-  const parsed = statusSchema.safeParse(isWhole ? oneObject(stdout.lines()) : undefined);
+  const taken = takenOf(ended, what);
+  if (taken.kind !== 'accepted') return { state: 'unknown', detail: taken.detail };
+  const parsed = statusSchema.safeParse(printedJson(ended));
   if (!parsed.success) {
     return {
       state: 'unknown',
@@ -216,23 +142,5 @@ async function askStatus(
     };
   }
   const { state, detail } = parsed.data;
-  return { state, detail: `${what}: ${isShowable(detail, secrets) ? detail : state}` };
-}
-
-/** Its own words are the operator's, but neither a page nor what it was trusted with. */
-function isShowable(detail: string | undefined, secrets: readonly string[]): detail is string {
-  return (
-    detail !== undefined &&
-    /^[\x20-\x7e]{1,160}$/.test(detail) &&
-    !secrets.some((secret) => secret !== '' && detail.includes(secret))
-  );
-}
-
-function oneObject(output: Buffer): unknown {
-  if (nestsDeeperThan(output, JSON_DEPTH_MAX)) return undefined;
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(output));
-  } catch {
-    return undefined; // not repeated: the parser's message quotes the text
-  }
+  return { state, detail: `${what}: ${isShowable(detail, ended) ? detail : state}` };
 }

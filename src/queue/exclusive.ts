@@ -47,6 +47,7 @@ export function exclusive(handlers: WorkHandlers, timers: Timers = realTimers): 
     dispatch: guard(handlers.dispatch),
     'halt-step': guard(handlers['halt-step']),
     observe: guard(handlers.observe),
+    isolate: guard(handlers.isolate),
     alert: guard(handlers.alert),
     tick: guard(handlers.tick),
   };

@@ -49,6 +49,7 @@ export const QUEUES: Readonly<Record<WorkKind, QueueSpec>> = {
   dispatch: { name: 'interlock-dispatch', payload: payloadSchema, concurrency: 8, timeoutMs: 60_000 },
   'halt-step': { name: 'interlock-halt-step', payload: payloadSchema, concurrency: 16, timeoutMs: 30_000 },
   observe: { name: 'interlock-observe', payload: payloadSchema, concurrency: 8, timeoutMs: 15_000 },
+  isolate: { name: 'interlock-isolate', payload: payloadSchema, concurrency: 4, timeoutMs: 30_000 },
   alert: { name: 'interlock-alert', payload: payloadSchema, concurrency: 8, timeoutMs: 30_000 },
   tick: { name: 'interlock-tick', payload: payloadSchema, concurrency: 4, timeoutMs: 30_000 },
 };
@@ -56,6 +57,7 @@ export const QUEUES: Readonly<Record<WorkKind, QueueSpec>> = {
 export const WORK_KINDS: readonly WorkKind[] = [
   'halt-step',
   'observe',
+  'isolate',
   'tick',
   'alert',
   'dispatch',
@@ -103,6 +105,7 @@ export function resolveQueues(overrides: {
     dispatch: row('dispatch'),
     'halt-step': row('halt-step'),
     observe: row('observe'),
+    isolate: row('isolate'),
     alert: row('alert'),
     tick: row('tick'),
   };

@@ -77,6 +77,7 @@ export interface Reconciler {
 const DIRECT_CONCURRENCY: Readonly<Record<WorkKind, number>> = {
   'halt-step': 16,
   observe: 8,
+  isolate: 4,
   tick: 8,
   alert: 8,
   dispatch: 8,
@@ -87,6 +88,7 @@ const DIRECT_CONCURRENCY: Readonly<Record<WorkKind, number>> = {
 const OVERDUE_MS: Readonly<Partial<Record<WorkKind, number>>> = {
   'halt-step': 10_000,
   observe: 45_000,
+  isolate: 45_000,
   tick: 45_000,
   alert: 45_000,
 };
@@ -343,6 +345,7 @@ function found(due: readonly WorkItem[], refused: readonly WorkItem[]): SweepFou
   const counts: Record<WorkKind, number> = {
     'halt-step': 0,
     observe: 0,
+    isolate: 0,
     tick: 0,
     alert: 0,
     dispatch: 0,

@@ -9,7 +9,7 @@
  * Fails toward "not queued": a call that is late, refused or uncertain is reported as failed, never as done.
  * Not here: what is outstanding (domain), first steps of a halt (they do not pass through a queue).
  */
-export type WorkKind = 'evaluate' | 'dispatch' | 'halt-step' | 'observe' | 'alert' | 'tick';
+export type WorkKind = 'evaluate' | 'dispatch' | 'halt-step' | 'observe' | 'isolate' | 'alert' | 'tick';
 
 export interface WorkItem {
   kind: WorkKind;

@@ -12,10 +12,11 @@ import { explain } from '../domain/run/halt.ts';
 import { parentRuns } from '../domain/run/lineage.ts';
 import { nextDeadlineMs } from '../domain/run/outstanding.ts';
 import { permitTerms } from '../domain/run/permit.ts';
+import { workTerms } from '../domain/run/scoped-work.ts';
 import type { RunState } from '../domain/run/state.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { PermitClaim, ProgressStore } from '../ledger/progress.ts';
-import type { TokenSigner } from '../signing/tokens.ts';
+import type { TokenSigner, WorkPermitClaims } from '../signing/tokens.ts';
 import { signOrder } from './orders.ts';
 import { type LoadedRun, type RunService, readRunState, runStream } from './run-service.ts';
 
@@ -86,7 +87,14 @@ export interface Heartbeats {
   issuePermit(loaded: LoadedRun, nonce: string | null): Promise<string | null>;
   /** What a launcher is told before anything of the run starts: as a permit would be, without taking one. */
   mayStart(loaded: LoadedRun): Promise<MayStart>;
+  /** Leave to evaluate or align, by what stands in the ledger now. */
+  workPermit(runId: string, purpose: WorkPurpose, nonce: string | null): Promise<WorkPermit>;
 }
+
+export type WorkPurpose = WorkPermitClaims['purpose'];
+export type WorkPermit =
+  | { readonly granted: true; readonly permit: string; readonly expiresAt: Date }
+  | { readonly granted: false; readonly reason: string };
 
 export type MayStart =
   | { readonly granted: true; readonly epoch: number; readonly ceiling: Compute }
@@ -310,7 +318,35 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
       : { granted: false, reason: againstStart(state, terms.reason) };
   }
 
-  return { issuePermit, mayStart, beat: take };
+  async function workPermit(runId: string, purpose: WorkPurpose, nonce: string | null): Promise<WorkPermit> {
+    if (deps.ledgerAdvances !== undefined && !(await deps.ledgerAdvances())) {
+      return { granted: false, reason: 'the ledger cannot be written now' };
+    }
+    const withheld = (await deps.withheld?.(runId)) ?? null;
+    if (withheld !== null) return { granted: false, reason: withheld };
+    const loaded = await runs.load(runId);
+    if (loaded === null) return { granted: false, reason: `no such run ${runId}` };
+    const now = clock();
+    const terms = workTerms(loaded.state, now);
+    if (!terms.granted) return { granted: false, reason: againstWork(loaded.state, terms.reason) };
+    const iat = Math.floor(now.getTime() / 1000);
+    const lastS =
+      terms.expires === null ? Number.POSITIVE_INFINITY : Math.floor(Date.parse(terms.expires) / 1000);
+    const exp = Math.min(iat + Math.max(1, Math.floor(durationMs(loaded.policy.permit.ttl) / 1000)), lastS);
+    // In its last second nothing is left to sign.
+    if (exp <= iat) return { granted: false, reason: againstWork(loaded.state, 'halted') };
+    const { haltId } = terms;
+    const claims = { sub: runId, iat, exp, scope: 'evaluation' as const, purpose, haltId, nonce };
+    return { granted: true, permit: await signer.signWorkPermit(claims), expiresAt: new Date(exp * 1000) };
+  }
+
+  return { issuePermit, mayStart, workPermit, beat: take };
+}
+
+function againstWork({ runId, halt }: RunState, reason: 'halted' | 'quarantined'): string {
+  return reason === 'quarantined'
+    ? `run ${runId} is quarantined (${halt?.haltId ?? ''}): nothing runs its weights until it is released`
+    : `run ${runId} is halted (${halt?.haltId ?? ''}), and no scoped resume is in force`;
 }
 
 type Against = Extract<ReturnType<typeof permitTerms>, { granted: false }>['reason'];
@@ -351,8 +387,8 @@ export async function directive(
       action: halt.action,
       haltId: halt.haltId,
       ...(cause === undefined ? {} : { reason: explain(cause) }),
-      ...(halt.action === 'quarantine' && state.lastCleared !== null
-        ? { resumeFrom: state.lastCleared.checkpointId }
+      ...(halt.quarantine !== undefined && halt.quarantine.revert !== null
+        ? { resumeFrom: halt.quarantine.revert.checkpointId }
         : {}),
       order: await signOrder(signer, runId, halt),
     };

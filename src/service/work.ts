@@ -14,6 +14,7 @@ import { InterlockError } from '../errors.ts';
 import type { EvaluatorOutcome } from '../evaluators/evaluator.ts';
 import type { Evaluators } from '../evaluators/registry.ts';
 import { faultPoint } from '../fault-points.ts';
+import type { Isolators } from '../isolation/registry.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Orchestrator } from '../orchestrators/orchestrator.ts';
 import type { WorkHandlers, WorkItem } from '../queue/work-queue.ts';
@@ -22,6 +23,7 @@ import { withCorrelation } from '../telemetry/correlation.ts';
 import { recordSpan, tracingOn, withSpan } from '../telemetry/tracing.ts';
 import { realTimers, type Timers } from '../timers.ts';
 import { digestOf, sha256 } from './digest.ts';
+import { isolate } from './isolate-work.ts';
 import { signOrder } from './orders.ts';
 import { type ReportedResult, recordResult } from './results.ts';
 import type { LoadedRun, RunService } from './run-service.ts';
@@ -36,6 +38,7 @@ export interface WorkDeps {
   readonly running: RunningEvaluations;
   /** The adapter for one target of a run. */
   readonly orchestratorOf: (loaded: LoadedRun, targetId: string) => Orchestrator | null;
+  readonly isolatorOf: Isolators;
   readonly channels: ReadonlyMap<string, AlertChannel>;
   readonly signer: TokenSigner;
   readonly instance: string;
@@ -76,6 +79,7 @@ export function createWorkHandlers(deps: WorkDeps): WorkHandlers {
     dispatch: (item, signal) => evaluate(item, signal, deps),
     'halt-step': (item, signal) => haltStep(item, signal, deps),
     observe: (item, signal) => observe(item, signal, deps),
+    isolate: (item, signal) => isolate(item, signal, deps),
     alert: (item, signal) => alert(item, signal, deps),
     tick: async ({ runId }) => {
       await runs.execute(runId, { type: 'Tick' }, { actor: ACTOR });

@@ -50,6 +50,21 @@ export const permitClaimsSchema = z.strictObject({
 });
 export type PermitClaims = z.infer<typeof permitClaimsSchema>;
 
+/** Leave to evaluate and align. Another `typ` and audience: whoever checks permits to train refuses it. */
+export const workPermitClaimsSchema = z.strictObject({
+  iss: issuer,
+  aud: z.literal('interlock/work-permit'),
+  sub: runId,
+  iat: seconds,
+  exp: seconds,
+  scope: z.literal('evaluation'),
+  purpose: z.enum(['evaluation', 'alignment']),
+  /** The halt that the run stays under; null where it is under none. */
+  haltId: haltId.nullable(),
+  nonce: z.string().min(1).max(256).nullable(),
+});
+export type WorkPermitClaims = z.infer<typeof workPermitClaimsSchema>;
+
 /** Not strict: an order that is authentic stays an order, whatever a later version adds to it. */
 export const haltOrderClaimsSchema = z.object({
   iss: issuer,
@@ -74,6 +89,7 @@ export type HeadClaims = z.infer<typeof headClaimsSchema>;
 
 const kinds = {
   permit: { typ: 'permit+jwt', aud: 'interlock/permit', claims: permitClaimsSchema },
+  work: { typ: 'work-permit+jwt', aud: 'interlock/work-permit', claims: workPermitClaimsSchema },
   halt: { typ: 'halt+jwt', aud: 'interlock/halt', claims: haltOrderClaimsSchema },
   head: { typ: 'head+jwt', aud: 'interlock/head', claims: headClaimsSchema },
 } as const;
@@ -81,6 +97,7 @@ type Kind = keyof typeof kinds;
 
 export interface TokenSigner {
   signPermit(claims: Omit<PermitClaims, 'iss' | 'aud'>): Promise<string>;
+  signWorkPermit(claims: Omit<WorkPermitClaims, 'iss' | 'aud'>): Promise<string>;
   signHaltOrder(claims: Omit<HaltOrderClaims, 'iss' | 'aud'>): Promise<string>;
   signHead(claims: Omit<HeadClaims, 'iss' | 'aud'>): Promise<string>;
 }
@@ -105,6 +122,11 @@ export function createTokenSigner({
       const full = check(permitClaimsSchema, { ...claims, iss, aud: kinds.permit.aud });
       if (!lifetimeAllowed(full)) throw badClaims('permit', 'exp');
       return sign('permit', full);
+    },
+    async signWorkPermit(claims) {
+      const full = check(workPermitClaimsSchema, { ...claims, iss, aud: kinds.work.aud });
+      if (!lifetimeAllowed(full)) throw badClaims('work permit', 'exp');
+      return sign('work', full);
     },
     async signHaltOrder(claims) {
       return sign('halt', check(haltOrderClaimsSchema, { ...claims, iss, aud: kinds.halt.aud }));
@@ -173,6 +195,7 @@ export type Verified<Claims> =
 
 export interface TokenVerifier {
   verifyPermit(token: string): Promise<Verified<PermitClaims>>;
+  verifyWorkPermit(token: string): Promise<Verified<WorkPermitClaims>>;
   verifyHaltOrder(token: string): Promise<Verified<HaltOrderClaims>>;
   verifyHead(token: string): Promise<Verified<HeadClaims>>;
 }
@@ -216,19 +239,28 @@ export function createTokenVerifier({
 
   const jwkOf = (kid: string): PublicJwk | undefined => jwks().keys.find((each) => each.kid === kid);
 
+  /** A permit of either kind counts now, or not at all. */
+  function inForce<Claims extends { iat: number; exp: number }>(
+    verified: Verified<Claims>,
+  ): Verified<Claims> {
+    if (!verified.ok) return verified;
+    const jwk = jwkOf(verified.kid);
+    if (jwk?.revoked !== undefined) return { ok: false, reason: 'revoked-key' };
+    const nowS = now().getTime() / 1000;
+    const { iat, exp } = verified.claims;
+    if (!lifetimeAllowed(verified.claims)) return { ok: false, reason: 'lifetime' };
+    if (iat > nowS + ISSUED_AHEAD_MAX_S) return { ok: false, reason: 'issued-ahead' };
+    // Written so that a NaN clock refuses too.
+    if (!(nowS < exp)) return { ok: false, reason: 'expired' };
+    return inWindow(iat, jwk) ? verified : { ok: false, reason: 'key-window' };
+  }
+
   return {
     async verifyPermit(token) {
-      const verified = await verify(token, kinds.permit.typ, permitClaimsSchema);
-      if (!verified.ok) return verified;
-      const jwk = jwkOf(verified.kid);
-      if (jwk?.revoked !== undefined) return { ok: false, reason: 'revoked-key' };
-      const nowS = now().getTime() / 1000;
-      const { iat, exp } = verified.claims;
-      if (!lifetimeAllowed(verified.claims)) return { ok: false, reason: 'lifetime' };
-      if (iat > nowS + ISSUED_AHEAD_MAX_S) return { ok: false, reason: 'issued-ahead' };
-      // Written so that a NaN clock refuses too.
-      if (!(nowS < exp)) return { ok: false, reason: 'expired' };
-      return inWindow(iat, jwk) ? verified : { ok: false, reason: 'key-window' };
+      return inForce(await verify(token, kinds.permit.typ, permitClaimsSchema));
+    },
+    async verifyWorkPermit(token) {
+      return inForce(await verify(token, kinds.work.typ, workPermitClaimsSchema));
     },
     async verifyHaltOrder(token) {
       const verified = await verify(token, kinds.halt.typ, haltOrderClaimsSchema);
@@ -258,7 +290,7 @@ function inWindow(iat: number, jwk: PublicJwk | undefined): boolean {
   );
 }
 
-function lifetimeAllowed({ iat, exp }: PermitClaims): boolean {
+function lifetimeAllowed({ iat, exp }: { readonly iat: number; readonly exp: number }): boolean {
   return exp > iat && exp - iat <= PERMIT_LIFETIME_MAX_S;
 }
 

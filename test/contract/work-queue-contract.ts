@@ -45,6 +45,7 @@ export function handlersFor(handler: WorkHandler): WorkHandlers {
     dispatch: handler,
     'halt-step': handler,
     observe: handler,
+    isolate: handler,
     alert: handler,
     tick: handler,
   };

@@ -135,6 +135,7 @@ describe('a result of a checkpoint that has left the state', () => {
       instance: 'slow',
       evaluators: { run: () => outcome },
       orchestratorOf: () => null,
+      isolatorOf: () => null,
       channels: new Map(),
       signer: createTokenSigner({ keyring: await loadKeyring(keyFile), issuer: 'test' }),
       callbackUrl: () => '',

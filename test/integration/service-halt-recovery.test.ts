@@ -75,6 +75,7 @@ it('is delivered at the next start, at once and not when the queue gives it back
       evaluate: nothing,
       dispatch: nothing,
       observe: nothing,
+      isolate: nothing,
       alert: nothing,
       tick: nothing,
     },

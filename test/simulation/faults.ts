@@ -49,6 +49,8 @@ export const FAULTS = [
   'intruder',
   'graceful-stop',
   'workers-away',
+  'call-out-fails',
+  'call-out-slow',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 

@@ -63,9 +63,10 @@ function evaluation(random: Random, category: string, i: number): JsonObject {
 interface Drawn {
   readonly consulted: ReturnType<typeof expertPolicy> | null;
   readonly limited: Random | null;
+  readonly isolation: JsonObject;
 }
 
-function draw(random: Random, name: string, { consulted, limited }: Drawn): JsonObject {
+function draw(random: Random, name: string, { consulted, limited, isolation }: Drawn): JsonObject {
   const categories = ['cyber', 'bio', 'talk'].slice(0, random.pick([1, 1, 1, 2, 3]));
   const stage = 'pre-mitigation';
   const policy = {
@@ -83,7 +84,7 @@ function draw(random: Random, name: string, { consulted, limited }: Drawn): Json
       ttl: random.pick(['60s', '90s', '4m', '10m', '1h']),
       heartbeatInterval: random.pick(['10s', '30s', '1m']),
     },
-    halt: { confirmWithin: random.pick(['30s', '2m', '5m']) },
+    halt: { confirmWithin: random.pick(['30s', '2m', '5m']), ...isolation },
     categories: categories.map((id) => ({ id, title: id, confidence: random.pick([0.9, 0.95, 0.99]) })),
     evaluations: categories.flatMap((category) =>
       Array.from({ length: random.pick([1, 1, 1, 2]) }, (_, i) => evaluation(random, category, i)),
@@ -128,11 +129,12 @@ export function generatedPolicy(
   name: string,
   experts: Random | null = null,
   limited: Random | null = null,
+  isolation: JsonObject = {},
 ): Policy {
   const consulted = experts === null ? null : expertPolicy(experts);
   let problems = '';
   for (let i = 0; i < DRAWS_MAX; i += 1) {
-    const check = checkPolicy(draw(random, name, { consulted, limited }));
+    const check = checkPolicy(draw(random, name, { consulted, limited, isolation }));
     if (check.ok) return check.policy;
     problems = JSON.stringify(check.problems);
   }

@@ -72,6 +72,9 @@ describe('heartbeats without any worker', () => {
         issuer: 'interlock',
       }),
       evaluators: () => ({ run: () => Promise.reject(new Error('nothing runs here')) }),
+      isolatorOf: () => {
+        throw new Error('no isolation');
+      },
       orchestratorOf: () => {
         throw new Error('nothing is stopped here');
       },

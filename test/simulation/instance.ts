@@ -7,11 +7,13 @@
 import { z } from 'zod';
 import type { AlertChannel } from '../../src/alerts/alert-channel.ts';
 import type { Identity } from '../../src/config/identities.ts';
+import type { CallOut } from '../../src/domain/policy/quarantine.ts';
 import type { Policy } from '../../src/domain/policy/schema.ts';
 import type { Command } from '../../src/domain/run/decide.ts';
 import type { RunTarget } from '../../src/domain/run/halt-documents.ts';
 import { InterlockError } from '../../src/errors.ts';
 import type { Evaluators } from '../../src/evaluators/registry.ts';
+import type { Isolator } from '../../src/isolation/isolator.ts';
 import type { Orchestrator } from '../../src/orchestrators/orchestrator.ts';
 import type { WorkItem, WorkQueue } from '../../src/queue/work-queue.ts';
 import { createHeartbeats, type Heartbeats } from '../../src/service/heartbeats.ts';
@@ -47,6 +49,7 @@ export interface InstanceDeps {
   readonly defaultPolicy: string;
   readonly signer: TokenSigner;
   readonly evaluators: (instance: string) => Evaluators;
+  readonly isolatorOf: (callOut: CallOut, process: SimulatedProcess) => Isolator;
   readonly orchestratorOf: (loaded: LoadedRun, targetId: string, process: SimulatedProcess) => Orchestrator;
   readonly channels: ReadonlyMap<string, AlertChannel>;
   readonly isWorker: boolean;
@@ -100,6 +103,7 @@ export class Interlock {
       evaluators: deps.evaluators(id),
       running,
       orchestratorOf: (loaded, targetId) => deps.orchestratorOf(loaded, targetId, process),
+      isolatorOf: (callOut) => deps.isolatorOf(callOut, process),
       channels: deps.channels,
       signer,
       instance: id,

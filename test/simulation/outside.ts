@@ -7,6 +7,7 @@ import type { JsonObject } from '../../src/domain/canonical-json.ts';
 import type { Evaluation, Policy } from '../../src/domain/policy/schema.ts';
 import type { EvaluationRequest, EvaluatorOutcome } from '../../src/evaluators/evaluator.ts';
 import type { Evaluators } from '../../src/evaluators/registry.ts';
+import type { Isolator } from '../../src/isolation/isolator.ts';
 import type { Orchestrator, StepOutcome } from '../../src/orchestrators/orchestrator.ts';
 import { ms } from './arithmetic.ts';
 import { LEADING_METRIC } from './policy-parts.ts';
@@ -182,6 +183,20 @@ export function createOrchestrator(
       const state = trainer.isRunning ? 'running' : 'stopped';
       if (state === 'stopped') world.seen.observedStopped(runId, targetId);
       return { state, detail: state };
+    },
+  };
+}
+
+/** A system of the site that takes a run's weights out of reach: it may fail, say nothing yet, or be done. */
+export function createIsolator(world: World, process: SimulatedProcess, step: string): Isolator {
+  const { faults } = world;
+  return {
+    async isolate({ haltId }, signal) {
+      await process.wait(20 + faults.of('call-out-fails').below(500));
+      if (signal.aborted || faults.hit('call-out-fails', 0.3)) return { kind: 'retry', detail: 'HTTP 503' };
+      if (faults.hit('call-out-slow', 0.5)) return { kind: 'accepted', detail: 'HTTP 202' };
+      world.seen.isolated(haltId, step);
+      return { kind: 'isolated', detail: 'HTTP 200' };
     },
   };
 }

@@ -6,12 +6,15 @@
 import type { HeartbeatReply as ClientReply } from '../../clients/typescript/client.ts';
 import type { Identity } from '../../src/config/identities.ts';
 import { compute } from '../../src/domain/compute.ts';
+import type { Command } from '../../src/domain/run/decide.ts';
 import type { RunEvent } from '../../src/domain/run/events.ts';
+import { isQuarantined } from '../../src/domain/run/quarantine.ts';
 import { type RunState, RunStateSchema } from '../../src/domain/run/state.ts';
 import { sha256 } from '../../src/service/digest.ts';
 import type { Receipt } from '../../src/service/run-service.ts';
 import { HeartbeatReply } from '../support/heartbeat-reply.ts';
 import { answerOf, EXPERTS, type ExpertCommand, expertActs } from './experts.ts';
+import { mix } from './faults.ts';
 import type { Answer, Interlock } from './instance.ts';
 import { MEMBERSHIPS } from './policy-parts.ts';
 import { createRandom, type Random } from './random.ts';
@@ -32,6 +35,8 @@ const EVALUATOR = identity('evaluator', ['evaluator']);
 export class People {
   readonly #world: World;
   readonly #random: Random;
+  /** What else than going on is proposed: drawn apart. */
+  readonly #works: Random;
   #messages = 0;
   /** Proposals that somebody executed, for vetoes long after. */
   readonly #executed: { runId: string; proposalId: string; digest: string }[] = [];
@@ -42,6 +47,7 @@ export class People {
   constructor(world: World, seed: number, experts: Random | null) {
     this.#world = world;
     this.#random = createRandom(seed);
+    this.#works = createRandom(mix(seed, 1));
     this.#experts = experts;
   }
 
@@ -217,15 +223,29 @@ export class People {
   async proposes(runId: string): Promise<void> {
     const state = await this.#state(runId);
     if (state === null || (state.halt === null && state.holds.length === 0)) return;
-    const haltId = state.halt?.haltId ?? null;
     this.#messages += 1;
     const rationale = `because ${this.#messages}`;
+    const command = this.#proposal(state, rationale);
     await this.#world.request(
       null,
-      (i) =>
-        i.command(runId, { type: 'ProposeResume', haltId, terms: {}, rationale, by: 'operator' }, 'operator'),
+      (i) => i.command(runId, command, 'operator'),
       (given) => this.#world.seen.proposed(runId, rationale, given),
     );
+  }
+
+  /** Out of quarantine first; now and then only to look on. Once all is healed, to go on. */
+  #proposal(state: RunState, rationale: string): Command {
+    const { faults } = this.#world;
+    const haltId = state.halt?.haltId ?? null;
+    const said = { haltId, rationale, by: 'operator' };
+    if (isQuarantined(state)) return { type: 'ProposeRelease', ...said };
+    if (haltId !== null && !faults.healed && this.#works.chance(0.2)) {
+      const expires = new Date(
+        this.#world.scheduler.nowMs + this.#works.pick([60_000, 3_600_000]),
+      ).toISOString();
+      return { type: 'ProposeScopedResume', ...said, expires };
+    }
+    return { type: 'ProposeResume', ...said, terms: {} };
   }
 
   async signs(
@@ -310,6 +330,10 @@ export class People {
         break;
       case 'HoldPlaced':
         if (random.chance(0.4)) later(120_000, () => this.proposes(runId));
+        break;
+      case 'QuarantineReleased':
+      case 'ScopedWorkEnded':
+        if (this.#works.chance(0.8)) later(60_000, () => this.proposes(runId));
         break;
       case 'ProposalVoided':
         if (random.chance(0.7)) later(60_000, () => this.proposes(runId));

@@ -214,7 +214,12 @@ async function goesOn(world: World, runId: string): Promise<void> {
     const { halted, holds, finished } = seen.checkersOf(runId).standing;
     if (finished) return;
     if (halted !== null || holds > 0) {
-      void people.proposes(runId).then(() => people.agree(runId));
+      // Out of a quarantine it takes the same twice: the release, and then the resume.
+      void people
+        .proposes(runId)
+        .then(() => people.agree(runId))
+        .then(() => people.proposes(runId))
+        .then(() => people.agree(runId));
     }
     const resumes = seen.counts.get('RunResumed') ?? 0;
     const before = seen.permitsReserved;

@@ -3,11 +3,13 @@
  * compute, an own level map, plain maps of what was reported. A checker knows the policy, never the state.
  */
 import type { Policy } from '../../src/domain/policy/schema.ts';
-import type { RunEvent, RunEventData, StoredReading, Terms } from '../../src/domain/run/events.ts';
+import type { RunEvent, RunEventData, StoredReading } from '../../src/domain/run/events.ts';
 import type { PermitTerms } from '../../src/domain/run/permit.ts';
+import type { Terms } from '../../src/domain/run/proposal-documents.ts';
 import { CLOSE, estimate, LEVEL_CLOSE, ms, thresholdOf, upper } from './arithmetic.ts';
 import { EstimateCheckers } from './estimate-checkers.ts';
 import { ForecastCheckers } from './forecast-checkers.ts';
+import { QuarantineCheckers } from './quarantine-checkers.ts';
 import { RiskCheckers } from './risk-checkers.ts';
 
 /** What a broken invariant of DESIGN.md is reported as, by whichever checker. */
@@ -48,6 +50,7 @@ interface Known {
 }
 
 interface OpenProposal {
+  readonly kind: RunEventData<'ProposalOpened'>['kind'];
   readonly digest: string;
   readonly haltId: string | null;
   voided: boolean;
@@ -68,6 +71,7 @@ export class RunCheckers {
   readonly #estimates: EstimateCheckers;
   readonly #forecasts: ForecastCheckers;
   readonly #risks: RiskCheckers;
+  readonly #quarantine: QuarantineCheckers;
   #ceiling = 0;
   #clearedCompute: number | null = null;
   #clearedAtMs = 0;
@@ -95,6 +99,7 @@ export class RunCheckers {
     this.#estimates = new EstimateCheckers(policy, broken);
     this.#forecasts = new ForecastCheckers(broken);
     this.#risks = new RiskCheckers(policy, broken);
+    this.#quarantine = new QuarantineCheckers(broken);
   }
 
   get standing(): Standing {
@@ -115,6 +120,7 @@ export class RunCheckers {
       this.#once(event);
       this.#estimates.take(event);
       this.#risks.take(event);
+      this.#quarantine.take(event);
       const trip = this.#one(event, nowMs);
       if (trip !== null) tripping.push(trip);
     }
@@ -285,6 +291,7 @@ export class RunCheckers {
         return null;
       case 'ProposalOpened':
         this.#proposals.set(event.data.proposalId, {
+          kind: event.data.kind,
           digest: event.data.digest,
           haltId: event.data.haltId,
           voided: false,
@@ -306,10 +313,17 @@ export class RunCheckers {
         if (this.#memberships.get(by)?.includes(group) !== true) throw new Error(`${by} signed for ${group}`);
         proposal.latest.set(by, { decision, group });
         if (decision === 'veto' && !proposal.executed) proposal.vetoed = true;
-        return decision === 'veto' && proposal.executed ? `the veto of the resume ${proposalId}` : null;
+        const isVetoed = decision === 'veto' && proposal.executed && proposal.kind !== 'scoped-resume';
+        return isVetoed ? `the veto of the ${proposal.kind} ${proposalId}` : null;
       }
       case 'RunResumed':
         this.#resumed(event.data);
+        return null;
+      case 'QuarantineReleased':
+        this.#executes(event.data.proposalId, event.data.haltId, 'release');
+        return null;
+      case 'ScopedWorkGranted':
+        this.#executes(event.data.proposalId, event.data.haltId, 'scoped-resume');
         return null;
       case 'RunFinished':
         this.#finished = true;
@@ -374,22 +388,27 @@ export class RunCheckers {
     }
   }
 
-  #resumed({ proposalId, haltId, terms, epoch }: RunEventData<'RunResumed'>): void {
+  /** What people signed, and all of them. These policies have one set of signers for every kind. */
+  #executes(proposalId: string, haltId: string | null, kind: OpenProposal['kind']): void {
     const proposal = this.#proposals.get(proposalId);
-    if (proposal === undefined) throw new Violation(4, 'resumed without a proposal');
+    if (proposal?.kind !== kind) throw new Violation(4, `${kind} without a proposal of it`);
     if (proposal.voided || proposal.vetoed || proposal.executed) {
-      throw new Violation(4, 'resumed by a proposal that was voided, vetoed or spent');
+      throw new Violation(4, `${kind} by a proposal that was voided, vetoed or spent`);
     }
     if (proposal.haltId !== haltId || haltId !== this.#halted) {
-      throw new Violation(4, 'resumed from another halt than the one that stands');
+      throw new Violation(4, `${kind} of another halt than the one that stands`);
     }
     const approving = [...proposal.latest.values()].filter(({ decision }) => decision === 'approve');
     const groups = new Set(approving.map(({ group }) => group));
     if (!this.#policy.governance.resume.approvals.every((group) => groups.has(group))) {
-      throw new Violation(4, 'resumed without every approval');
+      throw new Violation(4, `${kind} without every approval`);
     }
-    if (epoch <= this.#epoch) throw new Error('the epoch did not rise with the resume');
     proposal.executed = true;
+  }
+
+  #resumed({ proposalId, haltId, terms, epoch }: RunEventData<'RunResumed'>): void {
+    this.#executes(proposalId, haltId, 'resume');
+    if (epoch <= this.#epoch) throw new Error('the epoch did not rise with the resume');
     this.#epoch = epoch;
     this.#halted = null;
     this.#unknownParent = false;

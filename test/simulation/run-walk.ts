@@ -16,6 +16,7 @@ import { evolve, evolveAll } from '../../src/domain/run/evolve.ts';
 import type { HaltCause } from '../../src/domain/run/halt-documents.ts';
 import { outstanding } from '../../src/domain/run/outstanding.ts';
 import { permitTerms } from '../../src/domain/run/permit.ts';
+import { isQuarantined } from '../../src/domain/run/quarantine.ts';
 import { recheck } from '../../src/domain/run/recheck.ts';
 import { type RunState, RunStateSchema } from '../../src/domain/run/state.ts';
 import { expertActs, expertPolicy, expertsOf } from './experts.ts';
@@ -239,7 +240,7 @@ export class Walk {
   /** Invariant 7. A press is attributed each time, and a proposal of the same words replaces the one before. */
   again(): void {
     const command = this.#last;
-    if (command === null || command.type === 'OrderHalt' || command.type === 'ProposeResume') return;
+    if (command === null || command.type === 'OrderHalt' || command.type.startsWith('Propose')) return;
     if (command.type === 'NoteProgress') return;
     // The shell reads the earlier content from the views whenever it builds the command.
     const again =
@@ -422,7 +423,9 @@ export class Walk {
 
   proposes(terms: { levels?: Record<string, number>; ceiling?: ReturnType<typeof compute> }): void {
     const haltId = this.run.halt?.haltId ?? null;
-    this.does({ type: 'ProposeResume', haltId, terms, rationale: 'r', by: 'operator' });
+    const said = { haltId, rationale: 'r', by: 'operator' };
+    if (isQuarantined(this.run)) this.does({ type: 'ProposeRelease', ...said });
+    else this.does({ type: 'ProposeResume', ...said, terms });
   }
 
   consults(experts: Random): void {
@@ -453,7 +456,8 @@ export class Walk {
   }
 
   #agrees(): void {
-    if (!permitTerms(this.run).granted) {
+    // A release from quarantine lets nothing go on by itself.
+    for (let i = 0; i < 2 && !permitTerms(this.run).granted; i += 1) {
       this.proposes({});
       const open = this.run.proposals.find(({ status }) => status === 'open');
       if (open === undefined) throw new Error('liveness: a stopped run for which nothing can be proposed');

@@ -61,6 +61,7 @@ export class Seen implements Witness {
   readonly #rationales = new Set<string>();
   readonly #digests = new Map<string, string>();
   readonly #executed = new Set<string>();
+  readonly #isolated = new Set<string>();
   readonly #said = new Map<string, unknown[]>();
   readonly #nonces = new Map<string, number>();
   readonly #permits = new Map<string, Signed[]>();
@@ -153,6 +154,17 @@ export class Seen implements Witness {
         return;
       case 'EstimateGiven':
         this.#estimates.add(`${event.data.roundId} ${event.data.by} ${event.data.rationale}`);
+        return;
+      case 'IsolationStepConfirmed': {
+        const { haltId, step, by } = event.data;
+        if (by === 'call-out' && !this.#isolated.has(`${haltId} ${step}`)) {
+          this.#broken(5, `${step} of ${haltId} was never said to be done`);
+        }
+        return;
+      }
+      case 'QuarantineReleased':
+      case 'ScopedWorkGranted':
+        this.#executed.add(event.data.proposalId);
         return;
       case 'RunResumed':
         this.#executed.add(event.data.proposalId);
@@ -383,6 +395,11 @@ export class Seen implements Witness {
     if (status < 300 && !this.#rationales.has(`${runId} ${rationale}`)) {
       this.#broken(1, `a proposal for ${runId} was acknowledged and is not recorded`);
     }
+  }
+
+  /** A call-out answered that it is done. */
+  isolated(haltId: string, step: string): void {
+    this.#isolated.add(`${haltId} ${step}`);
   }
 
   signing(proposalId: string, who: string, decision: string): void {

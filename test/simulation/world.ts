@@ -19,11 +19,13 @@ import {
   type Capability,
   createChannel,
   createEvaluators,
+  createIsolator,
   createOrchestrator,
   drawCapability,
 } from './outside.ts';
 import { People } from './people.ts';
 import { checkProgress } from './progress-checkers.ts';
+import { isolationOf } from './quarantine-policy.ts';
 import { createRandom, type Random } from './random.ts';
 import { BASE, relativesOf } from './relatives.ts';
 import { checkReplay } from './replay-checkers.ts';
@@ -100,7 +102,13 @@ export class World {
     const experts = expertsOf(seed);
     this.#relatives = relativesOf(seed);
     this.people = new People(this, mix(seed, 1001), experts);
-    this.policy = generatedPolicy(createRandom(mix(seed, 1002)), POLICY, experts, riskLimitOf(seed));
+    this.policy = generatedPolicy(
+      createRandom(mix(seed, 1002)),
+      POLICY,
+      experts,
+      riskLimitOf(seed),
+      isolationOf(seed),
+    );
     this.reconcileIntervalMs = this.random.pick([8_000, 15_000, 20_000]);
     this.#tells = tells;
     const count = this.random.pick([1, 1, 2, 2, 3]);
@@ -222,6 +230,7 @@ export class World {
         this.seen.permit(claims);
         return signer.signPermit(claims);
       },
+      signWorkPermit: (claims) => signer.signWorkPermit(claims),
       signHaltOrder: (claims) => signer.signHaltOrder(claims),
       signHead: (claims) => signer.signHead(claims),
     };
@@ -319,6 +328,7 @@ export class World {
       signer: this.#signer,
       evaluators: (instance) => createEvaluators(this, process, instance),
       orchestratorOf: ({ state }, targetId) => createOrchestrator(this, process, state.runId, targetId),
+      isolatorOf: ({ step }, of) => createIsolator(this, of, step),
       channels,
       ...roles,
       reconcileIntervalMs: this.reconcileIntervalMs,
@@ -569,5 +579,13 @@ const TOLD: Readonly<Partial<Record<RunEvent['kind'], readonly string[]>>> = {
   ProposalVoided: ['proposalId', 'reason'],
   SignOffRecorded: ['proposalId', 'decision', 'by', 'group'],
   RunResumed: ['proposalId', 'epoch'],
+  QuarantineBegun: ['haltId'],
+  IsolationStepBegun: ['step', 'because'],
+  IsolationStepTaken: ['step', 'attempt', 'outcome'],
+  IsolationStepOverdue: ['step'],
+  IsolationStepConfirmed: ['step', 'by'],
+  QuarantineReleased: ['proposalId'],
+  ScopedWorkGranted: ['proposalId'],
+  ScopedWorkEnded: ['reason'],
   RunFinished: ['ceiling'],
 };

@@ -78,7 +78,7 @@ export interface RunDriver {
     haltId: string | null,
     approvals: readonly string[],
     terms?: Readonly<Record<string, unknown>>,
-  ): Promise<z.output<typeof ProposalDocument>>;
+  ): Promise<Extract<z.output<typeof ProposalDocument>, { kind: 'resume' }>>;
 }
 
 export function drive(
@@ -151,11 +151,10 @@ export function drive(
         const sent = await call('POST', path('/sign-offs'), { as: group, body: signOff });
         expect(sent.status, sent.text).toBe(200);
       }
-      return answered(
-        await call('GET', path(`/proposals/${proposalId}`), { as: 'auditor' }),
-        200,
-        ProposalDocument,
-      );
+      const sent = await call('GET', path(`/proposals/${proposalId}`), { as: 'auditor' });
+      const signed = answered(sent, 200, ProposalDocument);
+      if (signed.kind !== 'resume') throw new Error(`a ${signed.kind} was signed`);
+      return signed;
     },
   };
   return driver;

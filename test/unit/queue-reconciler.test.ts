@@ -16,6 +16,7 @@ const handlers = (handler: WorkHandler): WorkHandlers => ({
   dispatch: handler,
   'halt-step': handler,
   observe: handler,
+  isolate: handler,
   alert: handler,
   tick: handler,
 });

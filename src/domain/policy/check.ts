@@ -11,6 +11,7 @@ import { levelsOf } from '../levels.ts';
 import { confidenceZ, scoreSpecOf } from '../run/scorecard.ts';
 import { type OperatingCharacteristics, operatingCharacteristics } from './characteristics.ts';
 import { type Ladder, ladderProblems, missingLastStep, TARGET_KINDS, type TargetKind } from './ladder.ts';
+import { callOutProblems } from './quarantine.ts';
 import { riskProblems, riskWarnings } from './risk-check.ts';
 import {
   BUILT_IN_RULES,
@@ -63,6 +64,7 @@ export function checkPolicy(input: unknown): PolicyCheck {
     ...policy.rules.flatMap((rule, i) => ruleProblems(policy, rule, `rules.${i}`)),
     ...haltingProblems(policy),
     ...governanceProblems(policy),
+    ...quarantineProblems(policy),
     ...deadlineProblems(policy),
     ...riskProblems(policy),
   ];
@@ -91,8 +93,10 @@ function duplicates(policy: Policy): PolicyProblem[] {
     ['obligations', policy.obligations.map(({ id }) => id)],
     ['accounting.accelerators', policy.accounting?.accelerators.map(({ id }) => id) ?? []],
     ['governance.groups', policy.governance.groups],
-    ['governance.resume.approvals', policy.governance.resume.approvals],
-    ['governance.resume.vetoes', policy.governance.resume.vetoes],
+    ...signers(policy).flatMap(({ name, approvals, vetoes }): [string, readonly string[]][] => [
+      [`governance.${name}.approvals`, approvals],
+      [`governance.${name}.vetoes`, vetoes],
+    ]),
     ...policy.evaluations.map(({ id, variants }): [string, string[]] => [
       `evaluations (${id}).variants`,
       variants.map((variant) => variant.id),
@@ -239,16 +243,34 @@ function haltingProblems({ categories, rules }: Policy): PolicyProblem[] {
   );
 }
 
-function governanceProblems({ governance }: Policy): PolicyProblem[] {
-  const { groups, resume } = governance;
-  return (['approvals', 'vetoes'] as const).flatMap((field) =>
-    resume[field]
-      .filter((group) => !groups.includes(group))
-      .map((group) => ({
-        path: `governance.resume.${field}`,
-        message: `${group} is not one of governance.groups (${groups.join(', ')})`,
-      })),
+function governanceProblems(policy: Policy): PolicyProblem[] {
+  const { groups } = policy.governance;
+  return signers(policy).flatMap(({ name, ...stated }) =>
+    (['approvals', 'vetoes'] as const).flatMap((field) =>
+      stated[field]
+        .filter((group) => !groups.includes(group))
+        .map((group) => ({
+          path: `governance.${name}.${field}`,
+          message: `${group} is not one of governance.groups (${groups.join(', ')})`,
+        })),
+    ),
   );
+}
+
+function signers({ governance }: Policy) {
+  return (['resume', 'release', 'scopedResume'] as const).flatMap((name) => {
+    const stated = governance[name];
+    return stated === undefined ? [] : [{ name, ...stated }];
+  });
+}
+
+function quarantineProblems({ halt }: Policy): PolicyProblem[] {
+  if (halt.quarantine === undefined) return [];
+  const { isolate } = halt.quarantine;
+  return callOutProblems(isolate).map(({ index, message }) => ({
+    path: `halt.quarantine.isolate.${index}.step`,
+    message,
+  }));
 }
 
 function deadlineProblems({ permit, evaluations, cadence }: Policy): PolicyProblem[] {

@@ -11,6 +11,7 @@ import { DurationSchema } from '../duration.ts';
 import { EnvironmentSchema, ExecutorSchema } from '../executor.ts';
 import { LEVEL_NAMES, LEVEL_STARTS, type LevelName } from '../levels.ts';
 import { LadderSchema, TARGET_KINDS } from './ladder.ts';
+import { QuarantineSchema } from './quarantine.ts';
 
 export const NameSchema = z
   .string()
@@ -283,6 +284,11 @@ const HaltSchema = z.strictObject({
     .partialRecord(z.enum(TARGET_KINDS), LadderSchema)
     .optional()
     .meta({ description: 'By kind of target, in place of its default steps' }),
+  quarantine: QuarantineSchema.optional().meta({ description: 'What isolates a run that is quarantined' }),
+  evaluations: z.enum(['continue', 'stop']).optional().meta({
+    description:
+      "What becomes of the run's evaluation jobs when a rule halts it; default: continue. A quarantine and a person's halt always stop them",
+  }),
 });
 
 const ObligationSchema = z.strictObject({
@@ -292,13 +298,32 @@ const ObligationSchema = z.strictObject({
   due: DurationSchema,
 });
 
+const SignersSchema = z.strictObject({
+  approvals: z.array(NameSchema).min(1),
+  vetoes: z.array(NameSchema).default([]),
+});
+
 const GovernanceSchema = z.strictObject({
   groups: z.array(NameSchema).min(1).max(20),
-  resume: z.strictObject({
-    approvals: z.array(NameSchema).min(1),
-    vetoes: z.array(NameSchema).default([]),
+  resume: SignersSchema,
+  // Without defaults: a policy that says nothing of them must keep the digest that runs have pinned.
+  release: SignersSchema.optional().meta({
+    description: 'Who lets a run out of quarantine, before anybody can resume it; default: those of resume',
+  }),
+  scopedResume: SignersSchema.optional().meta({
+    description:
+      'Who lets evaluation and alignment work go on while the run stays halted; default: those of resume',
   }),
 });
+
+/** Whose approvals a kind of proposal takes, and who may block it. */
+export function signersOf(
+  { governance }: { readonly governance: z.infer<typeof GovernanceSchema> },
+  kind: 'resume' | 'release' | 'scoped-resume',
+): z.infer<typeof SignersSchema> {
+  const { resume, release = resume, scopedResume = resume } = governance;
+  return { resume, release, 'scoped-resume': scopedResume }[kind];
+}
 
 export const PolicySchema = z
   .strictObject({

@@ -21,11 +21,12 @@ import {
 } from '../policy/schema.ts';
 import { reached } from './context.ts';
 import { currentAttempt, isConcluded, specOf } from './evaluation.ts';
-import type { Scorecard, Terms } from './events.ts';
+import type { Scorecard } from './events.ts';
 import { estimateFindings, heededBy, type Ruling, rulingOf } from './expert-findings.ts';
 import type { Finding, Verdict } from './finding-documents.ts';
 import { forecastExplanation } from './forecast-words.ts';
 import { riskFindings } from './permit-risk.ts';
+import type { Terms } from './proposal-documents.ts';
 import { scorecardOf } from './scorecard.ts';
 import type { CheckpointState, RunState } from './state.ts';
 import { suspicionFindings } from './suspicion.ts';

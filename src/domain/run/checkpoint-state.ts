@@ -15,6 +15,7 @@ import { withReported } from './fence.ts';
 import { forgetSettled, isToScore, overtake, track } from './forecast-state.ts';
 import {
   type CheckpointState,
+  CLEARED_KEPT,
   CLOSED_CHECKPOINTS_KEPT,
   HISTORY_KEPT,
   type RunState,
@@ -82,6 +83,7 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
     checkpointId: data.checkpointId,
     effectiveCompute: data.effectiveCompute,
     modelUri: data.modelUri,
+    ...(data.weightsDigest === undefined ? {} : { weightsDigest: data.weightsDigest }),
     endpoint: data.endpoint,
     due: data.due,
     ...(data.declined === undefined ? {} : { declined: data.declined }),
@@ -122,11 +124,27 @@ function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): Ru
     lastCleared: cleared
       ? { checkpointId, effectiveCompute: scorecard.effectiveCompute, at }
       : state.lastCleared,
+    cleared: withCleared(state, data),
     series: withSeries(state.series, scorecard),
     history: withHistory(state.history, scorecard),
   };
   // Its forecasts are scored right after: until then it stays, however many others have to.
   return evicted(after, (each) => each.checkpointId === checkpointId && isToScore(after, checkpointId));
+}
+
+/** A waiver is leave to go on, and no evidence that its weights are ones to go back to. */
+function withCleared(
+  { cleared = [], checkpoints }: RunState,
+  { checkpointId, verdict, findings }: RunEventData<'CheckpointAssessed'>,
+): NonNullable<RunState['cleared']> {
+  const others = cleared.filter((each) => each.checkpointId !== checkpointId);
+  const checkpoint = checkpoints.find((each) => each.checkpointId === checkpointId);
+  if (checkpoint === undefined || verdict !== 'proceed' || findings.some(({ waived }) => waived))
+    return others;
+  const { effectiveCompute, modelUri, weightsDigest = null } = checkpoint;
+  const all = [...others, { checkpointId, effectiveCompute, modelUri, weightsDigest }];
+  all.sort(byCompute);
+  return all.slice(-CLEARED_KEPT);
 }
 
 /** What the permit takes is the run's; the checkpoint remembers it, so that it does not pay twice. */

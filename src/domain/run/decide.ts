@@ -78,7 +78,22 @@ import { liftHolds, placeHolds } from './holds.ts';
 import { type NoteInstance, noteInstance } from './instances.ts';
 import { type FindParent, findParent, type LatchLineage, latchLineage } from './lineage.ts';
 import { type RecordPress, recordPress } from './press.ts';
+import {
+  type ProposeRelease,
+  type ProposeScopedResume,
+  proposeRelease,
+  proposeScopedResume,
+} from './propose.ts';
+import {
+  beginQuarantine,
+  type ConfirmIsolation,
+  confirmIsolation,
+  isolate,
+  type RecordIsolation,
+  recordIsolation,
+} from './quarantine.ts';
 import { type FinishRun, finishRun, type RegisterRun, registerRun } from './registration.ts';
+import { endScopedWork, stopJobs } from './scoped-work.ts';
 import type { RunState } from './state.ts';
 
 export interface Tick {
@@ -107,7 +122,11 @@ export type Command =
   | RecordStopObserved
   | RecordLife
   | RecordDrill
+  | RecordIsolation
+  | ConfirmIsolation
   | ProposeResume
+  | ProposeRelease
+  | ProposeScopedResume
   | SignOff
   | RecordAlertDelivery
   | OpenEstimateRound
@@ -133,11 +152,15 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   orderOverdueHalts,
   requestTopUps,
   voidProposals,
+  endScopedWork,
+  stopJobs,
   requeueCancelled,
   liftHolds,
   placeHolds,
+  beginQuarantine,
   confirmHalt,
   escalateHalt,
+  isolate,
 ];
 
 export function decide(state: RunState | null, command: Command, context: Context): Decision {
@@ -218,6 +241,14 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return acknowledgeHalt(state, command, context);
     case 'RecordStopObserved':
       return recordStopObserved(state, command, context);
+    case 'RecordIsolation':
+      return recordIsolation(state, command, context);
+    case 'ConfirmIsolation':
+      return confirmIsolation(state, command, context);
+    case 'ProposeRelease':
+      return proposeRelease(state, command, context);
+    case 'ProposeScopedResume':
+      return proposeScopedResume(state, command, context);
     case 'ProposeResume':
       return proposeResume(state, command, context);
     case 'SignOff':

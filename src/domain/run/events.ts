@@ -18,6 +18,8 @@ import {
   LevelQuantileSchema,
 } from './forecast-documents.ts';
 import { DrillResultSchema, HaltActionSchema, HaltCauseSchema, RunTargetSchema } from './halt-documents.ts';
+import { proposalWith, ScopedTermsSchema, TermsSchema } from './proposal-documents.ts';
+import { BEGUN_BECAUSE, RevertSchema } from './quarantine-documents.ts';
 import { PermitRiskSchema, RiskTakenSchema } from './risk-documents.ts';
 
 const at = z.iso.datetime();
@@ -83,21 +85,6 @@ export const ScorecardSchema = z
   })
   .meta({ id: 'ScorecardLevels' });
 export type Scorecard = z.infer<typeof ScorecardSchema>;
-
-export const TermsSchema = z
-  .object({
-    ceiling: ComputeSchema,
-    levels: z.record(z.string(), z.number()),
-    forecasts: z.record(z.string(), z.number()),
-    waives: z.array(z.string()),
-    expires: at,
-    scope: z.enum(['training']),
-  })
-  .meta({
-    id: 'ResumeTerms',
-    description: 'What a resume waives, and up to where; anything beyond trips again',
-  });
-export type Terms = z.infer<typeof TermsSchema>;
 
 const events = {
   RunRegistered: z.object({
@@ -320,7 +307,14 @@ const events = {
     pressedAt: at,
     at,
   }),
-  HaltCauseAdded: z.object({ haltId: id, action: HaltActionSchema, cause: HaltCauseSchema, at }),
+  HaltCauseAdded: z.object({
+    haltId: id,
+    action: HaltActionSchema,
+    cause: HaltCauseSchema,
+    /** What this cause by itself asks for: a quarantine begins anew where it had been released. */
+    asks: HaltActionSchema.optional(),
+    at,
+  }),
   HaltStepTaken: z.object({
     haltId: id,
     targetId: id,
@@ -360,19 +354,39 @@ const events = {
     results: z.array(DrillResultSchema),
     at,
   }),
-  ProposalOpened: z.object({
-    proposalId: id,
-    digest: z.string(),
-    kind: z.enum(['resume']),
-    haltId: id.nullable(),
-    holdIds: z.array(id),
-    checkpointId: id.nullable(),
-    scorecardDigest: z.string().nullable(),
-    terms: TermsSchema,
-    rationale: z.string(),
-    by: z.string(),
+  /** `isolateAt`: from then on the call-outs do not wait for the stop. */
+  QuarantineBegun: z.object({
+    haltId: id,
+    revert: RevertSchema.nullable(),
+    steps: z.array(z.object({ step: z.string(), kind: z.string(), withinMs: int })),
+    isolateAt: at,
     at,
   }),
+  IsolationStepBegun: z.object({
+    haltId: id,
+    step: z.string(),
+    because: z.enum(BEGUN_BECAUSE),
+    dueAt: at,
+    at,
+  }),
+  IsolationStepTaken: z.object({
+    haltId: id,
+    step: z.string(),
+    attempt: int,
+    outcome: z.enum(['accepted', 'retry', 'rejected']),
+    detail: z.string(),
+    nextAt: at,
+    at,
+  }),
+  IsolationStepOverdue: z.object({ haltId: id, step: z.string(), at }),
+  /** `by`: `call-out` where what was called says that it is done, else whose word it is. */
+  IsolationStepConfirmed: z.object({ haltId: id, step: z.string(), by: z.string(), detail: z.string(), at }),
+  /** The halt stands; from here on it can be resumed. */
+  QuarantineReleased: z.object({ haltId: id, proposalId: id, at }),
+  /** Evaluation and alignment work may go on; the halt stands. */
+  ScopedWorkGranted: z.object({ haltId: id, proposalId: id, terms: ScopedTermsSchema, at }),
+  ScopedWorkEnded: z.object({ haltId: id, reason: z.enum(['expired', 'veto']), at }),
+  ProposalOpened: proposalWith({ at }),
   ProposalVoided: z.object({
     proposalId: id,
     reason: z.enum(['scorecard-changed', 'superseded', 'halt-changed', 'terms-outdated']),

@@ -18,7 +18,9 @@ import { holdEvolvers } from './holds.ts';
 import { instanceEvolvers } from './instances.ts';
 import { lineageEvolvers } from './lineage.ts';
 import { pressEvolvers } from './press.ts';
+import { quarantineEvolvers } from './quarantine.ts';
 import { registered, registrationEvolvers } from './registration.ts';
+import { scopedWorkEvolvers } from './scoped-work.ts';
 import type { RunState } from './state.ts';
 
 type Evolvers = { readonly [K in RunEventKind]: (state: RunState, data: RunEventData<K>) => RunState };
@@ -31,6 +33,8 @@ const evolvers: Evolvers = {
   ...evaluationEvolvers,
   ...holdEvolvers,
   ...haltEvolvers,
+  ...quarantineEvolvers,
+  ...scopedWorkEvolvers,
   ...drillEvolvers,
   ...pressEvolvers,
   ...instanceEvolvers,

@@ -1,31 +1,32 @@
 /**
  * Proposals and sign-offs: the only way out of a halt, and one way out of a hold.
  *
- * One can stop, all who are named must agree to go on. A resume is a waiver with terms, not a reset.
+ * One can stop, all who are named must agree to go on. A resume is a waiver with terms, not a reset; a run in quarantine
+ * takes a release first, which is a proposal with signatures of its own (propose.ts).
  * Approvals bind to the proposal's digest (halt, scorecard, terms); another scorecard or another proposal
  * voids them. One person counts once, whatever groups they sit in. The approval that completes the set
  * resumes the run in the same append; a veto after that halts again.
  */
+import { assertNever } from '../assert-never.ts';
 import { canonicalJson } from '../canonical-json.ts';
 import { type Compute, compareCompute, maxCompute, onePlus, timesCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
+import { signersOf } from '../policy/schema.ts';
 import { assess, findingKey, isForecast, isWaived } from './assess.ts';
 import { highestCompute } from './cadence.ts';
-import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
+import { type Context, type Decision, iso, isoAfter, type Rejection, reached, reject } from './context.ts';
 import { currentAttempt, requeued } from './evaluation.ts';
-import type { RunEvent, RunEventData, Terms } from './events.ts';
+import type { RunEvent, RunEventData } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import { haltEvents, isNamed } from './halt.ts';
 import { overdueFinding } from './holds.ts';
 import { idOf } from './ids.ts';
+import type { Proposal, Terms } from './proposal-documents.ts';
+import { kept, withExecuted, withProposal } from './proposal-state.ts';
+import { isQuarantined } from './quarantine.ts';
 import { runFindings, withoutSigned } from './run-findings.ts';
-import {
-  type CheckpointState,
-  CLEARED_HALTS_KEPT,
-  PROPOSALS_KEPT,
-  type Proposal,
-  type RunState,
-} from './state.ts';
+import { scopedWorkEnded } from './scoped-work.ts';
+import { type CheckpointState, CLEARED_HALTS_KEPT, type RunState } from './state.ts';
 
 export interface ProposeResume {
   readonly type: 'ProposeResume';
@@ -114,12 +115,20 @@ function earnedFrom({ checkpoints }: RunState, from: Compute, { policy }: Contex
   return sealed?.chosen.compute ?? timesCompute(from, risk.minRatio);
 }
 
+/** Null where the proposal is about the halt that stands, or names none. */
+export function wrongHalt({ halt, clearedHalts, runId }: RunState, haltId: string | null): Rejection | null {
+  if (haltId === null || (halt !== null && isNamed(halt, haltId))) return null;
+  return clearedHalts.includes(haltId)
+    ? reject('conflict', `halt ${haltId} is over: the run was resumed`, 'haltId')
+    : reject('not-found', `run ${runId} has no open halt ${haltId}`, 'haltId');
+}
+
 export function proposeResume(state: RunState, command: ProposeResume, context: Context): Decision {
-  const { digest, now } = context;
-  if (command.haltId !== null && (state.halt === null || !isNamed(state.halt, command.haltId))) {
-    return state.clearedHalts.includes(command.haltId)
-      ? reject('conflict', `halt ${command.haltId} is over: the run was resumed`, 'haltId')
-      : reject('not-found', `run ${state.runId} has no open halt ${command.haltId}`, 'haltId');
+  const wrong = wrongHalt(state, command.haltId);
+  if (wrong !== null) return wrong;
+  if (isQuarantined(state)) {
+    const why = `run ${state.runId} is in quarantine: propose its release first (kind release), and resume it once that is signed`;
+    return reject('conflict', why, 'kind');
   }
   if (state.halt === null && state.holds.length === 0) {
     return reject('conflict', `run ${state.runId} is neither halted nor on hold; there is nothing to resume`);
@@ -132,56 +141,91 @@ export function proposeResume(state: RunState, command: ProposeResume, context: 
   const terms = termsFrom(state, command, findings, context);
   const problem = termsProblem(state, terms, findings, context);
   if (problem !== null) return reject('invalid', problem.message, problem.path);
+  return openProposal(state, { kind: 'resume', terms }, { ...command, expires }, context);
+}
+
+/** What a kind of proposal says beside the halt and the scorecard that all of them are bound to. */
+export type Proposed =
+  | Pick<Extract<Proposal, { kind: 'resume' }>, 'kind' | 'terms'>
+  | Pick<Extract<Proposal, { kind: 'scoped-resume' }>, 'kind' | 'terms'>
+  | Pick<Extract<Proposal, { kind: 'release' }>, 'kind'>;
+
+interface Proposer {
+  readonly rationale: string;
+  readonly by: string;
+  /** As it was stated. */
+  readonly expires?: string | undefined;
+}
+
+export function openProposal(
+  state: RunState,
+  proposed: Proposed,
+  { rationale, by, expires }: Proposer,
+  context: Context,
+): Decision {
+  const { digest, now } = context;
   const checkpoint = subject(state);
-  if (state.proposals.some((open) => isSameProposal(open, command, terms, checkpoint, state))) return [];
-  const body = {
-    runId: state.runId,
-    kind: 'resume' as const,
+  const bound = {
     haltId: state.halt?.haltId ?? null,
     holdIds: state.holds.map(({ holdId }) => holdId),
     checkpointId: checkpoint?.checkpointId ?? null,
     scorecardDigest: checkpoint?.closed?.scorecardDigest ?? null,
-    terms,
-    rationale: command.rationale,
-    proposal: state.counters.proposals + 1,
   };
-  const { runId: _runId, proposal: _ordinal, ...content } = body;
+  const known = state.proposals.some(
+    (open) =>
+      open.status === 'open' &&
+      open.rationale === rationale &&
+      open.by === by &&
+      open.haltId === bound.haltId &&
+      open.checkpointId === bound.checkpointId &&
+      open.scorecardDigest === bound.scorecardDigest &&
+      isSame(open, proposed, expires),
+  );
+  // Sent twice, it is one proposal: approvals already given are not thrown away by a lost answer.
+  if (known) return [];
+  const ordinal = state.counters.proposals + 1;
   const superseded = state.proposals.filter(({ status }) => status === 'open');
   return [
     ...superseded.map(({ proposalId }): RunEvent => voided(proposalId, 'superseded', context)),
     {
       kind: 'ProposalOpened',
       data: {
-        ...content,
-        proposalId: idOf('prop', digest, state.runId, 'proposal', state.counters.proposals + 1),
-        digest: digest(canonicalJson(body)),
-        by: command.by,
+        ...proposed,
+        ...bound,
+        rationale,
+        proposalId: idOf('prop', digest, state.runId, 'proposal', ordinal),
+        digest: digest(
+          canonicalJson({ runId: state.runId, ...proposed, ...bound, rationale, proposal: ordinal }),
+        ),
+        by,
         at: iso(now),
       },
     },
   ];
 }
 
-/** Sent twice, it is one proposal: approvals already given are not thrown away by a lost answer. */
-function isSameProposal(
-  open: Proposal,
-  { rationale, by, terms: stated }: ProposeResume,
-  terms: Terms,
-  checkpoint: CheckpointState | null,
-  { halt }: RunState,
-): boolean {
-  // An expiry that was left out is counted from now, and so differs at every sending.
-  const expires = stated.expires === undefined ? open.terms.expires : terms.expires;
-  const same = canonicalJson({ ...open.terms }) === canonicalJson({ ...terms, expires });
-  return (
-    open.status === 'open' &&
-    same &&
-    open.rationale === rationale &&
-    open.by === by &&
-    open.haltId === (halt?.haltId ?? null) &&
-    open.checkpointId === (checkpoint?.checkpointId ?? null) &&
-    open.scorecardDigest === (checkpoint?.closed?.scorecardDigest ?? null)
-  );
+/** An expiry that was left out is counted from now, and so differs at every sending. */
+function isSame(open: Proposed, proposed: Proposed, stated: string | undefined): boolean {
+  const undated = (each: Proposed): string =>
+    canonicalJson(
+      each.kind === 'release' || stated !== undefined
+        ? asProposed(each)
+        : { ...asProposed(each), terms: { ...each.terms, expires: '' } },
+    );
+  return undated(open) === undated(proposed);
+}
+
+function asProposed(each: Proposed): Proposed {
+  switch (each.kind) {
+    case 'resume':
+      return { kind: each.kind, terms: each.terms };
+    case 'scoped-resume':
+      return { kind: each.kind, terms: each.terms };
+    case 'release':
+      return { kind: each.kind };
+    default:
+      return assertNever(each);
+  }
 }
 
 /** Terms under which the run would trip again at once are no terms. */
@@ -248,8 +292,17 @@ export function voidProposals(state: RunState, context: Context): RunEvent[] {
 }
 
 /** Why a resume under these terms would trip at once as things stand now: compute or findings since it was proposed. */
-function outdated(state: RunState, { terms }: Proposal, context: Context): string | null {
-  return termsProblem(state, terms, standing(state, context), context)?.message ?? null;
+function outdated(state: RunState, proposal: Proposal, context: Context): string | null {
+  switch (proposal.kind) {
+    case 'resume':
+      return termsProblem(state, proposal.terms, standing(state, context), context)?.message ?? null;
+    case 'scoped-resume':
+      return reached(context.now, proposal.terms.expires) ? 'terms.expires: must lie in the future' : null;
+    case 'release':
+      return null;
+    default:
+      return assertNever(proposal);
+  }
 }
 
 // --- signing -------------------------------------------------------------------------------------------
@@ -272,8 +325,7 @@ export function signOff(state: RunState, command: SignOff, context: Context): De
     data: { proposalId, digest, decision, group, by, justification, at },
   };
   if (decision === 'veto' && proposal.status === 'executed') {
-    const reason = `veto of the resume ${proposalId}: ${justification}`;
-    return [recorded, ...haltEvents(state, context, { kind: 'person', by, group, reason }, 'halt')];
+    return [recorded, ...undone(state, proposal, command, context)];
   }
   const signed = {
     ...proposal,
@@ -285,7 +337,24 @@ export function signOff(state: RunState, command: SignOff, context: Context): De
   if (problem !== null) {
     return reject('conflict', `the terms no longer hold, propose anew: ${problem}`, 'proposalId');
   }
-  return [recorded, resumed(state, proposal, context)];
+  return [recorded, executed(state, proposal, context)];
+}
+
+/** A veto after the fact. */
+function undone(
+  state: RunState,
+  { kind, proposalId }: Proposal,
+  { by, group, justification }: SignOff,
+  context: Context,
+): RunEvent[] {
+  // Only what this proposal granted: another may have granted it anew.
+  if (kind === 'scoped-resume') {
+    const isInForce = state.halt?.scoped?.proposalId === proposalId;
+    return isInForce ? scopedWorkEnded(state, 'veto', context) : [];
+  }
+  const reason = `veto of the ${kind} ${proposalId}: ${justification}`;
+  const action = kind === 'release' ? 'quarantine' : 'halt';
+  return haltEvents(state, context, { kind: 'person', by, group, reason }, action);
 }
 
 function signOffRefusal(
@@ -300,7 +369,7 @@ function signOffRefusal(
   if (!policy.governance.groups.includes(group)) {
     return reject('forbidden', `${group} is no governance group of this run's policy`, 'group');
   }
-  if (decision === 'veto' && !policy.governance.resume.vetoes.includes(group)) {
+  if (decision === 'veto' && !signersOf(policy, proposal.kind).vetoes.includes(group)) {
     return reject('forbidden', `${group} has no veto under this policy; record a dissent`, 'decision');
   }
   const lateVeto = decision === 'veto' && proposal.status === 'executed';
@@ -314,29 +383,43 @@ function signOffRefusal(
   return null;
 }
 
-/** Groups of `governance.resume` whose approval is still missing. A person's latest decision counts, once. */
+/** Groups whose approval this kind of proposal still misses. A person's latest decision counts, once. */
 export function approvalsNeeded(
-  { signOffs }: Pick<Proposal, 'signOffs'>,
+  { kind, signOffs }: Pick<Proposal, 'kind' | 'signOffs'>,
   policy: Context['policy'],
 ): string[] {
   const latest = new Map(signOffs.map((each) => [each.by, each]));
   const approving = new Set(
     [...latest.values()].filter(({ decision }) => decision === 'approve').map(({ group }) => group),
   );
-  return policy.governance.resume.approvals.filter((group) => !approving.has(group));
+  return signersOf(policy, kind).approvals.filter((group) => !approving.has(group));
 }
 
-function resumed(state: RunState, proposal: Proposal, context: Context): RunEvent {
-  const { proposalId, haltId, holdIds, terms } = proposal;
-  return {
-    kind: 'RunResumed',
-    data: { proposalId, haltId, holdIds, terms, epoch: state.epoch + 1, at: iso(context.now) },
-  };
+function executed(state: RunState, proposal: Proposal, context: Context): RunEvent {
+  const { proposalId, haltId, holdIds } = proposal;
+  const at = iso(context.now);
+  switch (proposal.kind) {
+    case 'resume': {
+      const { terms } = proposal;
+      return {
+        kind: 'RunResumed',
+        data: { proposalId, haltId, holdIds, terms, epoch: state.epoch + 1, at },
+      };
+    }
+    case 'scoped-resume': {
+      const { terms } = proposal;
+      return { kind: 'ScopedWorkGranted', data: { haltId: haltId ?? '', proposalId, terms, at } };
+    }
+    case 'release':
+      return { kind: 'QuarantineReleased', data: { haltId: haltId ?? '', proposalId, at } };
+    default:
+      return assertNever(proposal);
+  }
 }
 
-/** Evaluations that the red button cancelled start again with the run. */
+/** Evaluations that were cancelled with the halt start again with the run, or with the leave to evaluate alone. */
 export function requeueCancelled(state: RunState, context: Context): RunEvent[] {
-  if (state.halt !== null || state.finishedAt !== null) return [];
+  if ((state.halt !== null && state.halt.scoped === undefined) || state.finishedAt !== null) return [];
   for (const { evaluations } of state.checkpoints) {
     const cancelled = evaluations.find((each) => currentAttempt(each).state === 'cancelled');
     if (cancelled !== undefined) return [requeued(cancelled, 'resume', 'interlock', context)];
@@ -345,24 +428,6 @@ export function requeueCancelled(state: RunState, context: Context): RunEvent[] 
 }
 
 // --- state ---------------------------------------------------------------------------------------------
-
-/** The resume that the run trains under stays within reach of a late veto, however many proposals come after it. */
-function kept(proposals: readonly Proposal[]): Proposal[] {
-  const inForce = proposals.findLast(({ status }) => status === 'executed');
-  const others = proposals.filter((each) => each !== inForce);
-  const from = Math.max(0, others.length - (PROPOSALS_KEPT - (inForce === undefined ? 0 : 1)));
-  const evicted = new Set(others.slice(0, from));
-  return proposals.filter((each) => !evicted.has(each));
-}
-
-function withProposal(
-  state: RunState,
-  proposalId: string,
-  change: (proposal: Proposal) => Proposal,
-): RunState {
-  const proposals = state.proposals.map((each) => (each.proposalId === proposalId ? change(each) : each));
-  return { ...state, proposals };
-}
 
 export const governanceEvolvers = {
   ProposalOpened: (state: RunState, data: RunEventData<'ProposalOpened'>): RunState => {
@@ -387,10 +452,7 @@ export const governanceEvolvers = {
   RunResumed: (state: RunState, data: RunEventData<'RunResumed'>): RunState => {
     const { proposalId, haltId, terms, epoch } = data;
     return {
-      ...withoutSigned(
-        withProposal(state, proposalId, (proposal) => ({ ...proposal, status: 'executed' })),
-        terms.waives,
-      ),
+      ...withoutSigned(withExecuted(state, proposalId), terms.waives),
       epoch,
       ceiling: terms.ceiling,
       waiver: terms,

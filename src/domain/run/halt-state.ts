@@ -8,6 +8,7 @@ import type { RunEventData } from './events.ts';
 import type { HaltCause } from './halt-documents.ts';
 import { lifeText } from './life-text.ts';
 import { withInherited } from './lineage.ts';
+import { isolatedAnew } from './quarantine.ts';
 import type { Halt, RunState } from './state.ts';
 
 /** People's causes kept in the state; every press stands in the ledger. */
@@ -45,6 +46,18 @@ function withTarget(
 function keptCauses(causes: readonly HaltCause[]): HaltCause[] {
   const people = causes.filter(({ kind }) => kind === 'person').slice(0, PERSON_CAUSES_KEPT);
   return causes.filter((cause) => cause.kind !== 'person' || people.includes(cause));
+}
+
+/** What people had let go on ends where somebody orders it stopped again, and a quarantine that is asked for anew begins anew. */
+function withoutLeave(halt: Halt, { cause, asks }: RunEventData<'HaltCauseAdded'>): Halt {
+  const { quarantine, scoped, ...rest } = halt;
+  const again = asks === 'quarantine' && quarantine?.released !== undefined;
+  const ended = cause.kind === 'person' || asks === 'quarantine';
+  return {
+    ...rest,
+    ...(quarantine === undefined || again ? {} : { quarantine }),
+    ...(scoped === undefined || ended ? {} : { scoped }),
+  };
 }
 
 /** A new round: every rung again from the start, and no earlier word about stopping counts. */
@@ -91,7 +104,10 @@ export const haltEvolvers = {
       const causes = keptCauses([...halt.causes, data.cause]);
       const graver = data.action !== halt.action;
       const next = graver ? rearmed(state, halt, halt.round + 1, data.at, halt.escalateAt) : halt;
-      return { ...next, action: data.action, causes: [causes[0] ?? data.cause, ...causes.slice(1)] };
+      return withoutLeave(
+        { ...next, action: data.action, causes: [causes[0] ?? data.cause, ...causes.slice(1)] },
+        data,
+      );
     }),
   HaltStepTaken: (state: RunState, data: RunEventData<'HaltStepTaken'>): RunState =>
     withHalt(state, data.haltId, (halt) =>
@@ -143,5 +159,8 @@ export const haltEvolvers = {
       ...rearmed(state, halt, data.round, data.at, data.escalateAt),
       // People who order it again are no sign of life.
       ...(data.reason === 'ordered-again' ? {} : { life: { shown: lifeText(data), at: data.at } }),
+      ...(data.reason === 'ordered-again' || halt.quarantine === undefined
+        ? {}
+        : { quarantine: isolatedAnew(halt.quarantine, data.at) }),
     })),
 };

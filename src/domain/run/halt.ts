@@ -192,13 +192,13 @@ export function hasPress(
 }
 
 /** What a person stops, stops with all its evaluation jobs. */
-export function cancelJobs(state: RunState, context: Context): RunEvent[] {
+export function cancelJobs(state: RunState, context: Context, reason = 'red-button'): RunEvent[] {
   const jobs = state.checkpoints.flatMap(({ evaluations }) =>
     evaluations.filter(isPending).map(({ evaluationId }) => evaluationId),
   );
   const [first, ...rest] = jobs;
   if (first === undefined) return [];
-  const data = { evaluationIds: [first, ...rest], reason: 'red-button', at: iso(context.now) };
+  const data = { evaluationIds: [first, ...rest], reason, at: iso(context.now) };
   return [{ kind: 'EvaluationsCancelled', data }];
 }
 
@@ -217,7 +217,10 @@ export function haltEvents(
     // People were asked to sign for the causes they saw.
     const open = state.proposals.filter(({ status }) => status === 'open');
     return [
-      { kind: 'HaltCauseAdded', data: { haltId: state.halt.haltId, action: graver, cause, at } },
+      {
+        kind: 'HaltCauseAdded',
+        data: { haltId: state.halt.haltId, action: graver, cause, asks: action, at },
+      },
       ...open.map(
         ({ proposalId }): RunEvent => ({
           kind: 'ProposalVoided',

@@ -11,13 +11,14 @@ import { roundsOf } from './estimate-state.ts';
 import { currentAttempt, isConcluded } from './evaluation.ts';
 import { quietAt } from './halt.ts';
 import { OVERDUE_KEY } from './holds.ts';
+import { isQuarantined, quarantineDeadlines } from './quarantine.ts';
 import type { CheckpointState, Halt, RunState } from './state.ts';
 
 /**
  * `dispatch` is an evaluation that somebody else carries out: handing it over takes a moment, so it must not wait for
  * the slots of those that run here for hours.
  */
-export type WorkKind = 'evaluate' | 'dispatch' | 'halt-step' | 'observe' | 'alert' | 'tick';
+export type WorkKind = 'evaluate' | 'dispatch' | 'halt-step' | 'observe' | 'isolate' | 'alert' | 'tick';
 
 export interface WorkItem {
   readonly kind: WorkKind;
@@ -29,7 +30,7 @@ export interface WorkItem {
 }
 
 export function outstanding(state: RunState, policy: Policy): WorkItem[] {
-  const items = [...evaluations(state, policy), ...halts(state), ...alerts(state)];
+  const items = [...evaluations(state, policy), ...halts(state), ...isolation(state), ...alerts(state)];
   const deadline = nextDeadlineMs(state, policy);
   if (deadline !== null) {
     const { runId } = state;
@@ -105,6 +106,25 @@ function observation(runId: string, { haltId, round, roundAt }: Halt, targetId: 
   };
 }
 
+function isolation(state: RunState): WorkItem[] {
+  const { runId, halt } = state;
+  if (halt?.quarantine === undefined || !isQuarantined(state)) return [];
+  const { haltId, round } = halt;
+  return halt.quarantine.steps.flatMap(({ step, attempts, nextAt }) =>
+    nextAt === null
+      ? []
+      : [
+          {
+            kind: 'isolate' as const,
+            key: `${haltId}/${round}/${step}/${attempts + 1}`,
+            runId,
+            notBeforeMs: Date.parse(nextAt),
+            ids: { haltId, round, step, attempt: attempts + 1 },
+          },
+        ],
+  );
+}
+
 function alerts({ runId, alerts: pending }: RunState): WorkItem[] {
   return pending.flatMap(({ alertId, channels }) =>
     channels.flatMap(({ channel, attempts, nextAt }) =>
@@ -144,7 +164,11 @@ export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
     for (const { deadlineAt } of state.holds) add(deadlineAt);
     // A waiver that nothing rests on expires without consequence.
     if (state.checkpoints.some(restsOnWaiver)) add(state.waiver?.expires ?? null);
-  } else if (state.halt.confirmedAt === null) {
+  } else {
+    for (const instant of quarantineDeadlines(state)) add(instant);
+    add(state.halt.scoped?.expires ?? null);
+  }
+  if (state.halt !== null && state.halt.confirmedAt === null) {
     add(state.halt.escalateAt);
     // The side columns may show later progress: the tick then decides again, one interval later.
     const observable = state.targets.some(({ confirmation }) => confirmation === 'observed');

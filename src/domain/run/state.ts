@@ -8,10 +8,12 @@ import { z } from 'zod';
 import { ComputeSchema } from '../compute.ts';
 import { StageSchema } from '../policy/schema.ts';
 import { ContributionSchema, TargetUsageSchema } from './ancestry-documents.ts';
-import { LeadSchema, ReadingSchema, TermsSchema } from './events.ts';
+import { LeadSchema, ReadingSchema } from './events.ts';
 import { FindingSchema, VerdictSchema } from './finding-documents.ts';
 import { ExpertPoolSchema, ForecastSchema } from './forecast-documents.ts';
 import { HaltActionSchema, HaltCauseSchema, RunTargetSchema } from './halt-documents.ts';
+import { ProposalSchema, TermsSchema } from './proposal-documents.ts';
+import { QuarantineStateSchema, RevertSchema } from './quarantine-documents.ts';
 import { PermitRiskSchema, RiskTakenSchema } from './risk-documents.ts';
 
 const at = z.string();
@@ -80,6 +82,7 @@ export const CheckpointStateSchema = z.object({
   checkpointId: id,
   effectiveCompute: ComputeSchema,
   modelUri: z.string(),
+  weightsDigest: z.string().optional(),
   endpoint: z.string().nullable(),
   due: z.boolean(),
   /** Due, and sent with the wish not to be evaluated. */
@@ -154,36 +157,15 @@ export const HaltSchema = z.object({
   life: z.object({ shown: z.string(), at }).optional(),
   /** The furthest checkpoint that was reported since the order. */
   reported: ComputeSchema.optional(),
+  /** Of a quarantine; not there in one from before its steps were recorded, until it is next decided about. */
+  quarantine: QuarantineStateSchema.optional(),
+  /** Evaluation and alignment work that people let go on. */
+  scoped: z.object({ proposalId: id, expires: at, at }).optional(),
   confirmedAt: at.nullable(),
   escalations: int,
   escalateAt: at,
 });
 export type Halt = z.infer<typeof HaltSchema>;
-
-export const ProposalSchema = z.object({
-  proposalId: id,
-  digest: z.string(),
-  kind: z.enum(['resume']),
-  haltId: id.nullable(),
-  holdIds: z.array(id),
-  checkpointId: id.nullable(),
-  scorecardDigest: z.string().nullable(),
-  terms: TermsSchema,
-  rationale: z.string(),
-  by: z.string(),
-  openedAt: at,
-  status: z.enum(['open', 'vetoed', 'voided', 'executed']),
-  signOffs: z.array(
-    z.object({
-      decision: z.enum(['approve', 'veto', 'dissent']),
-      group: z.string(),
-      by: z.string(),
-      justification: z.string(),
-      at,
-    }),
-  ),
-});
-export type Proposal = z.infer<typeof ProposalSchema>;
 
 export const AlertStateSchema = z.object({
   alertId: id,
@@ -299,6 +281,8 @@ export const RunStateSchema = z.object({
   ceiling: ComputeSchema,
   firstCeiling: ComputeSchema,
   lastCleared: z.object({ checkpointId: id, effectiveCompute: ComputeSchema, at }).nullable(),
+  /** The newest that were cleared and needed no waiver, by compute: what a quarantined run may go back to. */
+  cleared: z.array(RevertSchema).optional(),
   /** Of the checkpoint last cleared, under a policy that limits the risk of permits. */
   risk: RiskTakenSchema.omit({ spends: true }).extend({ sealed: PermitRiskSchema }).optional(),
   /** Highest compute in any event. The heartbeat high-water mark beside the ledger may be higher. */
@@ -352,6 +336,7 @@ export const CLOSED_CHECKPOINTS_KEPT = 4;
 export const REQUESTED_OPEN_MAX = 32;
 export const SERIES_POINTS_KEPT = 24;
 export const HISTORY_KEPT = 4;
+export const CLEARED_KEPT = 8;
 /** Checkpoints whose forecasts are tracked: a run that asks to be evaluated all the time must not swell the state. */
 export const TRACKED_CHECKPOINTS_MAX = 16;
 export const PROPOSALS_KEPT = 6;

@@ -11,7 +11,8 @@ import { currentAttempt, statusOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import { origins } from './lineage.ts';
 import { permitTerms } from './permit.ts';
-import type { CheckpointState, Halt, Proposal, RunState } from './state.ts';
+import type { Proposal } from './proposal-documents.ts';
+import type { CheckpointState, Halt, RunState } from './state.ts';
 
 export interface View {
   readonly kind:
@@ -174,6 +175,12 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'HaltConfirmed':
     case 'HaltEscalated':
     case 'HaltReopened':
+    case 'QuarantineBegun':
+    case 'IsolationStepBegun':
+    case 'IsolationStepTaken':
+    case 'IsolationStepOverdue':
+    case 'IsolationStepConfirmed':
+    case 'ScopedWorkEnded':
       return after.halt === null ? [] : [haltView(after.halt, after, null)];
     case 'PressRecorded': {
       const { orderId, haltId } = event.data;
@@ -189,6 +196,12 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'ProposalVoided':
     case 'SignOffRecorded':
       return proposalViews(after, event.data.proposalId);
+    case 'QuarantineReleased':
+    case 'ScopedWorkGranted':
+      return [
+        ...(after.halt === null ? [] : [haltView(after.halt, after, null)]),
+        ...proposalViews(after, event.data.proposalId),
+      ];
     case 'RunResumed':
       return [
         ...(before === null || before.halt === null ? [] : [haltView(before.halt, after, event.data.at)]),
@@ -368,6 +381,8 @@ export function haltDoc(halt: Halt, { runId, targets }: RunState, clearedAt: str
     round: halt.round,
     escalations: halt.escalations,
     life: halt.life ?? null,
+    quarantine: halt.quarantine ?? null,
+    scoped: halt.scoped ?? null,
     deliveries: halt.targets.map((target) => ({
       targetId: target.targetId,
       kind: targets.find(({ targetId }) => targetId === target.targetId)?.kind ?? 'unknown',

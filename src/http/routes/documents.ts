@@ -8,15 +8,22 @@ import { z } from 'zod';
 import { TargetUsageSchema } from '../../domain/run/ancestry-documents.ts';
 import { assess } from '../../domain/run/assess.ts';
 import { highestCompute, nextCheckpointAt, nextDueAt } from '../../domain/run/cadence.ts';
-import { ScorecardSchema, TermsSchema } from '../../domain/run/events.ts';
+import { ScorecardSchema } from '../../domain/run/events.ts';
 import { FindingSchema, VerdictSchema } from '../../domain/run/finding-documents.ts';
 import { ForecastSchema } from '../../domain/run/forecast-documents.ts';
 import { approvalsNeeded } from '../../domain/run/governance.ts';
 import { HaltActionSchema, HaltCauseSchema } from '../../domain/run/halt-documents.ts';
 import { permitTerms } from '../../domain/run/permit.ts';
 import { runRisk } from '../../domain/run/permit-risk.ts';
+import {
+  type Proposal,
+  proposalStanding,
+  proposalWith,
+  TermsSchema,
+} from '../../domain/run/proposal-documents.ts';
+import { QuarantineStateSchema } from '../../domain/run/quarantine-documents.ts';
 import { PermitRiskSchema } from '../../domain/run/risk-documents.ts';
-import type { Halt, Proposal, RunState } from '../../domain/run/state.ts';
+import type { Halt, RunState } from '../../domain/run/state.ts';
 import { haltDoc, runSummary } from '../../domain/run/views.ts';
 import type { Progress } from '../../ledger/progress.ts';
 import { type LoadedRun, seenProgress } from '../../service/run-service.ts';
@@ -57,6 +64,14 @@ export const HaltDocument = z
     clearedAt: z.string().nullable(),
     round: z.number(),
     escalations: z.number(),
+    quarantine: QuarantineStateSchema.nullable().default(null).meta({
+      description: 'Of a quarantine: what isolates the run, how far that is, and what to go back to',
+    }),
+    scoped: z
+      .object({ proposalId: z.string(), expires: z.string(), at: z.string() })
+      .nullable()
+      .default(null)
+      .meta({ description: 'Leave for evaluation and alignment work while the halt stands' }),
     life: z.object({ shown: z.string(), at: z.string() }).nullable().default(null).meta({
       description: 'When the run last showed life after the halt and was halted again, and what showed it',
     }),
@@ -83,33 +98,11 @@ export const HaltDocument = z
     description: 'Open until the stop is confirmed; accepted, acknowledged and stopped differ',
   });
 
-export const ProposalDocument = z
-  .object({
-    proposalId: z.string(),
-    runId: z.string(),
-    kind: z.enum(['resume']),
-    digest: z.string().meta({ description: 'What a sign-off binds to' }),
-    status: z.enum(['open', 'vetoed', 'voided', 'executed']),
-    haltId: z.string().nullable(),
-    holdIds: z.array(z.string()),
-    checkpointId: z.string().nullable(),
-    scorecardDigest: z.string().nullable(),
-    terms: TermsSchema,
-    approvalsNeeded: z.array(z.string()),
-    signOffs: z.array(
-      z.object({
-        decision: z.enum(['approve', 'veto', 'dissent']),
-        group: z.string(),
-        by: z.string(),
-        justification: z.string(),
-        at: z.string(),
-      }),
-    ),
-    rationale: z.string(),
-    by: z.string(),
-    openedAt: z.string(),
-  })
-  .meta({ id: 'Proposal' });
+export const ProposalDocument = proposalWith({
+  ...proposalStanding,
+  runId: z.string(),
+  approvalsNeeded: z.array(z.string()),
+}).meta({ id: 'Proposal', description: 'A sign-off binds to its digest' });
 
 export function haltDocument(halt: Halt, state: RunState): z.input<typeof HaltDocument> {
   return HaltDocument.parse(haltDoc(halt, state, null));

@@ -1,5 +1,7 @@
 /** Proposals and sign-offs: how a halt or a hold ends by people's decision. */
 import { z } from 'zod';
+import { assertNever } from '../../domain/assert-never.ts';
+import type { Command } from '../../domain/run/decide.ts';
 import type { RunState } from '../../domain/run/state.ts';
 import type { Executed, LoadedRun } from '../../service/run-service.ts';
 import { notFound } from '../refusal.ts';
@@ -27,26 +29,65 @@ import type { Services } from './services.ts';
 /** Its notation has more than four digits of year, which the ledger does not take for an instant. */
 const YEAR_10000_MS = Date.UTC(10_000, 0);
 
+const haltId = IdSchema.optional().meta({ description: 'Default: the open halt, or the holds in force' });
+const expires = Instant.refine(
+  (instant) => !(Date.parse(instant) >= YEAR_10000_MS),
+  'must be an instant before the year 10000',
+).optional();
+const rationale = text(4000);
+
 const ProposalBody = z
-  .strictObject({
-    kind: z.literal('resume'),
-    haltId: IdSchema.optional().meta({ description: 'Default: the open halt, or the holds in force' }),
-    terms: z
+  .discriminatedUnion('kind', [
+    z.strictObject({
+      kind: z.literal('resume'),
+      haltId,
+      terms: z
+        .strictObject({
+          ceiling: ComputeSchema.optional(),
+          levels: z.record(z.string(), z.number().min(1).max(5)).optional(),
+          forecasts: z.record(z.string(), z.number().min(0).max(1)).optional(),
+          expires,
+          scope: z.literal('training').optional(),
+        })
+        .default({})
+        .meta({ description: 'What is left out is filled in from the evidence' }),
+      rationale,
+    }),
+    z
       .strictObject({
-        ceiling: ComputeSchema.optional(),
-        levels: z.record(z.string(), z.number().min(1).max(5)).optional(),
-        forecasts: z.record(z.string(), z.number().min(0).max(1)).optional(),
-        expires: Instant.refine(
-          (instant) => !(Date.parse(instant) >= YEAR_10000_MS),
-          'must be an instant before the year 10000',
-        ).optional(),
-        scope: z.literal('training').optional(),
+        kind: z.literal('scoped-resume'),
+        haltId,
+        terms: z
+          .strictObject({ expires, scope: z.literal('evaluation').optional() })
+          .default({})
+          .meta({ description: 'Default: for 7 days; at most 30' }),
+        rationale,
       })
-      .default({})
-      .meta({ description: 'What is left out is filled in from the evidence' }),
-    rationale: text(4000),
-  })
+      .meta({ description: 'Evaluation and alignment work goes on; the run stays halted' }),
+    z
+      .strictObject({ kind: z.literal('release'), haltId, rationale })
+      .meta({ description: 'Out of quarantine; the run stays halted until it is resumed' }),
+  ])
   .meta({ id: 'ProposalRequest' });
+
+function commandOf(body: z.output<typeof ProposalBody>, by: string): Command {
+  const common = { haltId: body.haltId ?? null, rationale: body.rationale, by };
+  switch (body.kind) {
+    case 'resume': {
+      const { terms } = body;
+      return { type: 'ProposeResume', ...common, terms: { ...terms, ...inUtc(terms.expires) } };
+    }
+    case 'scoped-resume':
+      return { type: 'ProposeScopedResume', ...common, ...inUtc(body.terms.expires) };
+    case 'release':
+      return { type: 'ProposeRelease', ...common };
+    default:
+      return assertNever(body);
+  }
+}
+
+const inUtc = (instant: string | undefined): { expires?: string } =>
+  instant === undefined ? {} : { expires: new Date(instant).toISOString() };
 
 const SignOffBody = z
   .strictObject({
@@ -79,31 +120,19 @@ export const governanceRoutes = ({ runs, ledger }: Services): Route[] => {
     route({
       method: 'POST',
       path: '/v1/runs/:run/proposals',
-      summary: 'Propose to resume a halted or held run',
+      summary: 'Propose to resume a halted or held run, in part or whole, or to release it from quarantine',
       description:
-        'A waiver with terms. Approvals bind to its digest; another scorecard or proposal voids it.',
+        'A resume is a waiver with terms. Approvals bind to the digest; another scorecard or proposal voids it. A quarantined run takes a release first.',
       tags: ['governance'],
       params: RunParams,
       body: ProposalBody,
       responses: { 201: ProposalDocument, 200: ProposalDocument },
       handler: async (call) => {
         const { params, body, identity } = call;
-        const executed = await runs.execute(
-          params.run,
-          {
-            type: 'ProposeResume',
-            haltId: body.haltId ?? null,
-            terms: {
-              ...body.terms,
-              ...(body.terms.expires === undefined
-                ? {}
-                : { expires: new Date(body.terms.expires).toISOString() }),
-            },
-            rationale: body.rationale,
-            by: identity.id,
-          },
-          { actor: identity.id, receipt: receiptOf(call) },
-        );
+        const executed = await runs.execute(params.run, commandOf(body, identity.id), {
+          actor: identity.id,
+          receipt: receiptOf(call),
+        });
         if (isFailed(executed)) return refusalOf(executed, OF_RUN);
         const loaded = await current(executed, params.run);
         const document = loaded === null ? null : documentOf(loaded, newest(loaded.state));
@@ -162,7 +191,8 @@ export const governanceRoutes = ({ runs, ledger }: Services): Route[] => {
       method: 'POST',
       path: '/v1/runs/:run/sign-offs',
       summary: 'Approve, veto or dissent, for a group you belong to',
-      description: 'The approval that completes the set resumes the run; a veto afterwards halts it again.',
+      description:
+        'The approval that completes the set carries the proposal out; a veto afterwards undoes it.',
       tags: ['governance'],
       params: RunParams,
       body: SignOffBody,

@@ -10,6 +10,7 @@ import { haltRoutes } from './halts.ts';
 import { ledgerRoutes } from './ledger.ts';
 import { mayStartRoutes } from './may-start.ts';
 import { probeRoutes } from './probes.ts';
+import { quarantineRoutes } from './quarantine.ts';
 import { runRoutes } from './runs.ts';
 import type { Services } from './services.ts';
 import { signInRoutes } from './sign-in.ts';
@@ -24,6 +25,7 @@ export const routesOf = (services: Services): Route[] => [
   ...checkpointRoutes(services),
   ...evaluationRoutes(services),
   ...haltRoutes(services),
+  ...quarantineRoutes(services),
   ...drillRoutes(services),
   ...governanceRoutes(services),
   ...estimateRoutes(services),

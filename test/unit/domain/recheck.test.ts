@@ -123,7 +123,7 @@ describe('a late result of a checkpoint that is no longer in the state', () => {
       0.3   | success | ArchivedResultReported
       0.5   | success | ArchivedResultReported HaltOrdered AlertRaised
       0.5   | error   | ArchivedResultReported HaltOrdered AlertRaised
-      0.9   | success | ArchivedResultReported HaltOrdered AlertRaised
+      0.9   | success | ArchivedResultReported HaltOrdered AlertRaised QuarantineBegun AlertRaised
     `).slice(1),
   )('of %s (%s) leads to %s', (score = '', status = '', expected = '') => {
     const run = longRun();

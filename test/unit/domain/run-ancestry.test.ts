@@ -328,8 +328,8 @@ describe('a halt reaches sideways', () => {
       reason: 'Critical',
       through,
     } as const;
-    expect(twin.does(command)).toEqual(['HaltOrdered', 'AlertRaised']);
-    expect(twin.last('AlertRaised').summary).toContain('began with weights of a, as did sick');
+    expect(twin.does(command)).toEqual(['HaltOrdered', 'AlertRaised', 'QuarantineBegun', 'AlertRaised']);
+    expect(twin.state.alerts[0]?.summary).toContain('began with weights of a, as did sick');
     expect(permitTerms(twin.state)).toEqual({ granted: false, reason: 'halted' });
     expect(sidewaysCause(twin.state)).toBeNull();
     expect(twin.does(command)).toEqual([]);

@@ -25,9 +25,12 @@ import { evolve } from '../../../src/domain/run/evolve.ts';
 import type { ProposeResume, SignOff } from '../../../src/domain/run/governance.ts';
 import { outstanding, type WorkItem } from '../../../src/domain/run/outstanding.ts';
 import { type PermitTerms, permitTerms } from '../../../src/domain/run/permit.ts';
+import type { Proposal } from '../../../src/domain/run/proposal-documents.ts';
+import type { ProposeRelease, ProposeScopedResume } from '../../../src/domain/run/propose.ts';
+import { isQuarantined } from '../../../src/domain/run/quarantine.ts';
 import { recheck } from '../../../src/domain/run/recheck.ts';
 import type { RegisterRun } from '../../../src/domain/run/registration.ts';
-import { type Proposal, type RunState, RunStateSchema } from '../../../src/domain/run/state.ts';
+import { type RunState, RunStateSchema } from '../../../src/domain/run/state.ts';
 
 export const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 
@@ -300,9 +303,29 @@ export class RunLife {
     return this.does({ type: 'AcknowledgeHalt', orchestrator: false, haltId, state, claimedAt: null, by });
   }
 
-  propose(terms: ProposeResume['terms'] = {}, more: Partial<ProposeResume> = {}): Proposal {
+  propose(
+    terms: ProposeResume['terms'] = {},
+    more: Partial<ProposeResume> = {},
+  ): Extract<Proposal, { kind: 'resume' }> {
     this.does(this.proposal(terms, more));
-    return this.openProposal;
+    const open = this.openProposal;
+    if (open.kind !== 'resume') throw new Error(`a ${open.kind} is open`);
+    return open;
+  }
+
+  release(more: Partial<ProposeRelease> = {}): RunEventKind[] {
+    const haltId = this.state.halt?.haltId ?? null;
+    return this.does({ type: 'ProposeRelease', haltId, rationale: 'locked away', by: 'operator', ...more });
+  }
+
+  proposeWork(more: Partial<ProposeScopedResume> = {}): RunEventKind[] {
+    const haltId = this.state.halt?.haltId ?? null;
+    return this.does({ type: 'ProposeScopedResume', haltId, rationale: 'to look', by: 'operator', ...more });
+  }
+
+  signed(): RunEventKind[] {
+    this.sign('lea', 'leadership');
+    return this.sign('sam', 'safety');
   }
 
   proposal(terms: ProposeResume['terms'] = {}, more: Partial<ProposeResume> = {}): ProposeResume {
@@ -359,9 +382,12 @@ export class RunLife {
 
   /** Proposes what the evidence asks for, and both groups approve. */
   resume(terms: ProposeResume['terms'] = {}): RunEventKind[] {
+    if (isQuarantined(this.state)) {
+      this.release();
+      this.signed();
+    }
     this.propose(terms);
-    this.sign('lea', 'leadership');
-    return this.sign('sam', 'safety');
+    return this.signed();
   }
 }
 

@@ -49,7 +49,12 @@ describe('lineage', () => {
 
     life.press();
     life.propose();
-    expect(latch(life, 'halt_another')).toEqual(['HaltCauseAdded', 'ProposalVoided']);
+    expect(latch(life, 'halt_another')).toEqual([
+      'HaltCauseAdded',
+      'ProposalVoided',
+      'QuarantineBegun',
+      'AlertRaised',
+    ]);
     expect(life.state.halt?.action).toBe('quarantine');
   });
 

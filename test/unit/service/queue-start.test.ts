@@ -15,6 +15,7 @@ const handlers: WorkHandlers = {
   dispatch: handle,
   'halt-step': handle,
   observe: handle,
+  isolate: handle,
   alert: handle,
   tick: handle,
 };
