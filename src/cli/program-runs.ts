@@ -65,14 +65,19 @@ export function addRunCommands(program: Command, perform: Register): void {
     describe(program.command('propose'), {
       summary: 'propose terms under which a halted or held run may go on',
       details:
-        'A waiver, not a reset: what is left out of the terms is filled in from the evidence, and anything beyond them trips again. Changes nothing until the groups of the policy have signed.',
+        'A waiver, not a reset: what is left out of the terms is filled in from the evidence, and anything beyond them trips again. --kind scoped-resume lets evaluation and alignment work alone go on; --kind release takes a run out of quarantine, before which nothing resumes it. Changes nothing until the groups of the policy have signed.',
       example:
         'interlock propose --run gpt-next-7 --level cybersecurity=3.4 --expires 14d --rationale "weights moved to the hardened cluster"',
       exits: EXITS,
     }),
   )
     .requiredOption('--run <id>', 'the run')
-    .option('--halt <id>', 'the halt it would end (default: the open one, or the holds)')
+    .addOption(
+      new Option('--kind <kind>', 'what is proposed')
+        .choices(['resume', 'scoped-resume', 'release'])
+        .default('resume'),
+    )
+    .option('--halt <id>', 'the halt it is about (default: the open one, or the holds)')
     .option('--ceiling <flop>', 'effective compute up to which it holds, such as 3e22')
     .option('--level <category=level>', 'highest level waived, 1 to 5; repeatable', collect)
     .option('--forecast <category=p>', 'highest forecast probability waived, 0 to 1; repeatable', collect)
@@ -84,10 +89,27 @@ export function addRunCommands(program: Command, perform: Register): void {
     );
 
   overHttp(
+    describe(program.command('isolated'), {
+      summary: 'say that a call-out of a quarantine is done',
+      details: 'For what was done by hand, or by a system that cannot answer. Recorded as your word.',
+      example:
+        'interlock isolated --halt halt_x --step lock-weights --detail "bucket policy set to deny all"',
+      exits: EXITS,
+    }),
+  )
+    .requiredOption('--halt <id>', 'the halt')
+    .requiredOption('--step <name>', 'the call-out, as the policy names it')
+    .requiredOption('--detail <text>', 'what was done')
+    .option(...JSON_OPTION("the service's document of the halt"))
+    .action((options: import('./isolated.ts').IsolatedOptions) =>
+      perform(async (t) => (await import('./isolated.ts')).isolated(options, t)),
+    );
+
+  overHttp(
     describe(program.command('sign-off'), {
       summary: "record a governance group's decision on a proposal",
       details:
-        'Binds to the digest of what was read. Without --digest the proposal is shown, and signed only with --yes. The approval that completes the set resumes the run; a veto blocks, and afterwards halts again.',
+        'Binds to the digest of what was read. Without --digest the proposal is shown, and signed only with --yes. The approval that completes the set carries the proposal out; a veto blocks, and afterwards undoes it.',
       example:
         'interlock sign-off --run gpt-next-7 --proposal prop_x --decision approve --group leadership --justification "terms are tight"',
       exits: `${EXITS}, or nothing was signed`,

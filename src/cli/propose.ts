@@ -1,4 +1,7 @@
-/** `interlock propose`: terms under which a halted or held run might go on. Decides nothing; people sign it. */
+/**
+ * `interlock propose`: terms under which a halted or held run might go on, in whole or for evaluation work alone, or its
+ * release from quarantine. Decides nothing; people sign it.
+ */
 import { EXIT, type ExitCode, UsageError } from './exit.ts';
 import { json } from './output.ts';
 import { connect, path, read, type ServiceOptions } from './service-client.ts';
@@ -10,6 +13,7 @@ import { instantOf } from './when.ts';
 
 export interface ProposeOptions extends ServiceOptions {
   run: string;
+  kind?: 'resume' | 'scoped-resume' | 'release';
   halt?: string;
   ceiling?: string;
   level?: readonly string[];
@@ -36,14 +40,30 @@ export async function propose(options: ProposeOptions, terminal: Terminal): Prom
 }
 
 export function proposalBody(options: ProposeOptions, now: Date): object {
-  const { halt, ceiling, level = [], forecast = [], expires, rationale } = options;
+  const { kind = 'resume', halt, ceiling, level = [], forecast = [], expires, rationale } = options;
+  const strangers = strangeOptions(kind, options);
+  if (strangers.length > 0) {
+    throw new UsageError(`${strangers.join(', ')} cannot be given with --kind ${kind}`);
+  }
   const terms = {
     ...(ceiling === undefined ? {} : { ceiling }),
     ...(level.length === 0 ? {} : { levels: perCategory('--level', level) }),
     ...(forecast.length === 0 ? {} : { forecasts: perCategory('--forecast', forecast) }),
     ...(expires === undefined ? {} : { expires: instantOf('--expires', expires, now) }),
   };
-  return { kind: 'resume', ...(halt === undefined ? {} : { haltId: halt }), terms, rationale };
+  const named = { kind, ...(halt === undefined ? {} : { haltId: halt }), rationale };
+  return kind === 'release' ? named : { ...named, terms };
+}
+
+/** Options that say something of terms which this kind does not have. */
+function strangeOptions(
+  kind: NonNullable<ProposeOptions['kind']>,
+  { ceiling, level, forecast, expires }: ProposeOptions,
+): string[] {
+  if (kind === 'resume') return [];
+  const waiver = { '--ceiling': ceiling, '--level': level, '--forecast': forecast };
+  const all = kind === 'release' ? { ...waiver, '--expires': expires } : waiver;
+  return Object.entries(all).flatMap(([name, value]) => (value === undefined ? [] : [name]));
 }
 
 function perCategory(option: string, pairs: readonly string[]): Record<string, number> {

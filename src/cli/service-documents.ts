@@ -36,6 +36,30 @@ export const Halt = z.object({
   confirmedAt: instant.nullable(),
   escalations: z.number(),
   life: z.object({ shown: z.string(), at: instant }).nullable().default(null),
+  quarantine: z
+    .object({
+      revert: z
+        .object({ checkpointId: z.string(), modelUri: z.string(), weightsDigest: z.string().nullable() })
+        .nullable(),
+      isolateAt: instant,
+      steps: z.array(
+        z.object({
+          step: z.string(),
+          kind: z.string(),
+          begunAt: instant.nullable(),
+          attempts: z.number(),
+          acceptedAt: instant.nullable(),
+          overdueAt: instant.nullable(),
+          confirmedAt: instant.nullable(),
+          confirmedBy: z.string().nullable(),
+          lastDetail: z.string().nullable(),
+        }),
+      ),
+      released: z.object({ proposalId: z.string(), at: instant }).optional(),
+    })
+    .nullable()
+    .default(null),
+  scoped: z.object({ proposalId: z.string(), expires: instant }).nullable().default(null),
   deliveries: z.array(
     z.object({
       targetId: z.string(),
@@ -64,6 +88,9 @@ export const Terms = z.object({
   expires: instant,
 });
 
+/** Evaluation and alignment work alone. */
+export const ScopedTerms = z.object({ scope: z.literal('evaluation'), expires: instant });
+
 export const Proposal = z.object({
   proposalId: z.string(),
   runId: z.string(),
@@ -73,7 +100,8 @@ export const Proposal = z.object({
   haltId: z.string().nullable(),
   checkpointId: z.string().nullable(),
   scorecardDigest: z.string().nullable(),
-  terms: Terms,
+  /** None in a release. */
+  terms: z.union([Terms, ScopedTerms]).optional(),
   approvalsNeeded: z.array(z.string()),
   signOffs: z.array(
     z.object({ decision: z.string(), group: z.string(), by: z.string(), justification: z.string() }),

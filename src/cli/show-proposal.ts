@@ -5,10 +5,6 @@ import { causeLines } from './show-run.ts';
 
 export function showProposal(proposal: Proposal, run: Run | null, now: Date, style: Style): string {
   const { terms, signOffs, approvalsNeeded } = proposal;
-  const pairs = (values: Readonly<Record<string, number>>): string =>
-    Object.entries(values)
-      .map(([category, value]) => `${printable(category)} ${value}`)
-      .join(', ') || 'none';
   const halt = run?.openHalt ?? null;
   const isOfHalt = halt !== null && halt.haltId === proposal.haltId;
   return [
@@ -21,12 +17,7 @@ export function showProposal(proposal: Proposal, run: Run | null, now: Date, sty
       ...causeLines({ causes: [{ kind: 'rule', checkpointId: null, findings }] }),
     ]),
     `  scorecard    ${proposal.checkpointId === null ? 'none' : `of ${printable(proposal.checkpointId)}`}${proposal.scorecardDigest === null ? ', not closed' : `, ${printable(proposal.scorecardDigest)}`}`,
-    '  terms        anything beyond these trips again:',
-    `    compute up to      ${printable(terms.ceiling)}`,
-    `    levels up to       ${pairs(terms.levels)}`,
-    `    forecasts up to    ${pairs(terms.forecasts)}`,
-    `    findings waived    ${terms.waives.map(printable).join(', ') || 'none'}`,
-    `    until              ${printable(terms.expires)} (${relative(terms.expires, now)})`,
+    ...termsLines(terms, now),
     ...signOffs.map(
       ({ decision, group, by, justification }) =>
         `  signed       ${printable(decision)} by ${printable(by)} for ${printable(group)}: ${printable(justification)}`,
@@ -34,4 +25,26 @@ export function showProposal(proposal: Proposal, run: Run | null, now: Date, sty
     `  needs        ${approvalsNeeded.map(printable).join(', ') || 'nothing more'}`,
     `  digest       ${printable(proposal.digest)}`,
   ].join('\n');
+}
+
+const pairs = (values: Readonly<Record<string, number>>): string =>
+  Object.entries(values)
+    .map(([category, value]) => `${printable(category)} ${value}`)
+    .join(', ') || 'none';
+
+function termsLines(terms: Proposal['terms'], now: Date): string[] {
+  if (terms === undefined)
+    return ['  terms        none: out of quarantine, and still halted until it is resumed'];
+  const until = `    until              ${printable(terms.expires)} (${relative(terms.expires, now)})`;
+  if (!('ceiling' in terms)) {
+    return ['  terms        evaluation and alignment work alone; the run stays halted:', until];
+  }
+  return [
+    '  terms        anything beyond these trips again:',
+    `    compute up to      ${printable(terms.ceiling)}`,
+    `    levels up to       ${pairs(terms.levels)}`,
+    `    forecasts up to    ${pairs(terms.forecasts)}`,
+    `    findings waived    ${terms.waives.map(printable).join(', ') || 'none'}`,
+    until,
+  ];
 }

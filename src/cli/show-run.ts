@@ -15,6 +15,7 @@ import {
   shortCompute,
   span,
 } from './output.ts';
+import { quarantineLines, quarantineSteps } from './quarantine-lines.ts';
 import type { Finding, Halt, Proposal, Run, Scorecard } from './service-documents.ts';
 
 export interface Shown {
@@ -38,14 +39,21 @@ export function showRun({ run, scorecard }: Shown, now: Date, style: Style): str
       ...findingLines(hold.findings),
     ]),
     ...run.proposals.map(
-      ({ proposalId, terms, approvalsNeeded }) =>
-        `  proposal  ${printable(proposalId)}: up to ${shortCompute(terms.ceiling)}; ${missing(approvalsNeeded)}`,
+      ({ proposalId, kind, terms, approvalsNeeded }) =>
+        `  proposal  ${printable(proposalId)}: ${proposedText(kind, terms, now)}; ${missing(approvalsNeeded)}`,
     ),
     ...nextSteps({ run, scorecard }).map(
       (step, i) => `  ${i === 0 ? style.bold('next') : '    '}      ${step}`,
     ),
   ];
   return lines.join('\n');
+}
+
+function proposedText(kind: string, terms: Proposal['terms'], now: Date): string {
+  if (terms === undefined) return `${printable(kind)}, the run stays halted`;
+  return 'ceiling' in terms
+    ? `up to ${shortCompute(terms.ceiling)}`
+    : `evaluation and alignment work alone, ends ${relative(terms.expires, now)}`;
 }
 
 export function headline(run: Pick<Run, 'status' | 'halt'>, style: Style): string {
@@ -134,6 +142,7 @@ export function haltLines(halt: Halt, now: Date, style: Style): string[] {
       : [
           `    > the trainer says that it stopped (${relative(halt.acknowledged.stoppedAt, now)}); silence must confirm it`,
         ]),
+    ...quarantineLines(halt, now, style),
   ];
 }
 
@@ -206,7 +215,9 @@ export function nextSteps({ run, scorecard }: Shown): string[] {
     );
   }
   for (const proposal of proposals) steps.push(signOffStep(proposal));
-  if (proposals.length === 0 && openHalt !== null) {
+  const quarantine = openHalt === null ? [] : quarantineSteps(openHalt);
+  if (proposals.length === 0) steps.push(...quarantine);
+  if (proposals.length === 0 && openHalt !== null && quarantine.length === 0) {
     steps.push(`find out why; to go on, propose terms: interlock propose --run ${id} --rationale "..."`);
   }
   if (proposals.length === 0 && openHalt === null && openHolds.length > 0) {

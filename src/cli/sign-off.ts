@@ -64,12 +64,28 @@ async function digestAsShown(
   return yes ? shown.digest : null;
 }
 
-function outcome({ status, approvalsNeeded, runId }: Proposal, decision: string): string {
+const CARRIED_OUT: Readonly<Record<string, { done: string; undone: string }>> = {
+  resume: {
+    done: 'is resumed under the terms',
+    undone: 'was resumed under this proposal and is halted again',
+  },
+  'scoped-resume': {
+    done: 'stays halted, and evaluation and alignment work may go on',
+    undone: 'stays halted, and the work that this proposal let go on has ended',
+  },
+  release: {
+    done: 'is out of quarantine; it stays halted until it is resumed',
+    undone: 'was released by this proposal and is in quarantine again',
+  },
+};
+
+function outcome({ kind, status, approvalsNeeded, runId }: Proposal, decision: string): string {
+  const { done, undone } = CARRIED_OUT[kind] ?? { done: 'is changed', undone: 'is changed back' };
   switch (status) {
     case 'executed':
       return decision === 'veto'
-        ? `recorded: veto. ${printable(runId)} was resumed under this proposal and is halted again.`
-        : `recorded: ${decision}. The set is complete: ${printable(runId)} is resumed under the terms.`;
+        ? `recorded: veto. ${printable(runId)} ${undone}.`
+        : `recorded: ${decision}. The set is complete: ${printable(runId)} ${done}.`;
     case 'vetoed':
       return `recorded: ${decision}. The proposal is blocked; ${printable(runId)} stays as it is.`;
     default:

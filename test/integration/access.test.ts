@@ -162,6 +162,7 @@ const CALLERS: readonly (readonly [string, Make])[] = [
 const MATRIX: Readonly<Record<string, string>> = {
   'POST /v1/runs/:run/halt': /*                 */ '1111111 33333333 .... 3. 3.',
   'POST /v1/halt': /*                           */ '1111111 33333333 .... 11 3.',
+  'POST /v1/halts/:halt/isolation/:step': /*    */ '1111111 333..3.3 .... 3. ..',
   'POST /v1/halts/:halt/ack': /*                */ '1111111 3.3333.. 3333 .3 33',
   'POST /v1/runs/:run/sign-offs': /*            */ '1111111 33333333 .... 3. 3.',
   'POST /v1/runs/:run/drill': /*                */ '1111111 333..333 .... 3. ..',
@@ -169,6 +170,7 @@ const MATRIX: Readonly<Record<string, string>> = {
   'POST /v1/runs': /*                           */ '1111111 3.3.333. 3333 .3 .3',
   'POST /v1/runs/:run/heartbeat': /*            */ '1111111 3.33333. 3333 .3 33',
   'POST /v1/runs/:run/finish': /*               */ '1111111 3.3.333. 3333 .3 .3',
+  'POST /v1/runs/:run/work-permit': /*          */ '1111111 3...333. 3333 .3 .3',
   'POST /v1/checkpoints': /*                    */ '1111111 3.33333. 3333 .3 33',
   'POST /v1/evaluations/:evaluation/result': /* */ '1111111 33.33333 3333 33 33',
   'POST /v1/evaluations/:evaluation/retry': /*  */ '1111111 33..3333 3333 33 .3',

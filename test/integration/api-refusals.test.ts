@@ -222,6 +222,18 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
       rationale: 'r',
     }),
   },
+  'POST /v1/halts/{halt}/isolation/{step}': {
+    path: () => `/v1/halts/${haltId}/isolation/lock-weights`,
+    as: 'oncall',
+    not: 'trainer',
+    body: () => ({ state: 'isolated', detail: 'by hand' }),
+  },
+  'POST /v1/runs/{run}/work-permit': {
+    path: () => `/v1/runs/${quiet.runId}/work-permit`,
+    as: 'evaluator',
+    not: 'auditor',
+    body: () => ({ purpose: 'evaluation', nonce: 'n' }),
+  },
   'POST /v1/evaluations/{evaluation}/result': {
     path: () => `/v1/evaluations/${evaluationId}/result?attempt=1`,
     as: 'evaluator',
@@ -482,6 +494,8 @@ function required(route: string): string[] {
     'POST /v1/halts/{halt}/ack': ['state'],
     'POST /v1/runs/{run}/proposals': ['kind', 'rationale'],
     'POST /v1/runs/{run}/sign-offs': ['proposalId', 'digest', 'decision', 'group', 'justification'],
+    'POST /v1/halts/{halt}/isolation/{step}': ['state', 'detail'],
+    'POST /v1/runs/{run}/work-permit': ['purpose'],
     'POST /v1/runs/{run}/estimate-rounds': ['category', 'level'],
     'POST /v1/runs/{run}/estimates': ['roundId', 'probability', 'rationale'],
     'POST /v1/evaluations/{evaluation}/result': ['status'],

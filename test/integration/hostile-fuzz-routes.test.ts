@@ -67,6 +67,14 @@ const BODIES: Readonly<Record<string, { as: string; body: () => Record<string, u
     as: 'trainer',
     body: () => ({ state: 'received', at: '2026-01-01T00:00:00Z' }),
   },
+  'POST /v1/halts/{halt}/isolation/{step}': {
+    as: 'oncall',
+    body: () => ({ state: 'isolated', detail: 'd' }),
+  },
+  'POST /v1/runs/{run}/work-permit': {
+    as: 'evaluator',
+    body: () => ({ purpose: 'evaluation', nonce: 'n' }),
+  },
   'POST /v1/runs/{run}/proposals': {
     as: 'operator',
     body: () => ({

@@ -88,6 +88,17 @@ export function drive(
 ): RunDriver {
   const { call, signed } = interlock;
   const path = (rest = ''): string => `/v1/runs/${runId}${rest}`;
+  async function approve(
+    { proposalId, digest }: z.output<typeof ProposalDocument>,
+    approvals: readonly string[],
+  ): Promise<void> {
+    for (const group of approvals) {
+      const signOff = { proposalId, digest, decision: 'approve', group, justification: 'agreed' };
+      const sent = await call('POST', path('/sign-offs'), { as: group, body: signOff });
+      expect(sent.status, sent.text).toBe(200);
+    }
+  }
+
   const driver: RunDriver = {
     runId,
     register: (body = {}, as = 'trainer') =>
@@ -139,22 +150,23 @@ export function drive(
       return halt;
     },
     async resume(haltId, approvals, terms = {}) {
+      const { openHalt } = await driver.show();
+      if (openHalt?.action === 'quarantine' && openHalt.quarantine?.released === undefined) {
+        const release = { kind: 'release', rationale: 'locked away' };
+        const sent = await call('POST', path('/proposals'), { as: 'operator', body: release });
+        await approve(answered(sent, 201, ProposalDocument), approvals);
+      }
       const body = { kind: 'resume', ...(haltId === null ? {} : { haltId }), terms, rationale: 'mitigated' };
       const proposal = answered(
         await call('POST', path('/proposals'), { as: 'operator', body }),
         201,
         ProposalDocument,
       );
-      const { proposalId, digest } = proposal;
-      for (const group of approvals) {
-        const signOff = { proposalId, digest, decision: 'approve', group, justification: 'agreed' };
-        const sent = await call('POST', path('/sign-offs'), { as: group, body: signOff });
-        expect(sent.status, sent.text).toBe(200);
-      }
-      const sent = await call('GET', path(`/proposals/${proposalId}`), { as: 'auditor' });
-      const signed = answered(sent, 200, ProposalDocument);
-      if (signed.kind !== 'resume') throw new Error(`a ${signed.kind} was signed`);
-      return signed;
+      await approve(proposal, approvals);
+      const sent = await call('GET', path(`/proposals/${proposal.proposalId}`), { as: 'auditor' });
+      const read = answered(sent, 200, ProposalDocument);
+      if (read.kind !== 'resume') throw new Error(`a ${read.kind} was signed`);
+      return read;
     },
   };
   return driver;

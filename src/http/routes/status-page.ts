@@ -16,6 +16,7 @@ import { type RawCall, type Route, rawResponse, route } from '../route.ts';
 import { openScorecard, RunSummary, ScorecardDocument } from './documents.ts';
 import { forecastPart } from './forecast-part.ts';
 import { latestForecasts } from './latest-forecasts.ts';
+import { clock, quarantinePart, quarantineStep } from './quarantine-part.ts';
 import type { Services } from './services.ts';
 import { cookiesOf } from './sign-in.ts';
 
@@ -113,7 +114,6 @@ ${rest > 0 ? [html`<p class="quiet">${rest} more ${plural(rest, 'run', 'runs')},
 }
 
 /** `2026-11-23 12:52:48 UTC`; the exact instant is in the API. */
-const clock = (instant: string): string => `${instant.slice(0, 19).replace('T', ' ')} UTC`;
 
 /** Three digits for people: `4.06e10`. */
 const short = (compute: string): string =>
@@ -207,6 +207,8 @@ function haltPart(halt: Halt, { targets }: RunState): Html {
 ${life}
 <p>${stopped}</p>
 <ul class="quiet">${deliveries}</ul>
+${halt.quarantine === undefined ? [] : [quarantinePart(halt.quarantine)]}
+${halt.scoped === undefined ? [] : [html`<p class="warn">Evaluation and alignment work may go on until ${clock(halt.scoped.expires)}; training may not.</p>`]}
 </section>`;
 }
 
@@ -262,9 +264,11 @@ function nextStep({ halt, holds, finishedAt, proposals, runId, checkpoints }: Ru
   }
   if (halt !== null) {
     const open = proposals.find(({ status }) => status === 'open');
+    const release = quarantineStep(halt);
+    if (open === undefined && release !== null) return release;
     return open === undefined
       ? `read the findings; to go on, propose a resume with terms (POST /v1/runs/${runId}/proposals) and collect the sign-offs.`
-      : `a resume is proposed (${open.proposalId}); the groups it needs must sign or veto.`;
+      : `a ${open.kind} is proposed (${open.proposalId}); the groups it needs must sign or veto.`;
   }
   if (holds.length > 0)
     return 'supply the missing evidence (retry the evaluation, report the checkpoint) or sign the hold off.';

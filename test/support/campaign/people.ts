@@ -56,11 +56,15 @@ export async function govern({ random, api, journal, runIds, draining }: PeopleO
   }
 
   async function resume(runId: string): Promise<void> {
-    const proposed = await api.persist({
-      path: `/v1/runs/${runId}/proposals`,
-      body: { kind: 'resume', rationale: 'the campaign goes on' },
-      as: 'operator',
-    });
+    const propose = (kind: 'resume' | 'release') =>
+      api.persist({
+        path: `/v1/runs/${runId}/proposals`,
+        body: { kind, rationale: 'the campaign goes on' },
+        as: 'operator',
+      });
+    const first = await propose('resume');
+    // In quarantine it takes a release first; whoever comes by next proposes the resume.
+    const proposed = first?.status === 409 ? await propose('release') : first;
     // Anything but a proposal: the run has moved in the meantime.
     if (proposed === null || (proposed.status !== 201 && proposed.status !== 200)) return;
     const { proposalId, digest } = ProposalSchema.parse(proposed.body);
