@@ -238,7 +238,9 @@ export class People {
     const { faults } = this.#world;
     const haltId = state.halt?.haltId ?? null;
     const said = { haltId, rationale, by: 'operator' };
-    if (isQuarantined(state)) return { type: 'ProposeRelease', ...said };
+    // Some try without: refused.
+    const tries = !faults.healed && this.#works.chance(0.15);
+    if (isQuarantined(state) && !tries) return { type: 'ProposeRelease', ...said };
     if (haltId !== null && !faults.healed && this.#works.chance(0.2)) {
       const expires = new Date(
         this.#world.scheduler.nowMs + this.#works.pick([60_000, 3_600_000]),

@@ -9,7 +9,7 @@ export class QuarantineCheckers {
   #quarantined = false;
   #isHalted = false;
   #isScoped = false;
-  #steps: { step: string; begun: boolean; done: boolean }[] = [];
+  #steps: { step: string; late: boolean; done: boolean }[] = [];
 
   constructor(broken: Broken) {
     this.#broken = broken;
@@ -29,22 +29,24 @@ export class QuarantineCheckers {
         return;
       case 'HaltReopened':
         if (event.data.reason !== 'ordered-again') {
-          this.#steps = this.#steps.map(({ step }) => ({ step, begun: false, done: false }));
+          this.#steps = this.#steps.map(({ step }) => ({ step, late: false, done: false }));
         }
         return;
       case 'QuarantineBegun':
         if (!this.#quarantined) this.#broken(4, 'a quarantine began that nobody ordered');
-        this.#steps = event.data.steps.map(({ step }) => ({ step, begun: false, done: false }));
+        this.#steps = event.data.steps.map(({ step }) => ({ step, late: false, done: false }));
         return;
       case 'IsolationStepBegun': {
         const index = this.#steps.findIndex(({ step }) => step === event.data.step);
         const before = this.#steps.slice(0, index);
-        if (index < 0 || before.some(({ begun, done }) => !begun && !done)) {
+        if (index < 0 || before.some(({ late, done }) => !late && !done)) {
           this.#broken(5, `${event.data.step} began out of its turn`);
         }
-        this.#mark(event.data.step, { begun: true });
         return;
       }
+      case 'IsolationStepOverdue':
+        this.#mark(event.data.step, { late: true });
+        return;
       case 'IsolationStepConfirmed':
         this.#mark(event.data.step, { done: true });
         return;
@@ -79,7 +81,7 @@ export class QuarantineCheckers {
     return !this.#isHalted || (this.#isScoped && !this.#quarantined);
   }
 
-  #mark(name: string, change: { readonly begun?: boolean; readonly done?: boolean }): void {
+  #mark(name: string, change: { readonly late?: boolean; readonly done?: boolean }): void {
     this.#steps = this.#steps.map((each) => (each.step === name ? { ...each, ...change } : each));
   }
 }
