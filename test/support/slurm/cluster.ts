@@ -12,7 +12,13 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { vi } from 'vitest';
 import { z } from 'zod';
-import { missingForOwnCluster, startOwnCluster, stopOwnCluster, userOf } from './own-cluster.ts';
+import {
+  missingForOwnCluster,
+  restartController,
+  startOwnCluster,
+  stopOwnCluster,
+  userOf,
+} from './own-cluster.ts';
 import { TRAINER } from './packages.ts';
 
 const INFRA = fileURLToPath(new URL('../../../../shared/infra/slurm/', import.meta.url));
@@ -62,7 +68,7 @@ export interface SlurmCluster {
   /** As the jobs' owner types it; gives the job's id. Of 22.05 alone: the newer one's sbatch sees none of our files. */
   sbatch(args: readonly string[], env?: Readonly<Record<string, string>>): Promise<number>;
   run(program: 'scontrol' | 'sinfo' | 'squeue' | 'scancel', ...args: string[]): Promise<string>;
-  /** Appended to slurm.conf, and read by the daemons. */
+  /** Appended to slurm.conf; slurmctld is started anew, since it takes no PrologSlurmctld from `scontrol reconfigure`. */
   configure(lines: string): Promise<void>;
   /** What a job wrote so far. */
   output(jobId: number): Promise<string>;
@@ -177,7 +183,11 @@ export async function startSlurmCluster(
     run,
     async configure(lines) {
       await appendFile(told.SLURM_CONF, `${lines}\n`);
-      await run('scontrol', 'reconfigure');
+      await restartController(state, told.SLURM_CONF);
+      await vi.waitUntil(async () => (await run('sinfo', '-h', '-o', '%t')).trim() === 'idle', {
+        timeout: 20_000,
+        interval: 100,
+      });
     },
     output: (jobId) => readFile(join(state, 'jobs', String(jobId)), 'utf8').catch(() => ''),
     async clear() {

@@ -108,6 +108,26 @@ export async function startOwnCluster(
     .join('');
 }
 
+/** With what slurm.conf says by now; the jobs and slurmd go on. The scripts' clusters keep their pids in the same place. */
+export async function restartController(state: string, conf: string): Promise<void> {
+  const file = join(state, 'run/slurmctld.pid');
+  const old = Number(await readFile(file, 'utf8'));
+  process.kill(old, 'SIGTERM');
+  await until('the end of slurmctld', async () => !isAlive(old));
+  const env = { PATH, SLURM_CONF: conf };
+  const log = openSync(join(state, 'log/slurmctld.out'), 'a');
+  const child = spawn('/usr/sbin/slurmctld', ['-D'], { detached: true, stdio: ['ignore', log, log], env });
+  child.unref();
+  if (child.pid === undefined) throw new Error('slurmctld did not start again');
+  await writeFile(file, String(child.pid));
+  const pids = await readFile(join(state, 'run/pids'), 'utf8').catch(() => '');
+  const line = new RegExp(`^${old}$`, 'm');
+  if (line.test(pids)) await writeFile(join(state, 'run/pids'), pids.replace(line, String(child.pid)));
+  await until('slurmctld', () =>
+    execute('scontrol', ['ping'], { env }).then(({ stdout }) => / UP/.test(stdout)),
+  );
+}
+
 /** Its jobs first: their processes outlive the daemons. */
 export async function stopOwnCluster(state: string): Promise<void> {
   const env = { PATH, SLURM_CONF: join(state, 'etc/slurm.conf') };
