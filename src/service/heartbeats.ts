@@ -174,8 +174,9 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     const issued = await answerTo(beat, loaded, advanced);
     const permit = typeof issued === 'string' ? issued : null;
     if (permit !== null) faultPoint('permit.signed');
-    // The latch may have closed between the two reads: what is said must fit what was (not) issued.
-    const current = permit === null ? ((await runs.load(runId)) ?? loaded) : loaded;
+    // What is said must fit what was (not) issued, which was decided by a later look than `loaded`: the latch may have
+    // closed since, or a checkpoint been cleared, and a permit beyond it leads past the next one that is due.
+    const current = (await runs.load(runId)) ?? loaded;
     const { state } = current;
     return {
       ok: true,

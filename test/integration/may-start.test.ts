@@ -117,6 +117,7 @@ describe('the prolog script', () => {
     await run.press();
     expect(await prolog(`interlock:run=${run.runId}`, config())).toBe(1);
     expect(await prolog('interlock:run=never-heard-of', config())).toBe(1);
+    expect(await prolog('interlock:run=', config())).toBe(1);
   });
 
   it('says no where nobody answers, and where it cannot read how to ask', async () => {

@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     cache: false,
+    globalSetup: ['test/slurm/prepare.ts'],
     include: ['test/slurm/**/*.test.ts'],
     pool: 'forks',
     maxWorkers: 3,

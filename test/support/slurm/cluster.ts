@@ -5,14 +5,21 @@
  */
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { vi } from 'vitest';
 import { z } from 'zod';
-import { missingForOwnCluster, startOwnCluster, stopOwnCluster } from './own-cluster.ts';
+import {
+  missingForOwnCluster,
+  restartController,
+  startOwnCluster,
+  stopOwnCluster,
+  userOf,
+} from './own-cluster.ts';
+import { TRAINER } from './packages.ts';
 
 const INFRA = fileURLToPath(new URL('../../../../shared/infra/slurm/', import.meta.url));
 const execute = promisify(execFile);
@@ -58,7 +65,11 @@ export interface SlurmCluster {
     properties?: Readonly<Record<string, unknown>>,
     components?: number,
   ): Promise<number>;
-  run(program: 'scontrol' | 'squeue' | 'scancel', ...args: string[]): Promise<string>;
+  /** As the jobs' owner types it; gives the job's id. Of 22.05 alone: the newer one's sbatch sees none of our files. */
+  sbatch(args: readonly string[], env?: Readonly<Record<string, string>>): Promise<number>;
+  run(program: 'scontrol' | 'sinfo' | 'squeue' | 'scancel', ...args: string[]): Promise<string>;
+  /** Appended to slurm.conf; slurmctld is started anew, since it takes no PrologSlurmctld from `scontrol reconfigure`. */
+  configure(lines: string): Promise<void>;
   /** What a job wrote so far. */
   output(jobId: number): Promise<string>;
   /** Where jobs may write. */
@@ -88,7 +99,7 @@ export async function startSlurmCluster(
   const directory = mkdtempSync(join(tmpdir(), 'interlock-slurm-'));
   await chmod(directory, 0o755); // the daemons and the jobs run as other users
   const state = join(directory, 'state');
-  const settings = { SLURM_KILL_WAIT: String(killWaitS) };
+  const settings = { SLURM_KILL_WAIT: String(killWaitS), SLURM_TRAIN_USER: TRAINER };
   const scripts = useScripts();
   let text: string;
   if (scripts) {
@@ -148,6 +159,16 @@ export async function startSlurmCluster(
     return (await execute(join(commands, program), args, { env, timeout: 20_000 })).stdout;
   };
 
+  const sbatch: SlurmCluster['sbatch'] = async (args, env = {}) => {
+    const { stdout } = await execute(join(commands, 'sbatch'), ['--parsable', ...args], {
+      ...userOf(owner.user),
+      cwd: join(state, 'jobs'),
+      env: { PATH: '/usr/bin:/bin', SLURM_CONF: told.SLURM_CONF, ...env },
+      timeout: 20_000,
+    });
+    return z.coerce.number().int().min(1).parse(stdout.trim());
+  };
+
   return {
     release,
     url: told.SLURM_REST_URL,
@@ -158,7 +179,16 @@ export async function startSlurmCluster(
     jobs: join(state, 'jobs'),
     commands,
     submit,
+    sbatch,
     run,
+    async configure(lines) {
+      await appendFile(told.SLURM_CONF, `${lines}\n`);
+      await restartController(state, told.SLURM_CONF);
+      await vi.waitUntil(async () => (await run('sinfo', '-h', '-o', '%t')).trim() === 'idle', {
+        timeout: 20_000,
+        interval: 100,
+      });
+    },
     output: (jobId) => readFile(join(state, 'jobs', String(jobId)), 'utf8').catch(() => ''),
     async clear() {
       await run('scancel', `--user=${owner.user}`);

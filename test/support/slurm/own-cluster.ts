@@ -1,6 +1,6 @@
 /**
  * Slurm 22.05 from Debian's packages: munged, slurmctld, slurmd and slurmrestd on loopback, everything below one
- * directory. Installs the packages where they are missing.
+ * directory. packages.ts installs them before.
  */
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -11,18 +11,9 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { TRAINER } from './packages.ts';
 
 const execute = promisify(execFile);
-const PACKAGES = [
-  'munge',
-  'slurm-client',
-  'slurm-wlm-basic-plugins',
-  'slurm-wlm-jwt-plugin',
-  'slurmctld',
-  'slurmd',
-  'slurmrestd',
-];
-const TRAINER = 'ilk-trainer';
 const PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 const API = 'v0.0.38';
 
@@ -38,7 +29,6 @@ export async function startOwnCluster(
   state: string,
   settings: Readonly<Record<string, string>>,
 ): Promise<string> {
-  await install();
   const munge = userOf('munge');
   const nobody = userOf('nobody');
   for (const name of ['', 'etc', 'log', 'run', 'spool', 'ctld', 'munge', 'jobs']) {
@@ -118,6 +108,26 @@ export async function startOwnCluster(
     .join('');
 }
 
+/** With what slurm.conf says by now; the jobs and slurmd go on. The scripts' clusters keep their pids in the same place. */
+export async function restartController(state: string, conf: string): Promise<void> {
+  const file = join(state, 'run/slurmctld.pid');
+  const old = Number(await readFile(file, 'utf8'));
+  process.kill(old, 'SIGTERM');
+  await until('the end of slurmctld', async () => !isAlive(old));
+  const env = { PATH, SLURM_CONF: conf };
+  const log = openSync(join(state, 'log/slurmctld.out'), 'a');
+  const child = spawn('/usr/sbin/slurmctld', ['-D'], { detached: true, stdio: ['ignore', log, log], env });
+  child.unref();
+  if (child.pid === undefined) throw new Error('slurmctld did not start again');
+  await writeFile(file, String(child.pid));
+  const pids = await readFile(join(state, 'run/pids'), 'utf8').catch(() => '');
+  const line = new RegExp(`^${old}$`, 'm');
+  if (line.test(pids)) await writeFile(join(state, 'run/pids'), pids.replace(line, String(child.pid)));
+  await until('slurmctld', () =>
+    execute('scontrol', ['ping'], { env }).then(({ stdout }) => / UP/.test(stdout)),
+  );
+}
+
 /** Its jobs first: their processes outlive the daemons. */
 export async function stopOwnCluster(state: string): Promise<void> {
   const env = { PATH, SLURM_CONF: join(state, 'etc/slurm.conf') };
@@ -149,23 +159,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-async function install(): Promise<void> {
-  const states = await Promise.all(
-    PACKAGES.map((name) => execute('dpkg', ['-s', name]).catch(() => ({ stdout: '' }))),
-  );
-  const missing = PACKAGES.filter((_, i) => !states[i]?.stdout.includes('install ok installed'));
-  if (missing.length > 0) {
-    // Installed, not started: RUNLEVEL=1 keeps the packages' own services down.
-    const env = { PATH, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
-    await execute('apt-get', ['update', '-qq'], { env });
-    await execute('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { env });
-  }
-  await execute('id', ['-u', TRAINER]).catch(() =>
-    execute('useradd', ['--system', '--no-create-home', '--shell', '/bin/bash', TRAINER], { env: { PATH } }),
-  );
-}
-
-function userOf(name: string): { uid: number; gid: number } {
+export function userOf(name: string): { uid: number; gid: number } {
   const id = (flag: string): number => Number(execFileSync('id', [flag, name], { encoding: 'utf8' }));
   return { uid: id('-u'), gid: id('-g') };
 }
