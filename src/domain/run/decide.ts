@@ -79,6 +79,7 @@ import { type NoteInstance, noteInstance } from './instances.ts';
 import { type FindParent, findParent, type LatchLineage, latchLineage } from './lineage.ts';
 import { type RecordPress, recordPress } from './press.ts';
 import { type FinishRun, finishRun, type RegisterRun, registerRun } from './registration.ts';
+import { type ArmRun, armRun, endShadow, orderKept } from './shadow.ts';
 import type { RunState } from './state.ts';
 
 export interface Tick {
@@ -115,12 +116,15 @@ export type Command =
   | CloseEstimateRound
   | BeginSecondRound
   | FinishRun
+  | ArmRun
   | Tick;
 
 /** More reactions than any real decision takes: reaching it is a broken invariant, not a busy day. */
 const REACTIONS_MAX = 500;
 
 const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] = [
+  endShadow,
+  orderKept,
   noteHighWater,
   expireAttempts,
   orderHalts,
@@ -234,6 +238,8 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return beginSecondRound(state, command, context);
     case 'FinishRun':
       return finishRun(state, command, context);
+    case 'ArmRun':
+      return armRun(state, command, context);
     case 'Tick':
       return [];
     default:

@@ -19,6 +19,7 @@ import { instanceEvolvers } from './instances.ts';
 import { lineageEvolvers } from './lineage.ts';
 import { pressEvolvers } from './press.ts';
 import { registered, registrationEvolvers } from './registration.ts';
+import { shadowEvolvers } from './shadow-state.ts';
 import type { RunState } from './state.ts';
 
 type Evolvers = { readonly [K in RunEventKind]: (state: RunState, data: RunEventData<K>) => RunState };
@@ -38,6 +39,7 @@ const evolvers: Evolvers = {
   ...estimateEvolvers,
   ...forecastEvolvers,
   ...alertEvolvers,
+  ...shadowEvolvers,
 };
 
 function apply<K extends RunEventKind>(state: RunState, kind: K, data: RunEventData<K>): RunState {

@@ -19,6 +19,7 @@ import { haltEvents, isNamed } from './halt.ts';
 import { overdueFinding } from './holds.ts';
 import { idOf } from './ids.ts';
 import { runFindings, withoutSigned } from './run-findings.ts';
+import { shadowOf } from './shadow-state.ts';
 import {
   type CheckpointState,
   CLEARED_HALTS_KEPT,
@@ -120,6 +121,12 @@ export function proposeResume(state: RunState, command: ProposeResume, context: 
     return state.clearedHalts.includes(command.haltId)
       ? reject('conflict', `halt ${command.haltId} is over: the run was resumed`, 'haltId')
       : reject('not-found', `run ${state.runId} has no open halt ${command.haltId}`, 'haltId');
+  }
+  if (shadowOf(state) !== null) {
+    return reject(
+      'conflict',
+      `run ${state.runId} is in shadow: nothing stops it, and there is nothing to resume`,
+    );
   }
   if (state.halt === null && state.holds.length === 0) {
     return reject('conflict', `run ${state.runId} is neither halted nor on hold; there is nothing to resume`);

@@ -11,6 +11,7 @@ import { currentAttempt, statusOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import { origins } from './lineage.ts';
 import { permitTerms } from './permit.ts';
+import { toldOfShadow } from './shadow.ts';
 import type { CheckpointState, Halt, Proposal, RunState } from './state.ts';
 
 export interface View {
@@ -94,6 +95,7 @@ export function runSummary(state: RunState) {
             stopped: halt.confirmedAt !== null,
           },
     holds: state.holds.map(({ holdId, key, deadlineAt }) => ({ holdId, key, deadlineAt })),
+    shadow: toldOfShadow(state),
     registeredAt: state.registeredAt,
     finishedAt: state.finishedAt,
   };
@@ -205,6 +207,10 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
       return [estimateView(event.data, after.runId), ...estimateRoundViews(after, event.data.roundId)];
     case 'ForecastScored':
       return [forecastScoreView(event.data, after.runId)];
+    case 'WouldHaveHalted':
+    case 'WouldHaveHeld':
+    case 'WouldHaveLifted':
+    case 'ShadowEnded':
     case 'InstanceRefused':
     case 'InstanceTookOver':
     case 'DrillHeld':
