@@ -228,6 +228,7 @@ async function serve(
     enterPresses: button.enterPresses,
     pressesWait: () => button.pending() > 0,
     jwks: () => keyring.jwks(),
+    shadowUntil: inShadowUntil,
     modelRoots: config.models.roots,
     page: {
       isOpen: isLoopback(config.server.host),

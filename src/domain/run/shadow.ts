@@ -37,13 +37,15 @@ function ended(
   by: string | null,
   context: Context,
 ): RunEvent[] {
-  const { runId, shadow } = state;
+  const { runId, shadow, finishedAt } = state;
   const counts = {
     wouldHaveHalted: String(shadow?.halts ?? 0),
     wouldHaveHeld: String(shadow?.heldTimes ?? 0),
   };
+  const end: RunEvent = { kind: 'ShadowEnded', data: { reason, by, at: iso(context.now) } };
+  if (finishedAt !== null) return [end];
   return [
-    { kind: 'ShadowEnded', data: { reason, by, at: iso(context.now) } },
+    end,
     ...raiseAlert(state, context, {
       kind: 'notice',
       severity: 'warning',

@@ -50,7 +50,7 @@ export const statusPageRoutes = (services: Services): Route[] => [
         title: 'Interlock',
         style: STYLE,
         hasForms: true,
-        body: body(runs, cards, services.clock(), reader.name),
+        body: body(runs, cards, services.clock(), reader.name, services.shadowUntil()),
       });
       return { status: 200, body: shown.text, headers: { ...shown.headers, refresh: '5' } };
     },
@@ -94,11 +94,17 @@ function urgency({ halt, holds }: Summary): number {
   return holds.length > 0 ? 2 : 0;
 }
 
-function body(runs: readonly Summary[], cards: readonly Html[], now: Date, reader: string | null): Html {
+function body(
+  runs: readonly Summary[],
+  cards: readonly Html[],
+  now: Date,
+  reader: string | null,
+  shadowUntil: string | null,
+): Html {
   const count = (level: number): number => runs.filter((run) => urgency(run) === level).length;
   const [open, held, stopped] = [count(3), count(2), count(1)];
   const rest = runs.length - cards.length;
-  const shadow = shadowBanner(runs);
+  const shadow = shadowBanner(runs, shadowUntil);
   const headline =
     open > 0
       ? html`<p class="banner bad">${open} ${plural(open, 'run has', 'runs have')} been ordered to halt and ${plural(open, 'is', 'are')} not known to have stopped.</p>`
@@ -116,11 +122,15 @@ ${rest > 0 ? [html`<p class="quiet">${rest} more ${plural(rest, 'run', 'runs')},
 }
 
 /** Over everything else: whoever reads "may train" must know that nothing would stop it. */
-function shadowBanner(runs: readonly Summary[]): Html | null {
+function shadowBanner(runs: readonly Summary[], deployedUntil: string | null): Html | null {
   const shadows = runs.flatMap(({ shadow, finishedAt }) =>
     shadow === null || shadow.endedAt !== null || finishedAt !== null ? [] : [shadow],
   );
-  if (shadows.length === 0) return null;
+  if (shadows.length === 0) {
+    return deployedUntil === null
+      ? null
+      : html`<p class="banner shadow">SHADOW MODE until ${clock(deployedUntil)}: nothing will stop the runs that are registered now.</p>`;
+  }
   const sum = (count: (shadow: (typeof shadows)[number]) => number): number =>
     shadows.reduce((total, shadow) => total + count(shadow), 0);
   const until = shadows

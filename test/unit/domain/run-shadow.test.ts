@@ -309,6 +309,14 @@ describe('the end of a shadow', () => {
     expect(life.tick()).toEqual([]);
   });
 
+  it('wakes nobody for a run that is finished', () => {
+    const life = shadowed();
+    life.pass('c1', '1e22');
+    life.does({ type: 'FinishRun', by: 'trainer' });
+    life.now = new Date(UNTIL);
+    expect(life.tick()).toEqual(['ShadowEnded']);
+  });
+
   it('is not lengthened by registering again', () => {
     const life = shadowed();
     expect(life.register({ shadowUntil: '2026-12-31T00:00:00.000Z' })).toEqual([]);
