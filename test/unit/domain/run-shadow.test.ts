@@ -367,5 +367,13 @@ describe('those who read a run in shadow', () => {
     expect(answer.stop.whatIf).toMatchObject({ verdict: 'halt', checkpointId: 'c1' });
     expect(answer.partsAt).toBeNull();
     expect(answer.limits.join(' ')).toContain('in shadow');
+
+    const held = shadowed();
+    held.report('c1', '1e22');
+    held.result('c1/ctf', success(0.46, 200));
+    held.result('c1/labs', 0.1);
+    held.pass('c2', '2e22', 0.1);
+    const stop = { verdict: 'hold', checkpointId: 'c1' };
+    expect(whatIf(held.events, question).stop).toMatchObject({ recorded: stop, whatIf: stop });
   });
 });
