@@ -13,6 +13,7 @@ import type { InterlockConfiguration } from './composition/configuration.ts';
 import { inOrder, type Step } from './composition/steps.ts';
 import { databaseClock, openStore, type Store } from './composition/store.ts';
 import type { Environment } from './config/environment.ts';
+import { shadowUntil } from './config/mode.ts';
 import { HTTP_LIMITS } from './http/limits.ts';
 import { probeRoutes, routesOf, type Services } from './http/routes/index.ts';
 import { buildServer } from './http/server.ts';
@@ -37,6 +38,7 @@ import { createIntake } from './service/intake.ts';
 import { createKeyRefresh } from './service/key-refresh.ts';
 import { createLineage } from './service/lineage.ts';
 import { liveness } from './service/liveness.ts';
+import { announceMode, modeCheck, observeMode } from './service/mode.ts';
 import { createParentage } from './service/parentage.ts';
 import { createPolicyBook, loadPolicies } from './service/policies.ts';
 import { readiness } from './service/readiness.ts';
@@ -209,6 +211,8 @@ async function serve(
   stops.push(['red button', () => button.stop()]);
   observeButton(metrics, button);
 
+  const inShadowUntil = (): string | null => shadowUntil(config.mode, clock());
+  observeMode(metrics, inShadowUntil);
   const isServing = config.roles.includes('api');
   const services: Services = {
     runs,
@@ -224,6 +228,7 @@ async function serve(
     enterPresses: button.enterPresses,
     pressesWait: () => button.pending() > 0,
     jwks: () => keyring.jwks(),
+    shadowUntil: inShadowUntil,
     modelRoots: config.models.roots,
     page: {
       isOpen: isLoopback(config.server.host),
@@ -261,6 +266,7 @@ async function serve(
       policyByLabel: config.policies.byLabel,
       admitTarget: acting.orchestrators.admit,
       knownAlerts: acting.channels,
+      shadowUntil: inShadowUntil,
       resolveParents,
       latchLineage: (state) => lineage.latch(state),
       statusUrl: (runId, checkpointId) =>
@@ -281,7 +287,7 @@ async function serve(
         clock,
         durability: database.durability,
         standing: config.roles.includes('worker') ? [acting.containment] : [],
-        advisory: button.checks(),
+        advisory: [modeCheck(inShadowUntil()), ...button.checks()],
       }),
   };
   const app = buildServer({
@@ -315,6 +321,7 @@ async function serve(
   port.value = Number(new URL(address).port);
   // Last: an evaluator that is called back needs the address, and one that answers at once is heard.
   await worker.start();
+  announceMode(logger, config.mode, inShadowUntil());
   logger.info(
     { instance, grade: database.grade, durability: database.durability, port: port.value },
     'serving',

@@ -655,6 +655,8 @@ class Permit:
     ceiling: str
     nonce: Optional[str]
     cleared_halts: Tuple[str, ...]
+    shadow_until_s: Optional[int] = None
+    """A run in shadow: until then neither its ceiling nor its end stops the run."""
 
 
 @dataclass(frozen=True)
@@ -743,7 +745,10 @@ def _read_permit(claims: Dict[str, Any], kid: str) -> Optional[Permit]:
         return None
     if not isinstance(cleared, list) or len(cleared) > 256 or not all(isinstance(each, str) for each in cleared):
         return None
-    return Permit(claims["iss"], kid, issued, expires, epoch, seq, ceiling, nonce, tuple(cleared))
+    shadow_until = _instant(claims.get("shadowUntil"))
+    if shadow_until is None and claims.get("shadowUntil") is not None:
+        return None
+    return Permit(claims["iss"], kid, issued, expires, epoch, seq, ceiling, nonce, tuple(cleared), shadow_until)
 
 
 def _read_halt_order(claims: Dict[str, Any], suspect: bool) -> Optional[HaltOrder]:
@@ -1317,6 +1322,7 @@ class Verdict(NamedTuple):
 class _Held(NamedTuple):
     permit: Permit
     expires_at: float
+    shadow_until: Optional[float] = None
     """On the monotonic clock."""
 
 
@@ -1517,6 +1523,8 @@ class PermitGuard:
                 return Verdict("pause", self._paused_because)
             if self._held is None:
                 return Verdict("pause", "no permit")
+            if self._is_shadowed(self._held):
+                return Verdict("go")
             if not self._remaining_s(self._held) > 0:
                 return Verdict("pause", "permit expired")
             if not at_most(compute, self._held.permit.ceiling):
@@ -1837,7 +1845,16 @@ class PermitGuard:
             self._memory, self._unsaved, self._supersedes = memory, False, None
             if self._suspect_at is not None and sent_at > self._suspect_at:
                 self._suspect_at = None
-            self._held = _Held(permit, sent_at + (permit.expires_at_s - permit.issued_at_s))
+            told = None if self._held is None else self._held.permit.shadow_until_s
+            until = permit.shadow_until_s
+            self._held = _Held(
+                permit,
+                sent_at + (permit.expires_at_s - permit.issued_at_s),
+                None if until is None else sent_at + (until - permit.issued_at_s),
+            )
+        if until != told:
+            # From here on neither the ceiling nor the end of a permit stops the run; None: from here on they do again.
+            self._emit(kind="shadow", until=None if until is None else _iso(until))
         for halt in cleared:
             self._emit(kind="halt-cleared", haltId=halt["haltId"])
         self._emit(kind="permit", epoch=permit.epoch, seq=permit.seq, ceiling=permit.ceiling)
@@ -1855,6 +1872,11 @@ class PermitGuard:
     def _remaining_s(self, held: _Held) -> float:
         """On the monotonic clock. The wall clock is a second fence: set back it gains nothing, set forward it stops."""
         return min(held.expires_at - self._monotonic(), held.permit.expires_at_s - self._wall_clock())
+
+    def _is_shadowed(self, held: _Held) -> bool:
+        """By both clocks, as a permit's life."""
+        until_s, until = held.permit.shadow_until_s, held.shadow_until
+        return until_s is not None and until is not None and self._wall_clock() < until_s and self._monotonic() < until
 
     # halts
 

@@ -13,6 +13,9 @@
  * One process at a time: each has an instance name, which its heartbeats carry and which Interlock gives permits
  * to. A process that finds the memory of one that is gone says so, and need not wait for the other's permit to end.
  *
+ * A permit of a run in shadow says until when: before that neither its end nor its ceiling stops a step, a signed halt
+ * still does. From then on it is a permit like any other, whether or not Interlock can be asked.
+ *
  * Which way it fails: silence lets the permit run out and training pauses; a blip shorter than the
  * permit's remaining life changes nothing. A halt directive without a valid order pauses, as it cannot
  * be told from a forgery; it does not stick. Nothing here throws into the training loop.
@@ -44,6 +47,8 @@ type GuardDirective = HeartbeatReply['directive']['action'];
 export type GuardEvent =
   | { kind: 'permit'; epoch: number; seq: number; ceiling: string; remainingMs: number }
   | { kind: 'permit-refused'; reason: TokenRefusal | 'nonce' | 'older-epoch' | 'older-seq' | 'not-saved' }
+  /** From here on neither the ceiling nor the end of a permit stops the run; null: from here on they do again. */
+  | { kind: 'shadow'; until: string | null }
   | { kind: 'directive'; action: GuardDirective; reason: string | null }
   | { kind: 'heartbeat-failed'; code: string }
   | { kind: 'permit-dropped'; reason: 'revoked-key' }
@@ -94,6 +99,7 @@ export interface PermitGuardOptions {
 interface HeldPermit {
   permit: Permit;
   expiresAtMonotonicMs: number;
+  shadowUntilMonotonicMs: number | null;
 }
 
 /** Key sets are asked for when Interlock says that theirs changed, and this often in any case. */
@@ -204,6 +210,7 @@ export class PermitGuard {
     }
     if (this.#pausedBecause !== null) return { verdict: 'pause', reason: this.#pausedBecause };
     if (this.#held === null) return { verdict: 'pause', reason: 'no permit' };
+    if (this.#isShadowed(this.#held)) return { verdict: 'go' };
     if (!(this.#remainingMs(this.#held) > 0)) return { verdict: 'pause', reason: 'permit expired' };
     if (!atMost(toDecimal(compute), this.#held.permit.ceiling)) {
       return { verdict: 'pause', reason: 'ceiling reached' };
@@ -453,7 +460,18 @@ export class PermitGuard {
       this.#suspectAtMonotonicMs = null;
     }
     const lifetimeMs = (permit.expiresAtS - permit.issuedAtS) * 1000;
-    this.#held = { permit, expiresAtMonotonicMs: sentAtMonotonicMs + lifetimeMs };
+    const { shadowUntilS } = permit;
+    const told = this.#held?.permit.shadowUntilS ?? null;
+    this.#held = {
+      permit,
+      expiresAtMonotonicMs: sentAtMonotonicMs + lifetimeMs,
+      shadowUntilMonotonicMs:
+        shadowUntilS === null ? null : sentAtMonotonicMs + (shadowUntilS - permit.issuedAtS) * 1000,
+    };
+    if (shadowUntilS !== told) {
+      const until = shadowUntilS === null ? null : new Date(shadowUntilS * 1000).toISOString();
+      this.#emit({ kind: 'shadow', until });
+    }
     for (const { haltId } of cleared) this.#emit({ kind: 'halt-cleared', haltId });
     this.#emit({ kind: 'permit', epoch, seq, ceiling, remainingMs: this.#remainingMs(this.#held) });
   }
@@ -470,6 +488,13 @@ export class PermitGuard {
     const byMonotonicMs = expiresAtMonotonicMs - this.#monotonicMs();
     const byWallMs = permit.expiresAtS * 1000 - this.#wallClock().getTime();
     return Math.min(byMonotonicMs, byWallMs);
+  }
+
+  /** By both clocks, as a permit's life. */
+  #isShadowed({ permit, shadowUntilMonotonicMs }: HeldPermit): boolean {
+    if (permit.shadowUntilS === null || shadowUntilMonotonicMs === null) return false;
+    const byWall = this.#wallClock().getTime() < permit.shadowUntilS * 1000;
+    return byWall && this.#monotonicMs() < shadowUntilMonotonicMs;
   }
 
   #intervalMs(): number {

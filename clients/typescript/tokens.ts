@@ -35,6 +35,8 @@ export interface Permit {
   ceiling: string;
   nonce: string | null;
   clearedHalts: readonly string[];
+  /** A run in shadow: until then neither its ceiling nor its end stops the run. */
+  shadowUntilS: number | null;
 }
 
 export interface HaltOrder {
@@ -150,12 +152,13 @@ function refuse(reason: TokenRefusal): Refused {
 }
 
 function readPermit(claims: Record<string, unknown>, kid: string): Permit | null {
-  const { iss, iat, exp, epoch, seq, ceiling, nonce, clearedHalts } = claims;
+  const { iss, iat, exp, epoch, seq, ceiling, nonce, clearedHalts, shadowUntil = null } = claims;
   if (typeof iss !== 'string' || typeof ceiling !== 'string' || !isDecimal(ceiling)) return null;
   if (!isInstant(iat) || !isInstant(exp) || !isCounter(epoch) || !isCounter(seq)) return null;
   if (nonce !== null && typeof nonce !== 'string') return null;
-  if (!isHaltIds(clearedHalts)) return null;
-  return { issuer: iss, kid, issuedAtS: iat, expiresAtS: exp, epoch, seq, ceiling, nonce, clearedHalts };
+  if (!isHaltIds(clearedHalts) || !(shadowUntil === null || isInstant(shadowUntil))) return null;
+  const times = { issuedAtS: iat, expiresAtS: exp, shadowUntilS: shadowUntil };
+  return { issuer: iss, kid, ...times, epoch, seq, ceiling, nonce, clearedHalts };
 }
 
 function readHaltOrder(claims: Record<string, unknown>, suspect: boolean): HaltOrder | null {

@@ -212,6 +212,21 @@ export function addRunCommands(program: Command, perform: Register): void {
     .action((runId: string, options: ServiceOptions & { json?: true }) =>
       perform(async (t) => (await import('./run-show.ts')).runShow(runId, options, t)),
     );
+
+  overHttp(
+    describe(run.command('arm'), {
+      summary: "end a run's shadow now: what stands against it acts at once",
+      details:
+        'Operators. Halts are ordered and holds placed in the same decision, so read `interlock run show` first. A run that is armed already is left as it is; there is no way back into shadow.',
+      example: 'interlock run arm gpt-next-7',
+      exits: EXITS,
+    }),
+  )
+    .argument('<run>', 'the id of the run')
+    .option(...JSON_OPTION("the service's document of the run"))
+    .action((runId: string, options: ServiceOptions & { json?: true }) =>
+      perform(async (t) => (await import('./run-arm.ts')).runArm(runId, options, t)),
+    );
 }
 
 function pageSize(text: string): string {

@@ -4,6 +4,7 @@ import { json, levelPaint, printable, shortCompute, table } from './output.ts';
 import { connect, read, type ServiceOptions } from './service-client.ts';
 import { page, RunSummary } from './service-documents.ts';
 import { headline } from './show-run.ts';
+import { shadowBanner } from './show-shadow.ts';
 import type { Terminal } from './terminal.ts';
 
 export async function runList(
@@ -40,6 +41,7 @@ export async function runList(
   const columns = ['run', 'status', 'level', 'compute', 'ceiling', 'policy', 'registered'].map((title) => ({
     title,
   }));
+  for (const line of shadowBanner(items, style)) terminal.print(line);
   terminal.print(rows.length === 0 ? 'no runs' : table(columns, rows, style));
   if (nextCursor !== null) terminal.print(`\nmore: --cursor ${printable(nextCursor)}`);
   return EXIT.ok;

@@ -123,6 +123,24 @@ export const RunSummary = z.object({
     .object({ haltId: z.string(), action: z.string(), orderedAt: instant, stopped: z.boolean() })
     .nullable(),
   holds: z.array(z.object({ key: z.string(), deadlineAt: instant })),
+  /** Not there: a service from before there were shadows. */
+  shadow: z
+    .object({
+      until: instant,
+      endedAt: instant.nullable(),
+      wouldHaveHalted: z.number(),
+      wouldHaveHeld: z.number(),
+      first: z
+        .object({
+          action: z.string(),
+          checkpointId: z.string().nullable(),
+          explanation: z.string(),
+          at: instant,
+        })
+        .nullable(),
+    })
+    .nullable()
+    .optional(),
   registeredAt: instant,
 });
 export type RunSummary = z.infer<typeof RunSummary>;

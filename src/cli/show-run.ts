@@ -17,6 +17,7 @@ import {
 } from './output.ts';
 import { quarantineLines, quarantineSteps } from './quarantine-lines.ts';
 import type { Finding, Halt, Proposal, Run, Scorecard } from './service-documents.ts';
+import { isInShadow, shadowLines } from './show-shadow.ts';
 
 export interface Shown {
   readonly run: Run;
@@ -28,6 +29,7 @@ export function showRun({ run, scorecard }: Shown, now: Date, style: Style): str
   const lines = [
     `${style.bold(printable(run.runId))}  ${headline(run, style)}  ${style.dim(`policy ${printable(run.policy.name)}`)}`,
     ...(run.title === null ? [] : [`  ${printable(run.title)}`]),
+    ...shadowLines(run, now, style),
     `  compute   ${computeLine(run, now)}`,
     `  permit    ${permitLine(run, now)}`,
     ...(run.risk == null ? [] : [`  risk      ${riskLine(run.risk)}`]),
@@ -56,7 +58,7 @@ function proposedText(kind: string, terms: Proposal['terms'], now: Date): string
     : `evaluation and alignment work alone, ends ${relative(terms.expires, now)}`;
 }
 
-export function headline(run: Pick<Run, 'status' | 'halt'>, style: Style): string {
+export function headline(run: Pick<Run, 'status' | 'halt' | 'shadow'>, style: Style): string {
   switch (run.status) {
     case 'halted':
       return run.halt?.stopped === true
@@ -65,7 +67,7 @@ export function headline(run: Pick<Run, 'status' | 'halt'>, style: Style): strin
     case 'on-hold':
       return style.yellow('ON HOLD');
     case 'training':
-      return style.green('training');
+      return isInShadow(run) ? style.yellow('training IN SHADOW') : style.green('training');
     default:
       return printable(run.status);
   }
@@ -78,7 +80,8 @@ function computeLine(run: Run, now: Date): string {
 
 function permitLine(run: Run, now: Date): string {
   if (!run.permit.granted) return `none: ${printable(run.permit.reason ?? 'not granted')}`;
-  return `up to ${shortCompute(run.ceiling)}; next checkpoint at ${shortCompute(run.nextCheckpointAt)} or ${relative(run.nextCheckpointBy, now)}`;
+  const binds = isInShadow(run) ? ', which does not bind in shadow' : '';
+  return `up to ${shortCompute(run.ceiling)}${binds}; next checkpoint at ${shortCompute(run.nextCheckpointAt)} or ${relative(run.nextCheckpointBy, now)}`;
 }
 
 function riskLine({ level, probability, spent, budget, permit }: NonNullable<Run['risk']>): string {

@@ -6,6 +6,7 @@ import { json, plural } from './output.ts';
 import { connect, path, read, type ServiceClient, type ServiceOptions } from './service-client.ts';
 import { page, Run, RunSummary, Scorecard } from './service-documents.ts';
 import { type Shown, showRun } from './show-run.ts';
+import { shadowBanner } from './show-shadow.ts';
 import type { Terminal } from './terminal.ts';
 
 const RUNS_MAX = 50;
@@ -34,6 +35,7 @@ export async function status(
     return EXIT.ok;
   }
   const now = new Date();
+  for (const line of shadowBanner(items, terminal.style)) terminal.print(line);
   terminal.print(terminal.style.bold(summary(items, client.url)));
   for (const run of runs) terminal.print(`\n${showRun(run, now, terminal.style)}`);
   if (nextCursor !== null)

@@ -15,6 +15,7 @@ import { InterlockError } from '../errors.ts';
 import { type Environment, resolveEnv } from './environment.ts';
 import { type IdentityRecord, parseIdentities } from './identities.ts';
 import type { IsolationConfig } from './isolation.ts';
+import { type Mode, modeOf, modeProblems } from './mode.ts';
 import { oidcDisagreements } from './oidc.ts';
 import type { OrchestratorsConfig } from './orchestrators.ts';
 import {
@@ -29,6 +30,7 @@ import { readStrictYaml, type StrictYaml, YAML_BYTES_MAX } from './yaml-file.ts'
 
 export interface Configuration<Alert> {
   readonly file: string;
+  readonly mode: Mode;
   readonly server: { readonly host: string; readonly port: number; readonly publicUrl: string | null };
   readonly issuer: string;
   /** Paths are absolute from here on. */
@@ -83,11 +85,12 @@ export interface LoadOptions<A extends z.ZodType> {
   env: Environment;
   /** The union of all alert channels' schemas, from the registry in alerts/. */
   alertSchema: A;
+  now?: () => Date;
 }
 
 export async function loadConfiguration<A extends z.ZodType>(
   path: string,
-  { env, alertSchema }: LoadOptions<A>,
+  { env, alertSchema, now = () => new Date() }: LoadOptions<A>,
 ): Promise<Configuration<z.output<A>>> {
   const file = resolve(path);
   const problems: ConfigProblem[] = [];
@@ -148,7 +151,8 @@ export async function loadConfiguration<A extends z.ZodType>(
   };
   const redis = { url: store(['redis', 'url'], stated.redis.url, 'REDIS_URL', REDIS_SCHEMES) };
 
-  for (const { parts, message } of disagreements(stated)) report(parts, message);
+  const together = [...modeProblems(stated, now()), ...disagreements(stated)];
+  for (const { parts, message } of together) report(parts, message);
   if (database.url === null && database.directUrl !== null) {
     report(['database', 'directUrl'], 'needs database.url (or DATABASE_URL) beside it');
   }
@@ -167,6 +171,7 @@ export async function loadConfiguration<A extends z.ZodType>(
   if (problems.length > 0 || identities === null) throw new ConfigError(problems);
   return deepFreeze({
     file,
+    mode: modeOf(stated),
     server: {
       host: stated.server.host,
       port: stated.server.port,

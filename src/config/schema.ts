@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { DurationSchema } from '../domain/duration.ts';
 import { IDENTITY_ID } from './identities.ts';
 import { IsolationConfigSchema } from './isolation.ts';
+import { ModeSchema, ShadowTimeSchema } from './mode.ts';
 import { OidcProvider } from './oidc.ts';
 import { OrchestratorsConfigSchema } from './orchestrators.ts';
 
@@ -82,6 +83,8 @@ const rate = (perSecond: number, burst: number) =>
     .prefault({});
 
 export const ConfigurationFile = z.strictObject({
+  mode: ModeSchema,
+  shadow: ShadowTimeSchema,
   server: z
     .strictObject({
       host: z.string().min(1).max(255).default('127.0.0.1'),

@@ -59,6 +59,7 @@ export const ACCESS: AccessTable = {
 
   'POST /v1/runs': to(['trainer', 'operator'], 'intake', 'intake'),
   'POST /v1/runs/:run/heartbeat': to(['trainer'], 'heartbeat', 'intake'),
+  'POST /v1/runs/:run/arm': to(['operator'], 'intake', 'intake', TOKEN),
   'POST /v1/runs/:run/finish': to(['trainer', 'operator'], 'intake', 'intake'),
   // Whoever launches, by whatever identity. Not given up with reads: no answer is a no.
   'GET /v1/runs/:run/may-start': to('identified', 'heartbeat', 'intake'),

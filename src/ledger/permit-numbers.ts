@@ -122,7 +122,7 @@ export function createPermitNumbers(pool: Pool, timeoutMs: number): NumberPermit
   };
 }
 
-/** Free for a process if nobody has it, it has it itself, it ran out, or its holder is said to be gone. */
+/** Free for a process if nobody has it, it has it itself, it ran out, its holder is said to be gone, or they share it. */
 async function take(
   client: PoolClient,
   granted: ReadonlyMap<string, { readonly claim: PermitClaim; readonly terms: unknown }>,
@@ -140,7 +140,7 @@ async function take(
     const { instance, supersedes } = claim;
     const holder = row['permit_holder'] === null ? null : text(row, 'permit_holder');
     const isOurs = holder === null || holder === instance || holder === supersedes;
-    if (!isOurs && row['live'] !== false) {
+    if (!isOurs && row['live'] !== false && claim.shared !== true) {
       const until = timestamp(row, 'until_ms') ?? new Date(0);
       answers.set(runId, { occupied: { holder, until } });
       continue;

@@ -41,6 +41,8 @@ export interface PermitClaim {
   readonly supersedes: string | null;
   /** How long the permit will last: for so long no other process gets one. */
   readonly lifetimeMs: number;
+  /** Of a run that nothing stops now: every process of it gets one. */
+  readonly shared?: boolean;
 }
 
 export type Reserved<T> =

@@ -14,6 +14,7 @@ export interface Standing {
   readonly halts: { readonly stopped: number; readonly notStopped: number };
   /** Runs that may train and sent no heartbeat for as long as the longest permit lives. */
   readonly lapsed: number;
+  readonly inShadow: number;
   readonly ledgerSize: number;
   /** Null where no head was ever signed. */
   readonly signedHead: { readonly size: number; readonly ageSeconds: number } | null;
@@ -30,6 +31,8 @@ SELECT doc::jsonb ->> 'status' AS status,
   coalesce(sum(jsonb_array_length(doc::jsonb -> 'holds')), 0)::int AS holds,
   (count(*) FILTER (WHERE doc::jsonb #>> '{halt,stopped}' = 'true'))::int AS stopped,
   (count(*) FILTER (WHERE doc::jsonb #>> '{halt,stopped}' = 'false'))::int AS not_stopped,
+  (count(*) FILTER (WHERE doc::jsonb #>> '{shadow,until}' IS NOT NULL
+    AND doc::jsonb #>> '{shadow,endedAt}' IS NULL AND doc::jsonb ->> 'status' <> 'finished'))::int AS in_shadow,
   (count(*) FILTER (WHERE doc::jsonb ->> 'status' = 'training'
     AND coalesce(heartbeat_at, to_timestamp(ordinal / 1000.0)) < clock_timestamp() - interval '1 hour'))::int AS lapsed
 FROM view_row LEFT JOIN run_progress ON run_progress.run_id = view_row.run_id
@@ -55,6 +58,7 @@ export async function readStanding(pool: Pool): Promise<Standing> {
     holds: sum('holds'),
     halts: { stopped: sum('stopped'), notStopped: sum('not_stopped') },
     lapsed: sum('lapsed'),
+    inShadow: sum('in_shadow'),
     ledgerSize: integer(heads, 'size'),
     signedHead: signed
       ? { size: integer(heads, 'signed_size'), ageSeconds: integer(heads, 'signed_age_ms') / 1000 }

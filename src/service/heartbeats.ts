@@ -4,6 +4,7 @@
  * Issuing a permit needs everything (a fresh read of the latch on the primary and of those of the runs it descends
  * from, in the transaction that takes its number; a ledger that can advance; no other process that holds the run's
  * permit); saying halt needs nothing but the order. A heartbeat is not an event: only what it crosses is.
+ * A run in shadow is told to continue whatever stands in the way of a permit, but for what people pressed.
  */
 import { type Compute, compareCompute } from '../domain/compute.ts';
 import { durationMs } from '../domain/duration.ts';
@@ -13,6 +14,7 @@ import { parentRuns } from '../domain/run/lineage.ts';
 import { nextDeadlineMs } from '../domain/run/outstanding.ts';
 import { permitTerms } from '../domain/run/permit.ts';
 import { workTerms } from '../domain/run/scoped-work.ts';
+import { shadowOf } from '../domain/run/shadow-state.ts';
 import type { RunState } from '../domain/run/state.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { PermitClaim, ProgressStore } from '../ledger/progress.ts';
@@ -264,6 +266,8 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     if (reason !== null) return { refused: 'withheld', reason };
     const lifetimeS = Math.max(1, Math.floor(durationMs(policy.permit.ttl) / 1000));
     let latched: RunState | null = null;
+    // In shadow no process is refused, so none of them holds it alone.
+    const shared = shadowOf(found) !== null;
     const reserved = await progress.reserveSequence(
       runId,
       runStream(runId),
@@ -274,9 +278,10 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
           related.map((other) => readRunState(other)),
         );
         latched = !terms.granted && terms.reason === 'lineage' ? state : null;
-        return terms.granted ? terms : null;
+        if (!terms.granted || (shared && terms.shadowUntil === undefined)) return null;
+        return terms;
       },
-      { ...claim, lifetimeMs: lifetimeS * 1000 },
+      { ...claim, lifetimeMs: lifetimeS * 1000, ...(shared ? { shared } : {}) },
       parentRuns(found).map(runStream),
     );
     if (reserved === null) {
@@ -296,13 +301,17 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
       ceiling: terms.ceiling,
       nonce,
       clearedHalts: [...terms.clearedHalts, ...alsoCleared],
+      ...(terms.shadowUntil === undefined
+        ? {}
+        : { shadowUntil: Math.floor(Date.parse(terms.shadowUntil) / 1000) }),
     });
     return tookOver === undefined ? { permit } : { permit, tookOver };
   }
 
   async function mayStart(loaded: LoadedRun): Promise<MayStart> {
     const { runId } = loaded.state;
-    if (deps.ledgerAdvances !== undefined && !(await deps.ledgerAdvances())) {
+    const isHeldToLedger = shadowOf(loaded.state) === null && deps.ledgerAdvances !== undefined;
+    if (isHeldToLedger && !(await deps.ledgerAdvances())) {
       return { granted: false, reason: 'the ledger cannot be written now' };
     }
     const withheld = (await deps.withheld?.(runId)) ?? null;
@@ -398,6 +407,9 @@ export async function directive(
   if (hold !== undefined) return { action: 'pause', reason: hold.findings[0]?.explanation ?? hold.key };
   if (state.finishedAt !== null) return { action: 'pause', reason: 'the run was declared finished' };
   if (refused !== null && 'reason' in refused) return { action: 'pause', reason: refused.reason };
+  if (shadowOf(state) !== null) {
+    return { action: 'continue', reason: `in shadow until ${shadowOf(state)?.until}: nothing is stopped` };
+  }
   if (refused?.refused === 'ledger') {
     return { action: 'pause', reason: 'the ledger cannot be written now, so no permit is issued' };
   }

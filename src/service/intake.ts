@@ -84,6 +84,8 @@ export interface IntakeDeps {
   readonly policyByLabel: Readonly<Record<string, string>>;
   readonly admitTarget: Orchestrators['admit'];
   readonly knownAlerts: ReadonlySet<string>;
+  /** Until when the deployment is in shadow; null once it is armed. */
+  readonly shadowUntil?: () => string | null;
   readonly resolveParents: ResolveParents;
   /** Latches a run that was just registered by halts that reach it already: before it asks for its first permit. */
   readonly latchLineage?: (state: RunState) => Promise<void>;
@@ -230,6 +232,7 @@ export function createIntake(deps: IntakeDeps): Intake {
           ancestry: existing === null ? await deps.resolveParents(registration.parents, runId) : undefined,
           vouched: registration.vouchedParentage,
           accelerator: registration.accelerator,
+          shadowUntil: deps.shadowUntil?.() ?? undefined,
         },
         { actor: identity.id, receipt, policy: chosen.policy },
       );

@@ -82,6 +82,7 @@ export function observeStanding(metrics: Metrics, sources: StandingSources): () 
     ];
   });
   metrics.collect('interlock_holds_open', () => look.standing?.holds ?? null);
+  metrics.collect('interlock_runs_in_shadow', () => look.standing?.inShadow ?? null);
   metrics.collect('interlock_permits_lapsed', () => look.standing?.lapsed ?? null);
   metrics.collect('interlock_ledger_size', () => look.standing?.ledgerSize ?? null);
   metrics.collect('interlock_signed_head_age_seconds', () => look.standing?.signedHead?.ageSeconds ?? null);

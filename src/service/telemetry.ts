@@ -27,6 +27,9 @@ const LINES: Readonly<Partial<Record<RunEventKind, { level: 'info' | 'warn' | 'e
     HoldPlaced: { level: 'warn', message: 'run on hold' },
     HoldLifted: { level: 'info', message: 'hold lifted' },
     HaltOrdered: { level: 'warn', message: 'halt ordered' },
+    WouldHaveHalted: { level: 'warn', message: 'SHADOW: run would have been halted' },
+    WouldHaveHeld: { level: 'warn', message: 'SHADOW: run would have been held' },
+    ShadowEnded: { level: 'warn', message: 'shadow ended: the run is armed' },
     HaltEscalated: { level: 'error', message: 'halt not confirmed in time' },
     HaltReopened: { level: 'error', message: 'halted run shows life' },
     HaltConfirmed: { level: 'info', message: 'run has stopped' },
@@ -98,15 +101,20 @@ function record(kind: string, data: Readonly<Record<string, unknown>>, metrics: 
   } else if (kind === 'EvaluationAttemptFailed') {
     metrics.count('interlock_evaluations_total', { outcome: word('reason') });
   } else if (kind === 'HaltOrdered') {
-    const cause = data['cause'];
-    const by =
-      typeof cause === 'object' && cause !== null && 'kind' in cause ? String(cause.kind) : 'unknown';
-    metrics.count('interlock_halts_total', { cause: by });
+    metrics.count('interlock_halts_total', { cause: kindOf(data['cause']) });
+  } else if (kind === 'WouldHaveHalted') {
+    metrics.count('interlock_would_have_halted_total', { cause: kindOf(data['cause']) });
+  } else if (kind === 'WouldHaveHeld') {
+    metrics.count('interlock_would_have_held_total', {});
   } else if (kind === 'HaltStepTaken') {
     metrics.count('interlock_halt_steps_total', { kind: word('step'), outcome: word('outcome') });
   } else if (kind === 'AlertAttempted') {
     metrics.count('interlock_alert_deliveries_total', { channel: word('channel'), outcome: word('outcome') });
   }
+}
+
+function kindOf(cause: unknown): string {
+  return typeof cause === 'object' && cause !== null && 'kind' in cause ? String(cause.kind) : 'unknown';
 }
 
 /** The times people ask for after a halt, each from recorded instants. */

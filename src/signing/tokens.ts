@@ -47,6 +47,8 @@ export const permitClaimsSchema = z.strictObject({
   ceiling: decimal,
   nonce: z.string().min(1).max(256).nullable(),
   clearedHalts: z.array(haltId).max(256),
+  /** Of a run in shadow: until then neither the ceiling nor the end of the permit stops it. */
+  shadowUntil: seconds.optional(),
 });
 export type PermitClaims = z.infer<typeof permitClaimsSchema>;
 

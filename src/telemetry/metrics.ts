@@ -62,6 +62,13 @@ export const METRICS = {
   ),
   interlock_evaluations_running: gauge('Evaluation attempts that run in this process', []),
   interlock_halts_total: counter('Halts ordered', ['cause']),
+  interlock_would_have_halted_total: counter('Halts that a run in shadow was spared', ['cause']),
+  interlock_would_have_held_total: counter('Holds that a run in shadow was spared', []),
+  interlock_runs_in_shadow: gauge('Runs that are in shadow: nothing stops them but a person', []),
+  interlock_shadow_until_timestamp_seconds: gauge(
+    'Until when this deployment registers runs in shadow, Unix time; no sample while it is armed',
+    [],
+  ),
   interlock_halt_evidence_to_order_seconds: histogram(
     'From the result that made a halt due to the recorded order',
     [],

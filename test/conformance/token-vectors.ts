@@ -72,6 +72,12 @@ export async function permitVectors(keys: Keys) {
   const cases: TokenCase[] = [
     { name: 'one as the service signs it', token: good, refused: null },
     { name: 'of the longest life', token: await permit(active, { exp: nowS + 3600 }), refused: null },
+    {
+      name: 'of a run in shadow',
+      token: await permit(active, { shadowUntil: nowS + 86_400 }),
+      refused: null,
+    },
+    says('of a run in shadow until nobody knows when', { shadowUntil: 'ever' }, 'claims'),
     { name: 'with no nonce', token: await permit(active, { nonce: null }), refused: null },
     {
       name: 'a minute ahead',

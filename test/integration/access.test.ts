@@ -169,6 +169,7 @@ const MATRIX: Readonly<Record<string, string>> = {
   'POST /v1/runs/:run/proposals': /*            */ '1111111 333.3333 .... 3. ..',
   'POST /v1/runs': /*                           */ '1111111 3.3.333. 3333 .3 .3',
   'POST /v1/runs/:run/heartbeat': /*            */ '1111111 3.33333. 3333 .3 33',
+  'POST /v1/runs/:run/arm': /*                  */ '1111111 333.3333 3333 11 .3',
   'POST /v1/runs/:run/finish': /*               */ '1111111 3.3.333. 3333 .3 .3',
   'POST /v1/runs/:run/work-permit': /*          */ '1111111 3...333. 3333 .3 .3',
   'POST /v1/checkpoints': /*                    */ '1111111 3.33333. 3333 .3 33',

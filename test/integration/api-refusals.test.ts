@@ -176,6 +176,12 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
     not: 'trainer',
     body: () => ({ reason: 'r' }),
   },
+  'POST /v1/runs/{run}/arm': {
+    path: () => `/v1/runs/${quiet.runId}/arm`,
+    as: 'operator',
+    not: 'trainer',
+    body: () => ({}),
+  },
   'POST /v1/runs/{run}/proposals': {
     path: () => `/v1/runs/${halted.runId}/proposals`,
     as: 'operator',

@@ -56,6 +56,7 @@ const BODIES: Readonly<Record<string, { as: string; body: () => Record<string, u
     as: 'trainer',
     body: () => ({ effectiveCompute: '1e21', step: 1, nonce: 'n' }),
   },
+  'POST /v1/runs/{run}/arm': { as: 'operator', body: () => ({}) },
   'POST /v1/runs/{run}/finish': { as: 'nobody', body: () => ({}) },
   'POST /v1/runs/{run}/halt': {
     as: 'leadership',

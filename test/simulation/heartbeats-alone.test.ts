@@ -83,6 +83,7 @@ describe('heartbeats without any worker', () => {
       isScheduler: false,
       reconcileIntervalMs: 10_000,
       hasRelatives: false,
+      shadowUntil: null,
       lostAfterMs: 30_000,
       hasEnded: () => false,
       onError: () => undefined,

@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import type { AlertChannel } from '../../src/alerts/alert-channel.ts';
 import type { Identity } from '../../src/config/identities.ts';
+import { shadowUntil as inShadowUntil, type Mode } from '../../src/config/mode.ts';
 import type { CallOut } from '../../src/domain/policy/quarantine.ts';
 import type { Policy } from '../../src/domain/policy/schema.ts';
 import type { Command } from '../../src/domain/run/decide.ts';
@@ -58,6 +59,8 @@ export interface InstanceDeps {
   readonly lostAfterMs: number;
   /** Whether halts reach relatives: where there are none, what looks for them would only draw faults. */
   readonly hasRelatives: boolean;
+  /** Until when runs are registered in shadow; null: none is. */
+  readonly shadowUntil: string | null;
   readonly hasEnded: (detail: string) => boolean;
   /** What nobody should have to get up for in a simulation either. */
   readonly onError: (message: string, fields: object) => void;
@@ -75,6 +78,7 @@ export class Interlock {
   readonly connection: Connection;
   readonly #policies: PolicyBook;
   readonly #defaultPolicy: string;
+  readonly #shadowUntil: () => string | null;
 
   constructor(deps: InstanceDeps) {
     const { id, process, connection, signer, onError } = deps;
@@ -84,6 +88,9 @@ export class Interlock {
     this.process = process;
     this.connection = connection;
     this.#defaultPolicy = deps.defaultPolicy;
+    const { shadowUntil } = deps;
+    const mode: Mode = shadowUntil === null ? { kind: 'armed' } : { kind: 'shadow', until: shadowUntil };
+    this.#shadowUntil = () => inShadowUntil(mode, clock());
     const logger = {
       debug: () => undefined,
       info: () => undefined,
@@ -144,6 +151,7 @@ export class Interlock {
       policyByLabel: {},
       admitTarget: async (target) => ({ ok: true, target }),
       knownAlerts: new Set(deps.channels.keys()),
+      shadowUntil: this.#shadowUntil,
       resolveParents,
       latchLineage: async (state) => lineage?.latch(state),
       statusUrl: (runId, checkpointId) => `${runId}/${checkpointId}`,
@@ -194,6 +202,7 @@ export class Interlock {
           by: identity.id,
           operator: identity.roles.includes('operator'),
           vouched: registration.vouchedParentage,
+          shadowUntil: this.#shadowUntil() ?? undefined,
         },
         { actor: identity.id, policy: chosen.policy },
       );

@@ -411,6 +411,12 @@ export class People {
     if (faults.hit('intruder', 0.5)) await this.#intrudes(runId);
   }
 
+  /** An operator who has seen enough. */
+  async arms(runId: string): Promise<void> {
+    const by = OPERATOR.id;
+    await this.#world.request(null, (i) => i.command(runId, { type: 'ArmRun', by }, by));
+  }
+
   async #retries(runId: string): Promise<void> {
     const state = await this.#state(runId);
     const all = (state?.checkpoints ?? []).flatMap(({ evaluations }) => evaluations);

@@ -150,6 +150,10 @@ function done(world: World, runId: string, events: readonly RunEvent[]): void {
   const nowMs = scheduler.nowMs;
   const slackMs = 2 * reconcileIntervalMs + 30_000 + clockJumpMs;
   const { attempts, closing, holds, halt, pages, finished } = owed(events);
+  const { shadowUntilMs } = world.seen.checkersOf(runId).standing;
+  if (shadowUntilMs !== null && nowMs > shadowUntilMs + slackMs) {
+    throw new Violation(3, `${runId} is in shadow ${nowMs - shadowUntilMs} ms after its time`);
+  }
   for (const [evaluationId, { attempt, dueMs, evaluation, startedMs }] of attempts) {
     const timeout = policy.evaluations.find(({ id }) => id === evaluation)?.executor.timeout ?? '1h';
     const queued = `attempt ${attempt} of ${evaluationId} (${runId})`;

@@ -75,10 +75,13 @@ export function haltForCapability(events: readonly RunEvent[]): string | null {
 }
 
 export function wasLatchedBy(events: readonly RunEvent[], haltId: string): boolean {
-  return events.some(
-    ({ kind, data }) =>
-      (kind === 'HaltOrdered' || kind === 'HaltCauseAdded') &&
-      data.cause.kind === 'lineage' &&
-      data.cause.haltId === haltId,
-  );
+  let inShadow = false;
+  for (const { kind, data } of events) {
+    if (kind === 'ShadowEnded') inShadow = false;
+    if (kind !== 'HaltOrdered' && kind !== 'HaltCauseAdded' && kind !== 'WouldHaveHalted') continue;
+    if (data.cause.kind !== 'lineage' || data.cause.haltId !== haltId) continue;
+    if (kind !== 'WouldHaveHalted') return true;
+    inShadow = true;
+  }
+  return inShadow;
 }

@@ -11,6 +11,7 @@ import { EstimateCheckers } from './estimate-checkers.ts';
 import { ForecastCheckers } from './forecast-checkers.ts';
 import { QuarantineCheckers } from './quarantine-checkers.ts';
 import { RiskCheckers } from './risk-checkers.ts';
+import { ShadowCheckers } from './shadows.ts';
 
 /** What a broken invariant of DESIGN.md is reported as, by whichever checker. */
 export class Violation extends Error {
@@ -31,6 +32,8 @@ export interface Standing {
   readonly finished: boolean;
   readonly epoch: number;
   readonly high: number;
+  /** null of a run that is armed. */
+  readonly shadowUntilMs: number | null;
 }
 
 interface Evaluated {
@@ -72,6 +75,7 @@ export class RunCheckers {
   readonly #forecasts: ForecastCheckers;
   readonly #risks: RiskCheckers;
   readonly #quarantine: QuarantineCheckers;
+  readonly #shadow: ShadowCheckers;
   #ceiling = 0;
   #clearedCompute: number | null = null;
   #clearedAtMs = 0;
@@ -100,6 +104,7 @@ export class RunCheckers {
     this.#forecasts = new ForecastCheckers(broken);
     this.#risks = new RiskCheckers(policy, broken);
     this.#quarantine = new QuarantineCheckers(broken);
+    this.#shadow = new ShadowCheckers(broken);
   }
 
   get standing(): Standing {
@@ -110,6 +115,7 @@ export class RunCheckers {
       finished: this.#finished,
       epoch: this.#epoch,
       high: this.#high,
+      shadowUntilMs: this.#shadow.untilMs,
     };
   }
 
@@ -121,11 +127,14 @@ export class RunCheckers {
       this.#estimates.take(event);
       this.#risks.take(event);
       this.#quarantine.take(event);
+      this.#shadow.take(event);
       const trip = this.#one(event, nowMs);
       if (trip !== null) tripping.push(trip);
     }
     this.#forecasts.take(events);
-    if (tripping.length > 0 && this.#halted === null) {
+    this.#shadow.decided(this.#halted !== null);
+    const isExcused = this.#shadow.untilMs !== null;
+    if (tripping.length > 0 && this.#halted === null && !isExcused) {
       const invariant = tripping.every((each) => each.startsWith('the veto')) ? 4 : 3;
       throw new Violation(invariant, `${tripping.join(', ')} and no halt`);
     }
@@ -139,6 +148,7 @@ export class RunCheckers {
     progress: number | null,
     ticked: boolean,
   ): void {
+    this.#shadow.after(nowMs, permit.granted || this.#finished, ticked);
     if (permit.granted) this.#origin();
     const stands = this.#halted !== null || this.#holds.size > 0 || this.#finished;
     if (permit.granted === stands) {
@@ -156,6 +166,7 @@ export class RunCheckers {
 
   /** Invariant 8: a granted permit although something is missing. */
   missing(nowMs: number, progress: number | null): void {
+    if (this.#shadow.untilMs !== null) return;
     this.#origin();
     for (const [evaluationId, { checkpointId, evaluation, variant, conclusive }] of this.#evaluations) {
       const checkpoint = this.#checkpoints.get(checkpointId);
@@ -184,7 +195,7 @@ export class RunCheckers {
   }
 
   #origin(): void {
-    if (!this.#unknownParent) return;
+    if (!this.#unknownParent || this.#shadow.untilMs !== null) return;
     throw new Violation(8, 'a permit for a run that starts from weights which nobody knows');
   }
 
@@ -442,6 +453,7 @@ export class RunCheckers {
       const observed = each.basis === 'upper' ? limit : own;
       return observed >= thresholdOf(each.atLeast) + LEVEL_CLOSE && observed > waiver + LEVEL_CLOSE;
     });
+    if (rule !== undefined) this.#shadow.trips(checkpointId, reading.conclusive);
     return rule === undefined
       ? null
       : `${evaluation} of ${checkpointId} at level ${own} (${limit}) under ${rule.id}`;

@@ -35,6 +35,7 @@ import { createRandom, type Random } from './random.ts';
 import { ACCOUNTING, BASE, drawnAncestry, learnt, relativesOf } from './relatives.ts';
 import { riskLimitOf, riskPolicy } from './risk-policy.ts';
 import { RunCheckers } from './run-checkers.ts';
+import { shadowsOf } from './shadows.ts';
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 const asJson = (value: object): JsonObject => JSON.parse(JSON.stringify(value));
@@ -133,6 +134,7 @@ export class Walk {
   readonly random: Random;
   readonly experts: Random | null;
   readonly relatives: Random | null;
+  readonly shadows: Random | null;
   readonly policy: Policy;
   readonly checkers: RunCheckers;
   readonly events: RunEvent[] = [];
@@ -149,6 +151,7 @@ export class Walk {
     this.random = createRandom(seed);
     this.experts = expertsOf(seed);
     this.relatives = relativesOf(seed);
+    this.shadows = shadowsOf(seed);
     const accounting = this.relatives === null ? {} : ACCOUNTING;
     this.policy = generatedPolicy(this.random, this.experts, riskLimitOf(seed), accounting);
     this.checkers = new RunCheckers(this.policy, MEMBERSHIPS);
@@ -217,11 +220,18 @@ export class Walk {
       contentDigest: 'as-sent',
       by: 'operator',
       operator: true,
+      shadowUntil: this.#shadowUntil(),
     });
   }
 
+  #shadowUntil(): string | undefined {
+    const hours = this.shadows?.pick([1, 30, 200, 2_000]);
+    return hours === undefined ? undefined : new Date(this.nowMs + hours * 3_600_000).toISOString();
+  }
+
   step(): void {
-    const { random, experts, relatives } = this;
+    const { random, experts, relatives, shadows } = this;
+    if (shadows?.chance(0.01) === true) this.does({ type: 'ArmRun', by: 'operator' });
     if (relatives?.chance(0.1) === true) this.does(learnt(relatives));
     if (experts?.chance(0.15) === true) this.consults(experts);
     const roll = random.next();
@@ -435,6 +445,7 @@ export class Walk {
 
   /** Everybody who must approve does: the run goes on, whatever the walk left behind. */
   heals(): void {
+    this.does({ type: 'ArmRun', by: 'operator' });
     this.does({ type: 'Tick' });
     if (this.run.finishedAt !== null) return;
     this.#agrees();

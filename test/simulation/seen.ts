@@ -13,6 +13,7 @@ import type { Answer } from './instance.ts';
 import { INTRUDER } from './people.ts';
 import { MEMBERSHIPS } from './policy-parts.ts';
 import { RunCheckers, Violation } from './run-checkers.ts';
+import { NOTHING_IS_DONE } from './shadows.ts';
 import type { Committed, Reserved, Witness } from './store.ts';
 import type { SimulatedProcess } from './virtual-time.ts';
 import type { World } from './world.ts';
@@ -32,6 +33,8 @@ interface Signed {
   readonly ceiling: number;
   readonly fromMs: number;
   readonly untilMs: number;
+  /** Until then neither its ceiling nor its end stops the run. */
+  readonly shadowUntilMs: number;
 }
 
 interface Job {
@@ -259,8 +262,15 @@ export class Seen implements Witness {
   }
 
   /** A permit that was signed, whoever gets it. */
-  permit(claims: { sub: string; ceiling: string; nonce: string | null; iat: number; exp: number }): void {
-    const { sub: runId, ceiling, nonce, iat, exp } = claims;
+  permit(claims: {
+    sub: string;
+    ceiling: string;
+    nonce: string | null;
+    iat: number;
+    exp: number;
+    shadowUntil?: number | undefined;
+  }): void {
+    const { sub: runId, ceiling, nonce, iat, exp, shadowUntil = 0 } = claims;
     const { standing } = this.checkersOf(runId);
     const earned = standing.ceiling;
     // Between number and signature a veto may have lowered what stands; the number was checked when it was taken.
@@ -273,7 +283,8 @@ export class Seen implements Witness {
     const fromMs = nonce === null ? undefined : this.#nonces.get(nonce);
     if (fromMs === undefined) return;
     const all = this.#permits.get(runId) ?? [];
-    all.push({ ceiling: Number(ceiling), fromMs, untilMs: fromMs + ttl });
+    const shadowUntilMs = shadowUntil * 1000;
+    all.push({ ceiling: Number(ceiling), fromMs, untilMs: fromMs + ttl, shadowUntilMs });
     this.#permits.set(runId, all);
   }
 
@@ -288,13 +299,16 @@ export class Seen implements Witness {
     const { action, order } = Object.fromEntries(Object.entries(directive ?? {}));
     if (typeof permit === 'string') {
       if (action !== 'continue') this.#broken(4, `a permit of ${runId} came with the directive ${action}`);
-      const { ceiling } = this.#world.claimsOf(permit);
+      const { ceiling, isShadowed } = this.#world.claimsOf(permit);
       const known = Math.max(delivery.high.get(runId) ?? 0, Number(stated));
-      if (ceiling < known * (1 - CLOSE)) {
+      if (ceiling < known * (1 - CLOSE) && !isShadowed) {
         this.#broken(8, `${runId} stated ${known} and got a permit up to ${ceiling}`);
       }
     } else if (action === 'halt' || action === 'quarantine') {
       if (typeof order !== 'string') this.#broken(5, `${runId} heard ${action} without an order`);
+    }
+    if (standing.shadowUntilMs !== null && !standing.finished && action !== 'continue') {
+      this.#broken(NOTHING_IS_DONE, `${runId} is in shadow and heard ${action}`);
     }
     const orderedMs = this.#orderedAt.get(runId);
     const longHalted = standing.halted !== null && orderedMs !== undefined && orderedMs < delivery.atMs;
@@ -320,15 +334,23 @@ export class Seen implements Witness {
     if (!honest) return;
     if (halts.length > 0) this.#broken(4, `the guard of ${runId} let it train under ${halts.join(', ')}`);
     const permits = this.#permits.get(runId) ?? [];
-    const covered = permits.some(
-      ({ ceiling, fromMs, untilMs }) =>
-        compute <= ceiling * (1 + CLOSE) && fromMs <= atMs && atMs <= untilMs + 1,
+    // Counted from when the permit was issued, by a clock that may have jumped.
+    const shadowSlackMs = this.#world.clockJumpMs + 4_000;
+    const inShadow = permits.some(
+      ({ fromMs, shadowUntilMs }) => fromMs <= atMs && atMs < shadowUntilMs + shadowSlackMs,
     );
+    const covered =
+      inShadow ||
+      permits.some(
+        ({ ceiling, fromMs, untilMs }) =>
+          compute <= ceiling * (1 + CLOSE) && fromMs <= atMs && atMs <= untilMs + 1,
+      );
     if (!covered) this.#broken(2, `${runId} trained to ${compute} without a permit for it`);
     const orderedMs = this.#orderedAt.get(runId);
     const ttl = ms(this.#world.policyOf(runId).permit.ttl);
     // A permit that was signed just before the order may have answered a nonce of just before that.
-    if (orderedMs !== undefined && atMs > orderedMs + ttl + 1000) {
+    // In shadow only the order itself stops it, whenever that arrives.
+    if (orderedMs !== undefined && atMs > orderedMs + ttl + 1000 && !inShadow) {
       this.#broken(4, `${runId} trained ${atMs - orderedMs} ms after its halt`);
     }
   }

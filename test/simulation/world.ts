@@ -31,6 +31,7 @@ import { BASE, relativesOf } from './relatives.ts';
 import { checkReplay } from './replay-checkers.ts';
 import { riskLimitOf } from './risk-policy.ts';
 import { type Delivery, Seen } from './seen.ts';
+import { shadowsOf } from './shadows.ts';
 import { SharedQueue } from './shared-queue.ts';
 import type { Signatures } from './signatures.ts';
 import { type Committed, connect, Store } from './store.ts';
@@ -41,7 +42,12 @@ const START_MS = Date.parse('2026-11-01T00:00:00.000Z');
 const CLIENT_TIMEOUT_MS = 10_000;
 const MINUTE_MS = 60_000;
 const POLICY = 'generated';
-const ClaimsSchema = z.object({ ceiling: z.string(), seq: z.number(), epoch: z.number() });
+const ClaimsSchema = z.object({
+  ceiling: z.string(),
+  seq: z.number(),
+  epoch: z.number(),
+  shadowUntil: z.number().optional(),
+});
 
 export interface SimulateOptions {
   readonly signatures: Signatures;
@@ -85,6 +91,8 @@ export class World {
   readonly #roles: { isWorker: boolean; isScheduler: boolean }[];
   readonly #signer: TokenSigner;
   readonly #relatives: Random | null;
+  readonly #shadows: Random | null;
+  readonly #shadowUntil: string | null;
   readonly #crashed = new Set<string>();
   readonly #evaluations = new Map<string, string>();
   #instances = 0;
@@ -101,6 +109,9 @@ export class World {
     this.queue = new SharedQueue(this.scheduler, this.faults);
     const experts = expertsOf(seed);
     this.#relatives = relativesOf(seed);
+    this.#shadows = shadowsOf(seed);
+    const shadowMs = this.#shadows?.pick([45_000, 150_000, 300_000, 600_000]);
+    this.#shadowUntil = shadowMs === undefined ? null : new Date(START_MS + shadowMs).toISOString();
     this.people = new People(this, mix(seed, 1001), experts);
     this.policy = generatedPolicy(
       createRandom(mix(seed, 1002)),
@@ -206,10 +217,10 @@ export class World {
     }));
   }
 
-  claimsOf(token: string): { ceiling: number } {
+  claimsOf(token: string): { ceiling: number; isShadowed: boolean } {
     const [, payload = ''] = token.split('.');
     const claims = ClaimsSchema.parse(JSON.parse(Buffer.from(payload, 'base64url').toString('utf8')));
-    return { ceiling: Number(claims.ceiling) };
+    return { ceiling: Number(claims.ceiling), isShadowed: claims.shadowUntil !== undefined };
   }
 
   instanceOf(id: string): LiveInterlock | null {
@@ -334,6 +345,7 @@ export class World {
       reconcileIntervalMs: this.reconcileIntervalMs,
       lostAfterMs: 3 * this.reconcileIntervalMs + 5_000,
       hasRelatives: this.hasRelatives,
+      shadowUntil: this.#shadowUntil,
       hasEnded: (detail) => this.#crashed.has(detail) && (id.length + detail.length) % 2 === 0,
       onError: (message, fields) => this.#gotUp(message, fields),
     });
@@ -512,6 +524,7 @@ export class World {
         void trainer.receive(faults.of('old-order-replayed').pick(trainer.orders));
       }
       if (this.random.chance(0.35)) void this.people.wanders(runId);
+      if (this.#shadows?.chance(0.04) === true) void this.people.arms(runId);
     }
     scheduler.after(12_000 + this.random.below(15_000), () => this.#weather());
   }
@@ -565,6 +578,10 @@ const TOLD: Readonly<Partial<Record<RunEvent['kind'], readonly string[]>>> = {
   EvaluationReturned: ['evaluationId', 'attempt', 'reason'],
   EvaluationsCancelled: ['evaluationIds'],
   CheckpointAssessed: ['checkpointId', 'revision', 'verdict', 'ceiling'],
+  WouldHaveHalted: ['action', 'cause'],
+  WouldHaveHeld: ['holdId', 'key'],
+  WouldHaveLifted: ['holdId'],
+  ShadowEnded: ['reason', 'by'],
   HoldPlaced: ['holdId', 'key'],
   HoldLifted: ['holdId', 'reason'],
   HaltOrdered: ['haltId', 'cause'],

@@ -62,6 +62,7 @@ describe('help', () => {
       'replay',
       'results parse',
       'retry',
+      'run arm',
       'run list',
       'run register',
       'run show',

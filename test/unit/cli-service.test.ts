@@ -754,3 +754,67 @@ describe('status', () => {
     expect(out).toContain('older ones: interlock run list');
   });
 });
+
+describe('shadow', () => {
+  const shadow = {
+    until: '2030-02-01T00:00:00.000Z',
+    endedAt: null,
+    endedBecause: null,
+    wouldHaveHalted: 2,
+    wouldHaveHeld: 1,
+    first: { action: 'halt', checkpointId: 'c3', explanation: 'reached \u001b[2JHigh', at: halt.orderedAt },
+  };
+  const shadowed = {
+    ...run,
+    status: 'training',
+    halt: null,
+    openHalt: null,
+    ceiling: '1e22',
+    permit: { granted: true, reason: null },
+    shadow,
+  };
+
+  test('is said before anything else: over all runs, of each in the list, and on its own screen', async () => {
+    const items = [shadowed, { ...shadowed, shadow: { ...shadow, until: '2030-03-01T00:00:00.000Z' } }, run];
+    replies.set('GET /v1/runs?limit=50', ok({ items, nextCursor: null }));
+    replies.set(RUN, ok(shadowed));
+    const banner =
+      'SHADOW MODE until 2030-03-01T00:00:00.000Z: nothing is stopped in 2 runs. Would have halted 4, would have held 2.';
+    for (const command of [['run', 'list'], ['status']]) {
+      const { code, out } = await as(command);
+      expect(code).toBe(0);
+      expect(out.split('\n')[0]).toBe(banner);
+      expect(out).toContain('training IN SHADOW');
+    }
+    const { out } = await as(['run', 'show', 'demo']);
+    expect(out).toContain('SHADOW MODE until 2030-02-01T00:00:00.000Z');
+    expect(out).toContain(
+      'nothing stops this run but the red button; would have halted 2, would have held 1',
+    );
+    expect(out).toContain('first, halt at c3: reached');
+    expect(out).toContain('which does not bind in shadow');
+    expect(out).not.toContain('\u001b[2J');
+  });
+
+  test('that is over is told in a line, and makes no banner', async () => {
+    const over = { ...shadowed, shadow: { ...shadow, endedAt: '2029-12-31T00:00:00.000Z' } };
+    replies.set('GET /v1/runs?limit=50', ok({ items: [over], nextCursor: null }));
+    replies.set(RUN, ok(over));
+    expect((await as(['run', 'list'])).out).not.toContain('SHADOW');
+    const { out } = await as(['run', 'show', 'demo']);
+    expect(out).toMatch(/shadow {4}ended .*: would have halted 2, would have held 1/);
+    expect(out).not.toContain('SHADOW MODE');
+  });
+
+  test('ends with run arm', async () => {
+    replies.set('POST /v1/runs/demo/arm', ok(run));
+    const { code, out } = await as(['run', 'arm', 'demo']);
+    expect(code).toBe(0);
+    expect(asked.map(({ method, path, body }) => [method, path, body])).toEqual([
+      ['POST', '/v1/runs/demo/arm', {}],
+    ]);
+    expect(out).toContain('demo is armed: HALTED, NOT KNOWN TO HAVE STOPPED');
+    replies.set('POST /v1/runs/demo/arm', { status: 403, body: problem('Not yours', 403) });
+    expect((await as(['run', 'arm', 'demo'])).code).toBe(1);
+  });
+});

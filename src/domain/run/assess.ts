@@ -125,7 +125,7 @@ export function activeWaiver(
 }
 
 /** Only what stops training can be waived by a resume: obligations and blocked gates stand. */
-function stopsTraining({ then }: Finding): boolean {
+export function stopsTraining({ then }: Finding): boolean {
   return then.includes('halt') || then.includes('quarantine') || then.includes('hold');
 }
 

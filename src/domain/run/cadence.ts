@@ -5,38 +5,52 @@
  * permit and that is what it allows: permit-risk.ts), or `maxInterval` since then.
  * *Overdue*: at or past the due point with no due checkpoint reported. *Overrun*: above the permit's
  * ceiling. Compute never silently decreases: the highest known value counts.
+ * While a run is in shadow it trains past what stops it: due is a ratio beyond the furthest due checkpoint, cleared or not.
  */
 import { type Compute, compareCompute, maxCompute, minCompute, timesCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
 import { type Context, isoAfter, reached } from './context.ts';
+import { shadowOf } from './shadow-state.ts';
 import type { RunState } from './state.ts';
 
 type DueReason = 'first' | 'ratio' | 'interval';
 
+/** What the next checkpoint is counted from. */
+function lastPassed(state: RunState): { readonly effectiveCompute: Compute; readonly at: string } | null {
+  const { lastCleared } = state;
+  const furthest = shadowOf(state)?.furthest ?? null;
+  if (furthest === null || lastCleared === null) return furthest ?? lastCleared;
+  return compareCompute(furthest.effectiveCompute, lastCleared.effectiveCompute) > 0 ? furthest : lastCleared;
+}
+
 /** Compute at which the next checkpoint is due: a ratio beyond the last cleared, or nearer where its risk asks for it. */
 export function nextDueCompute(state: RunState, { policy }: Pick<Context, 'policy'>): Compute {
-  if (state.lastCleared === null) return state.firstCeiling;
-  if (state.risk !== undefined) return minCompute(state.risk.dueCompute, state.ceiling);
-  return timesCompute(state.lastCleared.effectiveCompute, policy.cadence.ratio);
+  const passed = lastPassed(state);
+  if (passed === null) return state.firstCeiling;
+  if (state.risk !== undefined && passed === state.lastCleared) {
+    return minCompute(state.risk.dueCompute, state.ceiling);
+  }
+  return timesCompute(passed.effectiveCompute, policy.cadence.ratio);
 }
 
 /** Where the trainer should report the next one: at the due point, or at its ceiling where that comes first. */
 export function nextCheckpointAt(state: RunState, context: Pick<Context, 'policy'>): Compute {
   const due = nextDueCompute(state, context);
-  return compareCompute(due, state.ceiling) > 0 ? state.ceiling : due;
+  return shadowOf(state) === null && compareCompute(due, state.ceiling) > 0 ? state.ceiling : due;
 }
 
 /** When the next checkpoint is due by the calendar. */
 export function nextDueAt(state: RunState, { policy }: Pick<Context, 'policy'>): string {
-  return isoAfter(state.lastCleared?.at ?? state.registeredAt, durationMs(policy.cadence.maxInterval));
+  return isoAfter(lastPassed(state)?.at ?? state.registeredAt, durationMs(policy.cadence.maxInterval));
 }
 
 export function whyDue(state: RunState, effectiveCompute: Compute, context: Context): DueReason | null {
-  if (state.lastCleared === null) return whyDueBeforeAnyIsCleared(state, effectiveCompute, context);
+  const passed = lastPassed(state);
+  if (passed === null) return whyDueBeforeAnyIsCleared(state, effectiveCompute, context);
   if (compareCompute(effectiveCompute, nextDueCompute(state, context)) >= 0) return 'ratio';
   if (
     reached(context.now, nextDueAt(state, context)) &&
-    compareCompute(effectiveCompute, state.lastCleared.effectiveCompute) > 0
+    compareCompute(effectiveCompute, passed.effectiveCompute) > 0
   ) {
     return 'interval';
   }
@@ -77,7 +91,7 @@ export function overrun(state: RunState, context: Context): Crossing | null {
 export function overdue(state: RunState, context: Context): Crossing | null {
   if (state.finishedAt !== null) return null;
   const due = nextDueCompute(state, context);
-  const cleared = state.lastCleared?.effectiveCompute ?? null;
+  const cleared = lastPassed(state)?.effectiveCompute ?? null;
   const pending = state.checkpoints.filter(
     (checkpoint) =>
       checkpoint.due && (cleared === null || compareCompute(checkpoint.effectiveCompute, cleared) > 0),

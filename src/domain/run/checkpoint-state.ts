@@ -13,6 +13,7 @@ import { isPending, newAttempt } from './evaluation.ts';
 import type { Lead, RunEventData, Scorecard } from './events.ts';
 import { withReported } from './fence.ts';
 import { forgetSettled, isToScore, overtake, track } from './forecast-state.ts';
+import { shadowOf, withFurthest, withoutCheckpoints } from './shadow-state.ts';
 import {
   type CheckpointState,
   CLEARED_KEPT,
@@ -20,6 +21,7 @@ import {
   HISTORY_KEPT,
   type RunState,
   SERIES_POINTS_KEPT,
+  SHADOW_CHECKPOINTS_KEPT,
 } from './state.ts';
 
 interface SeriesPoint {
@@ -76,7 +78,14 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
   const computeHigh =
     state.computeHigh === null ? data.effectiveCompute : maxCompute(state.computeHigh, data.effectiveCompute);
   const halt = withReported(state, data.effectiveCompute);
-  const next = { ...state, computeHigh, halt, ...stated(state, data), ...withEfficiency(state, data) };
+  const next = {
+    ...state,
+    computeHigh,
+    halt,
+    ...stated(state, data),
+    ...withEfficiency(state, data),
+    ...withFurthest(state, data),
+  };
   // One that is only recorded lives in the views; nothing about it can change any more.
   if (data.deadlineAt === null) return next;
   const checkpoint: CheckpointState = {
@@ -207,16 +216,18 @@ function withHistory(history: RunState['history'], scorecard: Scorecard): RunSta
 function evicted(state: RunState, isNeeded: (checkpoint: CheckpointState) => boolean): RunState {
   const closed = state.checkpoints.filter((checkpoint) => checkpoint.closed !== null);
   // What still runs or waits for its turn must be able to report, also after the verdict; so must experts.
-  const spare = closed.filter(
-    (each) =>
-      each.closed?.verdict === 'proceed' &&
-      !each.evaluations.some(isPending) &&
-      !hasOpenRound(each) &&
-      !isNeeded(each),
-  );
-  const drop = new Set(spare.slice(0, Math.max(0, closed.length - CLOSED_CHECKPOINTS_KEPT)));
+  const isSpare = (each: CheckpointState): boolean =>
+    !each.evaluations.some(isPending) && !hasOpenRound(each) && !isNeeded(each);
+  const spare = closed.filter((each) => each.closed?.verdict === 'proceed' && isSpare(each));
+  const stopping = closed.filter(({ closed: judged }) => judged?.verdict !== 'proceed');
+  const passed = shadowOf(state) === null ? 0 : Math.max(0, stopping.length - SHADOW_CHECKPOINTS_KEPT);
+  const drop = new Set([
+    ...spare.slice(0, Math.max(0, closed.length - CLOSED_CHECKPOINTS_KEPT)),
+    ...stopping.filter(isSpare).slice(0, passed),
+  ]);
+  const dropped = state.checkpoints.filter((checkpoint) => drop.has(checkpoint));
   const kept = state.checkpoints.filter((checkpoint) => !drop.has(checkpoint));
-  return forgetSettled({ ...state, checkpoints: kept });
+  return forgetSettled({ ...withoutCheckpoints(state, dropped), checkpoints: kept });
 }
 
 export const checkpointEvolvers = {

@@ -15,7 +15,7 @@ import { type ForecastRule, levelAt, type Policy, type Stage } from '../policy/s
 import { raiseAlert } from './alerts.ts';
 import { ancestryProblem } from './ancestry.ts';
 import type { Ancestry } from './ancestry-documents.ts';
-import { type Assessment, activeWaiver, assess, findingKey } from './assess.ts';
+import { type Assessment, activeWaiver, assess, findingKey, stopsTraining } from './assess.ts';
 import { whyDue } from './cadence.ts';
 import { seriesPoints } from './checkpoint-state.ts';
 import { comparableHistory } from './comparable.ts';
@@ -28,6 +28,7 @@ import { boundRecord, dueBeyond } from './forecast-state.ts';
 import { idOf } from './ids.ts';
 import { ceilingWithin, isAhead, riskTaken, sealRisk } from './permit-risk.ts';
 import { scorecardOf, scoreSpecOf } from './scorecard.ts';
+import { isShadowed } from './shadow-state.ts';
 import { type CheckpointState, type EvaluationState, REQUESTED_OPEN_MAX, type RunState } from './state.ts';
 
 export interface ReportCheckpoint {
@@ -370,7 +371,7 @@ export function closeCheckpoints(state: RunState, context: Context): RunEvent[] 
   return [];
 }
 
-/** People are told once of each finding that asks for it, whatever the verdict is. */
+/** People are told once of each finding that asks for it, whatever the verdict is; not of what would have stopped the run. */
 function noticeOf(
   state: RunState,
   { checkpointId, closed }: CheckpointState,
@@ -380,7 +381,11 @@ function noticeOf(
 ): RunEvent[] {
   const told = new Set((closed?.findings ?? []).map(findingKey));
   const news = findings.filter(
-    (finding) => !finding.waived && finding.then.includes('alert') && !told.has(findingKey(finding)),
+    (finding) =>
+      !finding.waived &&
+      finding.then.includes('alert') &&
+      !told.has(findingKey(finding)) &&
+      !(isShadowed(state, context.now) && stopsTraining(finding)),
   );
   if (news.length === 0) return [];
   return raiseAlert(state, context, {

@@ -94,6 +94,7 @@ import {
 } from './quarantine.ts';
 import { type FinishRun, finishRun, type RegisterRun, registerRun } from './registration.ts';
 import { endScopedWork, stopJobs } from './scoped-work.ts';
+import { type ArmRun, armRun, endShadow, orderKept } from './shadow.ts';
 import type { RunState } from './state.ts';
 
 export interface Tick {
@@ -134,12 +135,15 @@ export type Command =
   | CloseEstimateRound
   | BeginSecondRound
   | FinishRun
+  | ArmRun
   | Tick;
 
 /** More reactions than any real decision takes: reaching it is a broken invariant, not a busy day. */
 const REACTIONS_MAX = 500;
 
 const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] = [
+  endShadow,
+  orderKept,
   noteHighWater,
   expireAttempts,
   orderHalts,
@@ -265,6 +269,8 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return beginSecondRound(state, command, context);
     case 'FinishRun':
       return finishRun(state, command, context);
+    case 'ArmRun':
+      return armRun(state, command, context);
     case 'Tick':
       return [];
     default:

@@ -21,6 +21,7 @@ import { DrillResultSchema, HaltActionSchema, HaltCauseSchema, RunTargetSchema }
 import { proposalWith, ScopedTermsSchema, TermsSchema } from './proposal-documents.ts';
 import { BEGUN_BECAUSE, RevertSchema } from './quarantine-documents.ts';
 import { PermitRiskSchema, RiskTakenSchema } from './risk-documents.ts';
+import { SHADOW_EVENTS, ShadowTermsSchema } from './shadow-documents.ts';
 
 const at = z.iso.datetime();
 const id = z.string();
@@ -106,8 +107,11 @@ const events = {
     vouched: z.string().optional(),
     /** Which of the policy's accelerators it trains on. */
     accelerator: z.string().optional(),
+    /** Of a run that is registered while the deployment is in shadow: put there by the service, never by the trainer. */
+    shadow: ShadowTermsSchema.optional(),
     at,
   }),
+  ...SHADOW_EVENTS,
   /** Weights that it named as a parent, and nobody knew, turned out to be those of a run. */
   ParentFound: z.object({ stated: z.string(), ancestry: AncestrySchema, at }),
   CheckpointReported: z.object({

@@ -21,6 +21,7 @@ import { pressEvolvers } from './press.ts';
 import { quarantineEvolvers } from './quarantine.ts';
 import { registered, registrationEvolvers } from './registration.ts';
 import { scopedWorkEvolvers } from './scoped-work.ts';
+import { shadowEvolvers } from './shadow-state.ts';
 import type { RunState } from './state.ts';
 
 type Evolvers = { readonly [K in RunEventKind]: (state: RunState, data: RunEventData<K>) => RunState };
@@ -42,6 +43,7 @@ const evolvers: Evolvers = {
   ...estimateEvolvers,
   ...forecastEvolvers,
   ...alertEvolvers,
+  ...shadowEvolvers,
 };
 
 function apply<K extends RunEventKind>(state: RunState, kind: K, data: RunEventData<K>): RunState {

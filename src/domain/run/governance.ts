@@ -26,6 +26,7 @@ import { kept, withExecuted, withProposal } from './proposal-state.ts';
 import { isQuarantined } from './quarantine.ts';
 import { runFindings, withoutSigned } from './run-findings.ts';
 import { scopedWorkEnded } from './scoped-work.ts';
+import { shadowOf } from './shadow-state.ts';
 import { type CheckpointState, CLEARED_HALTS_KEPT, type RunState } from './state.ts';
 
 export interface ProposeResume {
@@ -129,6 +130,12 @@ export function proposeResume(state: RunState, command: ProposeResume, context: 
   if (isQuarantined(state)) {
     const why = `run ${state.runId} is in quarantine: propose its release first (kind release), and resume it once that is signed`;
     return reject('conflict', why, 'kind');
+  }
+  if (shadowOf(state) !== null) {
+    return reject(
+      'conflict',
+      `run ${state.runId} is in shadow: nothing stops it, and there is nothing to resume`,
+    );
   }
   if (state.halt === null && state.holds.length === 0) {
     return reject('conflict', `run ${state.runId} is neither halted nor on hold; there is nothing to resume`);

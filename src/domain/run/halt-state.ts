@@ -9,6 +9,7 @@ import type { HaltCause } from './halt-documents.ts';
 import { lifeText } from './life-text.ts';
 import { withInherited } from './lineage.ts';
 import { isolatedAnew } from './quarantine.ts';
+import { withoutKept } from './shadow-state.ts';
 import type { Halt, RunState } from './state.ts';
 
 /** People's causes kept in the state; every press stands in the ledger. */
@@ -78,7 +79,7 @@ export const haltEvolvers = {
   HaltOrdered: (state: RunState, data: RunEventData<'HaltOrdered'>): RunState => {
     const { haltId, action, cause, epoch, issuedAt, at } = data;
     return {
-      ...withInherited(state, cause),
+      ...withInherited(withoutKept(state, cause), cause),
       epoch,
       halt: {
         haltId,
@@ -100,7 +101,7 @@ export const haltEvolvers = {
     };
   },
   HaltCauseAdded: (state: RunState, data: RunEventData<'HaltCauseAdded'>): RunState =>
-    withHalt(withInherited(state, data.cause), data.haltId, (halt) => {
+    withHalt(withInherited(withoutKept(state, data.cause), data.cause), data.haltId, (halt) => {
       const causes = keptCauses([...halt.causes, data.cause]);
       const graver = data.action !== halt.action;
       const next = graver ? rearmed(state, halt, halt.round + 1, data.at, halt.escalateAt) : halt;

@@ -21,7 +21,8 @@ import { overdueFinding } from './holds.ts';
 import { idOf } from './ids.ts';
 import { lifeText } from './life-text.ts';
 import { runFindings } from './run-findings.ts';
-import type { Halt, RunState } from './state.ts';
+import { endedByPress, isKnownInShadow, isShadowed, standingHolds } from './shadow-state.ts';
+import type { Halt, Hold, RunState } from './state.ts';
 
 const ESCALATION_MAX_MS = 3_600_000;
 
@@ -117,22 +118,31 @@ function overrunFinding(state: RunState, context: Context): Finding | null {
 }
 
 function expiredHolds(state: RunState, context: Context): Finding[] {
-  return state.holds
+  return standingHolds(state)
     .filter(({ deadlineAt }) => reached(context.now, deadlineAt))
-    .map(({ holdId, deadlineAt, findings }) => ({
-      rule: 'hold-deadline',
-      kind: 'hold-deadline' as const,
-      category: findings[0]?.category ?? null,
-      stage: findings[0]?.stage ?? null,
-      evaluation: holdId,
-      checkpointId: findings[0]?.checkpointId ?? null,
-      observed: iso(context.now),
-      threshold: deadlineAt,
-      basis: null,
-      then: ['halt' as Consequence],
-      explanation: `nobody lifted the hold in time (${findings[0]?.explanation ?? holdId})`,
-      waived: false,
-    }));
+    .map((hold) => expiry(hold, context));
+}
+
+function expiry({ holdId, deadlineAt, findings }: Hold, { now }: Pick<Context, 'now'>): Finding {
+  return {
+    rule: 'hold-deadline',
+    kind: 'hold-deadline',
+    category: findings[0]?.category ?? null,
+    stage: findings[0]?.stage ?? null,
+    evaluation: holdId,
+    checkpointId: findings[0]?.checkpointId ?? null,
+    observed: iso(now),
+    threshold: deadlineAt,
+    basis: null,
+    then: ['halt' as Consequence],
+    explanation: `nobody lifted the hold in time (${findings[0]?.explanation ?? holdId})`,
+    waived: false,
+  };
+}
+
+/** A hold of a run in shadow whose deadline has been recorded as what would have halted it. */
+export function isExpiryKnown(state: RunState, hold: Hold): boolean {
+  return isKnownInShadow(state, findingKey(expiry(hold, { now: new Date(hold.deadlineAt) })));
 }
 
 /** Trip on the first evidence: runs on every change, before anything else is decided. */
@@ -152,7 +162,10 @@ function ordered(state: RunState, context: Context, wanted: (finding: Finding) =
     ),
   );
   for (const { checkpointId, findings } of haltingFindings(state, context)) {
-    const [first, ...rest] = findings.filter((finding) => wanted(finding) && !known.has(findingKey(finding)));
+    const [first, ...rest] = findings.filter(
+      (finding) =>
+        wanted(finding) && !known.has(findingKey(finding)) && !isKnownInShadow(state, findingKey(finding)),
+    );
     if (first === undefined) continue;
     const cause: HaltCause = { kind: 'rule', checkpointId, findings: [first, ...rest] };
     return haltEvents(state, context, cause, actionOf(cause));
@@ -176,7 +189,11 @@ export function orderHalt(state: RunState, command: OrderHalt, context: Context)
     reason,
     ...(pressId === undefined ? {} : { pressId }),
   };
-  return [...haltEvents(state, context, cause, action), ...cancelJobs(state, context)];
+  return [
+    ...endedByPress(state, by, context),
+    ...haltEvents(state, context, cause, action),
+    ...cancelJobs(state, context),
+  ];
 }
 
 /** Whether it is a cause of the halt in force: among the causes that the state keeps, or by what the views know. */
@@ -228,6 +245,9 @@ export function haltEvents(
         }),
       ),
     ];
+  }
+  if (cause.kind !== 'person' && isShadowed(state, context.now)) {
+    return [{ kind: 'WouldHaveHalted', data: { action, cause, at } }];
   }
   const epoch = state.epoch + 1;
   const haltId = issued?.haltId ?? idOf('halt', context.digest, state.runId, 'halt', epoch);
@@ -372,7 +392,7 @@ function needsNoting(state: RunState, context: Context): boolean {
   return (
     ordered(state, context, () => true).length > 0 ||
     (state.halt === null &&
-      !state.holds.some(({ key }) => key === 'overdue') &&
+      !standingHolds(state).some(({ key }) => key === 'overdue') &&
       overdueFinding(state, context) !== null)
   );
 }

@@ -15,6 +15,7 @@ import type { RunEvent, RunEventData } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import { idOf } from './ids.ts';
 import { runFindingHold, runFindings } from './run-findings.ts';
+import { isShadowed, shadowOf, standingHolds } from './shadow-state.ts';
 import type { RunState } from './state.ts';
 
 interface Cause {
@@ -97,13 +98,18 @@ export function overdueFinding(state: RunState, context: Context): Finding | nul
 
 export function placeHolds(state: RunState, context: Context): RunEvent[] {
   if (state.halt !== null || state.finishedAt !== null) return [];
-  const placed = new Set(state.holds.map(({ key }) => key));
+  const placed = new Set(standingHolds(state).map(({ key }) => key));
   const cause = holdCauses(state, context).find(({ key }) => !placed.has(key));
   if (cause === undefined) return [];
   const { policy, digest, now } = context;
-  const holdId = idOf('hold', digest, state.runId, 'hold', state.counters.holds + 1);
   const deadlineAt = isoAfter(now, durationMs(policy.cadence.holdDeadline));
   const findings = [...cause.findings];
+  if (isShadowed(state, now)) {
+    const shadowId = idOf('hold', digest, state.runId, 'would-hold', (state.shadow?.heldTimes ?? 0) + 1);
+    const data = { holdId: shadowId, key: cause.key, findings, deadlineAt, at: iso(now) };
+    return [{ kind: 'WouldHaveHeld', data }];
+  }
+  const holdId = idOf('hold', digest, state.runId, 'hold', state.counters.holds + 1);
   const inconclusive = findings.every(({ kind }) => kind === 'inconclusive');
   return [
     { kind: 'HoldPlaced', data: { holdId, key: cause.key, findings, deadlineAt, at: iso(now) } },
@@ -122,10 +128,14 @@ export function placeHolds(state: RunState, context: Context): RunEvent[] {
 }
 
 export function liftHolds(state: RunState, context: Context): RunEvent[] {
-  if (state.holds.length === 0 || state.halt !== null) return [];
+  const holds = standingHolds(state);
+  if (holds.length === 0 || state.halt !== null) return [];
   const standing = new Set(holdCauses(state, context).map(({ key }) => key));
-  const over = state.holds.find(({ key }) => !standing.has(key));
+  const over = holds.find(({ key }) => !standing.has(key));
   if (over === undefined) return [];
+  if (shadowOf(state) !== null) {
+    return [{ kind: 'WouldHaveLifted', data: { holdId: over.holdId, at: iso(context.now) } }];
+  }
   return [{ kind: 'HoldLifted', data: { holdId: over.holdId, reason: 'evidence', at: iso(context.now) } }];
 }
 

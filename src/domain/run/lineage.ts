@@ -18,6 +18,7 @@ import type { RunEventData } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import { haltEvents } from './halt.ts';
 import type { HaltAction, HaltCause } from './halt-documents.ts';
+import { isKnownInShadow } from './shadow-state.ts';
 import type { Halt, RunState } from './state.ts';
 
 const RUN_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
@@ -114,7 +115,7 @@ const isOfCapability = ({ kind }: Finding): boolean => OF_CAPABILITY.has(kind);
 
 export function latchLineage(state: RunState, command: LatchLineage, context: Context): Decision {
   const { ancestor, haltId, action, reason, through } = command;
-  if (state.inherited?.includes(haltId) === true) return [];
+  if (state.inherited?.includes(haltId) === true || isKnownInShadow(state, { haltId })) return [];
   if (through !== undefined && state.finishedAt !== null) return [];
   const cause: HaltCause = {
     kind: 'lineage',

@@ -9,10 +9,11 @@ import type { Policy } from '../policy/schema.ts';
 import { nextDueAt } from './cadence.ts';
 import { roundsOf } from './estimate-state.ts';
 import { currentAttempt, isConcluded } from './evaluation.ts';
-import { quietAt } from './halt.ts';
+import { isExpiryKnown, quietAt } from './halt.ts';
 import { OVERDUE_KEY } from './holds.ts';
 import { isQuarantined, quarantineDeadlines } from './quarantine.ts';
-import type { CheckpointState, Halt, RunState } from './state.ts';
+import { isKnownInShadow, shadowOf } from './shadow-state.ts';
+import type { CheckpointState, Halt, RunState, Shadow } from './state.ts';
 
 /**
  * `dispatch` is an evaluation that somebody else carries out: handing it over takes a moment, so it must not wait for
@@ -160,6 +161,11 @@ export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
     }
   }
   for (const { round } of roundsOf(state)) if (round.closed === null) add(round.closesAt);
+  const shadow = shadowOf(state);
+  if (shadow !== null) {
+    add(shadow.until);
+    for (const hold of shadow.holds) if (!isExpiryKnown(state, hold)) add(hold.deadlineAt);
+  }
   if (state.halt === null) {
     for (const { deadlineAt } of state.holds) add(deadlineAt);
     // A waiver that nothing rests on expires without consequence.
@@ -174,11 +180,17 @@ export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
     const observable = state.targets.some(({ confirmation }) => confirmation === 'observed');
     if (!observable) add(quietAt(state.halt, { policy, progress: null }));
   }
-  const awaited = state.checkpoints.some(({ due, closed }) => due && closed === null);
-  if (state.finishedAt === null && state.halt === null && state.holds.length === 0 && !awaited) {
-    add(overdueAt(state, policy));
+  if (state.finishedAt === null && state.halt === null && state.holds.length === 0) {
+    const awaited = state.checkpoints.some(({ due, closed }) => due && closed === null);
+    const isSettled = shadow === null ? awaited : isOverdueKnown(state, shadow);
+    if (!isSettled) add(overdueAt(state, policy));
   }
   return instants.length === 0 ? null : Math.min(...instants);
+}
+
+/** In shadow it trains on: said once, and again when a checkpoint has come. */
+function isOverdueKnown(state: RunState, { holds }: Shadow): boolean {
+  return holds.some(({ key }) => key === 'overdue') || isKnownInShadow(state, OVERDUE_KEY);
 }
 
 /** When the calendar makes the run overdue: not before the terms that excuse it have expired. */

@@ -2,10 +2,11 @@
  * Permit terms: how far a run may train, or why not at all.
  *
  * No permit without evidence and none while anything stands against it. The ceiling is what the last
- * cleared checkpoint earned, the first ceiling, or what a governed resume set.
+ * cleared checkpoint earned, the first ceiling, or what a governed resume set. In shadow it is the same, and does not bind.
  */
 import type { Compute } from '../compute.ts';
 import { inheritedHalt } from './lineage.ts';
+import { shadowOf } from './shadow-state.ts';
 import { CLEARED_HALTS_KEPT, type RunState } from './state.ts';
 
 export type PermitTerms =
@@ -14,6 +15,8 @@ export type PermitTerms =
       readonly ceiling: Compute;
       readonly epoch: number;
       readonly clearedHalts: readonly string[];
+      /** Until then neither its ceiling nor its end stops the run. */
+      readonly shadowUntil?: string;
     }
   | { readonly granted: false; readonly reason: 'halted' | 'on-hold' | 'finished' | 'lineage' };
 
@@ -28,9 +31,12 @@ export function permitTerms(
   if (state.halt !== null) return { granted: false, reason: 'halted' };
   if (state.holds.length > 0) return { granted: false, reason: 'on-hold' };
   if (state.finishedAt !== null) return { granted: false, reason: 'finished' };
-  if (parents.some((parent) => inheritedHalt(state, parent) !== null)) {
+  const shadow = shadowOf(state);
+  if (shadow === null && parents.some((parent) => inheritedHalt(state, parent) !== null)) {
     return { granted: false, reason: 'lineage' };
   }
   const clearedHalts = state.clearedHalts.slice(-CLEARED_HALTS_KEPT);
-  return { granted: true, ceiling: state.ceiling, epoch: state.epoch, clearedHalts };
+  const { ceiling, epoch } = state;
+  const until = shadow === null ? {} : { shadowUntil: shadow.until };
+  return { granted: true, ceiling, epoch, clearedHalts, ...until };
 }

@@ -14,6 +14,7 @@ import { type Context, type Decision, iso } from './context.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import { cancelJobs, haltEvents, hasPress } from './halt.ts';
 import type { HaltAction, HaltCause } from './halt-documents.ts';
+import { endedByPress } from './shadow-state.ts';
 import type { RunState } from './state.ts';
 
 export interface RecordPress {
@@ -46,6 +47,7 @@ export function recordPress(state: RunState, command: RecordPress, context: Cont
     data: { pressId, haltId, orderId, action, by, group, via, pressedAt, at: iso(context.now) },
   };
   return [
+    ...(halting.length === 0 ? [] : endedByPress(state, by, context)),
     ...halting,
     recorded,
     ...(via === 'break-glass' ? told(state, command, halting, context) : []),

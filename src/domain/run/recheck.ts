@@ -28,6 +28,7 @@ import { holdCauses } from './holds.ts';
 import type { Digest } from './ids.ts';
 import { riskProblem, riskTaken } from './permit-risk.ts';
 import { confidenceZ, scoreSpecOf } from './scorecard.ts';
+import { isShadowed, shadowOf } from './shadow-state.ts';
 import type { RunState } from './state.ts';
 
 /** null where the event agrees or claims nothing that can be recomputed; else a sentence naming the difference. */
@@ -44,9 +45,17 @@ export function recheck(
       return assessmentDiffers(before, event.data, context);
     case 'HaltOrdered':
     case 'HaltCauseAdded':
-      return causeDiffers(before, event.data.cause, context);
+      return (
+        actedInShadow(before, event.data.cause, context) ?? causeDiffers(before, event.data.cause, context)
+      );
     case 'HoldPlaced':
-      return holdDiffers(before, event.data, context);
+      return actedInShadow(before, null, context) ?? holdDiffers(before, event.data, context);
+    case 'WouldHaveHalted':
+      return excused(before, context) ?? causeDiffers(before, event.data.cause, context);
+    case 'WouldHaveHeld':
+      return excused(before, context) ?? holdDiffers(before, event.data, context);
+    case 'ShadowEnded':
+      return endDiffers(before, event.data);
     case 'ArchivedResultReported':
       return archivedDiffers(event.data, policy);
     case 'EstimatesPooled':
@@ -91,9 +100,29 @@ function assessmentDiffers(
     : `${named}: what the permit takes of the risk is recorded otherwise`;
 }
 
+/** Only people stop a run that is in shadow. */
+function actedInShadow(before: RunState, cause: HaltCause | null, { now }: Context): string | null {
+  if (cause?.kind === 'person' || !isShadowed(before, now)) return null;
+  return 'a rule stopped the run although it was in shadow';
+}
+
+/** A run that is armed is excused nothing. */
+function excused(before: RunState, { now }: Context): string | null {
+  return isShadowed(before, now) ? null : 'what should have stopped the run did not: it was not in shadow';
+}
+
+function endDiffers(before: RunState, { reason, at }: RunEventData<'ShadowEnded'>): string | null {
+  const shadow = shadowOf(before);
+  if (shadow === null) return 'a shadow ended that the run was not in';
+  const early = reason === 'time' && Date.parse(at) < Date.parse(shadow.until);
+  return early ? `its shadow ended by itself before ${shadow.until}` : null;
+}
+
 function causeDiffers(before: RunState, cause: HaltCause, context: Context): string | null {
   // A person's word, and the state of another run: neither is in this run's events before.
   if (cause.kind !== 'rule') return null;
+  // Judged when it was recorded, of evidence that has left the state since.
+  if (before.shadow?.kept.some((kept) => same(kept.cause, cause)) === true) return null;
   const { checkpointId: id } = cause;
   const known = id === null || before.checkpoints.some(({ checkpointId }) => checkpointId === id);
   if (!known) return archivedCauseDiffers(cause.findings, context.policy);

@@ -4,9 +4,11 @@ import { raiseAlert } from './alerts.ts';
 import { ancestryProblem, lineageAtStart, NOTHING_KNOWN } from './ancestry.ts';
 import type { Ancestry } from './ancestry-documents.ts';
 import { highestCompute } from './cadence.ts';
-import { type Context, type Decision, iso, type Rejection, reject } from './context.ts';
+import { type Context, type Decision, iso, type Rejection, reached, reject } from './context.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import type { RunTarget } from './halt-documents.ts';
+import { SHADOW_DAYS_MAX, SHADOW_MAX_MS } from './shadow-documents.ts';
+import { startOfShadow } from './shadow-state.ts';
 import type { RunState } from './state.ts';
 
 export interface RegisterRun {
@@ -28,6 +30,8 @@ export interface RegisterRun {
   /** Why an operator answers for weights whose origin is not known here. */
   readonly vouched?: string | undefined;
   readonly accelerator?: string | undefined;
+  /** Until when the deployment is in shadow; left out, it is armed. */
+  readonly shadowUntil?: string | undefined;
 }
 
 /** The first permit's ceiling: `firstCheckpointBy`, or what a run that starts from weights needs to begin. */
@@ -57,7 +61,8 @@ export function registerRun(state: RunState | null, command: RegisterRun, contex
   const start = lineage?.start ?? null;
   const refusal = registrationRefusal(command, ancestry, start, context);
   if (refusal !== null) return refusal;
-  const { vouched, accelerator } = command;
+  const { vouched, accelerator, shadowUntil } = command;
+  const isShadowed = shadowUntil !== undefined && !reached(context.now, shadowUntil);
   const data: RunEventData<'RunRegistered'> = {
     runId: command.runId,
     title: command.title,
@@ -74,16 +79,17 @@ export function registerRun(state: RunState | null, command: RegisterRun, contex
     ...(lineage === undefined ? {} : { ancestry }),
     ...(vouched === undefined ? {} : { vouched }),
     ...(accelerator === undefined ? {} : { accelerator }),
+    ...(isShadowed ? { shadow: { until: shadowUntil } } : {}),
     at: iso(context.now),
   };
   return [{ kind: 'RunRegistered', data }, ...vouchNotice(data, context)];
 }
 
 function registrationRefusal(
-  { initialCompute, operator, vouched, accelerator }: RegisterRun,
+  { initialCompute, operator, vouched, accelerator, shadowUntil }: RegisterRun,
   ancestry: Ancestry,
   start: Compute | null,
-  { policy }: Context,
+  { policy, now }: Context,
 ): Rejection | null {
   const { firstCheckpointBy } = policy.cadence;
   if (!operator && start !== null && maxCompute(start, firstCheckpointBy) !== firstCheckpointBy) {
@@ -108,6 +114,10 @@ function registrationRefusal(
   if (accelerator !== undefined && !known.includes(accelerator)) {
     const there = known.length === 0 ? 'the policy names none' : `there are ${known.join(', ')}`;
     return reject('invalid', `the policy knows no accelerator ${accelerator}; ${there}`, 'accelerator');
+  }
+  // The configuration was held to it at start; whoever registers cannot mend it.
+  if (shadowUntil !== undefined && Date.parse(shadowUntil) - now.getTime() > SHADOW_MAX_MS) {
+    return reject('invalid', `a shadow ends within ${SHADOW_DAYS_MAX} days; this one until ${shadowUntil}`);
   }
   return null;
 }
@@ -140,7 +150,7 @@ export function finishRun(state: RunState, command: FinishRun, context: Context)
 }
 
 export function registered(data: RunEventData<'RunRegistered'>): RunState {
-  const { ancestry, vouched, accelerator } = data;
+  const { ancestry, vouched, accelerator, shadow } = data;
   const lineage = ancestry === undefined ? undefined : lineageAtStart(data.initialCompute, ancestry, vouched);
   return {
     schema: 1,
@@ -168,6 +178,7 @@ export function registered(data: RunEventData<'RunRegistered'>): RunState {
     halt: null,
     ...(lineage === undefined ? {} : { lineage }),
     ...(accelerator === undefined ? {} : { accelerator }),
+    ...(shadow === undefined ? {} : { shadow: startOfShadow(shadow) }),
     clearedHalts: [],
     waiver: null,
     proposals: [],

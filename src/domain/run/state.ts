@@ -263,6 +263,31 @@ export const UsageStateSchema = z.object({
     .optional(),
 });
 
+export const ShadowSchema = z.object({
+  until: at,
+  ended: z.object({ reason: z.enum(['time', 'armed', 'press']), by: z.string().nullable(), at }).nullable(),
+  /** How often the run would have been halted, and held. */
+  halts: int,
+  heldTimes: int,
+  first: z
+    .object({
+      action: z.enum(['halt', 'quarantine', 'hold']),
+      checkpointId: z.string().nullable(),
+      explanation: z.string(),
+      at,
+    })
+    .nullable(),
+  /** Names of the findings that it would have been halted for: each is recorded once. */
+  known: z.array(z.string()),
+  /** Holds that would stand now. */
+  holds: z.array(HoldSchema),
+  /** Causes that nothing else in the state shows: halts of relatives, and evidence of checkpoints that have left it. */
+  kept: z.array(z.object({ action: HaltActionSchema, cause: HaltCauseSchema })),
+  /** The furthest due checkpoint: what comes next is due a ratio beyond it, whatever was found. */
+  furthest: z.object({ effectiveCompute: ComputeSchema, at }).nullable(),
+});
+export type Shadow = z.infer<typeof ShadowSchema>;
+
 export const RunStateSchema = z.object({
   schema: z.literal(1),
   runId: id,
@@ -305,6 +330,8 @@ export const RunStateSchema = z.object({
     .optional(),
   holds: z.array(HoldSchema),
   halt: HaltSchema.nullable(),
+  /** Of a run that was registered in shadow; how it went stays after its end. */
+  shadow: ShadowSchema.optional(),
   /** The newest; older ones are in the views of halts. */
   clearedHalts: z.array(id),
   /** Halts of the runs it descends from that have latched it. */
@@ -332,6 +359,8 @@ export type RunState = z.infer<typeof RunStateSchema>;
 
 /** Closed checkpoints kept in full beyond the open ones. */
 export const CLOSED_CHECKPOINTS_KEPT = 4;
+/** Closed checkpoints that stop the run, and that it trains on past while it is in shadow. */
+export const SHADOW_CHECKPOINTS_KEPT = 16;
 /** With so many open ones no further is evaluated on a mere wish: the state goes with every append. */
 export const REQUESTED_OPEN_MAX = 32;
 export const SERIES_POINTS_KEPT = 24;

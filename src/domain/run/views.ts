@@ -12,6 +12,7 @@ import type { RunEvent, RunEventData } from './events.ts';
 import { origins } from './lineage.ts';
 import { permitTerms } from './permit.ts';
 import type { Proposal } from './proposal-documents.ts';
+import { toldOfShadow } from './shadow.ts';
 import type { CheckpointState, Halt, RunState } from './state.ts';
 
 export interface View {
@@ -95,6 +96,7 @@ export function runSummary(state: RunState) {
             stopped: halt.confirmedAt !== null,
           },
     holds: state.holds.map(({ holdId, key, deadlineAt }) => ({ holdId, key, deadlineAt })),
+    shadow: toldOfShadow(state),
     registeredAt: state.registeredAt,
     finishedAt: state.finishedAt,
   };
@@ -218,6 +220,10 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
       return [estimateView(event.data, after.runId), ...estimateRoundViews(after, event.data.roundId)];
     case 'ForecastScored':
       return [forecastScoreView(event.data, after.runId)];
+    case 'WouldHaveHalted':
+    case 'WouldHaveHeld':
+    case 'WouldHaveLifted':
+    case 'ShadowEnded':
     case 'InstanceRefused':
     case 'InstanceTookOver':
     case 'DrillHeld':

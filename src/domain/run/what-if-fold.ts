@@ -81,6 +81,11 @@ const READS = {
   EstimateRoundClosed: 'taken',
   EstimatesPooled: 'taken',
   CheckpointAssessed: 'left',
+  /** As it would have been stopped: a parent's halt stops a run under any policy. */
+  WouldHaveHalted: 'taken',
+  WouldHaveHeld: 'left',
+  WouldHaveLifted: 'left',
+  ShadowEnded: 'left',
   HoldPlaced: 'left',
   HoldLifted: 'left',
   /** A person's word, and the halt of a parent, stop a run under any policy. */
@@ -139,7 +144,9 @@ class FoldUnder {
     const { policy, policyDigest } = other;
     const start = registered(data).lineage?.start ?? data.initialCompute;
     const ceiling = firstCeiling(start, { policy });
-    this.#state = registered({ ...data, policy: policyDigest, policyName: policy.policy, ceiling });
+    // The question is what would have stopped it: as if it had been armed.
+    const { shadow: _, ...armed } = data;
+    this.#state = registered({ ...armed, policy: policyDigest, policyName: policy.policy, ceiling });
     this.#nowMs = Date.parse(data.at);
   }
 
@@ -182,6 +189,7 @@ class FoldUnder {
         return;
       case 'HaltOrdered':
       case 'HaltCauseAdded':
+      case 'WouldHaveHalted':
         if (event.data.cause.kind !== 'rule') {
           this.#stopAt('halt', this.#current, [], { explanation: explain(event.data.cause) });
         }

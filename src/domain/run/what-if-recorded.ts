@@ -14,6 +14,8 @@ export interface Recorded {
   readonly methods: ReadonlySet<string>;
   readonly wasResumed: boolean;
   readonly hasPools: boolean;
+  /** What its policy decided then was recorded, and not done. */
+  readonly shadowUntil: string | null;
 }
 
 interface StandingHold {
@@ -34,6 +36,7 @@ export function recorded(events: readonly RunEvent[]): Recorded {
   let stop: Stop | null = null;
   let wasResumed = false;
   let hasPools = false;
+  let shadowUntil: string | null = null;
 
   const standingOf = (checkpointId: string): Standing => {
     const standing = standings.get(checkpointId) ?? nothingYet();
@@ -88,7 +91,9 @@ export function recorded(events: readonly RunEvent[]): Recorded {
   };
 
   for (const { kind, data } of events) {
-    if (kind === 'CheckpointReported') {
+    if (kind === 'RunRegistered') {
+      shadowUntil = data.shadow?.until ?? null;
+    } else if (kind === 'CheckpointReported') {
       wentOn(data.effectiveCompute);
       current = data.checkpointId;
       computes.set(data.checkpointId, data.effectiveCompute);
@@ -96,9 +101,9 @@ export function recorded(events: readonly RunEvent[]): Recorded {
     } else if (kind === 'CheckpointAssessed') {
       assessed.add(data.checkpointId);
       standingOf(data.checkpointId).evidence = { verdict: data.verdict, findings: data.findings };
-    } else if (kind === 'HaltOrdered' || kind === 'HaltCauseAdded') {
+    } else if (kind === 'HaltOrdered' || kind === 'HaltCauseAdded' || kind === 'WouldHaveHalted') {
       halted(data.cause, data.at);
-    } else if (kind === 'HoldPlaced') {
+    } else if (kind === 'HoldPlaced' || kind === 'WouldHaveHeld') {
       const { holdId, key, findings, at } = data;
       const own = key.startsWith('checkpoint:') ? key.slice('checkpoint:'.length) : null;
       holds.set(holdId, { key, findings, at, checkpointId: own ?? current });
@@ -107,11 +112,14 @@ export function recorded(events: readonly RunEvent[]): Recorded {
       } else if (!assessed.has(own)) {
         standingOf(own).evidence = { verdict: verdictOf(findings), findings };
       }
-    } else if (kind === 'HoldLifted') {
+    } else if (kind === 'HoldLifted' || kind === 'WouldHaveLifted') {
       const hold = holds.get(data.holdId);
       lifted(hold, standings);
       ended(hold);
       holds.delete(data.holdId);
+    } else if (kind === 'ShadowEnded') {
+      // What stands by then is placed anew, for real.
+      holds.clear();
     } else if (kind === 'RunResumed') {
       for (const hold of holds.values()) held(hold);
       for (const hold of holds.values()) ended(hold);
@@ -124,7 +132,7 @@ export function recorded(events: readonly RunEvent[]): Recorded {
     }
   }
   for (const hold of holds.values()) held(hold);
-  return { standings, stop, methods, wasResumed, hasPools };
+  return { standings, stop, methods, wasResumed, hasPools, shadowUntil };
 }
 
 /** What evidence lifted by itself did not stop the run for good. */

@@ -178,7 +178,7 @@ function explainMissing({ why, required }: Missing): string {
 
 function limitsOf(
   { stop, methods }: Fold,
-  { stop: recordedStop, methods: sealed, wasResumed, hasPools }: Recorded,
+  { stop: recordedStop, methods: sealed, wasResumed, hasPools, shadowUntil }: Recorded,
   {
     isSame,
     until,
@@ -216,7 +216,12 @@ function limitsOf(
       `From ${place} on the run would have been stopped: what follows did not happen under this policy, and is what the evidence says. Cadence is not judged there.`,
     );
   }
-  if (recordedStop !== null) {
+  if (shadowUntil !== null) {
+    limits.push(
+      `The recorded run was in shadow, at most until ${shadowUntil}: "stopped" says then what its policy decided, and nothing was done.`,
+    );
+  }
+  if (recordedStop !== null && shadowUntil === null) {
     limits.push(
       `The recorded run was stopped at ${recordedStop.checkpointId ?? 'the start'}; how it would have gone on without that is not in the ledger.`,
     );

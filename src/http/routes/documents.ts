@@ -29,6 +29,29 @@ import type { Progress } from '../../ledger/progress.ts';
 import { type LoadedRun, seenProgress } from '../../service/run-service.ts';
 import { ComputeOut } from './common.ts';
 
+const RunShadow = z
+  .object({
+    until: z.string(),
+    endedAt: z.string().nullable().meta({ description: 'null while the run is in shadow' }),
+    endedBecause: z.enum(['time', 'armed', 'press']).nullable(),
+    wouldHaveHalted: z.int(),
+    wouldHaveHeld: z.int(),
+    first: z
+      .object({
+        action: z.enum(['halt', 'quarantine', 'hold']),
+        checkpointId: z.string().nullable(),
+        explanation: z.string(),
+        at: z.string(),
+      })
+      .nullable()
+      .meta({ description: 'What would have stopped it first' }),
+  })
+  .meta({
+    id: 'RunShadow',
+    description:
+      'Everything is decided and recorded, and nothing but a press of the red button stops the run',
+  });
+
 export const RunSummary = z
   .object({
     runId: z.string(),
@@ -45,6 +68,7 @@ export const RunSummary = z
       .object({ haltId: z.string(), action: HaltActionSchema, orderedAt: z.string(), stopped: z.boolean() })
       .nullable(),
     holds: z.array(z.object({ holdId: z.string(), key: z.string(), deadlineAt: z.string() })),
+    shadow: RunShadow.nullable().default(null),
     registeredAt: z.string(),
     finishedAt: z.string().nullable(),
   })

@@ -1,5 +1,6 @@
 /** All resources of the service. */
 import type { Route } from '../route.ts';
+import { armingRoutes } from './arming.ts';
 import { checkpointRoutes } from './checkpoints.ts';
 import { drillRoutes } from './drills.ts';
 import { estimateRoutes } from './estimates.ts';
@@ -21,6 +22,7 @@ export { probeRoutes };
 
 export const routesOf = (services: Services): Route[] => [
   ...runRoutes(services),
+  ...armingRoutes(services),
   ...mayStartRoutes(services),
   ...checkpointRoutes(services),
   ...evaluationRoutes(services),

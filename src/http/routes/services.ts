@@ -38,6 +38,8 @@ export interface Services {
   readonly intake: Intake;
   /** Rehearses every step of every target of a run; nothing is halted by it. */
   readonly drill: (loaded: LoadedRun, drillId: string, reason: string) => Promise<DrillResult[]>;
+  /** Until when runs are registered in shadow; null while the deployment is armed. */
+  readonly shadowUntil: () => string | null;
   readonly modelRoots: readonly string[];
   readonly alive: () => Liveness;
   readonly ready: () => Promise<Readiness>;

@@ -8,6 +8,7 @@ import type { z } from 'zod';
 import type { Finding } from '../../domain/run/finding-documents.ts';
 import { explain } from '../../domain/run/halt.ts';
 import { runRisk } from '../../domain/run/permit-risk.ts';
+import { toldOfShadow } from '../../domain/run/shadow.ts';
 import type { Halt, RunState } from '../../domain/run/state.ts';
 import { statusOfRun } from '../../domain/run/views.ts';
 import type { LoadedRun } from '../../service/run-service.ts';
@@ -50,7 +51,7 @@ export const statusPageRoutes = (services: Services): Route[] => [
         title: 'Interlock',
         style: STYLE,
         hasForms: true,
-        body: body(runs, cards, services.clock(), reader.name),
+        body: body(runs, cards, services.clock(), reader.name, services.shadowUntil()),
       });
       return { status: 200, body: shown.text, headers: { ...shown.headers, refresh: '5' } };
     },
@@ -94,10 +95,17 @@ function urgency({ halt, holds }: Summary): number {
   return holds.length > 0 ? 2 : 0;
 }
 
-function body(runs: readonly Summary[], cards: readonly Html[], now: Date, reader: string | null): Html {
+function body(
+  runs: readonly Summary[],
+  cards: readonly Html[],
+  now: Date,
+  reader: string | null,
+  shadowUntil: string | null,
+): Html {
   const count = (level: number): number => runs.filter((run) => urgency(run) === level).length;
   const [open, held, stopped] = [count(3), count(2), count(1)];
   const rest = runs.length - cards.length;
+  const shadow = shadowBanner(runs, shadowUntil);
   const headline =
     open > 0
       ? html`<p class="banner bad">${open} ${plural(open, 'run has', 'runs have')} been ordered to halt and ${plural(open, 'is', 'are')} not known to have stopped.</p>`
@@ -108,9 +116,28 @@ function body(runs: readonly Summary[], cards: readonly Html[], now: Date, reade
           : html`<p class="banner ok">No run is halted or on hold.</p>`;
   const empty = html`<p>No run is registered yet. <a href="/docs">The API</a> says how.</p>`;
   return html`<header><h1>Interlock</h1><p class="quiet">as of ${clock(now.toISOString())} · reloads every 5 s · <a href="/docs">API</a></p>${reader === null ? [] : [html`<form method="post" action="/sign-out" class="quiet">${reader} <button>Sign out</button></form>`]}</header>
+${shadow === null ? [] : [shadow]}
 ${headline}
 <main>${cards.length === 0 ? empty : cards}</main>
 ${rest > 0 ? [html`<p class="quiet">${rest} more ${plural(rest, 'run', 'runs')}, none more urgent than these: GET /v1/runs lists all.</p>`] : []}`;
+}
+
+/** Over everything else: whoever reads "may train" must know that nothing would stop it. */
+function shadowBanner(runs: readonly Summary[], deployedUntil: string | null): Html | null {
+  const shadows = runs.flatMap(({ shadow, finishedAt }) =>
+    shadow === null || shadow.endedAt !== null || finishedAt !== null ? [] : [shadow],
+  );
+  if (shadows.length === 0) {
+    return deployedUntil === null
+      ? null
+      : html`<p class="banner shadow">SHADOW MODE until ${clock(deployedUntil)}: nothing will stop the runs that are registered now.</p>`;
+  }
+  const sum = (count: (shadow: (typeof shadows)[number]) => number): number =>
+    shadows.reduce((total, shadow) => total + count(shadow), 0);
+  const until = shadows
+    .map((shadow) => shadow.until)
+    .reduce((a, b) => (Date.parse(a) > Date.parse(b) ? a : b));
+  return html`<p class="banner shadow">SHADOW MODE until ${clock(until)}: nothing is stopped in ${shadows.length} ${plural(shadows.length, 'run', 'runs')}. Would have halted ${sum((each) => each.wouldHaveHalted)}, would have held ${sum((each) => each.wouldHaveHeld)}.</p>`;
 }
 
 /** `2026-11-23 12:52:48 UTC`; the exact instant is in the API. */
@@ -138,6 +165,7 @@ async function runCard(loaded: LoadedRun, services: Services): Promise<Html> {
     progress.heartbeatAt === null ? '' : ` · heartbeat ${clock(progress.heartbeatAt.toISOString())}`
   }</p>
 ${riskPart(loaded)}
+${shadowPart(state)}
 ${state.halt === null ? [] : [haltPart(state.halt, state)]}
 ${state.halt === null && state.holds.length > 0 ? [holdPart(state)] : []}
 ${state.halt === null && state.waiver !== null ? [waiverPart(state.waiver)] : []}
@@ -160,6 +188,19 @@ function riskPart({ state, policy }: LoadedRun): Html[] {
     html`<p class="quiet">risk ${taken}, a permit may take ${percent(risk.probability)} · spent ${percent(risk.spent)}${
       budget === null ? '' : ` of ${percent(budget)}`
     }</p>`,
+  ];
+}
+
+function shadowPart(state: RunState): Html[] {
+  const shadow = toldOfShadow(state);
+  if (shadow === null) return [];
+  const { until, endedAt, wouldHaveHalted, wouldHaveHeld, first } = shadow;
+  const counts = html`Would have halted ${wouldHaveHalted}, would have held ${wouldHaveHeld}.`;
+  if (endedAt !== null) return [html`<p class="quiet">Was in shadow until ${clock(endedAt)}. ${counts}</p>`];
+  const what =
+    first === null ? '' : html`<br>First ${clock(first.at)}, ${first.action}: ${first.explanation}`;
+  return [
+    html`<p class="banner shadow">SHADOW MODE until ${clock(until)}: nothing stops this run but a press of the red button. ${counts}${what}</p>`,
   ];
 }
 
@@ -258,7 +299,7 @@ function findingsPart(findings: readonly Finding[]): Html {
   )}</ul>`;
 }
 
-function nextStep({ halt, holds, finishedAt, proposals, runId, checkpoints }: RunState): string {
+function nextStep({ halt, holds, finishedAt, proposals, runId, checkpoints, shadow }: RunState): string {
   if (halt !== null && halt.confirmedAt === null) {
     return 'make sure the run stops: look at its scheduler, stop it by hand if it still computes. Interlock goes on trying.';
   }
@@ -273,6 +314,9 @@ function nextStep({ halt, holds, finishedAt, proposals, runId, checkpoints }: Ru
   if (holds.length > 0)
     return 'supply the missing evidence (retry the evaluation, report the checkpoint) or sign the hold off.';
   if (finishedAt !== null) return 'nothing; the run is finished.';
+  if (shadow !== undefined && shadow.ended === null) {
+    return `read what would have stopped it before its shadow ends at ${clock(shadow.until)}: what stands then acts. POST /v1/runs/${runId}/arm ends it now.`;
+  }
   const open = checkpoints.find(({ closed }) => closed === null);
   if (open !== undefined) {
     return `wait for the evaluations of ${open.checkpointId}; a required one that is not in by ${clock(open.deadlineAt)} holds the run.`;
@@ -288,6 +332,7 @@ body { font: 16px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; 
 h1 { margin: 0; font-size: 1.5rem; } h2 { margin: 0 0 .25rem; font-size: 1.2rem; } h3 { font-size: 1rem; margin: .75rem 0 .25rem; }
 p, ul { margin: .25rem 0; } ul { padding-left: 1.2rem; }
 .quiet { opacity: .7; font-size: .875rem; } .note { display: block; font-weight: 400; } .figure { white-space: nowrap; }
+.shadow { background: repeating-linear-gradient(-45deg, #b26a0022 0 .6rem, #0000 .6rem 1.2rem); color: var(--warn); }
 .banner { padding: .6rem .8rem; border: 2px solid; border-radius: .4rem; font-weight: 600; }
 .bad, .halt h3, span.halt { color: var(--bad); } .warn, .hold h3, span.hold { color: var(--warn); } .ok, span.proceed { color: var(--ok); }
 article { border: 1px solid var(--line); border-left: .4rem solid var(--ok); border-radius: .4rem; padding: .8rem; margin: 1rem 0; }
