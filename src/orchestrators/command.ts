@@ -41,6 +41,7 @@ export function createCommandOrchestrator(target: CommandTarget, deps: CommandDe
   return {
     kind: 'command',
     steps,
+    ...(command === null ? {} : { pollMs: durationMs(command.pollEvery) }),
     async take(step, message, signal) {
       if (command === null) return { kind: 'rejected', detail: gone };
       const argv = programOf(command, step);
