@@ -283,6 +283,11 @@ const HaltSchema = z.strictObject({
     .partialRecord(z.enum(TARGET_KINDS), LadderSchema)
     .optional()
     .meta({ description: 'By kind of target, in place of its default steps' }),
+  // Without a default, as above; left out it is `warn`.
+  independentTarget: z.enum(['require', 'warn']).optional().meta({
+    description:
+      'Whether a run must have a target that is reached with credentials its trainer does not hold; `warn` unless set',
+  }),
 });
 
 const ObligationSchema = z.strictObject({

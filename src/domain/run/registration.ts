@@ -7,6 +7,7 @@ import { highestCompute } from './cadence.ts';
 import { type Context, type Decision, iso, type Rejection, reject } from './context.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import type { RunTarget } from './halt-documents.ts';
+import { independenceRefusal } from './independence.ts';
 import type { RunState } from './state.ts';
 
 export interface RegisterRun {
@@ -80,7 +81,7 @@ export function registerRun(state: RunState | null, command: RegisterRun, contex
 }
 
 function registrationRefusal(
-  { initialCompute, operator, vouched, accelerator }: RegisterRun,
+  { initialCompute, operator, vouched, accelerator, targets }: RegisterRun,
   ancestry: Ancestry,
   start: Compute | null,
   { policy }: Context,
@@ -109,7 +110,8 @@ function registrationRefusal(
     const there = known.length === 0 ? 'the policy names none' : `there are ${known.join(', ')}`;
     return reject('invalid', `the policy knows no accelerator ${accelerator}; ${there}`, 'accelerator');
   }
-  return null;
+  const dependent = independenceRefusal(targets, policy);
+  return dependent === null ? null : reject('invalid', dependent, 'targets');
 }
 
 /** One person's word stands in for knowledge: others should hear of it. */

@@ -7,6 +7,7 @@
 import type { z } from 'zod';
 import type { Finding } from '../../domain/run/finding-documents.ts';
 import { explain } from '../../domain/run/halt.ts';
+import { runWarnings } from '../../domain/run/independence.ts';
 import { runRisk } from '../../domain/run/permit-risk.ts';
 import type { Halt, RunState } from '../../domain/run/state.ts';
 import { statusOfRun } from '../../domain/run/views.ts';
@@ -138,6 +139,7 @@ async function runCard(loaded: LoadedRun, services: Services): Promise<Html> {
     progress.heartbeatAt === null ? '' : ` · heartbeat ${clock(progress.heartbeatAt.toISOString())}`
   }</p>
 ${riskPart(loaded)}
+${runWarnings(state).map(({ message }) => html`<p class="warn">${message}.</p>`)}
 ${state.halt === null ? [] : [haltPart(state.halt, state)]}
 ${state.halt === null && state.holds.length > 0 ? [holdPart(state)] : []}
 ${state.halt === null && state.waiver !== null ? [waiverPart(state.waiver)] : []}
