@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { z } from 'zod';
 import { OrchestratorsConfigSchema } from '../../src/config/orchestrators.ts';
 import { admitKubernetesRun } from '../../src/orchestrators/kubernetes/admission.ts';
 import type { KubernetesDeps } from '../../src/orchestrators/kubernetes/kubernetes.ts';
@@ -203,6 +204,18 @@ describe('the kubernetes orchestrator', () => {
       ok: false,
       field: 'resource',
     });
+  });
+
+  test('where an admission webhook keeps a suspension out, a Job is left without work instead', async () => {
+    const isSuspension = z.object({ spec: z.object({ suspend: z.literal(true) }) });
+    scene.server.intercept = ({ method, body }) =>
+      method === 'PATCH' && isSuspension.safeParse(body).success ? { status: 403, body: {} } : undefined;
+    expect(await orchestrator().take('suspend', haltMessage(), live())).toEqual({
+      kind: 'accepted',
+      detail: 'Job team/run-1: its suspension was refused; its parallelism is set to 0 instead',
+    });
+    const job = await scene.admin.read(`${objectPath('job', 'team')}/run-1`);
+    expect(job.spec).toMatchObject({ parallelism: 0 });
   });
 
   test('where Kueue cannot be told, the workload is suspended all the same, and the step is tried again', async () => {
