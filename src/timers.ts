@@ -25,3 +25,16 @@ export const realTimers: Timers = {
   },
   monotonicMs: () => performance.now(),
 };
+
+/** Ends early, and without a fault, where the signal does. */
+export function pause(ms: number, signal: AbortSignal, timers: Timers = realTimers): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      timers.clear(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = timers.set(done, ms);
+    signal.addEventListener('abort', done, { once: true });
+  });
+}

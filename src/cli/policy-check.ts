@@ -7,6 +7,7 @@
 
 import { type OperatingCharacteristics, TRUE_LEVELS } from '../domain/policy/characteristics.ts';
 import type { PolicyProblem } from '../domain/policy/check.ts';
+import { independenceWarnings } from '../domain/policy/independence.ts';
 import { riskSteps } from '../domain/policy/risk-steps.ts';
 import { checkPolicyFile, pin } from '../service/policies.ts';
 import { EXIT, type ExitCode, UsageError } from './exit.ts';
@@ -21,6 +22,7 @@ export interface PolicyCheckOptions {
   readonly series?: string;
   readonly seed?: number;
   readonly bags?: number;
+  readonly config?: string;
 }
 
 /** 100 bags of each kind take some ten seconds. */
@@ -37,6 +39,8 @@ export async function policyCheck(
   if (isOptionAlone && options.characteristics !== true) {
     throw new UsageError('--series, --seed and --bags go with --characteristics');
   }
+  // Before anything is printed: a configuration that cannot be read is no answer about the policy.
+  const offered = options.config === undefined ? null : await offersIndependent(options.config, terminal);
   const { check } = await checkPolicyFile(file);
   if (!check.ok) {
     const { problems, warnings } = check;
@@ -49,7 +53,8 @@ export async function policyCheck(
     }
     return EXIT.negative;
   }
-  const { policy, warnings, characteristics } = check;
+  const { policy, characteristics } = check;
+  const warnings = [...check.warnings, ...independenceWarnings(policy, offered)];
   const { digest } = pin(policy);
   const isWanted = options.characteristics === true;
   const trips = isWanted ? await tripCharacteristics(policy, { seed, bags, series }, terminal) : undefined;
@@ -81,6 +86,22 @@ export async function policyCheck(
   if (steps !== null) terminal.print(`\n${riskTables(steps, style)}`);
   if (trips !== undefined) terminal.print(`\n${tripTables(trips, style)}`);
   return EXIT.ok;
+}
+
+/** Whether any target that the configuration lets be registered is independent of the trainer. */
+async function offersIndependent(config: string, terminal: Terminal): Promise<boolean> {
+  // Only here: it loads far more than a policy needs.
+  const { loadConfig } = await import('./configuration.ts');
+  const { orchestrators } = await loadConfig(config, terminal);
+  const { webhook, command } = orchestrators;
+  return (
+    (webhook.enabled && webhook.independentReceivers.length > 0) ||
+    (command.enabled && Object.keys(command.commands).length > 0) ||
+    (['slurm', 'kubernetes', 'ray'] as const).some((kind) => {
+      const { enabled, clusters } = orchestrators[kind];
+      return enabled && Object.keys(clusters).length > 0;
+    })
+  );
 }
 
 export function listed(problems: readonly PolicyProblem[]): string {

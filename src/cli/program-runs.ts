@@ -179,7 +179,7 @@ export function addRunCommands(program: Command, perform: Register): void {
     .option('--accelerator <id>', 'which accelerator of the policy it trains on (default: the fastest)')
     .option('--label <name=value>', 'for people and for policies.byLabel; repeatable', collect)
     .option('--title <text>', 'for people, at most 200 characters')
-    .option(...JSON_OPTION('{run, permit}'))
+    .option(...JSON_OPTION('{run, permit, warnings}'))
     .action((options: import('./run-register.ts').RunRegisterOptions) =>
       perform(async (t) => (await import('./run-register.ts')).runRegister(options, t)),
     );

@@ -132,6 +132,7 @@ Begin with:
     .option('--series <file>', 'on real curves, JSON as for backtest, instead of generated ones')
     .option('--seed <n>', 'draws everything; the same seed gives the same figures', seed)
     .option('--bags <n>', 'bags of each of the six kinds (default: 100)', bags)
+    .option('--config <file>', 'also look whether this configuration offers what the policy needs')
     .option(...JSON_OPTION('{ok, policy, digest, problems, warnings, characteristics, trips?}'))
     .action((file: string, options: PolicyCheckOptions) =>
       perform(async (t) => (await import('./policy-check.ts')).policyCheck(file, options, t)),

@@ -157,6 +157,8 @@ export const Run = RunSummary.extend({
   openHalt: Halt.nullable(),
   proposals: z.array(Proposal),
   waiver: Terms.nullable(),
+  /** Not there: a service from before there were any. */
+  warnings: z.array(z.object({ path: z.string(), message: z.string() })).default([]),
   /** Not there: a service from before there were limits of risk. */
   risk: z
     .object({

@@ -34,6 +34,7 @@ export function showRun({ run, scorecard }: Shown, now: Date, style: Style): str
     `  permit    ${permitLine(run, now)}`,
     ...(run.risk == null ? [] : [`  risk      ${riskLine(run.risk)}`]),
     ...(run.waiver === null ? [] : [`  waiver    ${waiverLine(run.waiver, now)}`]),
+    ...run.warnings.map(({ message }) => `  ${style.yellow('warning')}   ${printable(message)}`),
     ...levelLines(scorecard, style),
     ...(run.openHalt === null ? [] : haltLines(run.openHalt, now, style)),
     ...run.openHolds.flatMap((hold) => [

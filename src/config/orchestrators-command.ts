@@ -22,6 +22,9 @@ export const SiteArgv = z
 /** The service gives a step ten seconds, and the ending of a program that does not end needs some of them. */
 const TIMEOUT_MAX_MS = 8_000;
 
+const POLL_MIN_MS = 50;
+const POLL_MAX_MS = 10_000;
+
 /** What would hand Interlock's own keys to a program that has no use for them. */
 const OWN = /^(DATABASE_URL|DATABASE_DIRECT_URL|REDIS_URL|INTERLOCK_.*|LD_.*|NODE_OPTIONS)$/;
 
@@ -40,6 +43,13 @@ export const siteProgram = {
     (text) => !DurationSchema.safeParse(text).success || durationMs(text) <= TIMEOUT_MAX_MS,
     'must be at most 8s: a step of a halt has ten seconds in all',
   ).default('8s'),
+  /** The pause between two looks during a halt: each is a program. */
+  pollEvery: DurationSchema.refine(
+    (text) =>
+      !DurationSchema.safeParse(text).success ||
+      (durationMs(text) >= POLL_MIN_MS && durationMs(text) <= POLL_MAX_MS),
+    'must be from 50ms to 10s: a stop is not confirmed before it is looked for',
+  ).default('1s'),
   /** What is passed on of Interlock's environment, besides PATH, HOME and LANG. */
   environment: z.array(variableName).max(64).default([]),
 };

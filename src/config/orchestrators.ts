@@ -4,10 +4,11 @@ import { CommandConfigSchema } from './orchestrators-command.ts';
 import { KubernetesConfigSchema } from './orchestrators-kubernetes.ts';
 import { RayConfigSchema } from './orchestrators-ray.ts';
 import { SlurmConfigSchema } from './orchestrators-slurm.ts';
+import { WebhookConfigSchema } from './orchestrators-webhook.ts';
 
 export const OrchestratorsConfigSchema = z
   .strictObject({
-    webhook: z.strictObject({ enabled: z.boolean().default(true) }).prefault({}),
+    webhook: WebhookConfigSchema,
     process: z.strictObject({ enabled: z.boolean().default(false) }).prefault({}),
     ray: RayConfigSchema,
     command: CommandConfigSchema,

@@ -13,6 +13,7 @@
  */
 import { z } from 'zod';
 import type { SiteCommand } from '../config/orchestrators-command.ts';
+import { durationMs } from '../domain/duration.ts';
 import { programFault } from '../subprocess/program-file.ts';
 import {
   isShowable,
@@ -47,6 +48,7 @@ export function createCommandOrchestrator(target: CommandTarget, deps: CommandDe
   return {
     kind: 'command',
     steps,
+    ...(command === null ? {} : { pollMs: durationMs(command.pollEvery) }),
     async take(step, message, signal) {
       if (command === null) return { kind: 'rejected', detail: gone };
       const argv = programOf(command, step);

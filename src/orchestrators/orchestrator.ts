@@ -37,6 +37,8 @@ export interface Orchestrator {
   steps: readonly string[];
   take(step: string, message: HaltMessage, signal: AbortSignal): Promise<StepOutcome>;
   observe(signal: AbortSignal): Promise<Observation>;
+  /** The least pause between two looks during a halt, where looking costs more than a request. */
+  readonly pollMs?: number;
   /** As far as `take` can go without doing it: reached, let in, allowed to, and the run is known there. Changes nothing. */
   rehearse?(step: string, message: HaltMessage, signal: AbortSignal): Promise<StepOutcome>;
   /** Null where it cannot be known now. */

@@ -37,7 +37,12 @@ export interface OrchestratorSetting {
 }
 
 export type Admitted =
-  | { readonly ok: true; readonly target: Target }
+  | {
+      readonly ok: true;
+      readonly target: Target;
+      /** Of a webhook: its listener is the operator's own, as interlock.yaml says. */
+      readonly receiver?: 'operator';
+    }
   /** `field` of the target as it was stated. */
   | { readonly ok: false; readonly reason: string; readonly field: string };
 
@@ -108,7 +113,9 @@ export function openOrchestrators(setting: OrchestratorSetting): Orchestrators {
     switch (target.kind) {
       case 'webhook': {
         const reason = outbound.refusal(target.url);
-        return reason === null ? { ok: true, target } : { ok: false, reason, field: 'url' };
+        if (reason !== null) return { ok: false, reason, field: 'url' };
+        const isOperators = config.webhook.independentReceivers.includes(new URL(target.url).origin);
+        return { ok: true, target, ...(isOperators ? { receiver: 'operator' } : {}) };
       }
       case 'process': {
         const described = await describeProcess(target.pid);

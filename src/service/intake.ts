@@ -191,6 +191,7 @@ export function createIntake(deps: IntakeDeps): Intake {
       config: JSON.parse(JSON.stringify(rest)),
       ladder: ladderOf(target, policy.halt.ladders?.[kind]),
       confirmation: confirmationOf(kind),
+      ...(admitted.receiver === undefined ? {} : { receiver: admitted.receiver }),
     };
   }
 

@@ -21,9 +21,10 @@ import type { WorkHandlers, WorkItem } from '../queue/work-queue.ts';
 import type { TokenSigner } from '../signing/tokens.ts';
 import { withCorrelation } from '../telemetry/correlation.ts';
 import { recordSpan, tracingOn, withSpan } from '../telemetry/tracing.ts';
-import { realTimers, type Timers } from '../timers.ts';
+import { pause, realTimers, type Timers } from '../timers.ts';
 import { digestOf, sha256 } from './digest.ts';
 import { isolate } from './isolate-work.ts';
+import { observeStop } from './observe-stop.ts';
 import { signOrder } from './orders.ts';
 import { type ReportedResult, recordResult } from './results.ts';
 import type { LoadedRun, RunService } from './run-service.ts';
@@ -57,9 +58,6 @@ const ACTOR = 'interlock';
 const RECORD_AGAIN_MS = 100;
 const RECORD_AGAIN_MAX_MS = 5_000;
 const STEP_TIMEOUT_MS = 10_000;
-const OBSERVE_FOR_MS = 20_000;
-const OBSERVE_FAST_MS = 50;
-const OBSERVE_SLOW_MS = 500;
 
 const EvaluateIds = z.object({ evaluationId: z.string(), attempt: z.int() });
 const StepIds = z.object({
@@ -69,7 +67,6 @@ const StepIds = z.object({
   step: z.string(),
   attempt: z.int(),
 });
-const ObserveIds = z.object({ haltId: z.string(), targetId: z.string(), round: z.int() });
 const AlertIds = z.object({ alertId: z.string(), channel: z.string(), attempt: z.int() });
 
 export function createWorkHandlers(deps: WorkDeps): WorkHandlers {
@@ -78,7 +75,7 @@ export function createWorkHandlers(deps: WorkDeps): WorkHandlers {
     evaluate: (item, signal) => evaluate(item, signal, deps),
     dispatch: (item, signal) => evaluate(item, signal, deps),
     'halt-step': (item, signal) => haltStep(item, signal, deps),
-    observe: (item, signal) => observe(item, signal, deps),
+    observe: (item, signal) => observeStop(item, signal, deps),
     isolate: (item, signal) => isolate(item, signal, deps),
     alert: (item, signal) => alert(item, signal, deps),
     tick: async ({ runId }) => {
@@ -360,43 +357,6 @@ async function within<T>(
     timers.clear(timer);
     signal.removeEventListener('abort', abort);
   }
-}
-
-/** Looks until it has stopped or time is up; the item stays outstanding and comes again. */
-async function observe({ runId, ids }: WorkItem, signal: AbortSignal, deps: WorkDeps): Promise<void> {
-  const { haltId, targetId, round } = ObserveIds.parse(ids);
-  const loaded = await deps.runs.load(runId);
-  const orchestrator = loaded === null ? null : deps.orchestratorOf(loaded, targetId);
-  if (orchestrator === null) return;
-  const { timers = realTimers } = deps;
-  const startedMs = timers.monotonicMs();
-  while (!signal.aborted) {
-    const { state, detail } = await orchestrator.observe(signal);
-    if (state === 'stopped') {
-      faultPoint('halt.observed');
-      await deps.runs.execute(
-        runId,
-        { type: 'RecordStopObserved', haltId, targetId, round, detail },
-        { actor: ACTOR },
-      );
-      return;
-    }
-    const spentMs = timers.monotonicMs() - startedMs;
-    if (spentMs > OBSERVE_FOR_MS) return;
-    await pause(spentMs < 3_000 ? OBSERVE_FAST_MS : OBSERVE_SLOW_MS, signal, timers);
-  }
-}
-
-function pause(ms: number, signal: AbortSignal, timers: Timers = realTimers): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      timers.clear(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = timers.set(done, ms);
-    signal.addEventListener('abort', done, { once: true });
-  });
 }
 
 // --- alerts --------------------------------------------------------------------------------------------

@@ -352,6 +352,10 @@ describe('a halt by a command of the site', () => {
     expect(site.messages()).toEqual([expect.objectContaining({ step: 'kill' })]);
   });
 
+  test('how often status bears to be called is for its site to say', () => {
+    expect(make(site.command({ pollEvery: '5s' })).pollMs).toBe(5_000);
+  });
+
   test('further steps are steps, for a ladder that names them', async () => {
     const isolate = script('isolate', `cat > "${site.directory}/isolated"`);
     const command = site.command({ steps: { 'cut-network': [isolate] } });
@@ -426,7 +430,9 @@ describe('a command in interlock.yaml', () => {
   test('has defaults that run nothing that it does not name', () => {
     expect(CommandConfigSchema.parse({ commands: { lab } })).toEqual({
       enabled: false,
-      commands: { lab: { ...lab, steps: {}, timeout: '8s', environment: [], drill: false } },
+      commands: {
+        lab: { ...lab, steps: {}, timeout: '8s', pollEvery: '1s', environment: [], drill: false },
+      },
     });
   });
 
@@ -437,6 +443,8 @@ describe('a command in interlock.yaml', () => {
     ['NUL in an argument', { kill: ['/opt/kill', 'a\0b'] }, /NUL/],
     ['a timeout that a step does not have', { timeout: '1m' }, /at most 8s/],
     ['a timeout that is none', { timeout: 'soon' }, /duration/],
+    ['looks without a pause', { pollEvery: '1ms' }, /from 50ms to 10s/],
+    ['looks that come too seldom', { pollEvery: '1m' }, /from 50ms to 10s/],
     ["Interlock's own secrets", { environment: ['DATABASE_URL'] }, /Interlock's own/],
     ['what changes how programs are loaded', { environment: ['LD_PRELOAD'] }, /Interlock's own/],
     ['a value in place of a name', { environment: ['TOKEN=x'] }, /name of an environment variable/],

@@ -13,16 +13,10 @@ import { z } from 'zod';
 import { admitKubernetesRun } from '../../src/orchestrators/kubernetes/admission.ts';
 import { createKubernetesOrchestrator } from '../../src/orchestrators/kubernetes/kubernetes.ts';
 import { KINDS } from '../../src/orchestrators/kubernetes/resources.ts';
-import {
-  type Admin,
-  adminOf,
-  depsFor,
-  type KubernetesWorld,
-  objectPath,
-  WORKLOADS,
-} from '../support/kubernetes-world.ts';
+import { type Admin, adminOf, depsFor, objectPath, WORKLOADS } from '../support/kubernetes-world.ts';
 import { describeKubernetes } from './describe-kubernetes.ts';
-import { haltMessage, live } from './describe-orchestrator.ts';
+import { describeOrchestrator, haltMessage, live } from './describe-orchestrator.ts';
+import { type FixtureWorld, kubernetesFixture } from './kubernetes-fixture.ts';
 
 const settings = z
   .object({
@@ -46,9 +40,10 @@ function rulesOf(file: string): unknown[] {
 }
 
 const RBAC = 'rbac.authorization.k8s.io';
+const RIGHTS = `/apis/${RBAC}/v1`;
 
 async function bind(admin: Admin, namespace: string, file: string): Promise<void> {
-  const path = `/apis/${RBAC}/v1/namespaces/${namespace}`;
+  const path = `${RIGHTS}/namespaces/${namespace}`;
   const metadata = { name: 'interlock-halt' };
   await admin.create(`${path}/roles`, { metadata, rules: rulesOf(file) });
   await admin.create(`${path}/rolebindings`, {
@@ -81,10 +76,10 @@ async function define(
   if (status !== 201 && status !== 409) throw new Error(`${plural}.${group} could not be defined: ${status}`);
 }
 
-async function world(): Promise<KubernetesWorld> {
+async function world(): Promise<FixtureWorld> {
   if (!settings.success) throw new Error('skipped');
   const { data } = settings;
-  const bare: Omit<KubernetesWorld, 'knowsSuspend'> = {
+  const bare: Omit<FixtureWorld, 'knowsSuspend'> = {
     url: data.KUBERNETES_URL,
     ca: readFileSync(data.KUBERNETES_CA_FILE, 'utf8'),
     tokens: {
@@ -93,6 +88,10 @@ async function world(): Promise<KubernetesWorld> {
       stranger: data.KUBERNETES_STRANGER_TOKEN,
     },
     grant: (admin, namespace) => bind(admin, namespace, 'rbac.yaml'),
+    async readOnly(admin, namespace) {
+      const rules = [{ apiGroups: ['*'], resources: ['*'], verbs: ['get', 'list'] }];
+      await admin.patch(`${RIGHTS}/namespaces/${namespace}/roles/interlock-halt`, { rules });
+    },
     async place(admin, namespace, pod) {
       const target = { apiVersion: 'v1', kind: 'Node', name: 'node-1' };
       await admin.ask('POST', `/api/v1/namespaces/${namespace}/pods/${pod}/binding`, {
@@ -124,6 +123,8 @@ const report = (step: string, ms: number): void => {
 
 describe.skipIf(why)(`a real Kubernetes API server${why ? ` (skipped: ${why})` : ''}`, () => {
   describeKubernetes('a halt on Kubernetes', world, report);
+
+  describeOrchestrator('the kubernetes orchestrator', async () => kubernetesFixture(await world()));
 
   afterAll(() => {
     for (const [step, list] of times) {

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { z } from 'zod';
 import { OrchestratorsConfigSchema } from '../../src/config/orchestrators.ts';
 import { admitKubernetesRun } from '../../src/orchestrators/kubernetes/admission.ts';
 import type { KubernetesDeps } from '../../src/orchestrators/kubernetes/kubernetes.ts';
@@ -24,6 +25,7 @@ import {
 import { selfSigned } from '../support/self-signed.ts';
 import { describeKubernetes } from './describe-kubernetes.ts';
 import { describeOrchestrator, haltMessage, live } from './describe-orchestrator.ts';
+import { CANARY, type FixtureWorld, HOSTILE_ANSWERS, kubernetesFixture } from './kubernetes-fixture.ts';
 
 const TOKENS = { admin: 'admin-token', watchdog: 'watchdog-token-7f3a', stranger: 'stranger-token-7f3a' };
 
@@ -34,7 +36,7 @@ async function startServer(): Promise<KubernetesServer> {
   return server;
 }
 
-describeKubernetes('a halt on Kubernetes (the server of this repository)', async () => {
+async function startWorld(): Promise<FixtureWorld> {
   const server = await startServer();
   return {
     url: server.url,
@@ -42,11 +44,16 @@ describeKubernetes('a halt on Kubernetes (the server of this repository)', async
     tokens: TOKENS,
     knowsSuspend: true,
     place: async (admin, namespace, pod) => {
-      await admin.patch(`${podsPath(namespace)}/${pod}`, { spec: { nodeName: 'node-1' } });
+      await admin.ask('PATCH', `${podsPath(namespace)}/${pod}`, { spec: { nodeName: 'node-1' } });
+    },
+    readOnly: async () => {
+      server.may = ({ user, verb }) => user === 'watchdog' && (verb === 'get' || verb === 'list');
     },
     close: server.close,
   };
-});
+}
+
+describeKubernetes('a halt on Kubernetes (the server of this repository)', startWorld);
 
 /** A Job `run-1` in `team`, registered, with two pods that run. */
 interface Scene {
@@ -91,35 +98,7 @@ async function stage(more: Partial<KubernetesDeps> = {}): Promise<Scene> {
   };
 }
 
-describeOrchestrator('the kubernetes orchestrator', async () => {
-  const scene = await stage();
-  const patches = () => scene.server.asked.filter((line) => line.startsWith('PATCH')).length;
-  const kubelet = playKubelet(scene);
-  return {
-    orchestrator: createKubernetesOrchestrator(scene.target, scene.deps),
-    refused: createKubernetesOrchestrator({ ...scene.target, cluster: 'foreign' }, scene.deps),
-    secrets: Object.values(TOKENS),
-    reached: (n) => vi.waitUntil(() => patches() >= n).then(() => undefined),
-    count: patches,
-    async close() {
-      await kubelet.stop();
-      await scene.close();
-    },
-  };
-});
-
-/** Ends each pod that is to go, as the kubelet does when its last container has ended. */
-function playKubelet({ server, admin }: Scene): { stop(): Promise<void> } {
-  const ending: Promise<unknown>[] = [];
-  server.onTerminating = ({ namespace, name }) =>
-    ending.push(admin.ask('DELETE', `${podsPath(namespace)}/${name}?gracePeriodSeconds=0`));
-  return {
-    async stop() {
-      server.onTerminating = () => undefined;
-      await Promise.all(ending);
-    },
-  };
-}
+describeOrchestrator('the kubernetes orchestrator', async () => kubernetesFixture(await startWorld()));
 
 describe('the kubernetes orchestrator', () => {
   let scene: Scene;
@@ -130,53 +109,9 @@ describe('the kubernetes orchestrator', () => {
   const orchestrator = (change: Partial<KubernetesTarget> = {}) =>
     createKubernetesOrchestrator({ ...scene.target, ...change }, scene.deps);
 
-  const metadata = { name: 'run-1', uid: 'u' };
-  const CANARY = 'canary-of-the-other-side';
-  const deep = `${'['.repeat(50_000)}${']'.repeat(50_000)}`;
   const hostile: readonly (readonly [string, Reply | 'hang'])[] = [
     ['never answers', 'hang'],
-    ['answers without end', { status: 200, text: ' '.repeat(17_000_000) }],
-    ['answers HTML', { status: 200, text: `<html>${CANARY}`, headers: { 'content-type': 'text/html' } }],
-    ['answers HTML as JSON', { status: 200, text: `<html>${CANARY}` }],
-    ['answers nothing', { status: 200, text: '' }],
-    ['answers null', { status: 200, text: 'null' }],
-    ['answers a list', { status: 200, body: [] }],
-    ['answers depth without end', { status: 200, text: deep }],
-    ['answers with wrong types', { status: 200, body: { kind: 'PodList', metadata: [], items: 'none' } }],
-    [
-      'answers with pods of wrong types',
-      { status: 200, body: { kind: 'PodList', metadata: {}, items: [7] } },
-    ],
-    [
-      'answers for another object',
-      { status: 200, body: { metadata: { ...metadata, name: CANARY }, spec: { suspend: true } } },
-    ],
-    [
-      'answers 200 with a failure inside',
-      { status: 200, body: { kind: 'Status', status: 'Failure', message: CANARY } },
-    ],
-    ['answers 200 with an error inside', { status: 200, body: { error: CANARY } }],
-    ['redirects', { status: 307, headers: { location: 'https://127.0.0.1:1/' } }],
-    [
-      'answers 404 in plain text',
-      { status: 404, text: `404 ${CANARY}`, headers: { 'content-type': 'text/plain' } },
-    ],
-    [
-      'answers 404 for something else',
-      { status: 404, body: { kind: 'Status', reason: 'NotFound', details: { name: 'other', kind: 'jobs' } } },
-    ],
-    [
-      'refuses with a story',
-      { status: 403, body: { kind: 'Status', message: `${CANARY}\u0000\r\n${'x'.repeat(5000)}` } },
-    ],
-    ['conflicts', { status: 409, body: { kind: 'Status', message: CANARY } }],
-    ['is overloaded', { status: 429, headers: { 'retry-after': '3600' } }],
-    ['is broken', { status: 500, text: CANARY, headers: { 'content-type': 'text/plain' } }],
-    ['names no content type', { status: 200, text: '{}', headers: { 'content-type': '' } }],
-    [
-      'uses a prototype',
-      { status: 200, text: '{"__proto__":{"spec":{"suspend":true}},"metadata":{"name":"run-1","uid":"u"}}' },
-    ],
+    ...Object.entries(HOSTILE_ANSWERS),
   ];
 
   test.each(hostile)('where the server %s, nothing is accepted and nothing is believed', async (_, reply) => {
@@ -269,6 +204,18 @@ describe('the kubernetes orchestrator', () => {
       ok: false,
       field: 'resource',
     });
+  });
+
+  test('where an admission webhook keeps a suspension out, a Job is left without work instead', async () => {
+    const isSuspension = z.object({ spec: z.object({ suspend: z.literal(true) }) });
+    scene.server.intercept = ({ method, body }) =>
+      method === 'PATCH' && isSuspension.safeParse(body).success ? { status: 403, body: {} } : undefined;
+    expect(await orchestrator().take('suspend', haltMessage(), live())).toEqual({
+      kind: 'accepted',
+      detail: 'Job team/run-1: its suspension was refused; its parallelism is set to 0 instead',
+    });
+    const job = await scene.admin.read(`${objectPath('job', 'team')}/run-1`);
+    expect(job.spec).toMatchObject({ parallelism: 0 });
   });
 
   test('where Kueue cannot be told, the workload is suspended all the same, and the step is tried again', async () => {

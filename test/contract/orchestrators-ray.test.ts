@@ -112,6 +112,15 @@ describe('a halt by Ray', () => {
     make(more, its).take('stop', haltMessage(), live());
   const observe = (more: Partial<RayTarget> = {}, its = deps()) => make(more, its).observe(live());
 
+  test('a stop that Ray takes of a job that has just ended brings nothing back, and is no stop of its own', async () => {
+    ray.submit('gpt-next-7', { status: 'FAILED', lingering: true });
+    expect(await make().take('stop', haltMessage(), live())).toMatchObject({ kind: 'accepted' });
+    expect(await make().observe(live())).toMatchObject({
+      state: 'stopped',
+      detail: expect.stringContaining('is FAILED'),
+    });
+  });
+
   test.each([
     ['PENDING', 'running'],
     ['RUNNING', 'running'],
@@ -305,6 +314,13 @@ describe('a halt by Ray', () => {
         () => ray.driver('03000000', {}),
         'submissionId',
         /by the Jobs API/,
+      ],
+      [
+        "the id of its driver, under which Ray knows it too, and that only of the driver's last start",
+        { submissionId: '01000000' },
+        () => ray.submit('gpt-next-7'),
+        'submissionId',
+        /must be the submission id/,
       ],
       [
         'a prefix of another run',

@@ -169,9 +169,9 @@ describe('the admission webhook', () => {
     await once(server, 'exit');
   });
 
-  const review = async (object: object): Promise<z.infer<typeof Review>['response']> => {
+  const review = async (object: object, more: object = {}): Promise<z.infer<typeof Review>['response']> => {
     const sent = request({ host: '127.0.0.1', port, method: 'POST', ca: cert, servername: 'localhost' });
-    sent.end(JSON.stringify({ request: { uid: 'u-1', object } }));
+    sent.end(JSON.stringify({ request: { uid: 'u-1', object, ...more } }));
     const [answer] = await once(sent, 'response');
     const chunks: Buffer[] = [];
     for await (const chunk of answer) chunks.push(Buffer.from(chunk));
@@ -206,5 +206,25 @@ describe('the admission webhook', () => {
       expect((await review(job(run.runId, spec))).allowed).toBe(true);
     }
     expect((await review({ kind: 'Pod', metadata: {} })).allowed).toBe(true);
+    const deleted = {
+      kind: 'Job',
+      metadata: { labels: { 'interlock/run': run.runId }, deletionTimestamp: 'now' },
+    };
+    expect((await review(deleted)).allowed).toBe(true);
+    expect((await review(job(run.runId), { operation: 'DELETE', object: null })).allowed).toBe(true);
+  });
+
+  it('asks about a run whose label is taken off or changed, and lets in nothing that it cannot read', async () => {
+    const [halted, other] = [await registered(), await registered()];
+    await halted.press();
+    const oldObject = job(halted.runId);
+    expect((await review({ kind: 'Job', metadata: {} }, { operation: 'UPDATE', oldObject })).allowed).toBe(
+      false,
+    );
+    expect((await review(job(other.runId), { operation: 'UPDATE', oldObject })).allowed).toBe(false);
+    expect(
+      (await review(job(other.runId), { operation: 'UPDATE', oldObject: job(other.runId) })).allowed,
+    ).toBe(true);
+    expect((await review(job(other.runId), { object: null })).allowed).toBe(false);
   });
 });

@@ -1,5 +1,6 @@
 /**
- * `npm run test:kubernetes`: the cases of a halt on Kubernetes on a real API server, with the time that each step took.
+ * `npm run test:kubernetes`: the cases of a halt on Kubernetes on a real API server, with the time that each step took, and
+ * the admission webhook of examples/ in front of it.
  *
  * Uses the server that KUBERNETES_URL names (see orchestrators-kubernetes-real.test.ts), or else starts one by the script
  * `kubernetes/up` of INTERLOCK_INFRA (default ../shared/infra), in a directory of its own, and stops it again. That script
@@ -19,7 +20,7 @@ const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
 function tests(env: NodeJS.ProcessEnv): number {
   const args = ['vitest', 'run', '--configLoader', 'runner', '--project', 'contract'];
   return (
-    spawnSync('npx', [...args, 'orchestrators-kubernetes-real', ...process.argv.slice(2)], {
+    spawnSync('npx', [...args, 'kubernetes-real', ...process.argv.slice(2)], {
       cwd: root,
       stdio: 'inherit',
       env,

@@ -36,8 +36,6 @@ export interface KubernetesServer {
   may: (ask: { user: string; verb: string; resource: string }) => boolean;
   /** Answers in place of the server; undefined lets it answer itself. A promise that never settles hangs. */
   intercept: (ask: Ask) => Reply | undefined | Promise<Reply>;
-  /** Told of each pod that its kubelet is to end. */
-  onTerminating: (pod: { namespace: string; name: string }) => void;
   readonly asked: string[];
   connections(): Promise<number>;
   close(): Promise<void>;
@@ -78,7 +76,6 @@ export async function startKubernetesServer(): Promise<KubernetesServer> {
     tokens: new Map([['admin-token', 'admin']]),
     may: () => false,
     intercept: () => undefined,
-    onTerminating: () => undefined,
     asked: [],
     connections: () =>
       new Promise((resolve, reject) => {
@@ -208,14 +205,12 @@ export async function startKubernetesServer(): Promise<KubernetesServer> {
     if (object === undefined) return;
     const grace = query.get('gracePeriodSeconds');
     if (of.resource === 'pods' && typeof object.spec['nodeName'] === 'string' && grace !== '0') {
-      const isFirst = object.metadata['deletionTimestamp'] === undefined;
       object.metadata['deletionTimestamp'] ??= new Date().toISOString();
       object.metadata['deletionGracePeriodSeconds'] = Number(grace ?? '30');
-      if (isFirst) self.onTerminating({ namespace: of.namespace, name: of.name });
     } else store.delete(keyOf(of));
   }
 
-  /** The Job controller: as many pods as it says, none of a suspended or deleted Job. */
+  /** The Job controller: as many pods as it says, none of a suspended or deleted Job, and no more of one that has ended. */
   function settle(): void {
     for (const [key, pod] of store) {
       const [resource, namespace = '', name = ''] = key.split('/');
@@ -224,7 +219,7 @@ export async function startKubernetesServer(): Promise<KubernetesServer> {
       if (resource === 'pods' && isOrphan) remove({ resource, namespace, name }, new URLSearchParams());
     }
     for (const [key, job] of store) {
-      if (!key.startsWith('jobs/')) continue;
+      if (!key.startsWith('jobs/') || hasEnded(job)) continue;
       const [, namespace = ''] = key.split('/');
       const { name, uid } = job.metadata;
       const own = podsOfJob(namespace, name);
@@ -277,6 +272,12 @@ interface Name {
   resource: string;
   namespace: string;
   name: string;
+}
+
+/** By its conditions, as a controller reads them. */
+function hasEnded({ status: { conditions } }: Stored): boolean {
+  const all: { type?: unknown; status?: unknown }[] = Array.isArray(conditions) ? conditions : [];
+  return all.some(({ type, status: is }) => (type === 'Complete' || type === 'Failed') && is === 'True');
 }
 
 const keyOf = ({ resource, namespace, name }: Name): string => `${resource}/${namespace}/${name}`;

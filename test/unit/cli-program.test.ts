@@ -1,5 +1,5 @@
 /** Parsing, help and exit codes: what a command line does before it touches anything. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -277,6 +277,53 @@ describe('policy check', () => {
     expect(out).toMatch(/^1e22 +1\.30 +x1\.\d\d +x1\.\d\d +0\.\d\d% +\d\.\d\d% /m);
     const { out: other } = await say(['policy', 'check', 'config/policies/preparedness-beta.yaml', '--json']);
     expect(JSON.parse(other)).not.toHaveProperty('riskSteps');
+  });
+
+  describe('warns where nothing makes sure that a run can be stopped against its will', () => {
+    const site = async (name: string, orchestrators: string): Promise<string> => {
+      const { code } = await say(['init', '--dir', join(directory, name)]);
+      expect(code).toBe(0);
+      const config = join(directory, name, 'interlock.yaml');
+      const text = await readFile(config, 'utf8');
+      await writeFile(config, text.replace(/^orchestrators:$/m, `orchestrators:\n  ${orchestrators}`));
+      return config;
+    };
+    const lab = 'command: { enabled: true, commands: { lab: { stop: [/bin/true], status: [/bin/true] } } }';
+
+    test('in the policy, with what to set; the exit code says that it is usable', async () => {
+      const { code, out } = await say(['policy', 'check', 'config/policies/preparedness-beta.yaml']);
+      expect(code).toBe(0);
+      expect(out).toMatch(/^ {2}halt\.independentTarget: is not require: .*set it to require$/m);
+      const { out: strict } = await say(['policy', 'check', 'config/policies/precautionary.yaml']);
+      expect(strict).not.toContain('halt.independentTarget');
+    });
+
+    test('in the configuration too, where one is given', async () => {
+      const check = async (config: string, policy: string) => {
+        const line = ['policy', 'check', `config/policies/${policy}.yaml`, '--config', config, '--json'];
+        const { code, out } = await say(line);
+        expect(code).toBe(0);
+        const { warnings } = z
+          .object({ warnings: z.array(z.object({ path: z.string(), message: z.string() })) })
+          .parse(JSON.parse(out));
+        return warnings.map(({ path, message }) => `${path} ${message}`);
+      };
+      const nothing = await site('bare', 'ray: { enabled: false }');
+      expect(await check(nothing, 'precautionary')).toEqual([
+        expect.stringMatching(
+          /^halt\.independentTarget the configuration enables no target .* no run can be/,
+        ),
+      ]);
+      expect(await check(nothing, 'preparedness-beta')).toHaveLength(2);
+      expect(await check(await site('lab', lab), 'precautionary')).toEqual([]);
+      // Enabled without a system that a target could name.
+      expect(await check(await site('empty', 'ray: { enabled: true }'), 'precautionary')).toHaveLength(1);
+    });
+
+    test('a configuration that cannot be read is no answer', async () => {
+      const line = ['policy', 'check', 'config/policies/precautionary.yaml', '--config'];
+      expect((await say([...line, join(directory, 'none.yaml')])).code).toBe(2);
+    });
   });
 
   describe('--characteristics', () => {

@@ -706,6 +706,12 @@ describe('status', () => {
     expect(text).not.toContain('make sure');
   });
 
+  test('what people should mend about its registration', () => {
+    const warnings = [{ path: 'targets', message: 'no target is independent\u001b[2J of the trainer' }];
+    expect(shown({ warnings })).toMatch(/^ {2}warning {3}no target is independent.*of the trainer$/m);
+    expect(shown({ warnings })).not.toContain('\u001b');
+  });
+
   test('what a permit risks, and what is spent of the budget, where the policy limits it', () => {
     const risk = { level: 4, probability: 0.02, spent: 0, budget: 0.05, permit: null };
     expect(shown({ risk })).toContain(

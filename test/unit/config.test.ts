@@ -205,6 +205,12 @@ describe('configuration', () => {
       /is required/,
     ],
     [
+      'a receiver with a path, which would hold for all of its host',
+      `${MINIMAL}orchestrators: { webhook: { independentReceivers: ["https://halts.example/a"] } }`,
+      'orchestrators.webhook.independentReceivers[0]',
+      /without a path/,
+    ],
+    [
       'no as a boolean',
       `${MINIMAL}orchestrators: { webhook: { enabled: no } }`,
       'orchestrators.webhook.enabled',

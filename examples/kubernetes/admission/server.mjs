@@ -7,7 +7,8 @@
  * Nothing but Node. Default-deny: every answer of Interlock's but 200, and none within five seconds, is a no; so is a review
  * that cannot be read. `failurePolicy: Fail` in webhook.yaml makes a webhook that is away a no as well.
  * Deletions and changes that stop something are none of its business: webhook.yaml asks about CREATE, and about UPDATE,
- * where what stands still (`suspend: true`, `parallelism: 0`, `replicas: 0`) is let through whatever is said of the run.
+ * where what stands still (`suspend: true`, `parallelism: 0`, `replicas: 0`, being deleted) is let through whatever is said of
+ * the run. A change that takes the label off, or puts another one on, is asked about for both runs.
  */
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
@@ -36,10 +37,19 @@ for (const name of ['url', 'token-file', 'cert', 'key']) {
 }
 
 /** @returns {Promise<{ allowed: boolean, message: string }>} */
-export async function judge(object) {
-  const run = object?.metadata?.labels?.[LABEL];
-  if (run === undefined) return { allowed: true, message: `no label ${LABEL}` };
-  if (isStandingStill(object.spec)) return { allowed: true, message: 'it asks for nothing to run' };
+async function judge({ operation, object, oldObject }) {
+  if (operation === 'DELETE') return { allowed: true, message: 'it is being deleted' };
+  if (typeof object !== 'object' || object === null)
+    return { allowed: false, message: 'the review holds no object' };
+  const labels = [object, oldObject].map((each) => each?.metadata?.labels?.[LABEL]);
+  const runs = [...new Set(labels)].filter((run) => run !== undefined && run !== null);
+  if (runs.length === 0) return { allowed: true, message: `no label ${LABEL}` };
+  if (isStandingStill(object)) return { allowed: true, message: 'it asks for nothing to run' };
+  const answers = await Promise.all(runs.map(mayStart));
+  return answers.find(({ allowed }) => !allowed) ?? answers[0];
+}
+
+async function mayStart(run) {
   if (typeof run !== 'string' || !RUN.test(run))
     return { allowed: false, message: `the label ${LABEL} names no run` };
   try {
@@ -59,8 +69,10 @@ export async function judge(object) {
   }
 }
 
-function isStandingStill(spec) {
+function isStandingStill({ spec, metadata }) {
   return (
+    // No controller starts pods for it any more, and what waits for its end must be able to note it.
+    typeof metadata?.deletionTimestamp === 'string' ||
     spec?.suspend === true ||
     spec?.runPolicy?.suspend === true ||
     spec?.parallelism === 0 ||
@@ -99,14 +111,15 @@ const server = createServer(
       return;
     }
     const uid = review?.request?.uid;
-    const { allowed, message } = await judge(review?.request?.object);
+    const { allowed, message } = await judge(review?.request ?? {});
     console.log(JSON.stringify({ at: new Date().toISOString(), uid, allowed, message }));
     response.writeHead(200, { 'content-type': 'application/json' });
     response.end(
       JSON.stringify({
         apiVersion: 'admission.k8s.io/v1',
         kind: 'AdmissionReview',
-        response: { uid, allowed, status: { message } },
+        // Without a code a refusal comes out as 400, as if the object were malformed.
+        response: { uid, allowed, status: allowed ? { message } : { code: 403, message } },
       }),
     );
   },

@@ -289,6 +289,11 @@ const HaltSchema = z.strictObject({
     description:
       "What becomes of the run's evaluation jobs when a rule halts it; default: continue. A quarantine and a person's halt always stop them",
   }),
+  // Without a default, as above; left out it is `warn`.
+  independentTarget: z.enum(['require', 'warn']).optional().meta({
+    description:
+      'Whether a run must have a target that is reached with credentials its trainer does not hold; `warn` unless set',
+  }),
 });
 
 const ObligationSchema = z.strictObject({

@@ -25,6 +25,8 @@ export const RunTargetSchema = z.object({
   ladder: z.array(LadderStepSchema).min(1),
   /** `observed`: the orchestrator's own state; `acknowledged`: the trainer's `stopped` and no progress since. */
   confirmation: z.enum(['observed', 'acknowledged']),
+  /** Of a webhook whose listener interlock.yaml names as the operator's own, at the time of the registration. */
+  receiver: z.literal('operator').optional(),
 });
 export type RunTarget = z.infer<typeof RunTargetSchema>;
 

@@ -7,6 +7,7 @@ import { highestCompute } from './cadence.ts';
 import { type Context, type Decision, iso, type Rejection, reached, reject } from './context.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import type { RunTarget } from './halt-documents.ts';
+import { independenceRefusal } from './independence.ts';
 import { SHADOW_DAYS_MAX, SHADOW_MAX_MS } from './shadow-documents.ts';
 import { startOfShadow } from './shadow-state.ts';
 import type { RunState } from './state.ts';
@@ -86,7 +87,7 @@ export function registerRun(state: RunState | null, command: RegisterRun, contex
 }
 
 function registrationRefusal(
-  { initialCompute, operator, vouched, accelerator, shadowUntil }: RegisterRun,
+  { initialCompute, operator, vouched, accelerator, shadowUntil, targets }: RegisterRun,
   ancestry: Ancestry,
   start: Compute | null,
   { policy, now }: Context,
@@ -119,7 +120,8 @@ function registrationRefusal(
   if (shadowUntil !== undefined && Date.parse(shadowUntil) - now.getTime() > SHADOW_MAX_MS) {
     return reject('invalid', `a shadow ends within ${SHADOW_DAYS_MAX} days; this one until ${shadowUntil}`);
   }
-  return null;
+  const dependent = independenceRefusal(targets, policy);
+  return dependent === null ? null : reject('invalid', dependent, 'targets');
 }
 
 /** One person's word stands in for knowledge: others should hear of it. */

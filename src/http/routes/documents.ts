@@ -13,6 +13,7 @@ import { FindingSchema, VerdictSchema } from '../../domain/run/finding-documents
 import { ForecastSchema } from '../../domain/run/forecast-documents.ts';
 import { approvalsNeeded } from '../../domain/run/governance.ts';
 import { HaltActionSchema, HaltCauseSchema } from '../../domain/run/halt-documents.ts';
+import { dependenceOf, runWarnings } from '../../domain/run/independence.ts';
 import { permitTerms } from '../../domain/run/permit.ts';
 import { runRisk } from '../../domain/run/permit-risk.ts';
 import {
@@ -208,6 +209,10 @@ function runUsage({ usage }: RunState): z.input<typeof RunUsage> | null {
   return { checkpointId, effectiveCompute, targets };
 }
 
+export const RunWarning = z
+  .object({ path: z.string(), message: z.string() })
+  .meta({ id: 'RunWarning', description: 'Of the registration: what people should mend' });
+
 export const RunDocument = RunSummary.extend({
   registeredBy: z.string(),
   labels: z.record(z.string(), z.string()),
@@ -217,8 +222,17 @@ export const RunDocument = RunSummary.extend({
   nextCheckpointBy: z.string(),
   heartbeatAt: z.string().nullable(),
   targets: z.array(
-    z.object({ targetId: z.string(), kind: z.string(), confirmation: z.enum(['observed', 'acknowledged']) }),
+    z.object({
+      targetId: z.string(),
+      kind: z.string(),
+      confirmation: z.enum(['observed', 'acknowledged']),
+      independent: z.boolean().meta({
+        description:
+          "Stops the run against its trainer's will: by credentials that the trainer does not hold",
+      }),
+    }),
   ),
+  warnings: z.array(RunWarning),
   openHolds: z.array(
     z.object({
       holdId: z.string(),
@@ -250,7 +264,13 @@ export function runDocument(loaded: LoadedRun, progress: Progress): z.input<type
     nextCheckpointAt: nextCheckpointAt(state, { policy }),
     nextCheckpointBy: nextDueAt(state, { policy }),
     heartbeatAt: progress.heartbeatAt?.toISOString() ?? null,
-    targets: state.targets.map(({ targetId, kind, confirmation }) => ({ targetId, kind, confirmation })),
+    targets: state.targets.map((target) => ({
+      targetId: target.targetId,
+      kind: target.kind,
+      confirmation: target.confirmation,
+      independent: dependenceOf(target) === null,
+    })),
+    warnings: runWarnings(state),
     openHolds: state.holds,
     openHalt: state.halt === null ? null : haltDocument(state.halt, state),
     proposals: state.proposals

@@ -32,6 +32,7 @@ import {
   openScorecard,
   RunDocument,
   RunSummary,
+  RunWarning,
   runDocument,
   ScorecardDocument,
 } from './documents.ts';
@@ -74,7 +75,7 @@ const RegisterRun = z
   .meta({ id: 'RegisterRun' });
 
 const RegisteredRun = z
-  .object({ run: RunDocument, permit: z.string().nullable() })
+  .object({ run: RunDocument, permit: z.string().nullable(), warnings: z.array(RunWarning) })
   .meta({ id: 'RegisteredRun' });
 
 const Heartbeat = z
@@ -204,8 +205,10 @@ export const runRoutes = (services: Services): Route[] => {
         if (isFailed(executed)) return refusalOf(executed);
         const loaded = await loadRun(runs, body.runId);
         if (isRefusal(loaded)) return loaded;
+        const run = runDocument(loaded, await progress.read(body.runId));
         const answer = {
-          run: runDocument(loaded, await progress.read(body.runId)),
+          run,
+          warnings: run.warnings,
           // Who may not report the run gets no permit of it by registering it once more.
           permit: isSource(loaded, identity) ? await heartbeats.issuePermit(loaded, null) : null,
         };

@@ -7,6 +7,7 @@
 import type { z } from 'zod';
 import type { Finding } from '../../domain/run/finding-documents.ts';
 import { explain } from '../../domain/run/halt.ts';
+import { runWarnings } from '../../domain/run/independence.ts';
 import { runRisk } from '../../domain/run/permit-risk.ts';
 import { toldOfShadow } from '../../domain/run/shadow.ts';
 import type { Halt, RunState } from '../../domain/run/state.ts';
@@ -166,6 +167,7 @@ async function runCard(loaded: LoadedRun, services: Services): Promise<Html> {
   }</p>
 ${riskPart(loaded)}
 ${shadowPart(state)}
+${runWarnings(state).map(({ message }) => html`<p class="warn">${message}.</p>`)}
 ${state.halt === null ? [] : [haltPart(state.halt, state)]}
 ${state.halt === null && state.holds.length > 0 ? [holdPart(state)] : []}
 ${state.halt === null && state.waiver !== null ? [waiverPart(state.waiver)] : []}

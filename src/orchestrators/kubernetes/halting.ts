@@ -105,7 +105,18 @@ async function patchSuspended(
   const { isSuspended } = KINDS[target.resource];
   const title = titleOf(target);
   const answer = await patchObject(session, target, body);
-  if (!answer.ok) return { ok: false, outcome: refused(answer) };
+  if (!answer.ok) {
+    // An admission webhook may not see a suspension in an object from which the server has dropped it.
+    const other =
+      instead === undefined || answer.status !== 403 ? null : await patchObject(session, target, instead);
+    return other?.ok && isSuspended(other.value)
+      ? {
+          ok: true,
+          object: other.value,
+          detail: `${title}: its suspension was refused; its parallelism is set to 0 instead`,
+        }
+      : { ok: false, outcome: refused(answer) };
+  }
   if (isSuspended(answer.value)) return { ok: true, object: answer.value, detail: `${title} suspended` };
   // A field that the server does not know is dropped with a 200.
   if (instead === undefined) return { ok: false, outcome: { kind: 'rejected', detail: dropped(title) } };
