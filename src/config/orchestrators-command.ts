@@ -5,6 +5,7 @@
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { DurationSchema, durationMs } from '../domain/duration.ts';
+import { OWN_STEPS } from '../domain/policy/ladder.ts';
 import { SystemName } from './system-names.ts';
 
 const argument = z
@@ -43,7 +44,11 @@ const command = z.strictObject({
       z
         .string()
         .regex(/^[a-z][a-z0-9-]{0,31}$/, 'must be lower case letters, digits or "-", at most 32')
-        .refine((name) => !['stop', 'kill', 'status'].includes(name), 'stands beside steps, not in it'),
+        .refine((name) => !['stop', 'kill', 'status'].includes(name), 'stands beside steps, not in it')
+        .refine(
+          (name) => !OWN_STEPS.has(name),
+          'is a step that Interlock takes by itself; give it another name',
+        ),
       argv,
     )
     .default({}),

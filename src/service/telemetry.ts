@@ -29,6 +29,7 @@ const LINES: Readonly<Partial<Record<RunEventKind, { level: 'info' | 'warn' | 'e
     HaltOrdered: { level: 'warn', message: 'halt ordered' },
     HaltEscalated: { level: 'error', message: 'halt not confirmed in time' },
     HaltReopened: { level: 'error', message: 'halted run shows life' },
+    StopWithdrawn: { level: 'error', message: 'halted run is said to have stopped and shows life' },
     HaltConfirmed: { level: 'info', message: 'run has stopped' },
     RunResumed: { level: 'warn', message: 'run resumed' },
   };

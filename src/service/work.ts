@@ -9,6 +9,7 @@ import type { Alert, AlertChannel } from '../alerts/alert-channel.ts';
 import { assertNever } from '../domain/assert-never.ts';
 import { type Located, locate } from '../domain/run/evaluation.ts';
 import { explain } from '../domain/run/halt.ts';
+import { outstanding } from '../domain/run/outstanding.ts';
 import type { Halt } from '../domain/run/state.ts';
 import { InterlockError } from '../errors.ts';
 import type { EvaluatorOutcome } from '../evaluators/evaluator.ts';
@@ -22,6 +23,7 @@ import { withCorrelation } from '../telemetry/correlation.ts';
 import { recordSpan, tracingOn, withSpan } from '../telemetry/tracing.ts';
 import { realTimers, type Timers } from '../timers.ts';
 import { digestOf, sha256 } from './digest.ts';
+import { observe, pause } from './observe-target.ts';
 import { signOrder } from './orders.ts';
 import { type ReportedResult, recordResult } from './results.ts';
 import type { LoadedRun, RunService } from './run-service.ts';
@@ -54,9 +56,6 @@ const ACTOR = 'interlock';
 const RECORD_AGAIN_MS = 100;
 const RECORD_AGAIN_MAX_MS = 5_000;
 const STEP_TIMEOUT_MS = 10_000;
-const OBSERVE_FOR_MS = 20_000;
-const OBSERVE_FAST_MS = 50;
-const OBSERVE_SLOW_MS = 500;
 
 const EvaluateIds = z.object({ evaluationId: z.string(), attempt: z.int() });
 const StepIds = z.object({
@@ -66,7 +65,6 @@ const StepIds = z.object({
   step: z.string(),
   attempt: z.int(),
 });
-const ObserveIds = z.object({ haltId: z.string(), targetId: z.string(), round: z.int() });
 const AlertIds = z.object({ alertId: z.string(), channel: z.string(), attempt: z.int() });
 
 export function createWorkHandlers(deps: WorkDeps): WorkHandlers {
@@ -276,6 +274,7 @@ async function haltStep(item: WorkItem, signal: AbortSignal, deps: WorkDeps): Pr
     .find((each) => each.targetId === targetId)
     ?.steps.find((each) => each.step === step);
   if (rung === undefined || rung.attempts + 1 !== attempt || halt.confirmedAt !== null) return;
+  if (isHeldBack(item, loaded)) return;
   const attributes = {
     'interlock.run.id': runId,
     'interlock.halt.id': haltId,
@@ -291,6 +290,20 @@ async function haltStep(item: WorkItem, signal: AbortSignal, deps: WorkDeps): Pr
     async (set) => set({ 'interlock.outcome': await take() }),
     () => ({ ...haltThread(runId, halt, attempt), kind: 'client' }),
   );
+}
+
+/** A rule of the ladder has moved the step since this was made outstanding: it comes again at its time. */
+function isHeldBack({ kind, ids, notBeforeMs }: WorkItem, { state, policy }: LoadedRun): boolean {
+  const { targetId, round, step, attempt } = StepIds.parse(ids);
+  const standing = outstanding(state, policy).find(
+    (each) =>
+      each.kind === kind &&
+      each.ids['targetId'] === targetId &&
+      each.ids['round'] === round &&
+      each.ids['step'] === step &&
+      each.ids['attempt'] === attempt,
+  );
+  return standing === undefined || standing.notBeforeMs > notBeforeMs;
 }
 
 async function takeStep(
@@ -356,43 +369,6 @@ async function within<T>(
     timers.clear(timer);
     signal.removeEventListener('abort', abort);
   }
-}
-
-/** Looks until it has stopped or time is up; the item stays outstanding and comes again. */
-async function observe({ runId, ids }: WorkItem, signal: AbortSignal, deps: WorkDeps): Promise<void> {
-  const { haltId, targetId, round } = ObserveIds.parse(ids);
-  const loaded = await deps.runs.load(runId);
-  const orchestrator = loaded === null ? null : deps.orchestratorOf(loaded, targetId);
-  if (orchestrator === null) return;
-  const { timers = realTimers } = deps;
-  const startedMs = timers.monotonicMs();
-  while (!signal.aborted) {
-    const { state, detail } = await orchestrator.observe(signal);
-    if (state === 'stopped') {
-      faultPoint('halt.observed');
-      await deps.runs.execute(
-        runId,
-        { type: 'RecordStopObserved', haltId, targetId, round, detail },
-        { actor: ACTOR },
-      );
-      return;
-    }
-    const spentMs = timers.monotonicMs() - startedMs;
-    if (spentMs > OBSERVE_FOR_MS) return;
-    await pause(spentMs < 3_000 ? OBSERVE_FAST_MS : OBSERVE_SLOW_MS, signal, timers);
-  }
-}
-
-function pause(ms: number, signal: AbortSignal, timers: Timers = realTimers): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      timers.clear(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = timers.set(done, ms);
-    signal.addEventListener('abort', done, { once: true });
-  });
 }
 
 // --- alerts --------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import {
   requestTopUps,
   sealForecasts,
 } from './checkpoint.ts';
+import { confirmHalt, escalateHalt } from './confirmation.ts';
 import { type Context, type Decision, isRejection, reject } from './context.ts';
 import { type RecordDrill, recordDrill } from './drill.ts';
 import {
@@ -60,8 +61,6 @@ import {
 import {
   type AcknowledgeHalt,
   acknowledgeHalt,
-  confirmHalt,
-  escalateHalt,
   type NoteProgress,
   noteHighWater,
   noteProgress,
@@ -77,6 +76,7 @@ import {
 import { liftHolds, placeHolds } from './holds.ts';
 import { type NoteInstance, noteInstance } from './instances.ts';
 import { type FindParent, findParent, type LatchLineage, latchLineage } from './lineage.ts';
+import { type NoteDirective, noteDirective, takePages } from './own-steps.ts';
 import { type RecordPress, recordPress } from './press.ts';
 import { type FinishRun, finishRun, type RegisterRun, registerRun } from './registration.ts';
 import type { RunState } from './state.ts';
@@ -103,6 +103,7 @@ export type Command =
   | FindParent
   | NoteUsage
   | RecordHaltStep
+  | NoteDirective
   | AcknowledgeHalt
   | RecordStopObserved
   | RecordLife
@@ -137,6 +138,7 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   liftHolds,
   placeHolds,
   confirmHalt,
+  takePages,
   escalateHalt,
 ];
 
@@ -214,6 +216,8 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return noteUsage(state, command, context);
     case 'RecordHaltStep':
       return recordHaltStep(state, command, context);
+    case 'NoteDirective':
+      return noteDirective(state, command, context);
     case 'AcknowledgeHalt':
       return acknowledgeHalt(state, command, context);
     case 'RecordStopObserved':

@@ -17,6 +17,7 @@ import { haltEvolvers } from './halt-state.ts';
 import { holdEvolvers } from './holds.ts';
 import { instanceEvolvers } from './instances.ts';
 import { lineageEvolvers } from './lineage.ts';
+import { ownStepEvolvers } from './own-steps.ts';
 import { pressEvolvers } from './press.ts';
 import { registered, registrationEvolvers } from './registration.ts';
 import type { RunState } from './state.ts';
@@ -31,6 +32,7 @@ const evolvers: Evolvers = {
   ...evaluationEvolvers,
   ...holdEvolvers,
   ...haltEvolvers,
+  ...ownStepEvolvers,
   ...drillEvolvers,
   ...pressEvolvers,
   ...instanceEvolvers,

@@ -49,8 +49,9 @@ function keptCauses(causes: readonly HaltCause[]): HaltCause[] {
 
 /** A new round: every rung again from the start, and no earlier word about stopping counts. */
 function rearmed(state: RunState, halt: Halt, round: number, at: string, escalateAt: string): Halt {
+  const { directive: _directive, progressAt: _progressAt, ...kept } = halt;
   return {
-    ...halt,
+    ...kept,
     round,
     roundAt: at,
     targets: armed(state, at),
@@ -126,6 +127,15 @@ export const haltEvolvers = {
         stopDetail: data.detail,
       })),
     ),
+  StopWithdrawn: (state: RunState, data: RunEventData<'StopWithdrawn'>): RunState =>
+    withHalt(state, data.haltId, (halt) => ({
+      ...halt,
+      targets: halt.targets.map((target) =>
+        data.targetIds.includes(target.targetId) ? { ...target, stoppedAt: null, stopDetail: null } : target,
+      ),
+      stoppedAckAt: data.acknowledged ? null : halt.stoppedAckAt,
+      ...(data.targetIds.length === 0 ? {} : { doubtedAt: data.at }),
+    })),
   HaltConfirmed: (state: RunState, data: RunEventData<'HaltConfirmed'>): RunState =>
     withHalt(state, data.haltId, (halt) => ({
       ...halt,
@@ -143,5 +153,6 @@ export const haltEvolvers = {
       ...rearmed(state, halt, data.round, data.at, data.escalateAt),
       // People who order it again are no sign of life.
       ...(data.reason === 'ordered-again' ? {} : { life: { shown: lifeText(data), at: data.at } }),
+      ...(data.doubts === true ? { doubtedAt: data.at } : {}),
     })),
 };

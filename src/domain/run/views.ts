@@ -9,6 +9,7 @@ import { LEVEL_TITLES, levelName } from '../levels.ts';
 import { findRound, type PlacedRound } from './estimate-state.ts';
 import { currentAttempt, statusOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
+import { haltTimeline } from './halt-timeline.ts';
 import { origins } from './lineage.ts';
 import { permitTerms } from './permit.ts';
 import type { CheckpointState, Halt, Proposal, RunState } from './state.ts';
@@ -171,6 +172,8 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'HaltStepTaken':
     case 'HaltAcknowledged':
     case 'TargetStopObserved':
+    case 'StopWithdrawn':
+    case 'HaltDirectiveGiven':
     case 'HaltConfirmed':
     case 'HaltEscalated':
     case 'HaltReopened':
@@ -368,6 +371,7 @@ export function haltDoc(halt: Halt, { runId, targets }: RunState, clearedAt: str
     round: halt.round,
     escalations: halt.escalations,
     life: halt.life ?? null,
+    timeline: haltTimeline(halt),
     deliveries: halt.targets.map((target) => ({
       targetId: target.targetId,
       kind: targets.find(({ targetId }) => targetId === target.targetId)?.kind ?? 'unknown',
