@@ -36,6 +36,17 @@ export const Halt = z.object({
   confirmedAt: instant.nullable(),
   escalations: z.number(),
   life: z.object({ shown: z.string(), at: instant }).nullable().default(null),
+  timeline: z
+    .array(
+      z.object({
+        what: z.string(),
+        targetId: z.string().nullable(),
+        step: z.string().nullable(),
+        at: instant,
+        afterMs: z.number(),
+      }),
+    )
+    .default([]),
   deliveries: z.array(
     z.object({
       targetId: z.string(),

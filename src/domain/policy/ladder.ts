@@ -93,7 +93,7 @@ export function ladderProblems(kind: TargetKind, ladder: Ladder): LadderProblem[
     }
     return [...problems, ...ruleProblems(kind, ladder, index)];
   });
-  if (hardestIndex(ladder) >= 0) return stepProblems;
+  if (ladder.length === 0 || hardestIndex(ladder) >= 0) return stepProblems;
   const message = `stops nothing; a ladder needs a step of ${kind}, such as ${LADDER_STEPS[kind].at(-1) ?? ''}`;
   return [...stepProblems, { index: ladder.length - 1, field: 'step', message }];
 }

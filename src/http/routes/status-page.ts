@@ -7,6 +7,7 @@
 import type { z } from 'zod';
 import type { Finding } from '../../domain/run/finding-documents.ts';
 import { explain } from '../../domain/run/halt.ts';
+import { haltTimeline, momentText } from '../../domain/run/halt-timeline.ts';
 import { runRisk } from '../../domain/run/permit-risk.ts';
 import type { Halt, RunState } from '../../domain/run/state.ts';
 import { statusOfRun } from '../../domain/run/views.ts';
@@ -207,6 +208,10 @@ function haltPart(halt: Halt, { targets }: RunState): Html {
 ${life}
 <p>${stopped}</p>
 <ul class="quiet">${deliveries}</ul>
+<p class="quiet">Since the order: ${haltTimeline(halt)
+    .slice(1)
+    .map((moment) => `${(moment.afterMs / 1000).toFixed(1)} s ${momentText(moment)}`)
+    .join(' · ')}</p>
 </section>`;
 }
 

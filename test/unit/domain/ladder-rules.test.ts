@@ -252,6 +252,10 @@ describe('a stated ladder', () => {
     }
   });
 
+  it('is nothing to complain of where there is none', () => {
+    expect(ladderProblems('webhook', [])).toEqual([]);
+  });
+
   it('of a webhook cannot wait for a stop to be seen', () => {
     const ladder: Ladder = [
       { step: 'webhook', until: 'observed', within: '5s' },
