@@ -49,6 +49,7 @@ export const FAULTS = [
   'intruder',
   'graceful-stop',
   'workers-away',
+  'orchestrator-feigns-stop',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 

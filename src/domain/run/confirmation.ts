@@ -17,6 +17,7 @@ import type { Halt, RunState } from './state.ts';
 import {
   againstText,
   factsOf,
+  IN_FLIGHT_MS,
   isBeyondFlight,
   type StopFacts,
   type StopWeighed,
@@ -79,6 +80,8 @@ export function confirmHalt(state: RunState, context: Context): RunEvent[] {
 export function mayBeLate(state: Pick<RunState, 'targets'>, halt: Halt, now: Date): boolean {
   const word = observedAt(state, halt);
   if (word === null || isBeyondFlight(word, now)) return false;
+  // Clocks that differ by more than that tell nothing.
+  if (now.getTime() < Date.parse(word) - IN_FLIGHT_MS) return false;
   return halt.progressAt === undefined || Date.parse(halt.progressAt) < Date.parse(word);
 }
 
