@@ -252,6 +252,8 @@ async function serve(
       },
       latchLineage: (state) => lineage.latch(state),
       wasCleared: (runId, haltId) => wasCleared(ledger, runId, haltId),
+      onDirectiveUnrecorded: (runId, error) =>
+        logger.warn({ err: error, runId }, 'that the trainer was told of its halt could not be recorded'),
       onUnknownHalt: (runId, haltId, by) => {
         logger.warn({ runId, haltId, by }, 'a trainer obeys a halt that the ledger does not know');
         security.report(aboutTrainer('unknown-halt', by));

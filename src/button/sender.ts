@@ -7,7 +7,8 @@
  * that is due at once. At most SENDING_MAX are under way at a time; first attempts go before repetitions.
  * Fails toward stopping: an adapter that breaks is a retry, and a rejection is tried again too, slowly.
  */
-import type { HaltAction, RunTarget } from '../domain/run/halt-documents.ts';
+import { OWN_STEPS } from '../domain/policy/ladder.ts';
+import type { HaltAction, LadderStep, RunTarget } from '../domain/run/halt-documents.ts';
 import type { HaltMessage, Orchestrator, StepOutcome } from '../orchestrators/orchestrator.ts';
 
 export interface Order {
@@ -117,7 +118,8 @@ export function createSender(deps: SenderDeps): Sender {
       headings: order.targets.map((target) => ({
         target,
         orchestrator: deps.orchestratorOf(target, order.registeredBy),
-        rungs: target.ladder.map(({ step, afterMs, retryMs, resendMs }) => ({
+        // Those that Interlock takes by itself need the ledger; the rules of the others need what is known there.
+        rungs: target.ladder.filter(isSent).map(({ step, afterMs, retryMs, resendMs }) => ({
           step,
           retryMs,
           resendMs,
@@ -315,6 +317,8 @@ export function createSender(deps: SenderDeps): Sender {
     },
   };
 }
+
+const isSent = ({ step }: LadderStep): boolean => !OWN_STEPS.has(step);
 
 function waitAfter(
   kind: StepOutcome['kind'],

@@ -60,6 +60,17 @@ export const Halt = z.object({
     .nullable()
     .default(null),
   scoped: z.object({ proposalId: z.string(), expires: instant }).nullable().default(null),
+  timeline: z
+    .array(
+      z.object({
+        what: z.string(),
+        targetId: z.string().nullable(),
+        step: z.string().nullable(),
+        at: instant,
+        afterMs: z.number(),
+      }),
+    )
+    .default([]),
   deliveries: z.array(
     z.object({
       targetId: z.string(),

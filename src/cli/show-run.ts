@@ -5,6 +5,8 @@
  * "Ordered", "accepted", "acknowledged" and "stopped" stay different words: only the last one means that nothing
  * is training any more. Shows what the service decided; judges nothing.
  */
+import { HaltMomentSchema } from '../domain/run/halt-documents.ts';
+import { momentText } from '../domain/run/halt-timeline.ts';
 import {
   levelBar,
   levelPaint,
@@ -141,6 +143,7 @@ export function haltLines(halt: Halt, now: Date, style: Style): string[] {
           `    ! showed life ${relative(halt.life.at, now)} and was halted again: ${printable(halt.life.shown)}`,
         ]),
     ...halt.deliveries.map((delivery) => `    > ${deliveryLine(delivery, halt)}`),
+    ...timelineLines(halt),
     ...(halt.acknowledged.stoppedAt === null || halt.confirmedAt !== null
       ? []
       : [
@@ -148,6 +151,17 @@ export function haltLines(halt: Halt, now: Date, style: Style): string[] {
         ]),
     ...quarantineLines(halt, now, style),
   ];
+}
+
+/** What the lines above do not say already: told, acknowledged, and in which order it all came. */
+function timelineLines({ timeline }: Halt): string[] {
+  const [, ...moments] = timeline;
+  if (moments.length === 0) return [];
+  const said = moments.map((moment) => {
+    const known = HaltMomentSchema.safeParse(moment);
+    return `${span(moment.afterMs)} ${printable(known.success ? momentText(known.data) : moment.what)}`;
+  });
+  return [`    . since the order: ${said.join(', ')}`];
 }
 
 export function causeLines(halt: Pick<Halt, 'causes'>): string[] {

@@ -5,6 +5,7 @@
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { DurationSchema, durationMs } from '../domain/duration.ts';
+import { OWN_STEPS } from '../domain/policy/ladder.ts';
 import { SystemName } from './system-names.ts';
 
 const argument = z
@@ -43,13 +44,6 @@ export const siteProgram = {
     (text) => !DurationSchema.safeParse(text).success || durationMs(text) <= TIMEOUT_MAX_MS,
     'must be at most 8s: a step of a halt has ten seconds in all',
   ).default('8s'),
-  /** The pause between two looks during a halt: each is a program. */
-  pollEvery: DurationSchema.refine(
-    (text) =>
-      !DurationSchema.safeParse(text).success ||
-      (durationMs(text) >= POLL_MIN_MS && durationMs(text) <= POLL_MAX_MS),
-    'must be from 50ms to 10s: a stop is not confirmed before it is looked for',
-  ).default('1s'),
   /** What is passed on of Interlock's environment, besides PATH, HOME and LANG. */
   environment: z.array(variableName).max(64).default([]),
 };
@@ -64,12 +58,23 @@ const command = z.strictObject({
       z
         .string()
         .regex(/^[a-z][a-z0-9-]{0,31}$/, 'must be lower case letters, digits or "-", at most 32')
-        .refine((name) => !['stop', 'kill', 'status'].includes(name), 'stands beside steps, not in it'),
+        .refine((name) => !['stop', 'kill', 'status'].includes(name), 'stands beside steps, not in it')
+        .refine(
+          (name) => !OWN_STEPS.has(name),
+          'is a step that Interlock takes by itself; give it another name',
+        ),
       SiteArgv,
     )
     .default({}),
   status: SiteArgv,
   ...siteProgram,
+  /** The pause between two looks during a halt: each is a program. */
+  pollEvery: DurationSchema.refine(
+    (text) =>
+      !DurationSchema.safeParse(text).success ||
+      (durationMs(text) >= POLL_MIN_MS && durationMs(text) <= POLL_MAX_MS),
+    'must be from 50ms to 10s: a stop is not confirmed before it is looked for',
+  ).default('1s'),
   /** The steps know `drill: true` and then change nothing. Otherwise a rehearsal does not run them. */
   drill: z.boolean().default(false),
 });

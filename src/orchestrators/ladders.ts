@@ -89,7 +89,9 @@ export function ladderOf({ kind, after, ladder }: Target, ofPolicy?: Ladder): La
   const rungs =
     stated?.map((rung) => {
       const { retryMs, resendMs } = usual.find(({ step }) => step === rung.step) ?? OTHER_STEP;
-      return { step: rung.step, afterMs: afterMs(rung), retryMs, resendMs };
+      const { step, until, within } = rung;
+      const rule = until === undefined || within === undefined ? {} : { until, withinMs: durationMs(within) };
+      return { step, afterMs: afterMs(rung), retryMs, resendMs, ...rule };
     }) ?? usual;
   return rungs.map((rung) => ({ ...rung, afterMs: rung.afterMs + delayMs }));
 }

@@ -3,6 +3,7 @@
  *
  * A step that its kind cannot rehearse is told as such: that is no proof that a halt would fail, and none that it would not.
  */
+import { OWN_STEPS } from '../domain/policy/ladder.ts';
 import type { DrillResult, RunTarget } from '../domain/run/halt-documents.ts';
 import type { HaltMessage, Orchestrator } from '../orchestrators/orchestrator.ts';
 import { realTimers, type Timers } from '../timers.ts';
@@ -57,6 +58,9 @@ async function rehearse(
   message: HaltMessage,
   timers: Timers,
 ): Promise<Outcome> {
+  if (OWN_STEPS.has(step)) {
+    return { outcome: 'not-rehearsed', detail: 'Interlock takes this step by itself; nothing is sent' };
+  }
   if (orchestrator === null) {
     return {
       outcome: 'failed',

@@ -74,6 +74,7 @@ export interface HeartbeatDeps {
   readonly latchLineage?: (state: RunState) => Promise<void>;
   /** What was cleared too long ago for the run's state to name it. */
   readonly wasCleared?: (runId: string, haltId: string) => Promise<boolean>;
+  readonly onDirectiveUnrecorded?: (runId: string, error: unknown) => void;
   /** A trainer obeys an order that the ledger knows nothing of. */
   readonly onUnknownHalt?: (runId: string, haltId: string, by: string) => void;
 }
@@ -180,6 +181,7 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     // closed since, or a checkpoint been cleared, and a permit beyond it leads past the next one that is due.
     const current = (await runs.load(runId)) ?? loaded;
     const { state } = current;
+    if (permit === null) await noteDirective(state, beat);
     return {
       ok: true,
       answer: {
@@ -193,6 +195,16 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
         ...(deps.keySet === undefined ? {} : { keySet: deps.keySet() }),
       },
     };
+  }
+
+  /** That the run was told, once a round. Not in the way of telling it: the next heartbeat is noted as well. */
+  async function noteDirective({ halt, runId }: RunState, beat: Heartbeat): Promise<void> {
+    if (halt === null || halt.directive !== undefined) return;
+    const { by, instance = null } = beat;
+    const { haltId, round } = halt;
+    await runs
+      .execute(runId, { type: 'NoteDirective', haltId, round, by, instance }, { actor: by })
+      .catch((error: unknown) => deps.onDirectiveUnrecorded?.(runId, error));
   }
 
   /** A permit, or why there is none; and what follows from who asked. */

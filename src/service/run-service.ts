@@ -256,7 +256,8 @@ export function readRunState(state: Json): RunState {
 /** The side columns as a decision reads them: nothing where no heartbeat came yet. */
 export function seenProgress({ computeHigh, progressAt, heartbeatAt }: Progress): Context['progress'] {
   const at = progressAt ?? heartbeatAt;
-  return computeHigh === null || at === null ? null : { effectiveCompute: computeHigh, at };
+  if (computeHigh === null || at === null) return null;
+  return { effectiveCompute: computeHigh, at, ...(heartbeatAt === null ? {} : { heartbeatAt }) };
 }
 
 /** What must not be lost between its commit and everything that follows from it. */

@@ -15,10 +15,12 @@ export function watchStopWords(runs: Pick<RunService, 'onCommit'>, security: Sec
   runs.onCommit(({ before, events }) => {
     const said = before?.halt ?? null;
     if (said === null || (said.stoppedAckAt === null && said.confirmedAt === null)) return;
-    const reopened = events.find(({ kind }) => kind === 'HaltReopened');
-    if (reopened === undefined || reopened.data['reason'] === 'ordered-again') return;
+    const belied = events.find(({ kind }) => kind === 'HaltReopened' || kind === 'StopWithdrawn');
+    if (belied === undefined || belied.data['reason'] === 'ordered-again') return;
     // An orchestrator shows it, and whoever started it again is not known.
-    if (reopened.data['targetId'] !== undefined) return;
-    security.report(aboutTrainer('false-stop', reopened.actor));
+    if (belied.data['targetId'] !== undefined) return;
+    // Only an orchestrator had said it.
+    if (belied.data['acknowledged'] === false) return;
+    security.report(aboutTrainer('false-stop', belied.actor));
   });
 }

@@ -32,6 +32,7 @@ const LINES: Readonly<Partial<Record<RunEventKind, { level: 'info' | 'warn' | 'e
     ShadowEnded: { level: 'warn', message: 'shadow ended: the run is armed' },
     HaltEscalated: { level: 'error', message: 'halt not confirmed in time' },
     HaltReopened: { level: 'error', message: 'halted run shows life' },
+    StopWithdrawn: { level: 'error', message: 'halted run is said to have stopped and shows life' },
     HaltConfirmed: { level: 'info', message: 'run has stopped' },
     RunResumed: { level: 'warn', message: 'run resumed' },
   };

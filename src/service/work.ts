@@ -9,6 +9,7 @@ import type { Alert, AlertChannel } from '../alerts/alert-channel.ts';
 import { assertNever } from '../domain/assert-never.ts';
 import { type Located, locate } from '../domain/run/evaluation.ts';
 import { explain } from '../domain/run/halt.ts';
+import { outstanding } from '../domain/run/outstanding.ts';
 import type { Halt } from '../domain/run/state.ts';
 import { InterlockError } from '../errors.ts';
 import type { EvaluatorOutcome } from '../evaluators/evaluator.ts';
@@ -277,6 +278,7 @@ async function haltStep(item: WorkItem, signal: AbortSignal, deps: WorkDeps): Pr
     .find((each) => each.targetId === targetId)
     ?.steps.find((each) => each.step === step);
   if (rung === undefined || rung.attempts + 1 !== attempt || halt.confirmedAt !== null) return;
+  if (isHeldBack(item, loaded)) return;
   const attributes = {
     'interlock.run.id': runId,
     'interlock.halt.id': haltId,
@@ -292,6 +294,20 @@ async function haltStep(item: WorkItem, signal: AbortSignal, deps: WorkDeps): Pr
     async (set) => set({ 'interlock.outcome': await take() }),
     () => ({ ...haltThread(runId, halt, attempt), kind: 'client' }),
   );
+}
+
+/** A rule of the ladder has moved the step since this was made outstanding: it comes again at its time. */
+function isHeldBack({ kind, ids, notBeforeMs }: WorkItem, { state, policy }: LoadedRun): boolean {
+  const { targetId, round, step, attempt } = StepIds.parse(ids);
+  const standing = outstanding(state, policy).find(
+    (each) =>
+      each.kind === kind &&
+      each.ids['targetId'] === targetId &&
+      each.ids['round'] === round &&
+      each.ids['step'] === step &&
+      each.ids['attempt'] === attempt,
+  );
+  return standing === undefined || standing.notBeforeMs > notBeforeMs;
 }
 
 async function takeStep(

@@ -24,6 +24,8 @@ const EVENTS = [
   'HaltAcknowledged',
   'TargetStopObserved',
   'HaltConfirmed',
+  'HaltDirectiveGiven',
+  'StopWithdrawn',
   'HaltEscalated',
   'HaltReopened',
   'ProposalOpened',
@@ -63,6 +65,7 @@ const OTHERS = [
   'guard: halt-cleared',
   'guard: refused nonce',
   'steps trained',
+  'confirmed while it runs',
   'pages sent',
 ];
 

@@ -51,6 +51,7 @@ export const FAULTS = [
   'workers-away',
   'call-out-fails',
   'call-out-slow',
+  'orchestrator-feigns-stop',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 

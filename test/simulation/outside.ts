@@ -180,7 +180,9 @@ export function createOrchestrator(
     async observe() {
       await wait(300 + faults.of('stop-ignored').below(2_500));
       if (kind === 'webhook') return { state: 'unknown', detail: 'a webhook cannot be watched' };
-      const state = trainer.isRunning ? 'running' : 'stopped';
+      // The right answer about the wrong job, for as long as whoever asks has it wrong.
+      const isFeigned = trainer.isRunning && world.feignsStop(runId);
+      const state = trainer.isRunning && !isFeigned ? 'running' : 'stopped';
       if (state === 'stopped') world.seen.observedStopped(runId, targetId);
       return { state, detail: state };
     },
@@ -213,6 +215,8 @@ async function deliver(world: World, runId: string, step: string, order: string)
       ? { kind: 'accepted', detail: 'HTTP 200' }
       : { kind: 'rejected', detail: 'HTTP 422' };
   }
+  // What is taken for the run there is something else, also for whoever ends it.
+  if (world.feignsStop(runId)) return { kind: 'accepted', detail: `${step} sent` };
   const ignored =
     step === 'sigterm' && (trainer.temper === 'ignores-halts' || faults.hit('stop-ignored', 0.3));
   if (!ignored && trainer.isRunning) {

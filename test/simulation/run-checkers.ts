@@ -89,7 +89,9 @@ export class RunCheckers {
   #stoppedAckMs: number | null = null;
   #finished = false;
   #observedTargets = new Set<string>();
-  readonly #stopped = new Set<string>();
+  readonly #stopped = new Map<string, number>();
+  /** What orchestrators said in this halt was belied: from then on silence has to prove it. */
+  #isDoubted = false;
   #epoch = 0;
   readonly #haltIds = new Set<string>();
   readonly #names = new Set<string>();
@@ -284,18 +286,26 @@ export class RunCheckers {
         this.#haltIds.add(event.data.haltId);
         this.#epoch = event.data.epoch;
         this.#halted = event.data.haltId;
+        this.#isDoubted = false;
         this.#rearm();
         return null;
       case 'HaltReopened':
         this.#rearm();
+        if (event.data.doubts === true) this.#isDoubted = true;
         return null;
+      case 'StopWithdrawn':
+        for (const targetId of event.data.targetIds) this.#stopped.delete(targetId);
+        if (event.data.targetIds.length > 0) this.#isDoubted = true;
+        if (event.data.acknowledged) this.#stoppedAckMs = null;
+        return null;
+
       case 'HaltCauseAdded':
         return null;
       case 'HaltAcknowledged':
         if (event.data.state === 'stopped') this.#stoppedAckMs = nowMs;
         return null;
       case 'TargetStopObserved':
-        this.#stopped.add(event.data.targetId);
+        this.#stopped.set(event.data.targetId, nowMs);
         return null;
       case 'HaltConfirmed':
         this.#confirm(nowMs);
@@ -356,6 +366,10 @@ export class RunCheckers {
     if (this.#observedTargets.size > 0) {
       const all = [...this.#observedTargets].every((targetId) => this.#stopped.has(targetId));
       if (!all) throw new Violation(5, 'confirmed although a target was not seen to stop');
+      const silentMs = nowMs - Math.max(...this.#stopped.values());
+      if (this.#isDoubted && silentMs < ms(this.#policy.permit.heartbeatInterval)) {
+        throw new Violation(5, 'confirmed by a word that was belied before, without silence after it');
+      }
     } else if (
       this.#stoppedAckMs === null ||
       nowMs - this.#stoppedAckMs < ms(this.#policy.permit.heartbeatInterval)

@@ -45,6 +45,8 @@ interface Job {
 
 /** Requests take seconds where writes are slow; only what was long known counts against a permit. */
 const KNOWN_LONG_MS = 30_000;
+/** A heartbeat before that may have been sent before the stop, as far as anybody can tell. */
+const LATE_MS = 10_000;
 /** What is done at once is done by then, also where the answer of the store takes its time. */
 const SOON_MS = 4_000;
 
@@ -71,6 +73,8 @@ export class Seen implements Witness {
   readonly #steps = new Map<string, number>();
   readonly #observed = new Map<string, number>();
   readonly #orderedAt = new Map<string, number>();
+  /** Since when a run that runs is taken to have stopped. */
+  readonly #falselyStopped = new Map<string, number>();
   readonly paged = new Set<string>();
   permitsReserved = 0;
 
@@ -151,6 +155,14 @@ export class Seen implements Witness {
           this.#broken(5, `target ${event.data.targetId} of ${runId} was never seen to stop`);
         }
         return;
+      case 'HaltConfirmed':
+        if (!this.#world.trainerOf(runId).isRunning) return;
+        this.count('confirmed while it runs');
+        this.#falselyStopped.set(runId, this.#world.scheduler.nowMs);
+        return;
+      case 'HaltReopened':
+        this.#falselyStopped.delete(runId);
+        return;
       case 'ProposalOpened':
         this.#rationales.add(`${runId} ${event.data.rationale}`);
         this.#digests.set(event.data.proposalId, event.data.digest);
@@ -172,6 +184,7 @@ export class Seen implements Witness {
       case 'RunResumed':
         this.#executed.add(event.data.proposalId);
         this.#orderedAt.delete(runId);
+        this.#falselyStopped.delete(runId);
         return;
       default:
         return;
@@ -288,8 +301,22 @@ export class Seen implements Witness {
     this.#permits.set(runId, all);
   }
 
-  beaten(): void {
+  /** Invariant 5: a stop that is confirmed was one, or life takes it back as soon as it shows. */
+  beaten(runId: string, _effectiveCompute: Compute, advanced: boolean): void {
     this.count('heartbeats');
+    const sinceMs = this.#falselyStopped.get(runId);
+    const world = this.#world;
+    if (sinceMs === undefined || !advanced || world.scheduler.nowMs < sinceMs + LATE_MS) return;
+    // Whoever took the heartbeat may not have lived, or not have been let, to do what follows from it.
+    const calm = (): string => `${world.storeFailures} ${world.ends} ${world.clockJumpMs}`;
+    const before = calm();
+    world.scheduler.after(KNOWN_LONG_MS, () => {
+      if (this.#falselyStopped.get(runId) !== sinceMs || calm() !== before) return;
+      this.#broken(
+        5,
+        `${runId} stated more compute after its stop was confirmed, and it still counts as stopped`,
+      );
+    });
   }
 
   heartbeat(runId: string, stated: Compute, { status, body }: Answer, delivery: Delivery): void {

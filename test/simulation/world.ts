@@ -7,7 +7,7 @@ import { z } from 'zod';
 import type { JsonObject } from '../../src/domain/canonical-json.ts';
 import type { Evaluation, Policy } from '../../src/domain/policy/schema.ts';
 import type { RunEvent } from '../../src/domain/run/events.ts';
-import type { RunTarget } from '../../src/domain/run/halt-documents.ts';
+import type { LadderStep, RunTarget } from '../../src/domain/run/halt-documents.ts';
 import { defaultLadder } from '../../src/orchestrators/ladders.ts';
 import { createTokenSigner, type TokenSigner } from '../../src/signing/tokens.ts';
 import { soundScore } from './arithmetic.ts';
@@ -85,6 +85,8 @@ export class World {
   /** The largest step of any clock: healed, times that it wrote are still in the ledger. */
   clockJumpMs = 0;
   ended = false;
+  /** Instances that crashed or stopped so far. */
+  ends = 0;
   readonly #signatures: Signatures;
   readonly #tells: boolean;
   readonly #slots: Slot[];
@@ -94,6 +96,7 @@ export class World {
   readonly #shadows: Random | null;
   readonly #shadowUntil: string | null;
   readonly #crashed = new Set<string>();
+  readonly #feigned = new Map<string, boolean>();
   readonly #evaluations = new Map<string, string>();
   #instances = 0;
   #faulted: { error: unknown } | null = null;
@@ -199,10 +202,23 @@ export class World {
         targetId: `t${i + 1}`,
         kind,
         config,
-        ladder: defaultLadder(kind),
+        ladder: this.#ladderOf(kind),
         confirmation: kind === 'webhook' ? ('acknowledged' as const) : ('observed' as const),
       };
     });
+  }
+
+  /** For a share of the seeds with everything that a ladder may state; by no draw. */
+  #ladderOf(kind: 'webhook' | 'process'): LadderStep[] {
+    const usual = defaultLadder(kind);
+    if (this.seed % 4 !== 0) return usual;
+    const own = { retryMs: [1_000], resendMs: [] };
+    const [first, ...harder] = usual.map((rung, i) =>
+      i === 0 ? { ...rung, until: 'acknowledged' as const, withinMs: 8_000 } : rung,
+    );
+    const directive = { step: 'directive', afterMs: 0, ...own };
+    const page = { step: 'page', afterMs: 45_000, ...own };
+    return first === undefined ? usual : [directive, first, ...harder, page];
   }
 
   targetKind(runId: string, targetId: string): 'webhook' | 'process' {
@@ -215,6 +231,17 @@ export class World {
       targetId: `t${i + 1}`,
       step: defaultLadder(kind)[0]?.step ?? '',
     }));
+  }
+
+  /** Drawn once for each halt: an orchestrator that names another job does so whenever it is asked. */
+  feignsStop(runId: string): boolean {
+    if (this.faults.healed) return false;
+    const haltId = this.seen.checkersOf(runId).standing.halted ?? '';
+    const known = this.#feigned.get(haltId);
+    if (known !== undefined) return known;
+    const feigned = this.faults.hit('orchestrator-feigns-stop', 0.25);
+    this.#feigned.set(haltId, feigned);
+    return feigned;
   }
 
   claimsOf(token: string): { ceiling: number; isShadowed: boolean } {
@@ -366,6 +393,7 @@ export class World {
     const slot = this.#slots[i];
     const victim = slot?.current ?? null;
     if (slot === undefined || victim === null) return;
+    this.ends += 1;
     this.tell(`${victim.id} crashes ${how}`);
     victim.process.crash();
     this.#crashed.add(victim.id);
@@ -379,6 +407,7 @@ export class World {
     const slot = this.#slots[i];
     const victim = slot?.current ?? null;
     if (slot === undefined || victim === null) return;
+    this.ends += 1;
     this.tell(`${victim.id} stops`);
     victim.stopping = true;
     const gone = (): void => {

@@ -232,8 +232,13 @@ function evicted(state: RunState, isNeeded: (checkpoint: CheckpointState) => boo
 
 export const checkpointEvolvers = {
   CheckpointReported: reported,
-  ProgressNoted: (state: RunState, { effectiveCompute }: RunEventData<'ProgressNoted'>): RunState => ({
+  ProgressNoted: (
+    state: RunState,
+    { effectiveCompute, haltId, at }: RunEventData<'ProgressNoted'>,
+  ): RunState => ({
     ...state,
+    halt:
+      haltId === undefined || state.halt?.haltId !== haltId ? state.halt : { ...state.halt, progressAt: at },
     computeHigh:
       state.computeHigh === null ? effectiveCompute : maxCompute(state.computeHigh, effectiveCompute),
   }),

@@ -9,7 +9,12 @@ export interface Context {
   readonly policy: Policy;
   readonly digest: Digest;
   /** The heartbeat side columns, read with the state; null where there was no heartbeat yet. */
-  readonly progress: { readonly effectiveCompute: Compute; readonly at: Date } | null;
+  readonly progress: {
+    readonly effectiveCompute: Compute;
+    readonly at: Date;
+    /** Of the last one, whether or not it stated more. */
+    readonly heartbeatAt?: Date;
+  } | null;
 }
 
 /** A command that is refused: nothing is recorded. `code` maps to a problem document. */

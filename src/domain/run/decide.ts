@@ -17,6 +17,7 @@ import {
   requestTopUps,
   sealForecasts,
 } from './checkpoint.ts';
+import { confirmHalt, escalateHalt } from './confirmation.ts';
 import { type Context, type Decision, isRejection, reject } from './context.ts';
 import { type RecordDrill, recordDrill } from './drill.ts';
 import {
@@ -60,8 +61,6 @@ import {
 import {
   type AcknowledgeHalt,
   acknowledgeHalt,
-  confirmHalt,
-  escalateHalt,
   type NoteProgress,
   noteHighWater,
   noteProgress,
@@ -77,6 +76,7 @@ import {
 import { liftHolds, placeHolds } from './holds.ts';
 import { type NoteInstance, noteInstance } from './instances.ts';
 import { type FindParent, findParent, type LatchLineage, latchLineage } from './lineage.ts';
+import { type NoteDirective, noteDirective, takePages } from './own-steps.ts';
 import { type RecordPress, recordPress } from './press.ts';
 import {
   type ProposeRelease,
@@ -119,6 +119,7 @@ export type Command =
   | FindParent
   | NoteUsage
   | RecordHaltStep
+  | NoteDirective
   | AcknowledgeHalt
   | RecordStopObserved
   | RecordLife
@@ -163,6 +164,7 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   placeHolds,
   beginQuarantine,
   confirmHalt,
+  takePages,
   escalateHalt,
   isolate,
 ];
@@ -241,6 +243,8 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return noteUsage(state, command, context);
     case 'RecordHaltStep':
       return recordHaltStep(state, command, context);
+    case 'NoteDirective':
+      return noteDirective(state, command, context);
     case 'AcknowledgeHalt':
       return acknowledgeHalt(state, command, context);
     case 'RecordStopObserved':

@@ -17,7 +17,14 @@ import {
   ForecastScoreSchema,
   LevelQuantileSchema,
 } from './forecast-documents.ts';
-import { DrillResultSchema, HaltActionSchema, HaltCauseSchema, RunTargetSchema } from './halt-documents.ts';
+import {
+  DrillResultSchema,
+  HaltActionSchema,
+  HaltCauseSchema,
+  HaltMomentSchema,
+  RunTargetSchema,
+  StopEvidenceSchema,
+} from './halt-documents.ts';
 import { proposalWith, ScopedTermsSchema, TermsSchema } from './proposal-documents.ts';
 import { BEGUN_BECAUSE, RevertSchema } from './quarantine-documents.ts';
 import { PermitRiskSchema, RiskTakenSchema } from './risk-documents.ts';
@@ -148,6 +155,8 @@ const events = {
   ProgressNoted: z.object({
     effectiveCompute: ComputeSchema,
     source: z.enum(['heartbeat', 'checkpoint']),
+    /** Of the halt that has to know when the run last computed. */
+    haltId: id.optional(),
     at,
   }),
   /** A second process of the run asked for a permit while another's ran: none was issued. */
@@ -338,7 +347,25 @@ const events = {
     at,
   }),
   TargetStopObserved: z.object({ haltId: id, targetId: id, detail: z.string(), at }),
-  HaltConfirmed: z.object({ haltId: id, effectiveCompute: ComputeSchema.nullable(), at }),
+  /** Life of a run that was said to have stopped, before that was confirmed: the words that it belies count no more. */
+  StopWithdrawn: z.object({
+    haltId: id,
+    round: int,
+    targetIds: z.array(id),
+    acknowledged: z.boolean(),
+    reason: z.enum(['progress', 'checkpoint', 'relaunched']),
+    effectiveCompute: ComputeSchema,
+    at,
+  }),
+  /** The first heartbeat of a round that was answered with the halt. */
+  HaltDirectiveGiven: z.object({ haltId: id, round: int, by: z.string(), instance: id.optional(), at }),
+  HaltConfirmed: z.object({
+    haltId: id,
+    effectiveCompute: ComputeSchema.nullable(),
+    evidence: z.array(StopEvidenceSchema).optional(),
+    timeline: z.array(HaltMomentSchema).optional(),
+    at,
+  }),
   HaltEscalated: z.object({ haltId: id, count: int, nextAt: at, at }),
   HaltReopened: z.object({
     haltId: id,
@@ -349,6 +376,8 @@ const events = {
     /** Where an orchestrator shows the life. */
     targetId: id.optional(),
     detail: z.string().optional(),
+    /** It belies what the orchestrators said. */
+    doubts: z.literal(true).optional(),
     at,
   }),
   /** Not a halt: what a rehearsal of every step came to. */

@@ -17,6 +17,7 @@ import { haltEvolvers } from './halt-state.ts';
 import { holdEvolvers } from './holds.ts';
 import { instanceEvolvers } from './instances.ts';
 import { lineageEvolvers } from './lineage.ts';
+import { ownStepEvolvers } from './own-steps.ts';
 import { pressEvolvers } from './press.ts';
 import { quarantineEvolvers } from './quarantine.ts';
 import { registered, registrationEvolvers } from './registration.ts';
@@ -36,6 +37,7 @@ const evolvers: Evolvers = {
   ...haltEvolvers,
   ...quarantineEvolvers,
   ...scopedWorkEvolvers,
+  ...ownStepEvolvers,
   ...drillEvolvers,
   ...pressEvolvers,
   ...instanceEvolvers,

@@ -6,9 +6,9 @@
  * beyond all that was known of the run is what the trainer saved while it stopped; a second one was trained after it.
  */
 import { type Compute, compareCompute, maxCompute } from '../compute.ts';
+import { contradicted, reopened } from './confirmation.ts';
 import type { Context, Decision } from './context.ts';
 import type { RunEvent } from './events.ts';
-import { reopened } from './halt.ts';
 import type { Halt, RunState } from './state.ts';
 
 export interface RecordLife {
@@ -47,11 +47,11 @@ export function lifeAfterStop(
   effectiveCompute: Compute,
   context: Context,
 ): RunEvent[] {
-  if (halt?.reported === undefined || (halt.confirmedAt === null && halt.stoppedAckAt === null)) return [];
+  if (halt?.reported === undefined) return [];
   const { progress } = context;
   const known = progress === null ? halt.reported : maxCompute(halt.reported, progress.effectiveCompute);
   if (compareCompute(effectiveCompute, known) <= 0) return [];
-  return reopened({ ...state, halt }, halt, 'checkpoint', effectiveCompute, context);
+  return contradicted({ ...state, halt }, halt, { reason: 'checkpoint', effectiveCompute }, context);
 }
 
 /** Of the checkpoints that were reported since the order, the furthest that lies beyond what was known before it. */

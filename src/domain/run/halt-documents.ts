@@ -1,5 +1,6 @@
 /** What a run's events say of targets and halts: where a halt goes, by which steps, why it was ordered. */
 import { z } from 'zod';
+import { LadderUntilSchema } from '../policy/ladder.ts';
 import { FindingSchema } from './finding-documents.ts';
 
 const id = z.string();
@@ -15,6 +16,9 @@ export const LadderStepSchema = z.object({
   afterMs: int,
   retryMs: z.array(int).min(1),
   resendMs: z.array(int),
+  /** Which effect it has so long to have (ladder-due.ts). */
+  until: LadderUntilSchema.optional(),
+  withinMs: int.optional(),
 });
 export type LadderStep = z.infer<typeof LadderStepSchema>;
 
@@ -29,6 +33,44 @@ export const RunTargetSchema = z.object({
   receiver: z.literal('operator').optional(),
 });
 export type RunTarget = z.infer<typeof RunTargetSchema>;
+
+/** What spoke for a stop when it was confirmed. */
+export const StopEvidenceSchema = z
+  .object({
+    kind: z.enum([
+      'seen-stopped',
+      'trainer-received',
+      'trainer-stopped',
+      'heartbeats-ceased',
+      'compute-frozen',
+    ]),
+    targetId: id.optional(),
+    /** Of the last heartbeat, or of the last that stated more compute, where it tells of silence. */
+    at: z.string(),
+  })
+  .meta({ id: 'StopEvidence' });
+export type StopEvidence = z.infer<typeof StopEvidenceSchema>;
+
+export const HaltMomentSchema = z
+  .object({
+    what: z.enum([
+      'ordered',
+      'halted-again',
+      'directive-given',
+      'step-taken',
+      'step-accepted',
+      'received',
+      'said-stopped',
+      'seen-stopped',
+      'confirmed',
+    ]),
+    targetId: id.nullable(),
+    step: z.string().nullable(),
+    at: z.string(),
+    afterMs: z.int().meta({ description: 'Since the order' }),
+  })
+  .meta({ id: 'HaltMoment', description: 'One moment of a halt' });
+export type HaltMoment = z.infer<typeof HaltMomentSchema>;
 
 export const DrillResultSchema = z
   .object({

@@ -63,8 +63,9 @@ function withoutLeave(halt: Halt, { cause, asks }: RunEventData<'HaltCauseAdded'
 
 /** A new round: every rung again from the start, and no earlier word about stopping counts. */
 function rearmed(state: RunState, halt: Halt, round: number, at: string, escalateAt: string): Halt {
+  const { directive: _directive, progressAt: _progressAt, ...kept } = halt;
   return {
-    ...halt,
+    ...kept,
     round,
     roundAt: at,
     targets: armed(state, at),
@@ -143,6 +144,15 @@ export const haltEvolvers = {
         stopDetail: data.detail,
       })),
     ),
+  StopWithdrawn: (state: RunState, data: RunEventData<'StopWithdrawn'>): RunState =>
+    withHalt(state, data.haltId, (halt) => ({
+      ...halt,
+      targets: halt.targets.map((target) =>
+        data.targetIds.includes(target.targetId) ? { ...target, stoppedAt: null, stopDetail: null } : target,
+      ),
+      stoppedAckAt: data.acknowledged ? null : halt.stoppedAckAt,
+      ...(data.targetIds.length === 0 ? {} : { doubtedAt: data.at }),
+    })),
   HaltConfirmed: (state: RunState, data: RunEventData<'HaltConfirmed'>): RunState =>
     withHalt(state, data.haltId, (halt) => ({
       ...halt,
@@ -163,5 +173,6 @@ export const haltEvolvers = {
       ...(data.reason === 'ordered-again' || halt.quarantine === undefined
         ? {}
         : { quarantine: isolatedAnew(halt.quarantine, data.at) }),
+      ...(data.doubts === true ? { doubtedAt: data.at } : {}),
     })),
 };

@@ -7,24 +7,22 @@
  * retried and repeated until the stop is confirmed, and every rung that is due is tried.
  */
 import { type Compute, compareCompute, maxCompute } from '../compute.ts';
-import { durationMs } from '../duration.ts';
 import type { Consequence } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { assess, findingKey, hardened } from './assess.ts';
 import { overrun } from './cadence.ts';
+import { contradicted, escalationAt, mayBeLate } from './confirmation.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
 import { isPending } from './evaluation.ts';
-import type { RunEvent, RunEventData } from './events.ts';
+import type { RunEvent } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import type { HaltAction, HaltCause, LadderStep } from './halt-documents.ts';
 import { overdueFinding } from './holds.ts';
 import { idOf } from './ids.ts';
-import { lifeText } from './life-text.ts';
+import { readsProgress } from './ladder-due.ts';
 import { runFindings } from './run-findings.ts';
 import { endedByPress, isKnownInShadow, isShadowed, standingHolds } from './shadow-state.ts';
 import type { Halt, Hold, RunState } from './state.ts';
-
-const ESCALATION_MAX_MS = 3_600_000;
 
 export interface OrderHalt {
   readonly type: 'OrderHalt';
@@ -62,6 +60,8 @@ export interface RecordStopObserved {
   readonly targetId: string;
   readonly round: number;
   readonly detail: string;
+  /** How long the look took: what it shows may be as old as that. */
+  readonly tookMs?: number;
 }
 export interface NoteProgress {
   readonly type: 'NoteProgress';
@@ -274,10 +274,6 @@ export function haltEvents(
   ];
 }
 
-function escalationAt({ now, policy }: Context): string {
-  return isoAfter(now, durationMs(policy.halt.confirmWithin));
-}
-
 export function explain(cause: HaltCause): string {
   if (cause.kind === 'lineage') {
     const relation =
@@ -363,20 +359,30 @@ export function isNamed({ haltId, orders = [] }: Halt, id: string): boolean {
 
 export function recordStopObserved(state: RunState, command: RecordStopObserved, context: Context): Decision {
   const { halt } = state;
-  const { haltId, targetId, detail } = command;
+  const { haltId, targetId, detail, tookMs = 0 } = command;
   if (halt === null || halt.haltId !== haltId || halt.round !== command.round) return [];
   if (halt.targets.find((each) => each.targetId === targetId)?.stoppedAt !== null) return [];
-  return [{ kind: 'TargetStopObserved', data: { haltId, targetId, detail, at: iso(context.now) } }];
+  // Progress since the question was asked: the answer may be older than it, and is asked for again.
+  const { progress, now } = context;
+  if (progress !== null && progress.at.getTime() > now.getTime() - tookMs) return [];
+  return [{ kind: 'TargetStopObserved', data: { haltId, targetId, detail, at: iso(now) } }];
 }
 
 /** A heartbeat's compute, where it says something that the ledger must know. */
 export function noteProgress(state: RunState, command: NoteProgress, context: Context): Decision {
   const { effectiveCompute, advanced } = command;
   const at = iso(context.now);
-  const noted: RunEvent = { kind: 'ProgressNoted', data: { effectiveCompute, source: 'heartbeat', at } };
   const { halt } = state;
-  if (halt !== null && advanced && (halt.confirmedAt !== null || halt.stoppedAckAt !== null)) {
-    return [noted, ...reopened(state, halt, 'progress', effectiveCompute, context)];
+  if (halt !== null && advanced) {
+    const isLate = mayBeLate(state, halt, context.now);
+    const read = isLate || readsProgress(state) ? { haltId: halt.haltId } : {};
+    const noted: RunEvent = {
+      kind: 'ProgressNoted',
+      data: { effectiveCompute, source: 'heartbeat', ...read, at },
+    };
+    if (isLate) return [noted];
+    const follows = contradicted(state, halt, { reason: 'progress', effectiveCompute }, context);
+    if (follows.length > 0 || 'haltId' in read) return [noted, ...follows];
   }
   const { progress } = context;
   // What an earlier heartbeat stated counts too, also where the instance that took it died before it could act.
@@ -409,108 +415,4 @@ export function noteHighWater(state: RunState, context: Context): RunEvent[] {
   const crossed = overrun(state, context) !== null || overdueFinding(state, context) !== null;
   if (!crossed || !needsNoting(state, context)) return [];
   return [{ kind: 'ProgressNoted', data: { effectiveCompute, source: 'heartbeat', at: iso(context.now) } }];
-}
-
-export function reopened(
-  state: RunState,
-  halt: Halt,
-  reason: RunEventData<'HaltReopened'>['reason'],
-  effectiveCompute: Compute | null,
-  context: Context,
-  shown: { readonly targetId: string; readonly detail: string } | null = null,
-): RunEvent[] {
-  const round = halt.round + 1;
-  return [
-    {
-      kind: 'HaltReopened',
-      data: {
-        haltId: halt.haltId,
-        round,
-        escalateAt: escalationAt(context),
-        effectiveCompute,
-        reason,
-        ...(shown ?? {}),
-        at: iso(context.now),
-      },
-    },
-    ...raiseAlert(state, context, {
-      kind: 'halt-unconfirmed',
-      severity: 'critical',
-      dedupKey: `${halt.haltId}-${round}`,
-      summary: `${state.runId} shows life after its halt (${lifeText({ reason, effectiveCompute, ...(shown ?? {}) })}); it is halted again`,
-      details: { haltId: halt.haltId, round: String(round), stopped: 'no' },
-    }),
-  ];
-}
-
-/** Nothing may move any more: every orchestrator says stopped, or only the trainer can say so, did, and is silent. */
-export function confirmHalt(state: RunState, context: Context): RunEvent[] {
-  const { halt } = state;
-  if (halt === null || halt.confirmedAt !== null || !isStopped(state, halt, context)) return [];
-  const at = iso(context.now);
-  return [
-    { kind: 'HaltConfirmed', data: { haltId: halt.haltId, effectiveCompute: state.computeHigh, at } },
-    ...raiseAlert(state, context, {
-      kind: 'halt-confirmed',
-      severity: 'info',
-      dedupKey: `${halt.haltId}-stopped`,
-      summary: `${state.runId} has stopped (${halt.action} ${halt.haltId})`,
-      details: { haltId: halt.haltId, stopped: 'confirmed', orderedAt: halt.orderedAt, confirmedAt: at },
-    }),
-  ];
-}
-
-function isStopped(state: RunState, halt: Halt, context: Context): boolean {
-  const observed = state.targets.filter(({ confirmation }) => confirmation === 'observed');
-  if (observed.length > 0) {
-    return observed.every(
-      ({ targetId }) => halt.targets.find((each) => each.targetId === targetId)?.stoppedAt != null,
-    );
-  }
-  const quiet = quietAt(halt, context);
-  return quiet !== null && reached(context.now, quiet);
-}
-
-/** When the trainer's word counts: one heartbeat interval after it, and after the last progress. */
-export function quietAt(
-  halt: Halt,
-  { policy, progress }: Pick<Context, 'policy' | 'progress'>,
-): string | null {
-  if (halt.stoppedAckAt === null) return null;
-  const said = Date.parse(halt.stoppedAckAt);
-  const since = Math.max(said, progress?.at.getTime() ?? said);
-  return isoAfter(new Date(since), durationMs(policy.permit.heartbeatInterval));
-}
-
-/** Unconfirmed past its deadline: page, and again each time the (growing) deadline passes. */
-export function escalateHalt(state: RunState, context: Context): RunEvent[] {
-  const { halt } = state;
-  if (halt === null || halt.confirmedAt !== null || !reached(context.now, halt.escalateAt)) return [];
-  const count = halt.escalations + 1;
-  const waitMsAfter = Math.min(
-    durationMs(context.policy.halt.confirmWithin) * (count + 1),
-    ESCALATION_MAX_MS,
-  );
-  return [
-    {
-      kind: 'HaltEscalated',
-      data: {
-        haltId: halt.haltId,
-        count,
-        nextAt: isoAfter(context.now, waitMsAfter),
-        at: iso(context.now),
-      },
-    },
-    ...raiseAlert(state, context, {
-      kind: 'halt-unconfirmed',
-      severity: 'critical',
-      dedupKey: `${halt.haltId}-${halt.round}`,
-      summary: `${state.runId} is not known to have stopped since ${halt.orderedAt}; stop it by hand`,
-      details: {
-        haltId: halt.haltId,
-        acknowledged: halt.stoppedAckAt ?? halt.receivedAt ?? 'no',
-        stopped: 'not confirmed',
-      },
-    }),
-  ];
 }

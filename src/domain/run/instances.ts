@@ -11,9 +11,9 @@
 import type { Compute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
 import { raiseAlert } from './alerts.ts';
+import { contradicted } from './confirmation.ts';
 import { type Context, type Decision, iso, isoAfter, reached } from './context.ts';
 import type { RunEvent, RunEventData } from './events.ts';
-import { reopened } from './halt.ts';
 import type { RunState } from './state.ts';
 
 export interface NoteInstance {
@@ -56,8 +56,9 @@ export function noteInstance(state: RunState, command: NoteInstance, context: Co
       return trained(state, instance, seen.effectiveCompute, command.by, context);
     case 'appeared': {
       const { halt } = state;
-      if (halt === null || (halt.confirmedAt === null && halt.stoppedAckAt === null)) return [];
-      return reopened(state, halt, 'relaunched', seen.effectiveCompute, context);
+      if (halt === null) return [];
+      const life = { reason: 'relaunched' as const, effectiveCompute: seen.effectiveCompute };
+      return contradicted(state, halt, life, context);
     }
     default:
       return seen satisfies never;

@@ -5,12 +5,16 @@
  * Deadlines live here, not in delayed jobs: the earliest becomes one `tick`.
  */
 import { compareCompute } from '../compute.ts';
+import { OWN_STEPS } from '../policy/ladder.ts';
 import type { Policy } from '../policy/schema.ts';
 import { nextDueAt } from './cadence.ts';
+import { quietAt } from './confirmation.ts';
 import { roundsOf } from './estimate-state.ts';
 import { currentAttempt, isConcluded } from './evaluation.ts';
-import { isExpiryKnown, quietAt } from './halt.ts';
+import { isExpiryKnown } from './halt.ts';
 import { OVERDUE_KEY } from './holds.ts';
+import { stepsDueMs } from './ladder-due.ts';
+import { isDone, pagesDueMs } from './own-steps.ts';
 import { isQuarantined, quarantineDeadlines } from './quarantine.ts';
 import { isKnownInShadow, shadowOf } from './shadow-state.ts';
 import type { CheckpointState, Halt, RunState, Shadow } from './state.ts';
@@ -31,7 +35,12 @@ export interface WorkItem {
 }
 
 export function outstanding(state: RunState, policy: Policy): WorkItem[] {
-  const items = [...evaluations(state, policy), ...halts(state), ...isolation(state), ...alerts(state)];
+  const items = [
+    ...evaluations(state, policy),
+    ...halts(state, policy),
+    ...isolation(state),
+    ...alerts(state),
+  ];
   const deadline = nextDeadlineMs(state, policy);
   if (deadline !== null) {
     const { runId } = state;
@@ -69,32 +78,44 @@ function evaluations({ runId, checkpoints }: RunState, policy: Policy): WorkItem
 const isHandedOver = ({ executor }: Policy['evaluations'][number]): boolean =>
   executor.kind === 'http' && executor.mode === 'callback';
 
-function halts({ runId, halt, targets }: RunState): WorkItem[] {
+function halts(state: RunState, policy: Policy): WorkItem[] {
+  const { runId, halt, targets } = state;
   if (halt === null || halt.confirmedAt !== null) return [];
-  return halt.targets
-    .filter(({ stoppedAt }) => stoppedAt === null)
-    .flatMap((target) => {
-      const { targetId } = target;
-      const observed = targets.some((each) => each.targetId === targetId && each.confirmation === 'observed');
-      return [...steps(runId, halt, target), ...(observed ? [observation(runId, halt, targetId)] : [])];
-    });
+  return halt.targets.flatMap((target) => {
+    const { targetId, stoppedAt } = target;
+    const observed = targets.some((each) => each.targetId === targetId && each.confirmation === 'observed');
+    return [
+      ...(isDone(halt, target) ? [] : steps(state, halt, target, policy)),
+      ...(observed && stoppedAt === null ? [observation(runId, halt, targetId)] : []),
+    ];
+  });
 }
 
-function steps(runId: string, halt: Halt, { targetId, steps: rungs }: Halt['targets'][number]): WorkItem[] {
+function steps(
+  { runId, targets }: RunState,
+  halt: Halt,
+  target: Halt['targets'][number],
+  policy: Policy,
+): WorkItem[] {
   const { haltId, round } = halt;
-  return rungs.flatMap(({ step, attempts, nextAt }) =>
-    nextAt === null
-      ? []
-      : [
-          {
-            kind: 'halt-step' as const,
-            key: `${haltId}/${targetId}/${round}/${step}/${attempts + 1}`,
-            runId,
-            notBeforeMs: Date.parse(nextAt),
-            ids: { haltId, targetId, round, step, attempt: attempts + 1 },
-          },
-        ],
-  );
+  const { targetId } = target;
+  const ladder = targets.find((each) => each.targetId === targetId)?.ladder ?? [];
+  const due = stepsDueMs(halt, target, ladder, policy);
+  return target.steps.flatMap(({ step, attempts, nextAt }, i) => {
+    const notBeforeMs = due[i] ?? null;
+    if (notBeforeMs === null || nextAt === null || OWN_STEPS.has(step)) return [];
+    // One that a rule moves is another item: whatever waits for it as it was must not keep it from its time.
+    const moved = notBeforeMs === Date.parse(nextAt) ? '' : `/${notBeforeMs}`;
+    return [
+      {
+        kind: 'halt-step' as const,
+        key: `${haltId}/${targetId}/${round}/${step}/${attempts + 1}${moved}`,
+        runId,
+        notBeforeMs,
+        ids: { haltId, targetId, round, step, attempt: attempts + 1 },
+      },
+    ];
+  });
 }
 
 function observation(runId: string, { haltId, round, roundAt }: Halt, targetId: string): WorkItem {
@@ -177,8 +198,8 @@ export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
   if (state.halt !== null && state.halt.confirmedAt === null) {
     add(state.halt.escalateAt);
     // The side columns may show later progress: the tick then decides again, one interval later.
-    const observable = state.targets.some(({ confirmation }) => confirmation === 'observed');
-    if (!observable) add(quietAt(state.halt, { policy, progress: null }));
+    add(quietAt(state, state.halt, policy));
+    instants.push(...pagesDueMs(state, policy));
   }
   if (state.finishedAt === null && state.halt === null && state.holds.length === 0) {
     const awaited = state.checkpoints.some(({ due, closed }) => due && closed === null);

@@ -162,6 +162,12 @@ export const HaltSchema = z.object({
   /** Evaluation and alignment work that people let go on. */
   scoped: z.object({ proposalId: id, expires: at, at }).optional(),
   confirmedAt: at.nullable(),
+  /** The first heartbeat of this round that was answered with it. */
+  directive: z.object({ at, by: z.string() }).optional(),
+  /** When a heartbeat last stated more compute in this round: where a step's rule reads it, or it may have come late. */
+  progressAt: at.optional(),
+  /** When life last contradicted what the orchestrators said: from then on their word needs silence after it. */
+  doubtedAt: at.optional(),
   escalations: int,
   escalateAt: at,
 });

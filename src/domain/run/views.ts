@@ -9,6 +9,7 @@ import { LEVEL_TITLES, levelName } from '../levels.ts';
 import { findRound, type PlacedRound } from './estimate-state.ts';
 import { currentAttempt, statusOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
+import { haltTimeline } from './halt-timeline.ts';
 import { origins } from './lineage.ts';
 import { permitTerms } from './permit.ts';
 import type { Proposal } from './proposal-documents.ts';
@@ -174,6 +175,8 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'HaltStepTaken':
     case 'HaltAcknowledged':
     case 'TargetStopObserved':
+    case 'StopWithdrawn':
+    case 'HaltDirectiveGiven':
     case 'HaltConfirmed':
     case 'HaltEscalated':
     case 'HaltReopened':
@@ -389,6 +392,7 @@ export function haltDoc(halt: Halt, { runId, targets }: RunState, clearedAt: str
     life: halt.life ?? null,
     quarantine: halt.quarantine ?? null,
     scoped: halt.scoped ?? null,
+    timeline: haltTimeline(halt),
     deliveries: halt.targets.map((target) => ({
       targetId: target.targetId,
       kind: targets.find(({ targetId }) => targetId === target.targetId)?.kind ?? 'unknown',

@@ -95,6 +95,8 @@ const READS = {
   HaltStepTaken: 'left',
   HaltAcknowledged: 'left',
   TargetStopObserved: 'left',
+  StopWithdrawn: 'left',
+  HaltDirectiveGiven: 'left',
   HaltConfirmed: 'left',
   HaltEscalated: 'left',
   HaltReopened: 'left',

@@ -12,7 +12,7 @@ import { ScorecardSchema } from '../../domain/run/events.ts';
 import { FindingSchema, VerdictSchema } from '../../domain/run/finding-documents.ts';
 import { ForecastSchema } from '../../domain/run/forecast-documents.ts';
 import { approvalsNeeded } from '../../domain/run/governance.ts';
-import { HaltActionSchema, HaltCauseSchema } from '../../domain/run/halt-documents.ts';
+import { HaltActionSchema, HaltCauseSchema, HaltMomentSchema } from '../../domain/run/halt-documents.ts';
 import { dependenceOf, runWarnings } from '../../domain/run/independence.ts';
 import { permitTerms } from '../../domain/run/permit.ts';
 import { runRisk } from '../../domain/run/permit-risk.ts';
@@ -99,6 +99,9 @@ export const HaltDocument = z
       .meta({ description: 'Leave for evaluation and alignment work while the halt stands' }),
     life: z.object({ shown: z.string(), at: z.string() }).nullable().default(null).meta({
       description: 'When the run last showed life after the halt and was halted again, and what showed it',
+    }),
+    timeline: z.array(HaltMomentSchema).default([]).meta({
+      description: 'What happened when, since the order: the current round, in order',
     }),
     deliveries: z.array(
       z.object({

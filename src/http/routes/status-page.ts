@@ -7,6 +7,7 @@
 import type { z } from 'zod';
 import type { Finding } from '../../domain/run/finding-documents.ts';
 import { explain } from '../../domain/run/halt.ts';
+import { haltTimeline, momentText } from '../../domain/run/halt-timeline.ts';
 import { runWarnings } from '../../domain/run/independence.ts';
 import { runRisk } from '../../domain/run/permit-risk.ts';
 import { toldOfShadow } from '../../domain/run/shadow.ts';
@@ -252,6 +253,10 @@ ${life}
 <ul class="quiet">${deliveries}</ul>
 ${halt.quarantine === undefined ? [] : [quarantinePart(halt.quarantine)]}
 ${halt.scoped === undefined ? [] : [html`<p class="warn">Evaluation and alignment work may go on until ${clock(halt.scoped.expires)}; training may not.</p>`]}
+<p class="quiet">Since the order: ${haltTimeline(halt)
+    .slice(1)
+    .map((moment) => `${(moment.afterMs / 1000).toFixed(1)} s ${momentText(moment)}`)
+    .join(' · ')}</p>
 </section>`;
 }
 

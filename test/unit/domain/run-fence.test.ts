@@ -126,7 +126,7 @@ describe('a checkpoint of a halted run', () => {
     life.report('a', '1.1e20');
     expect(life.report('b', '1.2e20')).not.toContain('HaltReopened');
     life.acknowledge('stopped');
-    expect(life.report('c', '1.3e20')).toContain('HaltReopened');
+    expect(life.report('c', '1.3e20')).toContain('StopWithdrawn');
   });
 });
 

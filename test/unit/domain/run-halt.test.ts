@@ -177,6 +177,7 @@ describe('a stop', () => {
     const life = onProcess();
     life.beat('1e20');
     observed(life);
+    life.wait('30s');
     expect(life.beat('1e20')).toEqual([]);
     expect(life.beat('1.2e20')).toContain('HaltReopened');
     expect(life.work.filter(({ kind }) => kind === 'observe')).toHaveLength(1);
