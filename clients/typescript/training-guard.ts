@@ -32,6 +32,8 @@ export interface TrainingGuardOptions extends Omit<PermitGuardOptions, 'client' 
   finalCheckpointMs?: number;
   /** The longest pause; without it a pause has no end. */
   maxPauseMs?: number;
+  /** Whether heartbeats begin at once; a seam for tests. */
+  start?: boolean;
   onPause?: (reason: string) => void;
 }
 
@@ -74,7 +76,7 @@ export class TrainingGuard {
     const deliver = (signal: AbortSignal) => delivery.deliver(signal);
     const guard = await PermitGuard.open({ ...options, deliver });
     opened = new TrainingGuard(options, guard, queue);
-    guard.start();
+    if (options.start !== false) guard.start();
     return opened;
   }
 
