@@ -1,8 +1,8 @@
 /**
  * How a training run ends before its last step: `Halted` and `PauseOutlasted`.
  *
- * Uncaught, they end the process with the exit code of the contract (docs/clients.md) and one line, no stack: nothing
- * went wrong. A loop that catches them and asks again gets them again; it gets no step.
+ * Uncaught, they end the process with the exit code of the contract (docs/clients.md), and without a stack: nothing went
+ * wrong. A loop that catches them and asks again gets them again; it gets no step.
  */
 import { EXIT_HALTED, EXIT_PAUSED } from './errors.ts';
 import type { ReceivedHalt } from './guard-state.ts';
@@ -21,11 +21,15 @@ abstract class Ending extends Error {
 /** A halt is in force: training has ended. */
 export class Halted extends Ending {
   readonly exitCode = EXIT_HALTED;
-  readonly halt: ReceivedHalt;
+  readonly #halt: ReceivedHalt;
 
   constructor(halt: ReceivedHalt) {
     super('Halted', `${halt.action} ${halt.haltId} ended the training`);
-    this.halt = halt;
+    this.#halt = halt;
+  }
+
+  get halt(): ReceivedHalt {
+    return this.#halt;
   }
 }
 
