@@ -2,6 +2,8 @@
  * A trainer by the TypeScript client in a process of its own, to be killed or to see how it ends. What to do comes as
  * JSON in the last argument; one JSON line for each thing done.
  */
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { CheckpointQueue } from '../../clients/typescript/checkpoint-queue.ts';
@@ -9,7 +11,13 @@ import { createInterlockClient, TrainingGuard } from '../../clients/typescript/i
 
 const Task = z.discriminatedUnion('kind', [
   /** Puts reports on disk for as long as it lives, and says the number of each that is safe. */
-  z.object({ kind: z.literal('queue'), directory: z.string(), life: z.string() }),
+  z.object({
+    kind: z.literal('queue'),
+    directory: z.string(),
+    life: z.string(),
+    /** Of this one half is written when the process is killed. */
+    halfWritten: z.number().optional(),
+  }),
   /** Trains until it is ended; `hook` is what it does when a halt ends it. */
   z.object({
     kind: z.literal('train'),
@@ -24,11 +32,22 @@ const Task = z.discriminatedUnion('kind', [
   }),
 ]);
 const task = Task.parse(JSON.parse(process.argv.at(-1) ?? ''));
+
+function dieInTheNextWrite(): void {
+  const write = fs.writeFileSync;
+  fs.writeFileSync = (file, data) => {
+    write(file, z.instanceof(Uint8Array).parse(data).subarray(0, 1_000));
+    process.kill(process.pid, 'SIGKILL');
+  };
+  syncBuiltinESMExports();
+}
+
 const say = (fields: object): void => void process.stdout.write(`${JSON.stringify(fields)}\n`);
 
 if (task.kind === 'queue') {
   const queue = new CheckpointQueue(task.directory);
   for (let n = 1; ; n += 1) {
+    if (n === task.halfWritten) dieInTheNextWrite();
     queue.put(Buffer.from(`${task.life} ${n} `.repeat(2_000)));
     say({ safe: n });
     await delay(0); // or nothing of what is said leaves the process
