@@ -2402,12 +2402,16 @@ class InterlockCallback:
         guard: Any,
         *,
         compute_at: Callable[[int], Compute],
+        checkpoints: Optional[str] = None,
         last_checkpoint: Optional[str] = None,
         base: Optional[type] = None,
     ) -> Any:
-        """`last_checkpoint`: where a halt's last checkpoint goes; without it none is written."""
+        """`checkpoints`: a directory for those that Interlock wants and for a halt's last one, which are reported.
+
+        Without it the program reports them itself, and `last_checkpoint` is a file for a halt's last one alone.
+        """
         base = base or _framework_base(("lightning.pytorch", "Callback"), ("pytorch_lightning", "Callback"))
-        return type("InterlockCallback", (_LightningHooks, base), {})(guard, compute_at, last_checkpoint)
+        return type("InterlockCallback", (_LightningHooks, base), {})(guard, compute_at, checkpoints, last_checkpoint)
 
 
 def _framework_base(*candidates: Tuple[str, str]) -> type:
@@ -2473,9 +2477,16 @@ class _LightningHooks:
     goes up through the Trainer, which tears itself down. (`trainer.should_stop` would first train to `min_steps`.)
     """
 
-    def __init__(self, guard: Any, compute_at: Callable[[int], Compute], last_checkpoint: Optional[str]) -> None:
+    def __init__(
+        self,
+        guard: Any,
+        compute_at: Callable[[int], Compute],
+        checkpoints: Optional[str],
+        last_checkpoint: Optional[str],
+    ) -> None:
         super().__init__()
-        self._opened, self._compute_at, self._last_checkpoint = guard, compute_at, last_checkpoint
+        self._opened, self._compute_at = guard, compute_at
+        self._checkpoints, self._last_checkpoint = checkpoints, last_checkpoint
 
     @property
     def _guard(self) -> Any:
@@ -2484,15 +2495,29 @@ class _LightningHooks:
         return self._opened
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        # Batches that are accumulated into one step ask for the same one, which is spent once.
         step = trainer.global_step + 1
         stop = self._guard.decide(self._compute_at(step), step)
-        if stop is not None:
-            if self._last_checkpoint is not None:
-                trainer.save_checkpoint(self._last_checkpoint)
-            self._guard.end(stop)
+        if stop is None:
+            return
+        if self._checkpoints is not None and trainer.global_step > 0:
+            self._save(self._checkpoints, trainer)
+        elif self._last_checkpoint is not None:
+            trainer.save_checkpoint(self._last_checkpoint)
+        self._guard.end(stop)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._checkpoints is not None and self._guard.checkpoint_due(self._compute_at(trainer.global_step)):
+            self._save(self._checkpoints, trainer)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self._guard.close()
+
+    def _save(self, directory: str, trainer: Any) -> None:
+        step = trainer.global_step
+        path = os.path.abspath(os.path.join(directory, f"step-{step}.ckpt"))
+        trainer.save_checkpoint(path)  # by all ranks
+        self._guard.checkpoint(f"step-{step}", self._compute_at(step), f"file://{quote(path)}", step)
 
 
 # --- the sidecar ---------------------------------------------------------------------------------------------
@@ -2613,7 +2638,7 @@ class Sidecar:
     def _first_permit(self, forwarding: _Forwarding) -> Optional[int]:
         began_at = _monotonic()
         while not forwarding.kept:
-            verdict = self._guard.wait(self._compute(0.0), timeout_s=self._check_period_s)
+            verdict = self._guard.wait(self._ahead(0.0), timeout_s=self._check_period_s)
             if verdict.verdict == "go":
                 return None
             if verdict.verdict == "stop":
@@ -2624,6 +2649,10 @@ class Sidecar:
                 return EXIT_PAUSED
         self._guard.close()
         return 128 + forwarding.kept[0]
+
+    def _ahead(self, ran_s: float) -> Compute:
+        """What will have been spent when we have looked again: seen only then, a ceiling would be overrun by then."""
+        return self._compute(ran_s + 2 * self._check_period_s)
 
     def _watch(self, group: _Group) -> int:
         ran_s, last = 0.0, _monotonic()
@@ -2636,9 +2665,9 @@ class Sidecar:
             now = _monotonic()
             ran_s += 0.0 if paused_at is not None else now - last
             last = now
-            compute = self._compute(ran_s)
-            self._guard.report(compute)
-            verdict = self._guard.may_train(compute)
+            self._guard.report(self._compute(ran_s))
+            ahead = self._ahead(ran_s)
+            verdict = self._guard.may_train(ahead)
             if verdict.verdict == "stop":
                 # A group of which something is left has not stopped: Interlock is not told so, and climbs its ladder.
                 if group.end(self._grace_s):
@@ -2654,7 +2683,7 @@ class Sidecar:
                 with self._guard._changed:
                     self._guard._changed.wait(self._check_period_s)
                 continue
-            self._guard.wait(compute, timeout_s=self._check_period_s)
+            self._guard.wait(ahead, timeout_s=self._check_period_s)
             if self._max_pause_s is not None and now - paused_at >= self._max_pause_s:
                 group.end(self._grace_s)
                 self._guard.close()
