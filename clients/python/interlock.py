@@ -105,15 +105,24 @@ class PauseOutlasted(SystemExit):
 class InterlockError(Exception):
     """What a call to Interlock can end in, when it does not end well. Never carries a token, a secret or a body.
 
-    `code` is `http-<status>`, `unreachable`, `bad-reply`, `bad-configuration` or `gave-up`; `retryable` says whether
-    the same call may succeed later with nothing changed.
+    `code` is `http-<status>`, `unreachable`, `bad-reply`, `bad-configuration`, `queue-full` or `gave-up`; `retryable`
+    says whether the same call may succeed later with nothing changed; `retry_after_s` is what the answer asked for.
     """
 
-    def __init__(self, message: str, *, code: str, retryable: bool = False, status: Optional[int] = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        retryable: bool = False,
+        status: Optional[int] = None,
+        retry_after_s: Optional[int] = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.retryable = retryable
         self.status = status
+        self.retry_after_s = retry_after_s
 
 
 def _bad_configuration(message: str) -> InterlockError:
@@ -990,6 +999,7 @@ def _start_of(pid: int) -> Optional[str]:
 
 _QUEUED = re.compile(r"([0-9]{20})-([A-Za-z0-9_-]{43})\.json")
 _PARTIAL_AGE_MAX_S = 86_400
+_QUEUED_MAX = 4_096
 
 
 class CheckpointQueue:
@@ -997,7 +1007,8 @@ class CheckpointQueue:
 
     A file is there whole or not at all; one whose bytes do not fit its name is set aside. Any process may put one in
     (the same report twice is one file); only the holder of the permit sends, and sending twice is harmless. What
-    Interlock refuses for good goes to `rejected/`, with the code in its name, and does not hold up the next.
+    Interlock refuses for good goes to `rejected/`, with the code in its name, and does not hold up the next. Bounded: a
+    report beyond the bound is refused to who makes it, for none that was taken may be dropped.
     """
 
     def __init__(self, directory: str) -> None:
@@ -1019,6 +1030,13 @@ class CheckpointQueue:
         for name in queued:
             if _digest_of(name) == digest:
                 return name
+        if len(queued) >= _QUEUED_MAX:
+            raise InterlockError(
+                f"{_QUEUED_MAX} checkpoint reports wait in {self._directory}, which is the most: see why Interlock takes "
+                "none",
+                code="queue-full",
+                retryable=True,
+            )
         # After whatever waits, whichever way the clock went.
         order = max([time.time_ns(), *(int(name[:20]) + 1 for name in queued)])
         name = f"{order:020d}-{digest}.json"
@@ -1061,6 +1079,11 @@ def _digest_of(name: str) -> str:
 _REPLY_LENGTH_MAX = 1_048_576
 _ACK_DELAYS_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 _CHECKPOINT_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 60.0, 60.0)
+# The longest that Retry-After is obeyed: an acknowledgement has to be out before its process ends.
+_REPORT_RETRY_AFTER_MAX_S = 60.0
+_ACK_RETRY_AFTER_MAX_S = 5.0
+_RETRY_AFTER = re.compile(r"[0-9]{1,9}")
+_PROBLEM = re.compile(r"urn:interlock:problem:([A-Za-z0-9._-]{1,80})")
 _REFUSED_FOR_GOOD = (400, 409, 413, 415, 422)
 _RETRYABLE = (408, 425, 429)
 _TOKEN_FORM = re.compile(r"[\x21-\x7e]{1,4096}")
@@ -1091,13 +1114,16 @@ class HeartbeatReply:
     next_checkpoint_at: Optional[str]
     retain: Tuple[str, ...]
     key_set: Optional[str]
+    retry_after_s: Optional[int] = None
+    """Where no permit is to be had before: seconds until asking again is of use."""
 
 
 class InterlockClient:
     """Register, report a checkpoint, heartbeat, acknowledge: as thin as the contract allows.
 
     Redirects and proxies are not followed: a credential goes only where it was meant to go. Answers are capped in size
-    and in time (a name server that hangs is not; the permit runs out meanwhile, which is the safe way).
+    and in time (a name server that hangs is not; the permit runs out meanwhile, which is the safe way). Retry-After
+    lengthens a wait and never shortens one, up to a bound, for whoever answers may be wrong.
     """
 
     def __init__(
@@ -1137,7 +1163,7 @@ class InterlockClient:
 
     def register(self, run: Dict[str, Any]) -> Optional[str]:
         """Answers the first permit's token as it came; the guard asks for one of its own, with a nonce."""
-        reply = self._call("POST", "/v1/runs", self._bearer(), _compact_json(run))
+        reply, _ = self._call("POST", "/v1/runs", self._bearer(), _compact_json(run))
         return _text(reply.get("permit")) if isinstance(reply, dict) else None
 
     def report_checkpoint(self, body: bytes) -> str:
@@ -1148,7 +1174,7 @@ class InterlockClient:
             except InterlockError as error:
                 if not error.retryable:
                     raise
-            self._wait(delay_s)
+                self._wait(_delay_s(delay_s, error, _REPORT_RETRY_AFTER_MAX_S))
         return self.send_checkpoint(body)
 
     def send_checkpoint(self, body: bytes) -> str:
@@ -1157,7 +1183,7 @@ class InterlockClient:
             raise _bad_configuration("a checkpoint is signed: give the client a webhook_secret (whsec_...)")
         secret = WebhookSecret(_value_of(self._webhook_secret))
         headers = sign_webhook(secret, report_id(body), self._wall_clock(), body)
-        reply = self._call("POST", "/v1/checkpoints", headers, body)
+        reply, _ = self._call("POST", "/v1/checkpoints", headers, body)
         disposition = reply.get("disposition") if isinstance(reply, dict) else None
         if disposition not in ("evaluate", "recorded"):
             raise _bad_reply("no disposition")
@@ -1166,7 +1192,8 @@ class InterlockClient:
     def heartbeat(self, run_id: str, beat: Dict[str, Any]) -> HeartbeatReply:
         """Not retried here: a late one is worthless, and the guard sends the next."""
         path = f"/v1/runs/{quote(run_id, safe='')}/heartbeat"
-        return _read_heartbeat_reply(self._call("POST", path, self._bearer(), _compact_json(beat)))
+        reply, retry_after_s = self._call("POST", path, self._bearer(), _compact_json(beat))
+        return replace(_read_heartbeat_reply(reply), retry_after_s=retry_after_s)
 
     def acknowledge_halt(self, halt_id: str, state: str) -> None:
         body = _compact_json({"state": state, "at": _iso(self._wall_clock())})
@@ -1178,14 +1205,14 @@ class InterlockClient:
             except InterlockError as error:
                 if not error.retryable or delay_s is None:
                     raise
-                self._wait(delay_s)
+                self._wait(_delay_s(delay_s, error, _ACK_RETRY_AFTER_MAX_S))
 
     def finish(self, run_id: str) -> None:
         """Declares the run finished: it gets no permit from here on."""
         self._call("POST", f"/v1/runs/{quote(run_id, safe='')}/finish", self._bearer(), b"{}")
 
     def jwks(self) -> Any:
-        return self._call("GET", "/.well-known/jwks.json", {}, None)
+        return self._call("GET", "/.well-known/jwks.json", {}, None)[0]
 
     def _bearer(self) -> Dict[str, str]:
         token = _value_of(self._token)
@@ -1194,7 +1221,10 @@ class InterlockClient:
             raise _bad_configuration("the token must be printable ASCII without spaces")
         return {"authorization": f"Bearer {token}"}
 
-    def _call(self, method: str, path: str, headers: Dict[str, str], body: Optional[bytes]) -> Any:
+    def _call(
+        self, method: str, path: str, headers: Dict[str, str], body: Optional[bytes]
+    ) -> Tuple[Any, Optional[int]]:
+        """What was answered, and after how many seconds to come again."""
         connection: http.client.HTTPConnection
         if self._secure:
             connection = http.client.HTTPSConnection(
@@ -1213,6 +1243,7 @@ class InterlockClient:
             connection.request(method, self._prefix + path, body=body, headers={**headers, **more})
             response = connection.getresponse()
             status, data = response.status, response.read(_REPLY_LENGTH_MAX + 1)
+            retry_after_s = _read_retry_after(response.headers.get("retry-after"))
         except (OSError, http.client.HTTPException, ValueError) as cause:
             kind = type(cause).__name__
             raise InterlockError(f"Interlock is unreachable ({kind})", code="unreachable", retryable=True) from None
@@ -1220,13 +1251,13 @@ class InterlockClient:
             cut.cancel()
             connection.close()
         if not 200 <= status <= 299:
-            raise _http_error(status, data)
+            raise _http_error(status, retry_after_s, data)
         if len(data) > _REPLY_LENGTH_MAX:
             raise _bad_reply("too long")
         if data == b"":
-            return None
+            return None, retry_after_s
         try:
-            return _parse_json(data)
+            return _parse_json(data), retry_after_s
         except ValueError:
             raise _bad_reply("not JSON") from None
 
@@ -1239,8 +1270,24 @@ def _cut(connection: http.client.HTTPConnection) -> None:
         pass  # it was over already
 
 
+def _read_retry_after(text: Optional[str]) -> Optional[int]:
+    """Seconds alone. A date would be compared with a clock of ours; without it our own delays stand."""
+    return int(text) if text is not None and _RETRY_AFTER.fullmatch(text) else None
+
+
+def _delay_s(own_s: float, error: InterlockError, asked_max_s: float) -> float:
+    return max(own_s, min(error.retry_after_s or 0, asked_max_s))
+
+
 def report_body(
-    run_id: str, checkpoint_id: str, effective_compute: Compute, model_uri: str, step: Optional[int]
+    run_id: str,
+    checkpoint_id: str,
+    effective_compute: Compute,
+    model_uri: str,
+    step: Optional[int],
+    *,
+    weights_digest: Optional[str] = None,
+    parents: Optional[Sequence[str]] = None,
 ) -> bytes:
     """The bytes of a report: the same report gives the same bytes, and so the same webhook id, in both clients."""
     report: Dict[str, Any] = {
@@ -1251,6 +1298,10 @@ def report_body(
     if step is not None:
         report["step"] = int(step)
     report["modelUri"] = model_uri
+    if weights_digest is not None:
+        report["weightsDigest"] = weights_digest
+    if parents is not None:
+        report["parents"] = list(parents)
     return _compact_json(report)
 
 
@@ -1271,13 +1322,17 @@ def _secret_of(name: str) -> Optional[Secret]:
     return secret_file(path) if path else os.environ.get(name) or None
 
 
-def _http_error(status: int, data: bytes) -> InterlockError:
+def _http_error(status: int, retry_after_s: Optional[int], data: bytes) -> InterlockError:
     # Only the machine's code of the problem: its prose may quote what was sent.
     problem = _parse_record(data[:65_536])
-    code = problem.get("code") if problem is not None else None
-    word = f" ({code})" if isinstance(code, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,80}", code) else ""
+    named = _PROBLEM.fullmatch(_text((problem or {}).get("type")) or "")
+    word = f" ({named.group(1)})" if named is not None else ""
     return InterlockError(
-        f"Interlock answered {status}{word}", code=f"http-{status}", retryable=is_retryable(status), status=status
+        f"Interlock answered {status}{word}",
+        code=f"http-{status}",
+        retryable=is_retryable(status),
+        status=status,
+        retry_after_s=retry_after_s,
     )
 
 
@@ -1310,6 +1365,8 @@ _KEY_SET_AGE_MAX_S = 300.0
 _HALTS_STATED_MAX = 32
 _ACKNOWLEDGEMENTS_MAX_S = 20.0
 _DELIVERY_DELAY_MAX_S = 60.0
+# With a permit in hand no more than a third of what is left of it.
+_BEAT_RETRY_AFTER_MAX_S = 30.0
 
 
 class Verdict(NamedTuple):
@@ -1407,6 +1464,9 @@ class PermitGuard:
         self._resume_from: Optional[str] = None
         self._delivery_failures = 0
         self._deliver_at = 0.0
+        self._undelivered = False
+        # Until then Interlock does not want to be asked.
+        self._not_before = 0.0
 
     @classmethod
     def open(
@@ -1571,15 +1631,26 @@ class PermitGuard:
             self._progress = _progress(effective_compute, step)
 
     def checkpoint(
-        self, checkpoint_id: str, effective_compute: Compute, model_uri: str, step: Optional[int] = None
+        self,
+        checkpoint_id: str,
+        effective_compute: Compute,
+        model_uri: str,
+        step: Optional[int] = None,
+        *,
+        weights_digest: Optional[str] = None,
+        parents: Optional[Sequence[str]] = None,
     ) -> None:
-        """On disk when it returns; sent in order by the heartbeat thread until Interlock has it."""
+        """On disk when it returns; sent in order by the heartbeat thread until Interlock has it.
+
+        `weights_digest` (`sha256:...`) is the name by which later runs may state these weights as a parent; `parents`
+        are weights of other runs that were merged in since the checkpoint before.
+        """
         if self._queue is None:
             raise _bad_configuration("this guard has no checkpoint queue")
-        self._queue.put(report_body(self._run_id, checkpoint_id, effective_compute, model_uri, step))
+        more = {"weights_digest": weights_digest, "parents": parents}
+        self._queue.put(report_body(self._run_id, checkpoint_id, effective_compute, model_uri, step, **more))
         with self._changed:
             self._checkpoint_at = to_decimal(effective_compute)
-            self._deliver_at = 0.0
             self._hurry = True
             self._changed.notify_all()
 
@@ -1655,13 +1726,14 @@ class PermitGuard:
     def flush(self, timeout_s: float) -> bool:
         """Waits until no checkpoint is left on disk; False if some are when the time is over."""
         give_up_at = self._monotonic() + timeout_s
+        with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
         while self._queue is not None and self._queue.pending():
             left_s = give_up_at - self._monotonic()
             if left_s <= 0:
                 return False
             with self._changed:
-                self._hurry = True
-                self._changed.notify_all()
                 self._changed.wait(min(0.2, left_s))
         return True
 
@@ -1701,6 +1773,7 @@ class PermitGuard:
                 self._beat()
             except Exception as error:  # noqa: BLE001  whatever it is, the permit runs out and training waits
                 self._last_beat_failed = True
+                self._heed(error.retry_after_s if isinstance(error, InterlockError) else None)
                 code = error.code if isinstance(error, InterlockError) else "unexpected"
                 self._emit(kind="heartbeat-failed", code=code)
         with self._changed:
@@ -1711,18 +1784,31 @@ class PermitGuard:
             self.beat()
             with self._changed:
                 next_at = self._monotonic() + self._interval_s()
-                while not self._closing and not self._hurry:
-                    left_s = next_at - self._monotonic()
+                while not self._closing:
+                    now = self._monotonic()
+                    left_s = (self._not_before if self._hurry else next_at) - now
                     if left_s <= 0:
                         break
                     self._changed.wait(left_s)
                 self._hurry = False
 
     def _interval_s(self) -> float:
-        if self._held is None or self._last_beat_failed or self._waiting > 0 or self._delivery_failures > 0:
+        return max(self._own_interval_s(), self._not_before - self._monotonic())
+
+    def _own_interval_s(self) -> float:
+        if self._held is None or self._last_beat_failed or self._waiting > 0:
             return self._impatient_interval_s
         permit = self._held.permit
-        return min(self._heartbeat_interval_s, (permit.expires_at_s - permit.issued_at_s) / 3)
+        calm_s = min(self._heartbeat_interval_s, (permit.expires_at_s - permit.issued_at_s) / 3)
+        if not self._undelivered:
+            return calm_s
+        return min(calm_s, max(self._impatient_interval_s, self._deliver_at - self._monotonic()))
+
+    def _heed(self, retry_after_s: Optional[int]) -> None:
+        """Whoever answers may ask for peace, and not for so long that the permit in hand runs out meanwhile."""
+        left_s = 0.0 if self._held is None else self._remaining_s(self._held)
+        max_s = min(_BEAT_RETRY_AFTER_MAX_S, left_s / 3) if left_s > 0 else _BEAT_RETRY_AFTER_MAX_S
+        self._not_before = self._monotonic() + min(retry_after_s or 0, max_s)
 
     def _beat(self) -> None:
         with self._changed:
@@ -1730,7 +1816,10 @@ class PermitGuard:
             nonce = self._nonce()
             # Before the checkpoints go: whatever this compute needs is among them.
             beat = {**self._progress, "nonce": nonce, **self._standing()}
-        self._deliver()
+        try:
+            self._deliver()
+        except OSError:
+            self._undelivered = True  # the disk's doing; what it holds is tried again
         sent_at = self._monotonic()
         reply = self._client.heartbeat(self._run_id, beat)
         self._last_beat_failed = False
@@ -1751,6 +1840,7 @@ class PermitGuard:
             self._accept_permit(reply.permit, nonce, sent_at)
         with self._changed:
             self._paused_because = (reply.reason or "held") if reply.action == "pause" else None
+        self._heed(reply.retry_after_s)
 
     def _standing(self) -> Dict[str, Any]:
         """What Interlock must know of this process beside its progress."""
@@ -1765,10 +1855,18 @@ class PermitGuard:
         return standing
 
     def _deliver(self) -> None:
-        """Sends what waits, in order, one attempt each; the first failure ends it until its delay is over."""
-        if self._queue is None or self._monotonic() < self._deliver_at:
+        """Sends what waits, in order, one attempt each; the first failure ends it until its delay is over.
+
+        A connection that fails has no delay of its own: the heartbeat that follows fails as well, and after an outage
+        reports must go before the compute that needs them.
+        """
+        if self._queue is None:
             return
-        for name in self._queue.pending():
+        pending = self._queue.pending()
+        self._undelivered = len(pending) > 0
+        if self._monotonic() < self._deliver_at:
+            return
+        for name in pending:
             body = self._queue.read(name)
             if body is None:
                 continue
@@ -1781,14 +1879,16 @@ class PermitGuard:
                     self._emit(kind="checkpoint-refused", file=name, code=error.code)
                     continue
                 # Also what may be put right outside: a token that is being replaced, a run not registered yet.
-                self._delivery_failures += 1
-                delay_s = min(_DELIVERY_DELAY_MAX_S, 0.2 * 2 ** min(self._delivery_failures, 12))
-                self._deliver_at = self._monotonic() + delay_s
+                if error.code != "unreachable":
+                    self._delivery_failures += 1
+                    own_s = min(_DELIVERY_DELAY_MAX_S, 0.2 * 2 ** min(self._delivery_failures, 12))
+                    self._deliver_at = self._monotonic() + _delay_s(own_s, error, _REPORT_RETRY_AFTER_MAX_S)
                 self._emit(kind="checkpoint-waits", file=name, code=error.code)
                 return
             self._queue.done(name)
             self._emit(kind="checkpoint-delivered", file=name, disposition=disposition)
         self._delivery_failures = 0
+        self._undelivered = False
 
     def _refresh_keys(self, key_set: Optional[str]) -> None:
         """Asks for the key set where it is another or was not asked for in a while; failing is no reason to stop."""
@@ -2176,10 +2276,15 @@ class DistributedGuard:
         raise halted
 
     def checkpoint(
-        self, checkpoint_id: str, effective_compute: Compute, model_uri: str, step: Optional[int] = None
+        self,
+        checkpoint_id: str,
+        effective_compute: Compute,
+        model_uri: str,
+        step: Optional[int] = None,
+        **more: Any,
     ) -> None:
         if self._guard is not None:
-            self._guard.checkpoint(checkpoint_id, effective_compute, model_uri, step)
+            self._guard.checkpoint(checkpoint_id, effective_compute, model_uri, step, **more)
 
     def checkpoint_due(self, effective_compute: Compute) -> bool:
         """The same answer on all ranks: a sharded checkpoint is written by all of them."""
@@ -2273,6 +2378,8 @@ class HaltReceiver:
         if not verify_webhook(known, list(request.headers.items()), body, time.time()):
             return 401
         message = _parse_record(body)
+        if message is not None and message.get("type") == "halt.drill":
+            return 200  # it proves the way of a halt up to here, and changes nothing
         data = message.get("data") if message is not None and message.get("type") == "halt.ordered" else None
         order = data.get("order") if isinstance(data, dict) else None
         if not isinstance(order, str):
@@ -2317,12 +2424,16 @@ class InterlockCallback:
         guard: Any,
         *,
         compute_at: Callable[[int], Compute],
+        checkpoints: Optional[str] = None,
         last_checkpoint: Optional[str] = None,
         base: Optional[type] = None,
     ) -> Any:
-        """`last_checkpoint`: where a halt's last checkpoint goes; without it none is written."""
+        """`checkpoints`: a directory for those that Interlock wants and for a halt's last one, which are reported.
+
+        Without it the program reports them itself, and `last_checkpoint` is a file for a halt's last one alone.
+        """
         base = base or _framework_base(("lightning.pytorch", "Callback"), ("pytorch_lightning", "Callback"))
-        return type("InterlockCallback", (_LightningHooks, base), {})(guard, compute_at, last_checkpoint)
+        return type("InterlockCallback", (_LightningHooks, base), {})(guard, compute_at, checkpoints, last_checkpoint)
 
 
 def _framework_base(*candidates: Tuple[str, str]) -> type:
@@ -2388,9 +2499,16 @@ class _LightningHooks:
     goes up through the Trainer, which tears itself down. (`trainer.should_stop` would first train to `min_steps`.)
     """
 
-    def __init__(self, guard: Any, compute_at: Callable[[int], Compute], last_checkpoint: Optional[str]) -> None:
+    def __init__(
+        self,
+        guard: Any,
+        compute_at: Callable[[int], Compute],
+        checkpoints: Optional[str],
+        last_checkpoint: Optional[str],
+    ) -> None:
         super().__init__()
-        self._opened, self._compute_at, self._last_checkpoint = guard, compute_at, last_checkpoint
+        self._opened, self._compute_at = guard, compute_at
+        self._checkpoints, self._last_checkpoint = checkpoints, last_checkpoint
 
     @property
     def _guard(self) -> Any:
@@ -2399,15 +2517,29 @@ class _LightningHooks:
         return self._opened
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        # Batches that are accumulated into one step ask for the same one, which is spent once.
         step = trainer.global_step + 1
         stop = self._guard.decide(self._compute_at(step), step)
-        if stop is not None:
-            if self._last_checkpoint is not None:
-                trainer.save_checkpoint(self._last_checkpoint)
-            self._guard.end(stop)
+        if stop is None:
+            return
+        if self._checkpoints is not None and trainer.global_step > 0:
+            self._save(self._checkpoints, trainer)
+        elif self._last_checkpoint is not None:
+            trainer.save_checkpoint(self._last_checkpoint)
+        self._guard.end(stop)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._checkpoints is not None and self._guard.checkpoint_due(self._compute_at(trainer.global_step)):
+            self._save(self._checkpoints, trainer)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self._guard.close()
+
+    def _save(self, directory: str, trainer: Any) -> None:
+        step = trainer.global_step
+        path = os.path.abspath(os.path.join(directory, f"step-{step}.ckpt"))
+        trainer.save_checkpoint(path)  # by all ranks
+        self._guard.checkpoint(f"step-{step}", self._compute_at(step), f"file://{quote(path)}", step)
 
 
 # --- the sidecar ---------------------------------------------------------------------------------------------
@@ -2528,7 +2660,7 @@ class Sidecar:
     def _first_permit(self, forwarding: _Forwarding) -> Optional[int]:
         began_at = _monotonic()
         while not forwarding.kept:
-            verdict = self._guard.wait(self._compute(0.0), timeout_s=self._check_period_s)
+            verdict = self._guard.wait(self._ahead(0.0), timeout_s=self._check_period_s)
             if verdict.verdict == "go":
                 return None
             if verdict.verdict == "stop":
@@ -2539,6 +2671,10 @@ class Sidecar:
                 return EXIT_PAUSED
         self._guard.close()
         return 128 + forwarding.kept[0]
+
+    def _ahead(self, ran_s: float) -> Compute:
+        """What will have been spent when we have looked again: seen only then, a ceiling would be overrun by then."""
+        return self._compute(ran_s + 2 * self._check_period_s)
 
     def _watch(self, group: _Group) -> int:
         ran_s, last = 0.0, _monotonic()
@@ -2551,9 +2687,9 @@ class Sidecar:
             now = _monotonic()
             ran_s += 0.0 if paused_at is not None else now - last
             last = now
-            compute = self._compute(ran_s)
-            self._guard.report(compute)
-            verdict = self._guard.may_train(compute)
+            self._guard.report(self._compute(ran_s))
+            ahead = self._ahead(ran_s)
+            verdict = self._guard.may_train(ahead)
             if verdict.verdict == "stop":
                 # A group of which something is left has not stopped: Interlock is not told so, and climbs its ladder.
                 if group.end(self._grace_s):
@@ -2569,7 +2705,7 @@ class Sidecar:
                 with self._guard._changed:
                     self._guard._changed.wait(self._check_period_s)
                 continue
-            self._guard.wait(compute, timeout_s=self._check_period_s)
+            self._guard.wait(ahead, timeout_s=self._check_period_s)
             if self._max_pause_s is not None and now - paused_at >= self._max_pause_s:
                 group.end(self._grace_s)
                 self._guard.close()

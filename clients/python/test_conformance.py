@@ -1,15 +1,18 @@
 """The Python client against clients/conformance, the files that the TypeScript client is held to as well."""
 
 import base64
+import http.client
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 import unittest
-from typing import Any, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import interlock
-from test_support import Service
+from test_support import Answer, Service
 
 DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "conformance")
 
@@ -98,7 +101,9 @@ class Messages(unittest.TestCase):
                 report["checkpointId"],
                 report["effectiveCompute"],
                 report["modelUri"],
-                report["step"],
+                report.get("step"),
+                weights_digest=report.get("weightsDigest"),
+                parents=report.get("parents"),
             )
             self.assertEqual(base64.b64encode(body).decode("ascii"), case["bodyBase64"])
             self.assertEqual(interlock.report_id(body), case["id"])
@@ -197,6 +202,150 @@ class Scenarios(unittest.TestCase):
                 guard._shut()
                 guard = begin()
         guard._shut()
+
+
+def answer_of(said: Any) -> Answer:
+    if said == "unreachable":
+        return None
+    headers = {"retry-after": said["retryAfter"]} if "retryAfter" in said else {}
+    return said["status"], said.get("text", ""), headers
+
+
+class Retries(unittest.TestCase):
+    """What is waited for between two attempts, by clocks that stand still."""
+
+    def setUp(self) -> None:
+        self.directory = tempfile.mkdtemp(prefix="interlock-python-")
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.service = Service()
+        self.addCleanup(self.service.close)
+        self.document = vectors("retries.json")
+        self.service.jwks = self.document["jwks"]
+        self.secret = vectors("webhooks.json")["secrets"][0]
+
+    def persisted(self, cases: Any, ending: str, call: Callable[[interlock.InterlockClient], str]) -> None:
+        for case in cases:
+            with self.subTest(case["name"]):
+                waits: List[float] = []
+                client = interlock.InterlockClient(self.service.url, "token", self.secret, wait=waits.append)
+                answers = list(case["answers"])
+                self.service.handlers[ending] = lambda _, left=answers: answer_of(left.pop(0))
+                try:
+                    ended = call(client)
+                except interlock.InterlockError as error:
+                    ended = str(error)
+                self.assertEqual((waits, ended, answers), (case["waitsS"], case["ends"], []))
+
+    def test_repeats_a_report_as_the_vectors_say(self) -> None:
+        body = interlock.report_body("r", "c", "1", "file:///m", 1)
+        self.persisted(self.document["reports"], "/checkpoints", lambda client: client.report_checkpoint(body))
+
+    def test_repeats_an_acknowledgement_as_the_vectors_say(self) -> None:
+        def acknowledge(client: interlock.InterlockClient) -> str:
+            client.acknowledge_halt("halt_a", "stopped")
+            return "told"
+
+        self.persisted(self.document["acknowledgements"], "/ack", acknowledge)
+
+    def open(self, directory: str, clock: Dict[str, float]) -> interlock.PermitGuard:
+        return interlock.PermitGuard.open(
+            interlock.InterlockClient(self.service.url, "token", self.secret, wait=lambda _: None),
+            self.document["runId"],
+            directory,
+            issuer=self.document["issuer"],
+            heartbeat_interval_s=10.0,
+            impatient_interval_s=0.5,
+            start=False,
+            monotonic=lambda: clock["now"],
+            wall_clock=lambda: float(self.document["nowS"]),
+            nonce=lambda: "nonce-1",
+        )
+
+    def test_asks_again_when_the_vectors_say(self) -> None:
+        for number, case in enumerate(self.document["paces"]):
+            with self.subTest(case["name"]):
+                guard = self.open(os.path.join(self.directory, f"pace-{number}"), {"now": 1.0})
+                answers = [answer_of(case["answer"])]
+                if case["before"] is not None:
+                    answers.insert(0, (200, case["before"]))
+                for answer in answers:
+                    self.service.handlers["/heartbeat"] = lambda _, said=answer: said
+                    guard.beat()
+                self.assertAlmostEqual(guard._interval_s(), case["nextBeatS"])
+                guard._shut()
+
+    def test_keeps_and_sends_reports_as_the_vectors_say(self) -> None:
+        self.service.handlers["/heartbeat"] = lambda _: (503, "")
+        for number, case in enumerate(self.document["queues"]):
+            with self.subTest(case["name"]):
+                self.play(case["steps"], os.path.join(self.directory, f"queue-{number}"))
+
+    def play(self, steps: Any, directory: str) -> None:
+        clock = {"now": 1.0}
+        answers: List[Any] = []
+        sent: List[str] = []
+
+        def take(report: Dict[str, Any]) -> Answer:
+            sent.append(report["checkpointId"])
+            return answer_of(answers.pop(0))
+
+        self.service.handlers["/v1/checkpoints"] = take
+        guard = self.open(directory, clock)
+        for index, step in enumerate(steps):
+            at = f"step {index}: {step}"
+            queue = guard._queue
+            assert queue is not None
+            clock["now"] += step.get("advanceS", 0)
+            if "put" in step:
+                guard.checkpoint(step["put"], "1000", "file:///models/1", 1)
+            if "beat" in step:
+                answers[:] = step["beat"]
+                guard.beat()
+                self.assertEqual(answers, [], at)
+            if "restart" in step:
+                guard._shut()
+                guard = self.open(directory, clock)
+            if "sent" in step:
+                self.assertEqual(sent, step["sent"], at)
+                sent.clear()
+            if "waiting" in step:
+                bodies = [queue.read(name) or b"" for name in queue.pending()]
+                self.assertEqual([json.loads(body)["checkpointId"] for body in bodies], step["waiting"], at)
+            if "refused" in step:
+                self.assertEqual(self.refused(queue), step["refused"], at)
+        guard._shut()
+
+    def refused(self, queue: interlock.CheckpointQueue) -> List[str]:
+        found = []
+        for name in sorted(os.listdir(queue._rejected)):
+            with open(os.path.join(queue._rejected, name), encoding="utf-8") as file:
+                code = re.sub(r"-[0-9]{20}-.*", "", name)
+                found.append(f"{code} {json.load(file)['checkpointId']}")
+        return found
+
+
+class Receiver(unittest.TestCase):
+    def test_answers_what_the_vectors_answer(self) -> None:
+        document = vectors("receiver.json")
+        service = Service()
+        self.addCleanup(service.close)
+        service.jwks = document["jwks"]
+        secret = interlock.WebhookSecret(document["secret"])
+        for case in document["cases"]:
+            with self.subTest(case["name"]), tempfile.TemporaryDirectory() as directory:
+                client = interlock.InterlockClient(service.url, "token", wait=lambda _: None)
+                options = {"issuer": document["issuer"], "start": False}
+                guard = interlock.PermitGuard.open(client, document["runId"], directory, **options)
+                receiver = interlock.listen_for_halts(guard, [document["secret"]], port=0)
+                body = (case["body"] * case.get("repeat", 1)).encode("utf-8")
+                headers = interlock.sign_webhook(secret, "msg_1", time.time(), body) if case["signed"] else {}
+                connection = http.client.HTTPConnection("127.0.0.1", receiver.port, timeout=10)
+                connection.request("POST", "/halt", body=body, headers=headers)
+                self.assertEqual(connection.getresponse().status, case["status"])
+                self.assertEqual(len(guard.halts), int(case["halted"]))
+                connection.close()
+                receiver.close()
+                guard._shut()
 
 
 if __name__ == "__main__":

@@ -678,6 +678,27 @@ class Frameworks(Guarded):
                     self.halt(guard)
         self.assertEqual((trainer.global_step, saved), (4, ["last.ckpt"]))
 
+    def test_lightning_saves_and_reports_what_is_due_and_the_last(self) -> None:
+        guard = self.open()
+        self.permit(guard)
+        until(lambda: guard.checkpoint_due("500"), "the first answer")
+        callback = interlock.InterlockCallback.for_lightning(
+            guard, compute_at=lambda step: str(step * 10), checkpoints=self.directory, base=object
+        )
+        saved: List[str] = []
+        trainer = SimpleNamespace(global_step=0, save_checkpoint=saved.append)
+        with self.assertRaises(interlock.Halted):
+            for batch in range(120):
+                callback.on_train_batch_start(trainer, None, None, batch)
+                trainer.global_step += batch % 2  # two batches are accumulated into one step
+                callback.on_train_batch_end(trainer, None, None, None, batch)
+                if trainer.global_step == 53:
+                    self.halt(guard)
+        self.assertEqual([os.path.basename(path) for path in saved], ["step-50.ckpt", "step-53.ckpt"])
+        sent = [(each["checkpointId"], each["effectiveCompute"]) for each in self.service.bodies("/v1/checkpoints")]
+        self.assertEqual(sent, [("step-50", "500"), ("step-53", "530")])
+        self.assertEqual(self.acks(), ["stopped"])
+
     def test_says_what_is_missing_where_a_framework_is_not_installed(self) -> None:
         with self.assertRaisesRegex(interlock.InterlockError, "none of no_such_framework is installed"):
             interlock._framework_base(("no_such_framework", "Callback"))
@@ -735,7 +756,8 @@ class Sidecars(Guarded):
 
     def around(self, script: str, guard: interlock.PermitGuard, **options: Any) -> "tuple[int, float]":
         """In a process of its own, for it takes over signals; the guard is this test's, so it runs here instead."""
-        sidecar = interlock.Sidecar(guard, lambda _: "10", check_period_s=0.05, **options)
+        options = {"compute": lambda _: "10", "check_period_s": 0.05, **options}
+        sidecar = interlock.Sidecar(guard, **options)
         before = {name: signal.getsignal(getattr(signal, name)) for name in interlock._FORWARDED}
         began = time.monotonic()
         try:
@@ -750,6 +772,17 @@ class Sidecars(Guarded):
             guard = self.open()
             self.permit(guard)
             self.assertEqual(self.around(script, guard)[0], code)
+
+    def test_suspends_before_the_ceiling_not_behind_it(self) -> None:
+        guard = self.open()
+        self.permit(guard, ceiling="1000")
+        rate = interlock._compute_rate("1000", "0")
+        options = {"compute": rate, "check_period_s": 0.25, "max_pause_s": 0.1}
+        code, _ = self.around("import time; time.sleep(600)", guard, grace_s=5, **options)
+        self.assertEqual(code, interlock.EXIT_PAUSED)
+        stated = [int(beat["effectiveCompute"]) for beat in self.service.bodies("/heartbeat")]
+        self.assertLessEqual(max(stated), 1000)
+        self.assertGreaterEqual(max(stated), 100)
 
     def test_keeps_its_secrets_to_itself(self) -> None:
         guard = self.open()

@@ -4,9 +4,9 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Tuple, Union
 
-Answer = Optional[Tuple[int, str]]
+Answer = Union[None, Tuple[int, str], Tuple[int, str, Dict[str, str]]]
 
 
 class Service:
@@ -40,6 +40,8 @@ class Service:
                     self.send_response(answer[0])
                     self.send_header("content-length", str(len(data)))
                     self.send_header("location", "/elsewhere")
+                    for name, value in answer[2].items() if len(answer) > 2 else ():
+                        self.send_header(name, value)
                     self.end_headers()
                     self.wfile.write(data)
                 except OSError:

@@ -1,10 +1,11 @@
 /**
- * The four calls a trainer makes, as thin as the contract allows: register, report a checkpoint,
- * heartbeat, acknowledge a halt.
+ * The calls a trainer makes, as thin as the contract allows: register, report a checkpoint, heartbeat, acknowledge a
+ * halt, finish.
  *
  * Checkpoints are signed Standard Webhooks and are retried under one webhook-id, derived from the body:
  * a trainer that restarts and reports the same checkpoint again is answered like the first time.
- * Heartbeats are not retried here, for a late one is worthless; the guard sends the next.
+ * Heartbeats are not retried here, for a late one is worthless; the guard sends the next. `Retry-After` lengthens a
+ * wait and never shortens one, up to a bound, for whoever answers may be wrong.
  *
  * Not here: whether the run may go on (guard.ts). Redirects are refused: a credential goes only where
  * it was meant to go.
@@ -12,16 +13,17 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDecimal, toDecimal } from './decimal.ts';
-import { InterlockClientError } from './errors.ts';
+import { badConfiguration, InterlockClientError } from './errors.ts';
+import { type Secret, secretValue } from './secrets.ts';
 import { isRecord } from './tokens.ts';
 import { signWebhook, WebhookSecret } from './webhook.ts';
 
 export interface InterlockClientOptions {
   url: string;
   /** Bearer token of the trainer: registration, heartbeats, acknowledgements. */
-  token: string;
+  token: Secret;
   /** `whsec_...`: signs checkpoints. */
-  webhookSecret: string;
+  webhookSecret?: Secret;
   timeoutMs?: number;
   /** Waits between attempts; a seam for tests. */
   wait?: (ms: number, signal?: AbortSignal) => Promise<void>;
@@ -45,7 +47,7 @@ export interface CheckpointReport {
   runId: string;
   checkpointId: string;
   effectiveCompute: number | bigint | string;
-  step: number;
+  step?: number;
   modelUri: string;
   /** `sha256:...`: later runs may name these weights by it. */
   weightsDigest?: string;
@@ -73,6 +75,8 @@ export interface HeartbeatReply {
   retain: readonly string[];
   /** Changes with the key set: fetch it again. */
   keySet?: string | null;
+  /** Where no permit is to be had before: seconds until asking again is of use. */
+  retryAfterS?: number | null;
 }
 
 export interface HeartbeatMessage {
@@ -92,9 +96,14 @@ export interface HeartbeatMessage {
 export interface InterlockClient {
   /** Answers the first permit's token as it came; the guard asks for one of its own, with a nonce. */
   register(run: RunRegistration): Promise<{ permit: string | null }>;
+  /** Signed and sent with retries, for whoever has no queue on disk (training-guard.ts has). */
   reportCheckpoint(report: CheckpointReport, signal?: AbortSignal): Promise<CheckpointReceipt>;
+  /** One attempt with these very bytes (`reportBody`). */
+  sendCheckpoint(body: Buffer, signal?: AbortSignal): Promise<Omit<CheckpointReceipt, 'attempts'>>;
   heartbeat(runId: string, beat: HeartbeatMessage, signal?: AbortSignal): Promise<HeartbeatReply>;
   acknowledgeHalt(haltId: string, state: 'received' | 'stopped', signal?: AbortSignal): Promise<void>;
+  /** Declares the run finished: it gets no permit from here on. */
+  finish(runId: string): Promise<void>;
   jwks(signal?: AbortSignal): Promise<unknown>;
 }
 
@@ -102,13 +111,26 @@ const replyLengthMax = 1_048_576;
 /** Quick at first, because a checkpoint that is not reported is a run that will pause. */
 const retryDelaysMs = [200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 60_000, 60_000];
 const ackDelaysMs = [100, 200, 500, 1_000, 2_000];
+/** The longest that `Retry-After` is obeyed: an acknowledgement has to be out before its process ends. */
+export const reportRetryAfterMaxMs = 60_000;
+const ackRetryAfterMaxMs = 5_000;
+const retryAfterForm = /^\d{1,9}$/;
+const tokenForm = /^[\x21-\x7e]{1,4096}$/;
+const problemForm = /^urn:interlock:problem:([A-Za-z0-9._-]{1,80})$/;
 
 export function createInterlockClient(options: InterlockClientOptions): InterlockClient {
-  const { token, timeoutMs = 10_000 } = options;
-  const base = new URL(options.url.endsWith('/') ? options.url : `${options.url}/`);
-  const secret = new WebhookSecret(options.webhookSecret);
+  const { token, webhookSecret, timeoutMs = 10_000 } = options;
+  const base = baseOf(options.url);
   const wait = options.wait ?? ((ms, signal) => delay(ms, undefined, signal === undefined ? {} : { signal }));
-  const bearer = { authorization: `Bearer ${token}` };
+  const bearer = (): { authorization: string } => {
+    const value = secretValue(token);
+    // Before fetch sees it: its error for a bad header quotes the value.
+    if (!tokenForm.test(value)) throw badConfiguration('the token must be printable ASCII without spaces');
+    return { authorization: `Bearer ${value}` };
+  };
+  // Said now, not at the first heartbeat or checkpoint.
+  if (typeof token === 'string') bearer();
+  if (typeof webhookSecret === 'string') new WebhookSecret(webhookSecret);
 
   async function call(
     method: 'GET' | 'POST',
@@ -116,7 +138,7 @@ export function createInterlockClient(options: InterlockClientOptions): Interloc
     headers: Record<string, string>,
     body: Buffer | null,
     signal: AbortSignal | undefined,
-  ): Promise<unknown> {
+  ): Promise<Reply> {
     // By hand: on Node 20 a timeout inside AbortSignal.any may never fire, and a heartbeat would hang for good.
     const controller = new AbortController();
     let late = false;
@@ -128,6 +150,7 @@ export function createInterlockClient(options: InterlockClientOptions): Interloc
     signal?.addEventListener('abort', abort, { once: true });
     if (signal?.aborted === true) abort();
     let status: number;
+    let retryAfterS: number | undefined;
     let text: string;
     try {
       const response = await fetch(new URL(path, base), {
@@ -138,6 +161,7 @@ export function createInterlockClient(options: InterlockClientOptions): Interloc
         signal: controller.signal,
       });
       status = response.status;
+      retryAfterS = readRetryAfter(response.headers.get('retry-after'));
       text = await readLimited(response);
     } catch (cause) {
       if (cause instanceof InterlockClientError) throw cause;
@@ -150,13 +174,13 @@ export function createInterlockClient(options: InterlockClientOptions): Interloc
       clearTimeout(timer);
       signal?.removeEventListener('abort', abort);
     }
-    if (status < 200 || status > 299) throw httpError(status, text);
-    return parseReply(text);
+    if (status < 200 || status > 299) throw httpError(status, retryAfterS, text);
+    return { value: parseReply(text), retryAfterS };
   }
 
   /** Repeats `attempt` while its failure is retryable and a delay is left. */
   async function persist<T>(
-    delaysMs: readonly number[],
+    { delaysMs, retryAfterMaxMs }: { delaysMs: readonly number[]; retryAfterMaxMs: number },
     signal: AbortSignal | undefined,
     attempt: () => Promise<T>,
   ): Promise<{ value: T; attempts: number }> {
@@ -167,54 +191,107 @@ export function createInterlockClient(options: InterlockClientOptions): Interloc
         const delayMs = delaysMs[attempts - 1];
         const retryable = error instanceof InterlockClientError && error.retryable;
         if (!retryable || delayMs === undefined || signal?.aborted === true) throw error;
-        await wait(delayMs, signal);
+        const askedMs = Math.min((error.retryAfterS ?? 0) * 1000, retryAfterMaxMs);
+        await wait(Math.max(delayMs, askedMs), signal);
       }
     }
+  }
+
+  async function sendCheckpoint(
+    body: Buffer,
+    signal: AbortSignal | undefined,
+  ): Promise<Omit<CheckpointReceipt, 'attempts'>> {
+    if (webhookSecret === undefined) {
+      throw badConfiguration('a checkpoint is signed: give the client a webhookSecret (whsec_...)');
+    }
+    const secret = new WebhookSecret(secretValue(webhookSecret));
+    const headers = { ...signWebhook(secret, reportId(body), new Date(), body) };
+    return readReceipt((await call('POST', 'v1/checkpoints', headers, body, signal)).value);
   }
 
   return {
     async register(run) {
       const body = Buffer.from(JSON.stringify(run));
-      const reply = await call('POST', 'v1/runs', bearer, body, undefined);
-      const permit = isRecord(reply) ? reply['permit'] : undefined;
+      const { value } = await call('POST', 'v1/runs', bearer(), body, undefined);
+      const permit = isRecord(value) ? value['permit'] : undefined;
       return { permit: typeof permit === 'string' ? permit : null };
     },
 
     async reportCheckpoint(report, signal) {
-      const { runId, checkpointId, effectiveCompute, step, modelUri, weightsDigest, parents } = report;
-      const compute = toDecimal(effectiveCompute);
-      const body = Buffer.from(
-        JSON.stringify({
-          runId,
-          checkpointId,
-          effectiveCompute: compute,
-          step,
-          modelUri,
-          weightsDigest,
-          parents,
-        }),
-      );
-      const id = `cp_${createHash('sha256').update(body).digest('base64url')}`;
-      const { value, attempts } = await persist(retryDelaysMs, signal, () =>
-        call('POST', 'v1/checkpoints', { ...signWebhook(secret, id, new Date(), body) }, body, signal),
-      );
-      return { ...readReceipt(value), attempts };
+      const body = reportBody(report);
+      const pace = { delaysMs: retryDelaysMs, retryAfterMaxMs: reportRetryAfterMaxMs };
+      const { value, attempts } = await persist(pace, signal, () => sendCheckpoint(body, signal));
+      return { ...value, attempts };
     },
+
+    sendCheckpoint,
 
     async heartbeat(runId, beat, signal) {
       const path = `v1/runs/${encodeURIComponent(runId)}/heartbeat`;
-      const reply = await call('POST', path, bearer, Buffer.from(JSON.stringify(beat)), signal);
-      return readHeartbeatReply(reply);
+      const body = Buffer.from(JSON.stringify(beat));
+      const { value, retryAfterS } = await call('POST', path, bearer(), body, signal);
+      return { ...readHeartbeatReply(value), retryAfterS: retryAfterS ?? null };
     },
 
     async acknowledgeHalt(haltId, state, signal) {
       const path = `v1/halts/${encodeURIComponent(haltId)}/ack`;
       const body = Buffer.from(JSON.stringify({ state, at: new Date().toISOString() }));
-      await persist(ackDelaysMs, signal, () => call('POST', path, bearer, body, signal));
+      const pace = { delaysMs: ackDelaysMs, retryAfterMaxMs: ackRetryAfterMaxMs };
+      await persist(pace, signal, () => call('POST', path, bearer(), body, signal));
     },
 
-    jwks: (signal) => call('GET', '.well-known/jwks.json', {}, null, signal),
+    async finish(runId) {
+      await call(
+        'POST',
+        `v1/runs/${encodeURIComponent(runId)}/finish`,
+        bearer(),
+        Buffer.from('{}'),
+        undefined,
+      );
+    },
+
+    async jwks(signal) {
+      return (await call('GET', '.well-known/jwks.json', {}, null, signal)).value;
+    },
   };
+}
+
+interface Reply {
+  value: unknown;
+  retryAfterS: number | undefined;
+}
+
+/** The same report gives the same bytes, and so the same webhook id, in every client. */
+export function reportBody(report: CheckpointReport): Buffer {
+  const { runId, checkpointId, effectiveCompute, step, modelUri, weightsDigest, parents } = report;
+  const compute = toDecimal(effectiveCompute);
+  return Buffer.from(
+    JSON.stringify({
+      runId,
+      checkpointId,
+      effectiveCompute: compute,
+      step,
+      modelUri,
+      weightsDigest,
+      parents,
+    }),
+  );
+}
+
+export function reportId(body: Buffer): string {
+  return `cp_${createHash('sha256').update(body).digest('base64url')}`;
+}
+
+function baseOf(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text.endsWith('/') ? text : `${text}/`) : null;
+  const plain = url !== null && url.username === '' && url.password === '';
+  if (plain && (url.protocol === 'http:' || url.protocol === 'https:')) return url;
+  throw badConfiguration('url must be http://HOST:PORT or https://HOST, without a user name');
+}
+
+/** Seconds alone. A date would be compared with a clock of ours; without it our own delays stand. */
+function readRetryAfter(text: string | null): number | undefined {
+  return text !== null && retryAfterForm.test(text) ? Number(text) : undefined;
 }
 
 async function readLimited(response: Response): Promise<string> {
@@ -228,16 +305,17 @@ async function readLimited(response: Response): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function httpError(status: number, text: string): InterlockClientError {
+function httpError(status: number, retryAfterS: number | undefined, text: string): InterlockClientError {
   const problem = tryParse(text);
   // Only the machine's code of the problem: its prose may quote what was sent.
-  const type =
-    isRecord(problem) && typeof problem['code'] === 'string' ? ` (${problem['code'].slice(0, 80)})` : '';
+  const type = isRecord(problem) && typeof problem['type'] === 'string' ? problem['type'] : '';
+  const [, code] = problemForm.exec(type) ?? [];
   const retryable = status === 408 || status === 425 || status === 429 || status >= 500;
-  return new InterlockClientError(`Interlock answered ${status}${type}`, {
+  return new InterlockClientError(`Interlock answered ${status}${code === undefined ? '' : ` (${code})`}`, {
     code: `http-${status}`,
     retryable,
     status,
+    retryAfterS,
   });
 }
 

@@ -4,12 +4,12 @@
  */
 const decimal = /^(\d{1,64})(?:\.(\d{1,64}))?(?:[eE]([+-]?\d{1,3}))?$/;
 
-interface Scaled {
+export interface Scaled {
   digits: bigint;
   exponent: number;
 }
 
-function parse(text: string): Scaled | null {
+export function parseDecimal(text: string): Scaled | null {
   const match = decimal.exec(text);
   if (match === null) return null;
   const [, whole = '', fraction = '', exponent = '0'] = match;
@@ -22,8 +22,8 @@ export function isDecimal(text: string): boolean {
 
 /** True only where both are decimals and a <= b: what cannot be read is never within a ceiling. */
 export function atMost(a: string, b: string): boolean {
-  const left = parse(a);
-  const right = parse(b);
+  const left = parseDecimal(a);
+  const right = parseDecimal(b);
   if (left === null || right === null) return false;
   const common = Math.min(left.exponent, right.exponent);
   return scale(left, common) <= scale(right, common);
@@ -31,6 +31,13 @@ export function atMost(a: string, b: string): boolean {
 
 function scale({ digits, exponent }: Scaled, common: number): bigint {
   return digits * 10n ** BigInt(exponent - common);
+}
+
+/** The least whole number that is no smaller. */
+export function wholeUp({ digits, exponent }: Scaled): bigint {
+  if (exponent >= 0) return digits * 10n ** BigInt(exponent);
+  const unit = 10n ** BigInt(-exponent);
+  return (digits + unit - 1n) / unit;
 }
 
 /** A compute figure as the decimal string that goes on the wire. */

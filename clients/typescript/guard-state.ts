@@ -8,8 +8,9 @@
  * hold a halt; only a file that is not there means a fresh run.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeDurably } from './durable-file.ts';
 import { InterlockClientError } from './errors.ts';
 import { isKnownKey, isRecord, type KnownKey } from './trusted-keys.ts';
 
@@ -53,25 +54,21 @@ export interface GuardStateFile {
   save(memory: GuardMemory): void;
 }
 
-export function guardStateFile(directory: string, runId: string): GuardStateFile {
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+/** What a run's files in its state directory begin with; the Python client's are the same. */
+export function guardFileName(runId: string): string {
   // The digest keeps two run ids apart on file systems that ignore case.
   const suffix = createHash('sha256').update(runId).digest('hex').slice(0, 12);
-  const path = join(directory, `interlock-${runId.replaceAll(/[^A-Za-z0-9._-]/g, '_')}-${suffix}.json`);
+  return `interlock-${runId.replaceAll(/[^A-Za-z0-9._-]/g, '_')}-${suffix}`;
+}
+
+export function guardStateFile(directory: string, runId: string): GuardStateFile {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const path = join(directory, `${guardFileName(runId)}.json`);
   return {
     path,
     load: () => read(path, runId),
     save(memory) {
-      const partial = `${path}.${process.pid}.partial`;
-      const handle = openSync(partial, 'w', 0o600);
-      try {
-        writeFileSync(handle, `${JSON.stringify(memory)}\n`);
-        fsyncSync(handle);
-      } finally {
-        closeSync(handle);
-      }
-      renameSync(partial, path);
-      syncDirectory(directory);
+      writeDurably(path, `${JSON.stringify(memory)}\n`);
     },
   };
 }
@@ -140,15 +137,4 @@ function isReceivedHalt(value: unknown): value is ReceivedHalt {
     typeof value['receivedAt'] === 'string' &&
     typeof value['order'] === 'string'
   );
-}
-
-/** Makes the rename durable, where the platform lets a directory be opened. */
-function syncDirectory(directory: string): void {
-  if (process.platform === 'win32') return;
-  const handle = openSync(directory, 'r');
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
 }

@@ -23,78 +23,22 @@
  * Known gap: a machine that sleeps may stop its monotonic clock too; the wall clock then catches it.
  */
 import { randomBytes } from 'node:crypto';
-import type { HeartbeatMessage, HeartbeatReply, InterlockClient } from './client.ts';
+import { Acknowledgements } from './acknowledgements.ts';
+import type { HeartbeatMessage } from './client.ts';
 import { atMost, toDecimal } from './decimal.ts';
 import { InterlockClientError } from './errors.ts';
 import { type GuardMemory, type GuardStateFile, guardStateFile, type ReceivedHalt } from './guard-state.ts';
+import type {
+  GuardDirective,
+  GuardEvent,
+  GuardVerdict,
+  OrderOutcome,
+  PermitGuardOptions,
+} from './guard-types.ts';
 import { predecessorOf, thisProcess } from './holder.ts';
-import {
-  createTokenVerifier,
-  type HaltOrder,
-  type Permit,
-  type TokenRefusal,
-  type TokenVerifier,
-} from './tokens.ts';
+import { intervalMs, peaceMs } from './pace.ts';
+import { createTokenVerifier, type HaltOrder, type Permit, type TokenVerifier } from './tokens.ts';
 import { TrustedKeys } from './trusted-keys.ts';
-
-export type GuardVerdict =
-  | { verdict: 'go' }
-  | { verdict: 'pause'; reason: string }
-  | { verdict: 'stop'; reason: string; halt: ReceivedHalt };
-
-type GuardDirective = HeartbeatReply['directive']['action'];
-
-export type GuardEvent =
-  | { kind: 'permit'; epoch: number; seq: number; ceiling: string; remainingMs: number }
-  | { kind: 'permit-refused'; reason: TokenRefusal | 'nonce' | 'older-epoch' | 'older-seq' | 'not-saved' }
-  /** From here on neither the ceiling nor the end of a permit stops the run; null: from here on they do again. */
-  | { kind: 'shadow'; until: string | null }
-  | { kind: 'directive'; action: GuardDirective; reason: string | null }
-  | { kind: 'heartbeat-failed'; code: string }
-  | { kind: 'permit-dropped'; reason: 'revoked-key' }
-  | { kind: 'keys-learned'; added: readonly string[]; revoked: readonly string[] }
-  | { kind: 'keys-not-learned'; code: string }
-  | { kind: 'halt-received'; halt: ReceivedHalt }
-  | { kind: 'halt-raised'; halt: ReceivedHalt }
-  | { kind: 'halt-not-saved'; haltId: string }
-  | { kind: 'halt-suspect'; haltId: string }
-  | { kind: 'halt-cleared'; haltId: string }
-  | { kind: 'order-refused'; reason: TokenRefusal; via: ReceivedHalt['via'] }
-  | { kind: 'halt-acknowledged'; haltId: string; state: 'received' | 'stopped' }
-  | { kind: 'halt-not-acknowledged'; haltId: string; state: 'received' | 'stopped'; code: string };
-
-/**
- * `halted`: newly in force, and on disk. `raised`: a halt in force became a quarantine. `not-saved`: in force, but in
- * memory only. `suspect`: signed by a revoked key, obeyed until Interlock says otherwise.
- */
-export type OrderOutcome = 'halted' | 'raised' | 'known' | 'cleared' | 'suspect' | 'not-saved' | 'refused';
-
-export interface PermitGuardOptions {
-  client: Pick<InterlockClient, 'heartbeat' | 'acknowledgeHalt' | 'jwks'>;
-  runId: string;
-  /** Where halts are remembered over a restart. */
-  stateDirectory: string;
-  /** Another memory than a file in that directory; it must last as long as the run. */
-  stateFile?: GuardStateFile;
-  /** Between heartbeats while training; never over a third of the permit's life. */
-  heartbeatIntervalMs?: number;
-  /** Between heartbeats while training waits, or after one that failed. */
-  impatientIntervalMs?: number;
-  /** The key set, where it was brought by hand; otherwise remembered, or at the first start fetched and pinned. */
-  jwks?: unknown;
-  /** What this process is called; drawn at random unless given. */
-  instance?: string;
-  /** An earlier process that is known to be gone, where its memory is not at hand to say so. */
-  supersedes?: string;
-  issuer?: string;
-  onEvent?: (event: GuardEvent) => void;
-  monotonicMs?: () => number;
-  wallClock?: () => Date;
-  /** How the guard waits between heartbeats; a seam for tests. Answers what calls the wait off. */
-  after?: (ms: number, run: () => void) => () => void;
-  /** A fresh unguessable nonce; a seam for tests. */
-  nonce?: () => string;
-}
 
 interface HeldPermit {
   permit: Permit;
@@ -106,6 +50,7 @@ interface HeldPermit {
 const keySetAgeMaxMs = 300_000;
 const clearedHaltsMax = 4_096;
 const haltsStatedMax = 32;
+const keySetAgainMs = 250;
 
 export class PermitGuard {
   readonly #options: PermitGuardOptions;
@@ -118,7 +63,7 @@ export class PermitGuard {
   readonly #after: (ms: number, run: () => void) => () => void;
   readonly #closing = new AbortController();
   readonly #waiters = new Set<() => void>();
-  readonly #acknowledgements = new Set<Promise<void>>();
+  readonly #acknowledgements: Acknowledgements;
   #memory: GuardMemory;
   #held: HeldPermit | null = null;
   #pausedBecause: string | null = null;
@@ -131,7 +76,17 @@ export class PermitGuard {
   #left = false;
   // The contract takes no zero: a run that has not begun states the least that it could have spent.
   #progress: { effectiveCompute: string; step?: number } = { effectiveCompute: '1' };
+  #next: { checkpointAt: string | null; retain: readonly string[]; resumeFrom: string | null } = {
+    checkpointAt: null,
+    retain: [],
+    resumeFrom: null,
+  };
   #lastBeatFailed = false;
+  /** Until then Interlock does not want to be asked. */
+  #notBeforeMonotonicMs = 0;
+  /** What waits to be delivered may go at this time; null where nothing waits. */
+  #deliverAtMonotonicMs: number | null = null;
+  #hurried = false;
   #lastAction: GuardDirective | null = null;
   #beating: Promise<void> | null = null;
   #callOff: (() => void) | null = null;
@@ -158,6 +113,12 @@ export class PermitGuard {
     this.#wallClock = options.wallClock ?? (() => new Date());
     this.#after = options.after ?? byTimer;
     this.#keysAskedAtMonotonicMs = this.#monotonicMs();
+    this.#acknowledgements = new Acknowledgements({
+      client: options.client,
+      emit: (event) => this.#emit(event),
+      after: this.#after,
+      signal: this.#closing.signal,
+    });
   }
 
   /**
@@ -175,7 +136,7 @@ export class PermitGuard {
     const keys =
       jwks === undefined && remembered.keys !== undefined && remembered.keys.length > 0
         ? await TrustedKeys.recall(remembered.keys)
-        : await TrustedKeys.pin(jwks ?? (await options.client.jwks()));
+        : await TrustedKeys.pin(jwks ?? (await firstKeySet(options)));
     keys.revokeRemembered(remembered.keys ?? []);
     const verifier = await createTokenVerifier({
       runId,
@@ -219,13 +180,14 @@ export class PermitGuard {
   }
 
   /**
-   * Waits until the step to `compute` may run, or a halt is in force. `onPause` hears each new reason
-   * for waiting. Throws only when the guard is closed or `signal` aborts.
+   * Waits until the step to `compute` may run, or a halt is in force; the pause's verdict where `timeoutMs` is over
+   * before. `onPause` hears each new reason for waiting. Throws only when the guard is closed or `signal` aborts.
    */
-  async step(
+  async wait(
     compute: number | bigint | string,
-    options: { onPause?: (reason: string) => void; signal?: AbortSignal } = {},
-  ): Promise<Exclude<GuardVerdict, { verdict: 'pause' }>> {
+    options: { onPause?: (reason: string) => void; signal?: AbortSignal; timeoutMs?: number } = {},
+  ): Promise<GuardVerdict> {
+    const giveUpAtMonotonicMs = this.#monotonicMs() + (options.timeoutMs ?? Number.POSITIVE_INFINITY);
     let told: string | null = null;
     for (;;) {
       const verdict = this.mayTrain(compute);
@@ -233,10 +195,18 @@ export class PermitGuard {
       if (verdict.reason !== told) {
         told = verdict.reason;
         options.onPause?.(verdict.reason);
-        this.#schedule(0); // a permit may be ready that we have not asked for
+        this.hurry(); // a permit may be ready that we have not asked for
       }
-      await this.#changed(options.signal);
+      const leftMs = giveUpAtMonotonicMs - this.#monotonicMs();
+      if (!(leftMs > 0)) return verdict;
+      await this.change(leftMs, options.signal);
     }
+  }
+
+  /** The next heartbeat goes out now, or as soon as Interlock wants to be asked. */
+  hurry(): void {
+    if (this.#beating !== null) this.#hurried = true;
+    else this.#schedule(Math.max(0, this.#notBeforeMonotonicMs - this.#monotonicMs()));
   }
 
   /** The compute really spent, for the next heartbeat. Never ahead of what was trained. */
@@ -249,7 +219,9 @@ export class PermitGuard {
     this.#beating ??= this.#beat().finally(() => {
       this.#beating = null;
       this.#wake();
-      if (this.#started) this.#schedule(this.#intervalMs());
+      if (this.#hurried) this.hurry();
+      else if (this.#started) this.#schedule(this.#intervalMs());
+      this.#hurried = false;
     });
     return this.#beating;
   }
@@ -278,7 +250,7 @@ export class PermitGuard {
     this.#emit({ kind: raised ? 'halt-raised' : 'halt-received', halt });
     if (!saved) this.#emit({ kind: 'halt-not-saved', haltId });
     this.#wake();
-    if (!raised) this.#acknowledgeInBackground(haltId, 'received');
+    if (!raised) this.#acknowledgements.tell(haltId, 'received');
     if (!saved) return 'not-saved';
     return raised ? 'raised' : 'halted';
   }
@@ -315,9 +287,14 @@ export class PermitGuard {
     // that moves again, and reopens the halt. A beat under way may carry an older figure, hence the second.
     await this.#beating;
     await this.beat();
-    await Promise.all(this.#acknowledgements);
-    for (const { haltId } of this.#memory.halts) this.#acknowledgeInBackground(haltId, 'stopped');
-    await Promise.all(this.#acknowledgements);
+    await this.tellStopped();
+  }
+
+  /** The acknowledgements alone, where Interlock has heard of all that was trained. Bounded; never rejects. */
+  async tellStopped(): Promise<void> {
+    await this.#acknowledgements.settled();
+    for (const { haltId } of this.#memory.halts) this.#acknowledgements.tell(haltId, 'stopped');
+    await this.#acknowledgements.settled();
   }
 
   /**
@@ -340,6 +317,21 @@ export class PermitGuard {
     return this.#instance;
   }
 
+  /** The compute at which Interlock wants the next checkpoint, as far as the last heartbeat knew. */
+  get nextCheckpointAt(): string | null {
+    return this.#next.checkpointAt;
+  }
+
+  /** Checkpoints that Interlock still needs: do not delete them. */
+  get retain(): readonly string[] {
+    return this.#next.retain;
+  }
+
+  /** The checkpoint to go back to, where Interlock named one. */
+  get resumeFrom(): string | null {
+    return this.#next.resumeFrom;
+  }
+
   /** Stops the loop and aborts what is under way; waiting steps reject. */
   async close(): Promise<void> {
     this.#started = false;
@@ -347,17 +339,25 @@ export class PermitGuard {
     this.#closing.abort();
     this.#wake();
     await this.#beating;
-    await Promise.all(this.#acknowledgements);
+    await this.#acknowledgements.settled();
   }
 
   async #beat(): Promise<void> {
     const nonce = this.#options.nonce?.() ?? randomBytes(16).toString('base64url');
-    const sentAtMonotonicMs = this.#monotonicMs();
     try {
       this.#saved();
+      // Before the checkpoints go: whatever this compute needs is among them.
       const beat = { ...this.#progress, nonce, ...this.#standing() };
+      const deliverInMs = (await this.#options.deliver?.(this.#closing.signal)) ?? null;
+      const sentAtMonotonicMs = this.#monotonicMs();
+      this.#deliverAtMonotonicMs = deliverInMs === null ? null : sentAtMonotonicMs + deliverInMs;
       const reply = await this.#options.client.heartbeat(this.#options.runId, beat, this.#closing.signal);
       this.#lastBeatFailed = false;
+      this.#next = {
+        checkpointAt: reply.nextCheckpointAt,
+        retain: reply.retain,
+        resumeFrom: reply.directive.resumeFrom ?? this.#next.resumeFrom,
+      };
       // Before anything signed is judged: it may be signed by a key that this brings, or takes away.
       await this.#refreshKeys(reply.keySet ?? null);
       const { action, reason, order } = reply.directive;
@@ -374,8 +374,10 @@ export class PermitGuard {
         await this.#acceptPermit(reply.permit, nonce, sentAtMonotonicMs);
       }
       this.#pausedBecause = action === 'pause' ? (reason ?? 'held') : null;
+      this.#heed(reply.retryAfterS ?? null);
     } catch (error) {
       this.#lastBeatFailed = true;
+      this.#heed(error instanceof InterlockClientError ? (error.retryAfterS ?? null) : null);
       if (this.#closing.signal.aborted) return;
       this.#emit({
         kind: 'heartbeat-failed',
@@ -497,13 +499,23 @@ export class PermitGuard {
     return byWall && this.#monotonicMs() < shadowUntilMonotonicMs;
   }
 
+  #heed(retryAfterS: number | null): void {
+    const leftMs = this.#held === null ? null : this.#remainingMs(this.#held);
+    this.#notBeforeMonotonicMs = this.#monotonicMs() + peaceMs(retryAfterS, leftMs);
+  }
+
   #intervalMs(): number {
     const { heartbeatIntervalMs = 30_000, impatientIntervalMs = 500 } = this.#options;
-    if (this.#held === null || this.#lastBeatFailed || this.#waiters.size > 0) {
-      return Math.min(heartbeatIntervalMs, impatientIntervalMs);
-    }
-    const { issuedAtS, expiresAtS } = this.#held.permit;
-    return Math.min(heartbeatIntervalMs, ((expiresAtS - issuedAtS) * 1000) / 3);
+    const nowMs = this.#monotonicMs();
+    const permit = this.#held?.permit;
+    return intervalMs({
+      heartbeatIntervalMs,
+      impatientIntervalMs,
+      permitLifetimeMs: permit === undefined ? null : (permit.expiresAtS - permit.issuedAtS) * 1000,
+      isImpatient: this.#lastBeatFailed || this.#waiters.size > 0,
+      deliverInMs: this.#deliverAtMonotonicMs === null ? null : this.#deliverAtMonotonicMs - nowMs,
+      notBeforeMs: this.#notBeforeMonotonicMs - nowMs,
+    });
   }
 
   #schedule(ms: number): void {
@@ -512,10 +524,12 @@ export class PermitGuard {
     this.#callOff = this.#after(ms, () => void this.beat());
   }
 
-  /** Resolves at the next beat or halt; rejects on close or abort. */
-  #changed(signal: AbortSignal | undefined): Promise<void> {
+  /** Resolves at the next beat or halt, or when `maxMs` is over; rejects on close or abort. */
+  change(maxMs: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
+      const callOff = Number.isFinite(maxMs) ? this.#after(maxMs, () => settle()) : () => undefined;
       const settle = (): void => {
+        callOff();
         this.#waiters.delete(settle);
         signal?.removeEventListener('abort', settle);
         if (signal?.aborted === true || this.#closing.signal.aborted) {
@@ -537,26 +551,31 @@ export class PermitGuard {
     for (const settle of [...this.#waiters]) settle();
   }
 
-  #acknowledgeInBackground(haltId: string, state: 'received' | 'stopped'): void {
-    const told = this.#options.client
-      .acknowledgeHalt(haltId, state, this.#closing.signal)
-      .then(
-        () => this.#emit({ kind: 'halt-acknowledged', haltId, state }),
-        (error: unknown) => {
-          const code = error instanceof InterlockClientError ? error.code : 'unexpected';
-          this.#emit({ kind: 'halt-not-acknowledged', haltId, state, code });
-        },
-      )
-      .finally(() => this.#acknowledgements.delete(told));
-    this.#acknowledgements.add(told);
-  }
-
   #emit(event: GuardEvent): void {
     try {
       this.#options.onEvent?.(event);
     } catch {
       // A listener that throws must neither stop a heartbeat nor hide a halt.
     }
+  }
+}
+
+/** Only a run's first start needs it, when many start at once and the service may be slow to answer. */
+async function firstKeySet({
+  client,
+  patienceMs = 60_000,
+  ...options
+}: PermitGuardOptions): Promise<unknown> {
+  const monotonicMs = options.monotonicMs ?? (() => performance.now());
+  const giveUpAtMs = monotonicMs() + patienceMs;
+  for (;;) {
+    try {
+      return await client.jwks();
+    } catch (error) {
+      const passing = error instanceof InterlockClientError && error.retryable;
+      if (!passing || monotonicMs() >= giveUpAtMs) throw error;
+    }
+    await new Promise<void>((resolve) => (options.after ?? byTimer)(keySetAgainMs, resolve));
   }
 }
 

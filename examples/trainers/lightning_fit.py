@@ -40,7 +40,7 @@ meter = interlock.ComputeMeter.from_6nd(
 callback = interlock.InterlockCallback.for_lightning(
     lambda: interlock.open_guard(interlock.InterlockClient.from_environment(), run_id, state),
     compute_at=meter.at_step,
-    last_checkpoint=os.path.join(out, f"{run_id}-last.ckpt"),
+    checkpoints=os.path.join(out, run_id),  # what Interlock wants, and the last one on a halt
 )
 inputs = torch.randn(100_000, 2)
 data = DataLoader(TensorDataset(inputs, (inputs[:, 0] * inputs[:, 1] > 0).float()), batch_size=BATCH)

@@ -69,7 +69,7 @@ def main() -> None:
         say(rank=rank, halted=halted.action, step=step)
 
     def on_event(event: "dict[str, object]") -> None:
-        print(json.dumps(event), file=sys.stderr, flush=True)
+        print(json.dumps({**event, "step": step}), file=sys.stderr, flush=True)
 
     client = interlock.InterlockClient.from_environment()  # interlock
     guard = interlock.open_guard(  # interlock: rank 0 holds the permit, all ranks ask

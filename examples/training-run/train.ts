@@ -109,7 +109,14 @@ async function openGuard(
   const giveUpAtMs = performance.now() + patienceMs;
   while (!terminated.aborted && performance.now() < giveUpAtMs) {
     try {
-      return await PermitGuard.open({ client, runId, stateDirectory, heartbeatIntervalMs, onEvent });
+      return await PermitGuard.open({
+        client,
+        runId,
+        stateDirectory,
+        heartbeatIntervalMs,
+        patienceMs: 0,
+        onEvent,
+      });
     } catch (error) {
       if (!(error instanceof InterlockClientError) || !error.retryable) throw error;
       tell('notice', { what: 'waiting for Interlock', code: error.code });
@@ -184,23 +191,23 @@ async function permissionFor(
   if (terminated.aborted) return { by: 'sigterm' };
   if (guard.mayTrain(compute).verdict === 'go') return { by: 'permit' };
 
-  const patience = AbortSignal.timeout(patienceMs);
   const pausedAtMs = performance.now();
   let paused = false;
   try {
-    const verdict = await guard.step(compute, {
-      signal: AbortSignal.any([terminated, patience]),
+    const verdict = await guard.wait(compute, {
+      signal: terminated,
+      timeoutMs: patienceMs,
       onPause: (reason) => {
         paused = true;
         tell('paused', { reason, effectiveCompute: compute });
       },
     });
     if (verdict.verdict === 'stop') return { by: 'halt', halt: verdict.halt };
+    if (verdict.verdict === 'pause') return { by: 'gave-up' };
     if (paused) tell('resumed', { pausedMs: Math.round(performance.now() - pausedAtMs) });
     return { by: 'permit' };
   } catch (error) {
     if (terminated.aborted) return { by: 'sigterm' };
-    if (patience.aborted) return { by: 'gave-up' };
     throw error;
   }
 }

@@ -57,7 +57,12 @@ export interface HeartbeatAnswer {
 }
 
 export type HeartbeatOutcome =
-  | { readonly ok: true; readonly answer: HeartbeatAnswer }
+  | {
+      readonly ok: true;
+      readonly answer: HeartbeatAnswer;
+      /** Where no permit is to be had before, and nobody need be asked: when asking again is of use. */
+      readonly retryAfterS?: number;
+    }
   | { readonly ok: false; readonly code: 'not-found' | 'forbidden'; readonly message: string };
 
 export interface HeartbeatDeps {
@@ -81,8 +86,13 @@ export interface HeartbeatDeps {
 
 /** Why there is no permit, where the run's state alone does not say. */
 type Refused =
-  | { readonly refused: 'terms' | 'ledger' }
-  | { readonly refused: 'occupied' | 'withheld'; readonly reason: string };
+  | { readonly refused: 'terms' }
+  | { readonly refused: 'ledger'; readonly retryAfterS: number }
+  | { readonly refused: 'occupied' | 'withheld'; readonly reason: string; readonly retryAfterS: number };
+
+/** As the ledger comes back, a holder leaves or people accept a ledger: soon enough, and no crowd. */
+const LEDGER_RETRY_S = 1;
+const REFUSED_RETRY_MAX_S = 5;
 
 export interface Heartbeats {
   beat(heartbeat: Heartbeat): Promise<HeartbeatOutcome>;
@@ -182,8 +192,10 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     const current = (await runs.load(runId)) ?? loaded;
     const { state } = current;
     if (permit === null) await noteDirective(state, beat);
+    const retryAfterS = typeof issued === 'string' ? null : retryAfter(state, issued);
     return {
       ok: true,
+      ...(retryAfterS === null ? {} : { retryAfterS }),
       answer: {
         directive:
           typeof issued === 'string' ? { action: 'continue' } : await directive(state, signer, issued),
@@ -240,7 +252,8 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
       }
     }
     const reason = `process ${holder} of this run has its permit until ${heldUntil} or until it leaves; one trains at a time`;
-    return { refused: 'occupied', reason };
+    const leftS = Math.ceil((until.getTime() - clock().getTime()) / 1000);
+    return { refused: 'occupied', reason, retryAfterS: Math.min(Math.max(leftS, 1), REFUSED_RETRY_MAX_S) };
   }
 
   /** Of the halts in force at the trainer, those that a resume has ended and its state no longer names. */
@@ -273,9 +286,10 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     | Refused
   > {
     const { runId } = found;
-    if (deps.ledgerAdvances !== undefined && !(await deps.ledgerAdvances())) return { refused: 'ledger' };
+    if (deps.ledgerAdvances !== undefined && !(await deps.ledgerAdvances()))
+      return { refused: 'ledger', retryAfterS: LEDGER_RETRY_S };
     const reason = (await deps.withheld?.(runId)) ?? null;
-    if (reason !== null) return { refused: 'withheld', reason };
+    if (reason !== null) return { refused: 'withheld', reason, retryAfterS: REFUSED_RETRY_MAX_S };
     const lifetimeS = Math.max(1, Math.floor(durationMs(policy.permit.ttl) / 1000));
     let latched: RunState | null = null;
     // In shadow no process is refused, so none of them holds it alone.
@@ -395,6 +409,12 @@ function mayMatter({ state, policy }: LoadedRun, effectiveCompute: Compute, adva
     compareCompute(effectiveCompute, state.ceiling) > 0 ||
     compareCompute(effectiveCompute, nextDueCompute(state, { policy })) >= 0
   );
+}
+
+/** A hold and a halt say nothing of when they end; what stands in the way beside them does. */
+function retryAfter({ halt, holds, finishedAt }: RunState, refused: Refused | null): number | null {
+  if (halt !== null || holds.length > 0 || finishedAt !== null) return null;
+  return refused !== null && 'retryAfterS' in refused ? refused.retryAfterS : null;
 }
 
 export async function directive(

@@ -1,6 +1,7 @@
 /** Every file of `clients/conformance`, from fixed keys and the service's own code: the same text at every run. */
 import { createHash } from 'node:crypto';
 import { signWebhook, WebhookSecret } from '../../src/signing/standard-webhooks.ts';
+import { receiverVectors, retryVectors } from './delivery-vectors.ts';
 import { forgeKey, nowS } from './forge.ts';
 import { guardVectors } from './guard-vectors.ts';
 import { haltVectors, keyVectors, permitVectors } from './token-vectors.ts';
@@ -19,6 +20,8 @@ export async function vectorFiles(): Promise<Record<string, string>> {
     'guard.json': await guardVectors(keys),
     'webhooks.json': webhookVectors(),
     'reports.json': reportVectors(),
+    'retries.json': await retryVectors(keys),
+    'receiver.json': await receiverVectors(keys, `whsec_${Buffer.alloc(32, 7).toString('base64')}`),
     'compute.json': computeVectors(),
   };
   return Object.fromEntries(
@@ -129,6 +132,14 @@ function reportVectors() {
       effectiveCompute: '1.5e24',
       step: 0,
       modelUri: 's3://b/\u00fc "\\\u2028\u0001',
+    },
+    {
+      runId: 'r',
+      checkpointId: 'merged',
+      effectiveCompute: '1e25',
+      modelUri: 'file:///models/merged',
+      weightsDigest: `sha256:${'0a'.repeat(32)}`,
+      parents: ['run-2', 'run-3/step-9'],
     },
   ];
   return {

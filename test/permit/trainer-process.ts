@@ -26,6 +26,7 @@ const lineSchema = z.looseObject({
   lastStepAtMs: z.number().optional(),
   reason: z.string().optional(),
   steps: z.number().optional(),
+  code: z.string().optional(),
 });
 type Line = z.infer<typeof lineSchema>;
 const PATIENCE_MS = 60_000;

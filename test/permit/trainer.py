@@ -20,11 +20,18 @@ def on_event(event: Dict[str, Any]) -> None:
     if event["kind"] == "permit":
         tell("permit", seq=event["seq"])
     elif event["kind"] == "checkpoint-delivered":
-        tell("checkpoint")
+        tell("checkpoint", file=event["file"])
+    elif event["kind"] == "checkpoint-waits":
+        tell("checkpoint-waits", code=event["code"])
 
 
 options = json.loads(os.environ["TRAINER"])
 client = interlock.InterlockClient(options["url"], options["token"], options["webhookSecret"], timeout_s=2.0)
+register = options.get("register")
+if register is not None:
+    targets = [{"kind": "webhook", "url": register["haltUrl"]}]
+    permit = client.register({"runId": options["runId"], "targets": targets})
+    tell("registered", permit=permit is not None)
 guard = interlock.PermitGuard.open(
     client,
     options["runId"],
@@ -41,9 +48,13 @@ while True:
     if leave.verdict == "go":
         last_step_at_ms = time.monotonic_ns() / 1e6
         steps += 1
+        if paused:
+            tell("resumed")
         paused = False
         if checkpoint is not None and steps == checkpoint["afterSteps"]:
-            guard.checkpoint("c1", 1000 + steps, checkpoint["modelUri"], steps)
+            for n in range(1, checkpoint.get("count", 1) + 1):
+                guard.checkpoint(f"c{n}", 1000 + steps, checkpoint["modelUri"], steps)
+            tell("queued", count=checkpoint.get("count", 1))
         guard.report(1000 + steps, steps)
         if steps == 1:
             tell("training")

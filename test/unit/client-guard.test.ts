@@ -511,7 +511,7 @@ describe('waiting for a permit', () => {
     const { guard } = await newGuard({ heartbeatIntervalMs: 20 });
     guard.start();
     const reasons: string[] = [];
-    const step = guard.step('1500', { onPause: (reason) => reasons.push(reason) });
+    const step = guard.wait('1500', { onPause: (reason) => reasons.push(reason) });
     await vi.waitFor(() => expect(reasons).toContain('ceiling reached'));
     interlock.script.permit = { ceiling: '1500' };
     expect(await step).toEqual({ verdict: 'go' });
@@ -520,7 +520,7 @@ describe('waiting for a permit', () => {
   it('ends at once when a halt arrives', async () => {
     interlock.script.permit = null;
     const { guard } = await newGuard({ heartbeatIntervalMs: 60_000, impatientIntervalMs: 60_000 });
-    const step = guard.step('1');
+    const step = guard.wait('1');
     await guard.receiveOrder(await interlock.signer.halt(), 'webhook');
     expect(await step).toMatchObject({ verdict: 'stop' });
   });
@@ -537,10 +537,10 @@ describe('waiting for a permit', () => {
   it('is given up when the caller aborts or the guard closes', async () => {
     const { guard } = await newGuard();
     const caller = new AbortController();
-    const first = guard.step('1', { signal: caller.signal });
+    const first = guard.wait('1', { signal: caller.signal });
     caller.abort();
     await expect(first).rejects.toMatchObject({ code: 'gave-up' });
-    const second = guard.step('1');
+    const second = guard.wait('1');
     await Promise.all([expect(second).rejects.toMatchObject({ code: 'gave-up' }), guard.close()]);
   });
 });

@@ -129,7 +129,7 @@ export async function startInterlock(directory: string) {
     seen.attempts.push({ path, webhookId });
     if (path === '/.well-known/jwks.json') return [200, signer.jwks];
     const failure = script.failures.shift();
-    if (failure !== undefined) return [failure, { type: 'about:blank', code: 'test.scripted' }];
+    if (failure !== undefined) return [failure, { type: 'urn:interlock:problem:test.scripted' }];
 
     if (path === '/v1/checkpoints') {
       const { rawHeaders } = request;

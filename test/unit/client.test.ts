@@ -1,9 +1,15 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { atMost, toDecimal } from '../../clients/typescript/decimal.ts';
 import {
+  ComputeMeter,
+  clientFromEnvironment,
+  compute6nd,
   createInterlockClient,
   type HaltReceiver,
   listenForHalts,
+  secretFile,
   signWebhook,
   verifyWebhook,
   WebhookSecret,
@@ -126,6 +132,69 @@ describe('decimals', () => {
     for (const bad of [-1, Number.NaN, Number.POSITIVE_INFINITY, ' 1', '0x10']) {
       expect(() => toDecimal(bad)).toThrow(RangeError);
     }
+  });
+});
+
+describe('compute', () => {
+  it('is added up beyond what a double holds', () => {
+    const meter = ComputeMeter.from6nd({
+      parameters: 7_000_000_000,
+      tokensPerStep: 4_000_000,
+      spent: 10n ** 25n,
+    });
+    meter.add();
+    expect(meter.spent).toBe('10000000168000000000000000');
+    expect(meter.after()).toBe('10000000336000000000000000');
+    expect(meter.atStep(2)).toBe('336000000000000000');
+    expect(compute6nd(3n, 7n)).toBe(126n);
+  });
+
+  it('takes its multiplier exactly and rounds up', () => {
+    const meter = new ComputeMeter({ flopPerStep: 3n, efficiencyMultiplier: '1.5' });
+    expect([meter.after(), meter.after(2), meter.after(3)]).toEqual(['5', '9', '14']);
+  });
+
+  it.each(['0', '-1', 'x', ''])('refuses the multiplier "%s" and says what would be right', (text) => {
+    const make = () => new ComputeMeter({ flopPerStep: 1n, efficiencyMultiplier: text });
+    expect(make).toThrow("efficiencyMultiplier must be a positive decimal string, such as '1.8'");
+  });
+});
+
+describe('secrets', () => {
+  it('in files are read again at each use, so that a rotation needs no restart', async () => {
+    const path = join(directory.path, 'token');
+    const rotating = createInterlockClient({ url: interlock.url, token: secretFile(path) });
+    writeFileSync(path, 'old\n');
+    await expect(rotating.finish(runId)).rejects.toMatchObject({ status: 401 });
+    writeFileSync(path, `${token}\n`);
+    await expect(rotating.finish(runId)).rejects.toMatchObject({ status: 404 }); // the stand-in knows no finish
+  });
+
+  it.each([
+    ['a token that no header can hold', { token: 'tok-secret\r\nx: y' }],
+    ['an address with a user name', { url: 'http://user:tok-secret@127.0.0.1' }],
+    ['an address that is none', { url: 'tok-secret' }],
+    ['a webhook secret that is none', { webhookSecret: 'tok-secret' }],
+  ])('are quoted by no error: %s', (_, wrong) => {
+    const make = () => createInterlockClient({ url: interlock.url, token, ...wrong });
+    expect(make).toThrow(/must be|is whsec_/);
+    expect(make).not.toThrow(/tok-secret/);
+  });
+
+  it('come from the environment, from a file first', async () => {
+    const path = join(directory.path, 'token');
+    writeFileSync(path, token);
+    const env = { INTERLOCK_URL: interlock.url, INTERLOCK_TOKEN: 'other', INTERLOCK_TOKEN_FILE: path };
+    await clientFromEnvironment(env).acknowledgeHalt('halt_a', 'stopped');
+    expect(interlock.seen.acks).toHaveLength(1);
+    expect(() => clientFromEnvironment({ INTERLOCK_TOKEN: token })).toThrow(
+      'set INTERLOCK_URL, and INTERLOCK_TOKEN',
+    );
+  });
+
+  it('are needed for a checkpoint, and that is said', async () => {
+    const unsigned = createInterlockClient({ url: interlock.url, token });
+    await expect(unsigned.reportCheckpoint(report)).rejects.toThrow('webhookSecret (whsec_...)');
   });
 });
 

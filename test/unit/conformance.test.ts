@@ -2,8 +2,6 @@
  * The conformance vectors (clients/conformance) against the TypeScript client, and against the code that makes them.
  * The Python client is held to the same files by clients/python/test_conformance.py.
  */
-import { readFileSync } from 'node:fs';
-import { createServer, type IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { atMost, toDecimal } from '../../clients/typescript/decimal.ts';
@@ -13,11 +11,7 @@ import { TrustedKeys } from '../../clients/typescript/trusted-keys.ts';
 import { signWebhook, verifyWebhook, WebhookSecret } from '../../clients/typescript/webhook.ts';
 import { vectorFiles } from '../conformance/vectors.ts';
 import { temporaryDirectory } from './client-support.ts';
-
-const directory = new URL('../../clients/conformance/', import.meta.url);
-const read = (name: string): string => readFileSync(new URL(name, directory), 'utf8');
-const vectors = <S extends z.ZodType>(name: string, schema: S): z.output<S> =>
-  schema.parse(JSON.parse(read(name)));
+import { read, serve, vectors } from './conformance-support.ts';
 
 const TokenCase = z.object({
   name: z.string(),
@@ -82,8 +76,10 @@ const reports = vectors(
           runId: z.string(),
           checkpointId: z.string(),
           effectiveCompute: z.string(),
-          step: z.number(),
+          step: z.number().exactOptional(),
           modelUri: z.string(),
+          weightsDigest: z.string().exactOptional(),
+          parents: z.array(z.string()).exactOptional(),
         }),
         bodyBase64: z.string(),
         id: z.string(),
@@ -286,29 +282,3 @@ const clientOf = (url: string) =>
     webhookSecret: webhooks.secrets[0] ?? '',
     wait: () => Promise.resolve(),
   });
-
-/** A server on loopback; null cuts the connection. */
-async function serve(
-  answer: (request: IncomingMessage, body: Buffer) => { status: number; text: string } | null,
-) {
-  const httpServer = createServer((request, response) => {
-    const chunks: Buffer[] = [];
-    request.on('data', (chunk: Buffer) => chunks.push(chunk));
-    request.on('end', () => {
-      const said = answer(request, Buffer.concat(chunks));
-      if (said === null) return void request.socket.destroy();
-      response.writeHead(said.status, { connection: 'close', location: '/elsewhere' });
-      response.end(said.text);
-    });
-  });
-  await new Promise<void>((resolve) => httpServer.listen(0, '127.0.0.1', resolve));
-  const { port } = z.object({ port: z.number() }).parse(httpServer.address());
-  return {
-    url: `http://127.0.0.1:${port}`,
-    close: () =>
-      new Promise<void>((resolve) => {
-        httpServer.close(() => resolve());
-        httpServer.closeAllConnections();
-      }),
-  };
-}

@@ -250,6 +250,8 @@ export const runRoutes = (services: Services): Route[] => {
       path: '/v1/runs/:run/heartbeat',
       isFrequent: true,
       summary: 'Say where the run is; hear whether it may go on',
+      description:
+        'Where only a passing thing keeps the permit back (another process holds it, the ledger cannot be written), `Retry-After` says when asking again is of use.',
       tags: ['runs'],
       params: RunParams,
       body: Heartbeat,
@@ -285,7 +287,12 @@ export const runRoutes = (services: Services): Route[] => {
           services.metrics.count('interlock_permits_refused_total', {
             directive: outcome.answer.directive.action,
           });
-        return { status: 200, body: outcome.answer };
+        const { answer, retryAfterS } = outcome;
+        return {
+          status: 200,
+          body: answer,
+          ...(retryAfterS === undefined ? {} : { headers: { 'retry-after': String(retryAfterS) } }),
+        };
       },
     }),
     route({

@@ -15,7 +15,7 @@ function run(shadowUntil?: string): RunLife {
 describe('the directive of a run in shadow', () => {
   it('is to continue where the ledger cannot be written, and of an armed run to pause', async () => {
     const { signer } = await forgeKey(1);
-    const refused = { refused: 'ledger' } as const;
+    const refused = { refused: 'ledger', retryAfterS: 1 } as const;
     expect(await directive(run(UNTIL).state, signer, refused)).toMatchObject({
       action: 'continue',
       reason: expect.stringContaining(UNTIL),
@@ -25,7 +25,7 @@ describe('the directive of a run in shadow', () => {
 
   it('is to pause while a press waits to be recorded, or people must look at the ledger', async () => {
     const { signer } = await forgeKey(1);
-    const refused = { refused: 'withheld', reason: 'the red button was pressed' } as const;
+    const refused = { refused: 'withheld', reason: 'the red button was pressed', retryAfterS: 5 } as const;
     expect(await directive(run(UNTIL).state, signer, refused)).toEqual({
       action: 'pause',
       reason: 'the red button was pressed',
@@ -46,6 +46,8 @@ describe('the directive of a run in shadow', () => {
     const { signer } = await forgeKey(1);
     const life = run(UNTIL);
     life.does({ type: 'ArmRun', by: 'olga' });
-    expect(await directive(life.state, signer, { refused: 'ledger' })).toMatchObject({ action: 'pause' });
+    expect(await directive(life.state, signer, { refused: 'ledger', retryAfterS: 1 })).toMatchObject({
+      action: 'pause',
+    });
   });
 });
