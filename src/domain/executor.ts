@@ -113,6 +113,19 @@ export const CommandExecutorSchema = z.strictObject({
   network: z.enum(['none', 'host']).optional().meta({
     description: 'none: no network at all, not even loopback; by default the one of the machine',
   }),
+  callOff: z
+    .array(argument)
+    .min(1)
+    .max(100)
+    .refine(([program]) => program === undefined || placeholdersIn(program).length === 0, {
+      message: 'the program is fixed by the policy: no placeholder in its name',
+      path: [0],
+    })
+    .optional()
+    .meta({
+      description:
+        'Run when an evaluation that had begun is cancelled: ends what the command made outside of its own processes, such as containers. Exit code 0: done',
+    }),
   cwd: z
     .string()
     .min(1)
@@ -139,20 +152,23 @@ export const HttpExecutorSchema = z
         'Left out with mode callback: nobody is called, the evaluator watches the run and posts its result',
     }),
     mode: z.enum(['sync', 'callback']),
+    callOff: EvaluatorUrlSchema.optional().meta({
+      description: 'Told, signed, when an evaluation that had begun is cancelled, until it answers 2xx',
+    }),
     secret: SecretReferenceSchema.optional(),
     timeout,
     attempts,
     backoff,
   })
-  .superRefine(({ url, mode, secret }, context) => {
+  .superRefine(({ url, mode, secret, callOff }, context) => {
     if (url === undefined && mode === 'sync') {
       context.addIssue({ code: 'custom', path: ['url'], message: 'is required with mode sync' });
     }
-    if (url !== undefined && secret === undefined) {
+    if ((url !== undefined || callOff !== undefined) && secret === undefined) {
       context.addIssue({
         code: 'custom',
         path: ['secret'],
-        message: 'is required with url: requests are signed',
+        message: `is required with ${url === undefined ? 'callOff' : 'url'}: requests are signed`,
       });
     }
   });

@@ -41,6 +41,9 @@ export interface CommandDeps {
   limits?: Partial<ProgramLimits>;
 }
 
+/** Ends well inside of what the queue gives it. */
+const CALL_OFF_TIMEOUT = '30s';
+
 const LIMITS: ProgramLimits = {
   outputBytes: 10 * 1024 * 1024,
   keptBytes: 1024 * 1024,
@@ -103,6 +106,22 @@ export function createCommandEvaluator(executor: CommandExecutor, deps: CommandD
       } finally {
         await job.finished({ left });
       }
+    },
+    async callOff(request, signal) {
+      const { callOff, ...rest } = executor;
+      if (callOff === undefined) return { kind: 'rejected', detail: 'the policy names nothing to call' };
+      const evaluator = createCommandEvaluator(
+        { ...rest, command: callOff, timeout: CALL_OFF_TIMEOUT },
+        deps,
+      );
+      const outcome = await evaluator.run(request, signal);
+      if (outcome.kind !== 'failed') return { kind: 'accepted', detail: 'exit code 0' };
+      const { reason, detail } = outcome;
+      // It is not asked for a result: what it printed or did not print says nothing.
+      if (reason === 'no-result' || reason === 'unreadable-result') {
+        return { kind: 'accepted', detail: 'exit code 0' };
+      }
+      return { kind: 'retry', detail: detail === undefined ? reason : `${reason}: ${detail}` };
     },
   };
 }

@@ -53,6 +53,14 @@ export type EvaluatorOutcome =
       result?: unknown;
     };
 
+/** `accepted`: whoever was told took it. `rejected`: the identical call can never help. */
+export interface CallOffOutcome {
+  kind: 'accepted' | 'retry' | 'rejected';
+  /** Safe short text; never text from the evaluator. */
+  detail: string;
+}
+
 export interface Evaluator {
   run(request: EvaluationRequest, signal: AbortSignal): Promise<EvaluatorOutcome>;
+  callOff(request: EvaluationRequest, signal: AbortSignal): Promise<CallOffOutcome>;
 }

@@ -30,6 +30,17 @@ const DISPATCH_TIMEOUT_MS = 30_000;
 const failed = (reason: FailureReason, detail?: string): EvaluatorOutcome =>
   detail === undefined ? { kind: 'failed', reason } : { kind: 'failed', reason, detail };
 
+export function toCallOffPayload(
+  { evaluationId, attempt, runId, checkpointId, evaluation, variant }: EvaluationRequest,
+  at: Date,
+) {
+  return {
+    type: 'evaluation.cancelled',
+    timestamp: at.toISOString(),
+    data: { evaluationId, attempt, runId, checkpointId, evaluation, variant },
+  };
+}
+
 export function toPayload(request: EvaluationRequest, at: Date) {
   const { evaluationId, attempt, runId, checkpointId, evaluation, variant } = request;
   const { modelUri, endpoint, effectiveCompute, topUp, callbackUrl } = request;
@@ -90,6 +101,38 @@ export function createHttpEvaluator(executor: HttpExecutor, deps: HttpDeps): Eva
       } catch (error) {
         if (signal.aborted) return failed('cancelled');
         return failureOf(error);
+      }
+    },
+    async callOff(request, signal) {
+      const { callOff: url, secret } = executor;
+      if (url === undefined) return { kind: 'rejected', detail: 'the policy names nothing to call' };
+      const secrets = deps.secrets(secret);
+      if (secrets.length === 0) return { kind: 'retry', detail: `${secret ?? 'no secret'} is not set` };
+      const timestamp = deps.now();
+      const body = Buffer.from(JSON.stringify(toCallOffPayload(request, timestamp)));
+      const id = `${request.evaluationId}_${request.attempt}_off`;
+      try {
+        const { status } = await deps.outbound.request(
+          {
+            url,
+            method: 'POST',
+            headers: {
+              'content-type': 'application/json',
+              accept: 'application/json',
+              ...signWebhook({ id, timestamp, body, secrets }),
+            },
+            body,
+            timeoutMs: DISPATCH_TIMEOUT_MS,
+            maxResponseBytes: RESULT_LIMIT_BYTES,
+          },
+          signal,
+        );
+        const taken = status >= 200 && status <= 299;
+        return { kind: taken ? 'accepted' : 'retry', detail: `HTTP ${status}` };
+      } catch (error) {
+        if (!(error instanceof InterlockError)) throw error;
+        const isFinal = error.code === 'outbound.refused' && !error.retryable;
+        return { kind: isFinal ? 'rejected' : 'retry', detail: error.message };
       }
     },
   };

@@ -5,7 +5,7 @@
 import { assertNever } from '../domain/assert-never.ts';
 import type { Executor } from '../domain/executor.ts';
 import { type CommandDeps, createCommandEvaluator } from './command.ts';
-import type { EvaluationRequest, Evaluator, EvaluatorOutcome } from './evaluator.ts';
+import type { CallOffOutcome, EvaluationRequest, Evaluator, EvaluatorOutcome } from './evaluator.ts';
 import { createHttpEvaluator, type HttpDeps } from './http.ts';
 
 export interface EvaluatorDeps {
@@ -15,10 +15,15 @@ export interface EvaluatorDeps {
 
 export interface Evaluators {
   run(executor: Executor, request: EvaluationRequest, signal: AbortSignal): Promise<EvaluatorOutcome>;
+  /** Tells whoever carries it out elsewhere that it is cancelled. */
+  callOff(executor: Executor, request: EvaluationRequest, signal: AbortSignal): Promise<CallOffOutcome>;
 }
 
 export function createEvaluators(deps: EvaluatorDeps): Evaluators {
-  return { run: (executor, request, signal) => createEvaluator(executor, deps).run(request, signal) };
+  return {
+    run: (executor, request, signal) => createEvaluator(executor, deps).run(request, signal),
+    callOff: (executor, request, signal) => createEvaluator(executor, deps).callOff(request, signal),
+  };
 }
 
 function createEvaluator(executor: Executor, deps: EvaluatorDeps): Evaluator {

@@ -23,7 +23,9 @@ import type { TokenSigner } from '../signing/tokens.ts';
 import { withCorrelation } from '../telemetry/correlation.ts';
 import { recordSpan, tracingOn, withSpan } from '../telemetry/tracing.ts';
 import { pause, realTimers, type Timers } from '../timers.ts';
+import { callOff, isCallOff } from './call-off-work.ts';
 import { digestOf, sha256 } from './digest.ts';
+import { evaluationRequest } from './evaluation-request.ts';
 import { isolate } from './isolate-work.ts';
 import { observeStop } from './observe-stop.ts';
 import { signOrder } from './orders.ts';
@@ -74,7 +76,7 @@ export function createWorkHandlers(deps: WorkDeps): WorkHandlers {
   const { runs } = deps;
   return {
     evaluate: (item, signal) => evaluate(item, signal, deps),
-    dispatch: (item, signal) => evaluate(item, signal, deps),
+    dispatch: (item, signal) => (isCallOff(item) ? callOff : evaluate)(item, signal, deps),
     'halt-step': (item, signal) => haltStep(item, signal, deps),
     observe: (item, signal) => observeStop(item, signal, deps),
     isolate: (item, signal) => isolate(item, signal, deps),
@@ -127,32 +129,18 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
 
 async function runAttempt(
   { runId, evaluationId, attempt }: { runId: string; evaluationId: string; attempt: number },
-  { checkpoint, evaluation, spec }: Located,
+  located: Located,
   signal: AbortSignal,
   deps: WorkDeps,
 ): Promise<EvaluatorOutcome> {
+  const { checkpoint, evaluation, spec } = located;
   const { evaluators, running, logger } = deps;
-  const variant = spec.variants.find(({ id }) => id === evaluation.variant);
-  const topUp = evaluation.attempts.filter(({ purpose }) => purpose === 'top-up').length;
   const job = running.begin(runId, evaluationId, attempt, signal);
   let outcome: EvaluatorOutcome;
   try {
     outcome = await evaluators.run(
       spec.executor,
-      {
-        evaluationId,
-        attempt,
-        runId,
-        checkpointId: checkpoint.checkpointId,
-        evaluation: evaluation.evaluation,
-        variant: evaluation.variant,
-        modelUri: checkpoint.modelUri,
-        ...(checkpoint.endpoint === null ? {} : { endpoint: checkpoint.endpoint }),
-        effectiveCompute: checkpoint.effectiveCompute,
-        variantEnv: variant?.env ?? {},
-        ...(topUp === 0 ? {} : { topUp }),
-        callbackUrl: deps.callbackUrl(evaluationId, attempt),
-      },
+      evaluationRequest(runId, attempt, located, deps.callbackUrl),
       job.signal,
     );
   } catch (error) {

@@ -108,6 +108,7 @@ const scripted: Record<Behaviour, EvaluatorOutcome | 'hangs'> = {
 function scriptedEvaluator(outcome: EvaluatorOutcome | 'hangs'): Evaluator {
   const cancelled: EvaluatorOutcome = { kind: 'failed', reason: 'cancelled' };
   return {
+    callOff: async () => ({ kind: 'accepted', detail: 'told' }),
     async run(_request, signal) {
       if (signal.aborted) return cancelled;
       if (outcome !== 'hangs') return outcome;

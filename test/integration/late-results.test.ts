@@ -133,7 +133,7 @@ describe('a result of a checkpoint that has left the state', () => {
       ledger,
       running: createRunningEvaluations(),
       instance: 'slow',
-      evaluators: { run: () => outcome },
+      evaluators: { run: () => outcome, callOff: async () => ({ kind: 'accepted', detail: '' }) },
       orchestratorOf: () => null,
       isolatorOf: () => null,
       channels: new Map(),

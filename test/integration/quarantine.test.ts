@@ -33,6 +33,15 @@ beforeAll(async () => {
     return join(site, name);
   };
   const policy = oneEvaluationPolicy({
+    evaluation: {
+      executor: {
+        kind: 'http',
+        mode: 'callback',
+        timeout: '1h',
+        callOff: `${store.url}/off`,
+        secret: 'env:LOCK_SECRET',
+      },
+    },
     governance: {
       groups: ['board', 'leadership', 'safety-advisory'],
       resume: { approvals: ['board'] },
@@ -164,6 +173,27 @@ describe('a quarantine', () => {
     await quarantine(run);
     expect((await run.beat('1e19')).directive).toMatchObject({ action: 'quarantine' });
   });
+});
+
+it('calls an evaluation off that somebody else carries out, until that is taken', async () => {
+  store.behave({ kind: 'status', status: 503 });
+  const run = await registered();
+  const { ctf } = await run.report('c1', '1e20', 's3://weights/c1');
+  await run.event('EvaluationDispatched');
+  const before = store.received.length;
+  await run.press();
+  const told = () =>
+    store.received
+      .slice(before)
+      .filter(({ url }) => url === '/off')
+      .map(({ body }) => JSON.parse(String(body)));
+  await soon(() => expect(told().length).toBeGreaterThan(0));
+  store.behave({ kind: 'status', status: 200 });
+  await soon(async () => {
+    const events = (await run.events()).filter(({ kind }) => kind === 'EvaluationCalledOff');
+    expect(events.at(-1)?.data).toMatchObject({ outcome: 'accepted', nextAt: null });
+  });
+  expect(told()[0]).toMatchObject({ type: 'evaluation.cancelled', data: { evaluationId: ctf, attempt: 1 } });
 });
 
 describe('leave for evaluation and alignment work', () => {

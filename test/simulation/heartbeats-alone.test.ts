@@ -71,7 +71,10 @@ describe('heartbeats without any worker', () => {
         signature: signatures.signature,
         issuer: 'interlock',
       }),
-      evaluators: () => ({ run: () => Promise.reject(new Error('nothing runs here')) }),
+      evaluators: () => ({
+        run: () => Promise.reject(new Error('nothing runs here')),
+        callOff: () => Promise.reject(new Error('nothing runs here')),
+      }),
       isolatorOf: () => {
         throw new Error('no isolation');
       },

@@ -150,8 +150,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'quarantine-keeps-evaluating',
     invariant: 9,
     file: 'src/domain/run/scoped-work.ts',
-    find: "if (isQuarantined(state)) return cancelJobs(state, context, 'quarantine');",
-    replace: '',
+    find: '  if (jobsStoppedBecause(state, context.policy) === null) return [];',
+    replace: '  if (state.runId !== "") return [];',
     breaks: 'evaluations of a quarantined run go on',
   },
   {

@@ -58,6 +58,11 @@ function nonsense(random: Random, value: number): unknown {
 export function createEvaluators(world: World, process: SimulatedProcess, instance: string): Evaluators {
   const { faults } = world;
   return {
+    async callOff() {
+      return faults.hit('call-out-fails', 0.3)
+        ? { kind: 'retry', detail: 'HTTP 503' }
+        : { kind: 'accepted', detail: 'HTTP 200' };
+    },
     run(executor, request, signal) {
       const { policy, spec } = world.specOf(request.runId, request.evaluation);
       const random = faults.of('evaluator-late');

@@ -48,6 +48,7 @@ describe('help', () => {
       'forecast record',
       'halt',
       'init',
+      'isolated',
       'keys list',
       'keys revoke',
       'keys rotate',

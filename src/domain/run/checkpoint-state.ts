@@ -8,6 +8,7 @@ import { STAGES } from '../policy/schema.ts';
 import { roundedShare } from '../statistics/rounded.ts';
 import { withEfficiency } from './accounting.ts';
 import { withMerged } from './ancestry.ts';
+import { isToCallOff } from './call-off.ts';
 import { hasOpenRound } from './estimate-state.ts';
 import { isPending, newAttempt } from './evaluation.ts';
 import type { Lead, RunEventData, Scorecard } from './events.ts';
@@ -217,7 +218,9 @@ function evicted(state: RunState, isNeeded: (checkpoint: CheckpointState) => boo
   const closed = state.checkpoints.filter((checkpoint) => checkpoint.closed !== null);
   // What still runs or waits for its turn must be able to report, also after the verdict; so must experts.
   const isSpare = (each: CheckpointState): boolean =>
-    !each.evaluations.some(isPending) && !hasOpenRound(each) && !isNeeded(each);
+    !each.evaluations.some((one) => isPending(one) || isToCallOff(one)) &&
+    !hasOpenRound(each) &&
+    !isNeeded(each);
   const spare = closed.filter((each) => each.closed?.verdict === 'proceed' && isSpare(each));
   const stopping = closed.filter(({ closed: judged }) => judged?.verdict !== 'proceed');
   const passed = shadowOf(state) === null ? 0 : Math.max(0, stopping.length - SHADOW_CHECKPOINTS_KEPT);

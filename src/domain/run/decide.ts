@@ -10,6 +10,7 @@ import { assertNever } from '../assert-never.ts';
 import { type NoteUsage, noteUsage } from './accounting.ts';
 import { type RecordAlertDelivery, recordAlertDelivery } from './alerts.ts';
 import { type RecordArchivedResult, recordArchivedResult } from './archived.ts';
+import { type RecordCallOff, recordCallOff } from './call-off.ts';
 import {
   closeCheckpoints,
   type ReportCheckpoint,
@@ -124,6 +125,7 @@ export type Command =
   | RecordStopObserved
   | RecordLife
   | RecordDrill
+  | RecordCallOff
   | RecordIsolation
   | ConfirmIsolation
   | ProposeResume
@@ -249,6 +251,8 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return acknowledgeHalt(state, command, context);
     case 'RecordStopObserved':
       return recordStopObserved(state, command, context);
+    case 'RecordCallOff':
+      return recordCallOff(state, command, context);
     case 'RecordIsolation':
       return recordIsolation(state, command, context);
     case 'ConfirmIsolation':

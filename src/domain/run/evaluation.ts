@@ -12,6 +12,7 @@ import type { Evaluation, Policy } from '../policy/schema.ts';
 import { besideScore } from './comparable.ts';
 import { type Context, type Decision, iso, isoAfter, reject } from './context.ts';
 import type { RunEvent, RunEventData, StoredReading } from './events.ts';
+import { jobsStoppedBecause } from './quarantine.ts';
 import type { Attempt, CheckpointState, EvaluationState, RunState } from './state.ts';
 
 /** Latest end of a backed-off wait between attempts. */
@@ -232,6 +233,8 @@ export function expireAttempts(state: RunState, context: Context): RunEvent[] {
 export function retryEvaluation(state: RunState, command: RetryEvaluation, context: Context): Decision {
   const located = locate(state, command.evaluationId, context.policy);
   if (located === null) return reject('not-found', `no open evaluation ${command.evaluationId}`);
+  const stopped = jobsStoppedBecause(state, context.policy);
+  if (stopped !== null) return reject('conflict', stopped);
   // Also where a conclusive result is in: one repeated attempt at a time.
   if (isPending(located.evaluation)) {
     return reject('conflict', `attempt ${currentAttempt(located.evaluation).attempt} is still to report`);
@@ -431,7 +434,15 @@ export const evaluationEvolvers = {
           ...evaluation,
           attempts: evaluation.attempts.map((each) =>
             each === currentAttempt(evaluation) && each.resultDigest === null
-              ? { ...each, state: 'cancelled' as const, instance: null, reason: data.reason }
+              ? {
+                  ...each,
+                  state: 'cancelled' as const,
+                  instance: null,
+                  reason: data.reason,
+                  ...(data.callOff?.includes(evaluationId) === true
+                    ? { callOff: { calls: 0, nextAt: data.at, lastDetail: null } }
+                    : {}),
+                }
               : each,
           ),
         })),

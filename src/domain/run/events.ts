@@ -200,7 +200,23 @@ const events = {
     by: z.string(),
     at,
   }),
-  EvaluationsCancelled: z.object({ evaluationIds: z.array(id).min(1), reason: z.string(), at }),
+  EvaluationsCancelled: z.object({
+    evaluationIds: z.array(id).min(1),
+    /** Of these, somebody else has to be told. */
+    callOff: z.array(id).optional(),
+    reason: z.string(),
+    at,
+  }),
+  /** Whoever carries it out elsewhere was told, or could not be. `nextAt`: null once they took it. */
+  EvaluationCalledOff: z.object({
+    evaluationId: id,
+    attempt: int,
+    call: int,
+    outcome: z.enum(['accepted', 'retry', 'rejected']),
+    detail: z.string(),
+    nextAt: at.nullable(),
+    at,
+  }),
   /** A result for a checkpoint that is no longer in the state: kept, and able to trip on its own. */
   ArchivedResultReported: z.object({
     checkpointId: id,

@@ -6,6 +6,7 @@
  */
 import { accountingEvolvers } from './accounting.ts';
 import { alertEvolvers } from './alerts.ts';
+import { callOffEvolvers } from './call-off.ts';
 import { checkpointEvolvers } from './checkpoint-state.ts';
 import { drillEvolvers } from './drill.ts';
 import { estimateEvolvers } from './estimate-state.ts';
@@ -33,6 +34,7 @@ const evolvers: Evolvers = {
   ...accountingEvolvers,
   ...checkpointEvolvers,
   ...evaluationEvolvers,
+  ...callOffEvolvers,
   ...holdEvolvers,
   ...haltEvolvers,
   ...quarantineEvolvers,

@@ -11,6 +11,7 @@ import type { Consequence } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { assess, findingKey, hardened } from './assess.ts';
 import { overrun } from './cadence.ts';
+import { toCallOff } from './call-off.ts';
 import { contradicted, escalationAt, mayBeLate } from './confirmation.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
 import { isPending } from './evaluation.ts';
@@ -210,12 +211,16 @@ export function hasPress(
 
 /** What a person stops, stops with all its evaluation jobs. */
 export function cancelJobs(state: RunState, context: Context, reason = 'red-button'): RunEvent[] {
-  const jobs = state.checkpoints.flatMap(({ evaluations }) =>
-    evaluations.filter(isPending).map(({ evaluationId }) => evaluationId),
-  );
-  const [first, ...rest] = jobs;
+  const jobs = state.checkpoints.flatMap(({ evaluations }) => evaluations.filter(isPending));
+  const [first, ...rest] = jobs.map(({ evaluationId }) => evaluationId);
   if (first === undefined) return [];
-  const data = { evaluationIds: [first, ...rest], reason, at: iso(context.now) };
+  const callOff = toCallOff(jobs, context.policy);
+  const data = {
+    evaluationIds: [first, ...rest],
+    ...(callOff.length === 0 ? {} : { callOff }),
+    reason,
+    at: iso(context.now),
+  };
   return [{ kind: 'EvaluationsCancelled', data }];
 }
 

@@ -17,7 +17,7 @@ import { stepsDueMs } from './ladder-due.ts';
 import { isDone, pagesDueMs } from './own-steps.ts';
 import { isQuarantined, quarantineDeadlines } from './quarantine.ts';
 import { isKnownInShadow, shadowOf } from './shadow-state.ts';
-import type { CheckpointState, Halt, RunState, Shadow } from './state.ts';
+import type { Attempt, CheckpointState, Halt, RunState, Shadow } from './state.ts';
 
 /**
  * `dispatch` is an evaluation that somebody else carries out: handing it over takes a moment, so it must not wait for
@@ -60,9 +60,11 @@ function evaluations({ runId, checkpoints }: RunState, policy: Policy): WorkItem
   return checkpoints.flatMap((checkpoint) =>
     checkpoint.evaluations.flatMap((evaluation) => {
       const { state, attempt, notBefore } = currentAttempt(evaluation);
-      if (state !== 'queued') return [];
       const { evaluationId } = evaluation;
+      const callOffs = evaluation.attempts.flatMap((each) => callOff(runId, evaluationId, each));
+      if (state !== 'queued') return callOffs;
       return [
+        ...callOffs,
         {
           kind: handedOver.has(evaluation.evaluation) ? ('dispatch' as const) : ('evaluate' as const),
           key: `${evaluationId}/${attempt}`,
@@ -73,6 +75,21 @@ function evaluations({ runId, checkpoints }: RunState, policy: Policy): WorkItem
       ];
     }),
   );
+}
+
+/** Handed over as a dispatch is: it takes a moment, and waits for no slot. */
+function callOff(runId: string, evaluationId: string, { attempt, callOff: standing }: Attempt): WorkItem[] {
+  if (standing === undefined || standing.nextAt === null) return [];
+  const call = standing.calls + 1;
+  return [
+    {
+      kind: 'dispatch',
+      key: `${evaluationId}/${attempt}/off/${call}`,
+      runId,
+      notBeforeMs: Date.parse(standing.nextAt),
+      ids: { evaluationId, attempt, call },
+    },
+  ];
 }
 
 const isHandedOver = ({ executor }: Policy['evaluations'][number]): boolean =>

@@ -12,6 +12,7 @@
  */
 import { compareCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
+import type { Policy } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
 import type { RunEvent, RunEventData } from './events.ts';
@@ -45,6 +46,17 @@ const SLOW_MS = 60_000;
 /** In quarantine, and nobody has released it. */
 export function isQuarantined({ halt }: Pick<RunState, 'halt'>): boolean {
   return halt?.action === 'quarantine' && halt.quarantine?.released === undefined;
+}
+
+/** Why the run's evaluation jobs are stopped, and none is begun; null where they are not. */
+export function jobsStoppedBecause(state: RunState, policy: Policy): string | null {
+  const { halt, runId } = state;
+  if (halt === null || halt.scoped !== undefined) return null;
+  if (isQuarantined(state)) {
+    return `run ${runId} is quarantined (${halt.haltId}): nothing runs its weights until it is released`;
+  }
+  if (policy.halt.evaluations !== 'stop') return null;
+  return `run ${runId} is halted (${halt.haltId}), which stops its evaluations; a scoped resume lets them go on`;
 }
 
 // --- deciding ------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import { type Context, iso, reached } from './context.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import { cancelJobs } from './halt.ts';
 import { withExecuted } from './proposal-state.ts';
-import { isQuarantined } from './quarantine.ts';
+import { isQuarantined, jobsStoppedBecause } from './quarantine.ts';
 import type { RunState } from './state.ts';
 
 export type WorkTerms =
@@ -50,10 +50,8 @@ export function scopedWorkEnded(
 
 /** A quarantined model is not run, and under some policies no halted one is. */
 export function stopJobs(state: RunState, context: Context): RunEvent[] {
-  const { halt } = state;
-  if (halt === null || halt.scoped !== undefined) return [];
-  if (isQuarantined(state)) return cancelJobs(state, context, 'quarantine');
-  return context.policy.halt.evaluations === 'stop' ? cancelJobs(state, context, 'halt') : [];
+  if (jobsStoppedBecause(state, context.policy) === null) return [];
+  return cancelJobs(state, context, isQuarantined(state) ? 'quarantine' : 'halt');
 }
 
 export const scopedWorkEvolvers = {

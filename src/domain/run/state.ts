@@ -31,6 +31,8 @@ export const AttemptSchema = z.object({
   reading: ReadingSchema.nullable(),
   resultDigest: z.string().nullable(),
   reason: z.string().nullable(),
+  /** Who carries it out elsewhere has to be told that it is cancelled; `nextAt` is null once they were. */
+  callOff: z.object({ calls: int, nextAt: at.nullable(), lastDetail: z.string().nullable() }).optional(),
 });
 export type Attempt = z.infer<typeof AttemptSchema>;
 

@@ -123,6 +123,7 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'EvaluationReturned':
     case 'EvaluationAttemptFailed':
     case 'EvaluationRequeued':
+    case 'EvaluationCalledOff':
       return checkpointsWith(after, [event.data.evaluationId]);
     case 'EvaluationReported':
       return [...checkpointsWith(after, [event.data.evaluationId]), resultView(event, after.runId)];

@@ -72,6 +72,7 @@ const READS = {
   EvaluationAttemptFailed: 'taken',
   EvaluationRequeued: 'taken',
   EvaluationsCancelled: 'taken',
+  EvaluationCalledOff: 'left',
   ArchivedResultReported: 'taken',
   ForecastSealed: 'left',
   PermitRiskSealed: 'left',

@@ -5,8 +5,9 @@ import { describeForecastMethod } from './describe-forecast-method.ts';
 
 describeForecastMethod({
   method: servedMethod,
-  // Leaps have less room the higher the level stands, and move the median; noise moves it in 1 case of 3,000, by 0.0009 at most.
-  tolerance: { horizon: 0.03, noise: 0.002 },
+  // Leaps have less room the higher the level stands, and move the median; noise moves it too. Scanned over one point from 0.4
+  // below chance to 0.4 above the best, a quarter to four doublings ahead, noise up to 0.1: narrower by 0.0066 of 1.27 at most.
+  tolerance: { horizon: 0.03, noise: 0.007 },
   casesShare: 0.85,
 });
 for (const method of BASELINES) describeForecastMethod({ method, casesShare: 0.05 });

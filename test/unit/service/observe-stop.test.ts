@@ -37,7 +37,7 @@ async function looksOf({ stopsAtLook, pollMs }: { stopsAtLook?: number; pollMs?:
         load: async () => ({ state, policy, version: 1 }),
         execute: async (_runId, command) => {
           if (typeof command !== 'function') told.push(command);
-          return { outcome: 'unchanged' } as never;
+          return { outcome: 'recorded', state, policy, events: [] };
         },
       },
       orchestratorOf: () => ({
@@ -75,7 +75,7 @@ describe('looking whether a target has stopped', () => {
     const { told, pauses } = await looksOf({ stopsAtLook: 3, pollMs: 1_000 });
     expect(pauses).toEqual([1_000, 1_000]);
     expect(told).toEqual([
-      { type: 'RecordStopObserved', haltId: 'halt_a', targetId: 't1', round: 0, detail: 'look 3' },
+      { type: 'RecordStopObserved', haltId: 'halt_a', targetId: 't1', round: 0, detail: 'look 3', tookMs: 0 },
     ]);
   });
 });

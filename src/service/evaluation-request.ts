@@ -1,0 +1,28 @@
+/** What an evaluator is told of one attempt. */
+import type { Located } from '../domain/run/evaluation.ts';
+import type { EvaluationRequest } from '../evaluators/evaluator.ts';
+
+export function evaluationRequest(
+  runId: string,
+  attempt: number,
+  { checkpoint, evaluation, spec }: Located,
+  callbackUrl: (evaluationId: string, attempt: number) => string,
+): EvaluationRequest {
+  const { evaluationId, variant: name } = evaluation;
+  const variant = spec.variants.find(({ id }) => id === name);
+  const topUp = evaluation.attempts.filter(({ purpose }) => purpose === 'top-up').length;
+  return {
+    evaluationId,
+    attempt,
+    runId,
+    checkpointId: checkpoint.checkpointId,
+    evaluation: evaluation.evaluation,
+    variant: name,
+    modelUri: checkpoint.modelUri,
+    ...(checkpoint.endpoint === null ? {} : { endpoint: checkpoint.endpoint }),
+    effectiveCompute: checkpoint.effectiveCompute,
+    variantEnv: variant?.env ?? {},
+    ...(topUp === 0 ? {} : { topUp }),
+    callbackUrl: callbackUrl(evaluationId, attempt),
+  };
+}
