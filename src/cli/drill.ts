@@ -1,13 +1,14 @@
 /** `interlock drill`: would a halt of this run get through? Nothing is halted by it. */
 import { z } from 'zod';
 import { DrillResultSchema } from '../domain/run/halt-documents.ts';
-import { EXIT, type ExitCode } from './exit.ts';
+import { EXIT, type ExitCode, UsageError } from './exit.ts';
 import { json, printable, table } from './output.ts';
 import { connect, path, read, type ServiceOptions } from './service-client.ts';
 import type { Terminal } from './terminal.ts';
 
 export interface DrillOptions extends ServiceOptions {
-  run: string;
+  run?: string;
+  target?: readonly string[];
   reason?: string;
   json?: true;
 }
@@ -18,8 +19,11 @@ const Drill = z.object({ drillId: z.string(), passed: z.boolean(), results: z.ar
 const TIMEOUT_MS = 70_000;
 
 export async function drill(options: DrillOptions, terminal: Terminal): Promise<ExitCode> {
+  const { run, reason, target = [] } = options;
+  if (run === undefined || target.length > 0) {
+    throw new UsageError('give --run to rehearse a run, or --target for a shadow that is halted');
+  }
   const client = await connect(options, terminal);
-  const { run, reason } = options;
   const answer = await client.post(
     path('v1', 'runs', run, 'drill'),
     reason === undefined ? {} : { reason },

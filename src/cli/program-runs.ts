@@ -47,18 +47,27 @@ export function addRunCommands(program: Command, perform: Register): void {
 
   overHttp(
     describe(program.command('drill'), {
-      summary: 'rehearse a halt: is every target reached, let in, and is the run known there?',
+      summary: 'rehearse a halt of a run, or hold one for real on a shadow target',
       details:
-        'Every step of every target goes as far as its system lets it without being taken; nothing is halted. The answer stands in the ledger.',
-      example: 'interlock drill --run gpt-next-7',
-      exits: '0 no step failed; 1 one did, or the service refused; 2 usage, or no answer',
+        'With --run every step of every target goes as far as its system lets it without being taken; nothing is halted. With --target a job that nothing depends on is halted for real, by its whole ladder, and timed: submit one that only sleeps, as the account that trains. Either answer stands in the ledger.',
+      example: `interlock drill --target '{"kind": "slurm", "cluster": "train", "jobId": 4711}'`,
+      exits:
+        '0 no step failed, or the shadow stopped; 1 one did, it did not, or the service refused; 2 usage, or no answer',
     }),
   )
-    .requiredOption('--run <id>', 'the run')
+    .option('--run <id>', 'the run whose halt is rehearsed')
+    .option('--target <json>', 'a shadow target that is halted, as the API takes it; repeatable', collect)
+    .option('--policy <name>', 'with --target: whose ladders and deadlines (default: the configured default)')
     .option('--reason <text>', 'for those who read the ledger')
     .option(...JSON_OPTION('{drillId, passed, results: [{targetId, kind, step, outcome, detail, tookMs}]}'))
-    .action((options: import('./drill.ts').DrillOptions) =>
-      perform(async (t) => (await import('./drill.ts')).drill(options, t)),
+    .action((options: import('./drill.ts').DrillOptions & { target?: string[]; policy?: string }) =>
+      perform(async (t) => {
+        const { run, target = [], ...rest } = options;
+        if (target.length > 0 && run === undefined) {
+          return (await import('./drill-shadow.ts')).drillShadow({ ...rest, target }, t);
+        }
+        return (await import('./drill.ts')).drill(options, t);
+      }),
     );
 
   overHttp(

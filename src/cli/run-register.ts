@@ -78,7 +78,7 @@ export function registration(options: RunRegisterOptions): object {
 }
 
 /** The service says what is wrong with it, with the field. */
-function statedTarget(text: string): object {
+export function statedTarget(text: string): object {
   try {
     return z.looseObject({ kind: z.string() }).parse(JSON.parse(text));
   } catch {

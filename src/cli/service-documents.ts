@@ -153,6 +153,7 @@ export const RunSummary = z.object({
     .nullable()
     .optional(),
   registeredAt: instant,
+  finishedAt: instant.nullable().default(null),
 });
 export type RunSummary = z.infer<typeof RunSummary>;
 

@@ -22,6 +22,7 @@ import { currentCorrelation } from '../telemetry/correlation.ts';
 import { checkpointStory } from '../telemetry/story.ts';
 import { withSpan } from '../telemetry/tracing.ts';
 import { digestOf } from './digest.ts';
+import { shadowProblem } from './drill-targets.ts';
 import type { ResolveParents } from './parentage.ts';
 import type { PinnedPolicy, PolicyBook } from './policies.ts';
 import { recordResult } from './results.ts';
@@ -41,6 +42,7 @@ export interface Registration {
   /** As `declined` of a checkpoint: there only where they were said. */
   readonly vouchedParentage?: string;
   readonly accelerator?: string;
+  readonly drill?: true;
 }
 
 export interface CheckpointReport {
@@ -213,6 +215,8 @@ export function createIntake(deps: IntakeDeps): Intake {
           if ('outcome' in resolved) return resolved;
           targets.push(resolved);
         }
+        const real = registration.drill === undefined ? null : await shadowProblem(targets, { runs, ledger });
+        if (real !== null) return refused('invalid', real.message, real.path);
         await policies.record(chosen, identity.id);
       }
       const executed = await runs.execute(
@@ -233,6 +237,7 @@ export function createIntake(deps: IntakeDeps): Intake {
           ancestry: existing === null ? await deps.resolveParents(registration.parents, runId) : undefined,
           vouched: registration.vouchedParentage,
           accelerator: registration.accelerator,
+          drill: registration.drill,
           shadowUntil: deps.shadowUntil?.() ?? undefined,
         },
         { actor: identity.id, receipt, policy: chosen.policy },

@@ -174,8 +174,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'never-escalates',
     invariant: 5,
     file: 'src/domain/run/decide.ts',
-    find: '  takePages,\n  escalateHalt,\n  isolate,\n];',
-    replace: '  takePages,\n  isolate,\n];',
+    find: '  takePages,\n  escalateHalt,\n  isolate,\n',
+    replace: '  takePages,\n  isolate,\n',
     breaks: 'a halt that nobody confirms pages nobody again',
   },
   {

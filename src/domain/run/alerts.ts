@@ -23,11 +23,15 @@ export interface AlertContent {
 export function raiseAlert(state: RunState, context: Context, content: AlertContent, offset = 0): RunEvent[] {
   if (context.policy.alerts.length === 0) return [];
   const ordinal = state.counters.alerts + 1 + offset;
+  const isDrill = state.drill === true;
+  // That one does not get through is for people to look at; by day.
+  const severity = content.kind === 'halt-unconfirmed' ? ('error' as const) : ('info' as const);
   return [
     {
       kind: 'AlertRaised',
       data: {
         ...content,
+        ...(isDrill ? { severity, summary: `DRILL, nothing trains there: ${content.summary}` } : {}),
         details: { ...content.details },
         alertId: idOf('alert', context.digest, state.runId, 'alert', ordinal),
         channels: [...context.policy.alerts],

@@ -10,6 +10,7 @@ import type { Compute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
 import { raiseAlert } from './alerts.ts';
 import { type Context, iso, isoAfter, reached } from './context.ts';
+import { isOverDrill } from './drill-state.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import { haltTimeline } from './halt-timeline.ts';
 import { lifeText } from './life-text.ts';
@@ -168,6 +169,7 @@ export function reopened(
 
 /** Unconfirmed past its deadline: page, and again each time the (growing) deadline passes. */
 export function escalateHalt(state: RunState, context: Context): RunEvent[] {
+  if (isOverDrill(state)) return [];
   const { halt } = state;
   if (halt === null || halt.confirmedAt !== null || !reached(context.now, halt.escalateAt)) return [];
   const count = halt.escalations + 1;

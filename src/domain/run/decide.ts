@@ -20,7 +20,7 @@ import {
 } from './checkpoint.ts';
 import { confirmHalt, escalateHalt } from './confirmation.ts';
 import { type Context, type Decision, isRejection, reject } from './context.ts';
-import { type RecordDrill, recordDrill } from './drill.ts';
+import { endDrill, orderDrill, type RecordDrill, recordDrill } from './drill.ts';
 import {
   type BeginSecondRound,
   beginSecondRound,
@@ -147,6 +147,7 @@ const REACTIONS_MAX = 500;
 const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] = [
   endShadow,
   orderKept,
+  orderDrill,
   noteHighWater,
   expireAttempts,
   orderHalts,
@@ -169,6 +170,7 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   takePages,
   escalateHalt,
   isolate,
+  endDrill,
 ];
 
 export function decide(state: RunState | null, command: Command, context: Context): Decision {

@@ -25,8 +25,8 @@ import {
   RunTargetSchema,
   StopEvidenceSchema,
 } from './halt-documents.ts';
-import { proposalWith, ScopedTermsSchema, TermsSchema } from './proposal-documents.ts';
-import { BEGUN_BECAUSE, RevertSchema } from './quarantine-documents.ts';
+import { proposalWith, TermsSchema } from './proposal-documents.ts';
+import { quarantineEvents } from './quarantine-events.ts';
 import { PermitRiskSchema, RiskTakenSchema } from './risk-documents.ts';
 import { SHADOW_EVENTS, ShadowTermsSchema } from './shadow-documents.ts';
 
@@ -110,6 +110,8 @@ const events = {
     contentDigest: z.string(),
     /** Of a run that starts from weights. Absent in registrations from before parents were looked up. */
     ancestry: AncestrySchema.optional(),
+    /** Its targets are shadows, and it is halted as it is registered. */
+    drill: z.literal(true).optional(),
     /** Why whoever registered the run answers for weights whose origin is not known here. */
     vouched: z.string().optional(),
     /** Which of the policy's accelerators it trains on. */
@@ -403,38 +405,7 @@ const events = {
     results: z.array(DrillResultSchema),
     at,
   }),
-  /** `isolateAt`: from then on the call-outs do not wait for the stop. */
-  QuarantineBegun: z.object({
-    haltId: id,
-    revert: RevertSchema.nullable(),
-    steps: z.array(z.object({ step: z.string(), kind: z.string(), withinMs: int })),
-    isolateAt: at,
-    at,
-  }),
-  IsolationStepBegun: z.object({
-    haltId: id,
-    step: z.string(),
-    because: z.enum(BEGUN_BECAUSE),
-    dueAt: at,
-    at,
-  }),
-  IsolationStepTaken: z.object({
-    haltId: id,
-    step: z.string(),
-    attempt: int,
-    outcome: z.enum(['accepted', 'retry', 'rejected']),
-    detail: z.string(),
-    nextAt: at,
-    at,
-  }),
-  IsolationStepOverdue: z.object({ haltId: id, step: z.string(), at }),
-  /** `by`: `call-out` where what was called says that it is done, else whose word it is. */
-  IsolationStepConfirmed: z.object({ haltId: id, step: z.string(), by: z.string(), detail: z.string(), at }),
-  /** The halt stands; from here on it can be resumed. */
-  QuarantineReleased: z.object({ haltId: id, proposalId: id, at }),
-  /** Evaluation and alignment work may go on; the halt stands. */
-  ScopedWorkGranted: z.object({ haltId: id, proposalId: id, terms: ScopedTermsSchema, at }),
-  ScopedWorkEnded: z.object({ haltId: id, reason: z.enum(['expired', 'veto']), at }),
+  ...quarantineEvents,
   ProposalOpened: proposalWith({ at }),
   ProposalVoided: z.object({
     proposalId: id,

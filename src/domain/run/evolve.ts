@@ -8,7 +8,7 @@ import { accountingEvolvers } from './accounting.ts';
 import { alertEvolvers } from './alerts.ts';
 import { callOffEvolvers } from './call-off.ts';
 import { checkpointEvolvers } from './checkpoint-state.ts';
-import { drillEvolvers } from './drill.ts';
+import { drillEvolvers } from './drill-state.ts';
 import { estimateEvolvers } from './estimate-state.ts';
 import { evaluationEvolvers } from './evaluation.ts';
 import type { RunEvent, RunEventData, RunEventKind } from './events.ts';

@@ -8,6 +8,7 @@
 import { type Compute, compareCompute, maxCompute } from '../compute.ts';
 import { contradicted, reopened } from './confirmation.ts';
 import type { Context, Decision } from './context.ts';
+import { isOverDrill } from './drill-state.ts';
 import type { RunEvent } from './events.ts';
 import type { Halt, RunState } from './state.ts';
 
@@ -31,8 +32,11 @@ export function recordLife(state: RunState, command: RecordLife, context: Contex
 }
 
 /** Targets of a run that may come back: seen stopped while the halt stands. */
-export function fencedTargets({ halt, targets }: Pick<RunState, 'halt' | 'targets'>): string[] {
-  if (halt === null) return [];
+export function fencedTargets(
+  state: Pick<RunState, 'halt' | 'targets' | 'finishedAt'> & { readonly drill?: RunState['drill'] },
+): string[] {
+  const { halt, targets } = state;
+  if (halt === null || isOverDrill(state)) return [];
   const observed = new Set(
     targets.filter(({ confirmation }) => confirmation === 'observed').map(({ targetId }) => targetId),
   );

@@ -14,6 +14,7 @@ import { overrun } from './cadence.ts';
 import { toCallOff } from './call-off.ts';
 import { contradicted, escalationAt, mayBeLate } from './confirmation.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
+import { isOverDrill } from './drill-state.ts';
 import { isPending } from './evaluation.ts';
 import type { RunEvent } from './events.ts';
 import type { Finding } from './finding-documents.ts';
@@ -366,6 +367,8 @@ export function recordStopObserved(state: RunState, command: RecordStopObserved,
   const { halt } = state;
   const { haltId, targetId, detail, tookMs = 0 } = command;
   if (halt === null || halt.haltId !== haltId || halt.round !== command.round) return [];
+  // A drill that did not get through in time has failed, whatever comes after.
+  if (isOverDrill(state)) return [];
   if (halt.targets.find((each) => each.targetId === targetId)?.stoppedAt !== null) return [];
   // Progress since the question was asked: the answer may be older than it, and is asked for again.
   const { progress, now } = context;

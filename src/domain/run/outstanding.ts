@@ -9,6 +9,7 @@ import { OWN_STEPS } from '../policy/ladder.ts';
 import type { Policy } from '../policy/schema.ts';
 import { nextDueAt } from './cadence.ts';
 import { quietAt } from './confirmation.ts';
+import { isOverDrill } from './drill-state.ts';
 import { roundsOf } from './estimate-state.ts';
 import { currentAttempt, isConcluded } from './evaluation.ts';
 import { isExpiryKnown } from './halt.ts';
@@ -97,7 +98,7 @@ const isHandedOver = ({ executor }: Policy['evaluations'][number]): boolean =>
 
 function halts(state: RunState, policy: Policy): WorkItem[] {
   const { runId, halt, targets } = state;
-  if (halt === null || halt.confirmedAt !== null) return [];
+  if (halt === null || halt.confirmedAt !== null || isOverDrill(state)) return [];
   return halt.targets.flatMap((target) => {
     const { targetId, stoppedAt } = target;
     const observed = targets.some((each) => each.targetId === targetId && each.confirmation === 'observed');
@@ -184,6 +185,7 @@ function alerts({ runId, alerts: pending }: RunState): WorkItem[] {
 
 /** The earliest instant at which a `Tick` may change something. */
 export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
+  if (isOverDrill(state)) return null;
   const instants: number[] = [];
   const add = (instant: string | null): void => {
     if (instant !== null) instants.push(Date.parse(instant));

@@ -31,6 +31,7 @@ export interface RegisterRun {
   /** Why an operator answers for weights whose origin is not known here. */
   readonly vouched?: string | undefined;
   readonly accelerator?: string | undefined;
+  readonly drill?: true | undefined;
   /** Until when the deployment is in shadow; left out, it is armed. */
   readonly shadowUntil?: string | undefined;
 }
@@ -62,8 +63,9 @@ export function registerRun(state: RunState | null, command: RegisterRun, contex
   const start = lineage?.start ?? null;
   const refusal = registrationRefusal(command, ancestry, start, context);
   if (refusal !== null) return refusal;
-  const { vouched, accelerator, shadowUntil } = command;
-  const isShadowed = shadowUntil !== undefined && !reached(context.now, shadowUntil);
+  const { vouched, accelerator, shadowUntil, drill } = command;
+  // A drill is held to see what a real halt does.
+  const isShadowed = drill === undefined && shadowUntil !== undefined && !reached(context.now, shadowUntil);
   const data: RunEventData<'RunRegistered'> = {
     runId: command.runId,
     title: command.title,
@@ -80,6 +82,7 @@ export function registerRun(state: RunState | null, command: RegisterRun, contex
     ...(lineage === undefined ? {} : { ancestry }),
     ...(vouched === undefined ? {} : { vouched }),
     ...(accelerator === undefined ? {} : { accelerator }),
+    ...(drill === undefined ? {} : { drill }),
     ...(isShadowed ? { shadow: { until: shadowUntil } } : {}),
     at: iso(context.now),
   };
@@ -87,12 +90,23 @@ export function registerRun(state: RunState | null, command: RegisterRun, contex
 }
 
 function registrationRefusal(
-  { initialCompute, operator, vouched, accelerator, shadowUntil, targets }: RegisterRun,
+  { initialCompute, operator, vouched, accelerator, shadowUntil, targets, drill, parents }: RegisterRun,
   ancestry: Ancestry,
   start: Compute | null,
   { policy, now }: Context,
 ): Rejection | null {
   const { firstCheckpointBy } = policy.cadence;
+  if (drill !== undefined) {
+    if (!operator) return reject('forbidden', 'only an operator holds a drill', 'drill');
+    if (initialCompute !== null || parents.length > 0) {
+      return reject(
+        'invalid',
+        'must be left out of a drill, which trains nothing',
+        initialCompute === null ? 'parents' : 'initialCompute',
+      );
+    }
+    return null;
+  }
   if (!operator && start !== null && maxCompute(start, firstCheckpointBy) !== firstCheckpointBy) {
     return initialCompute === start
       ? reject(
@@ -152,7 +166,7 @@ export function finishRun(state: RunState, command: FinishRun, context: Context)
 }
 
 export function registered(data: RunEventData<'RunRegistered'>): RunState {
-  const { ancestry, vouched, accelerator, shadow } = data;
+  const { ancestry, vouched, accelerator, shadow, drill } = data;
   const lineage = ancestry === undefined ? undefined : lineageAtStart(data.initialCompute, ancestry, vouched);
   return {
     schema: 1,
@@ -180,6 +194,7 @@ export function registered(data: RunEventData<'RunRegistered'>): RunState {
     halt: null,
     ...(lineage === undefined ? {} : { lineage }),
     ...(accelerator === undefined ? {} : { accelerator }),
+    ...(drill === undefined ? {} : { drill }),
     ...(shadow === undefined ? {} : { shadow: startOfShadow(shadow) }),
     clearedHalts: [],
     waiver: null,

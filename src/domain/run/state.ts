@@ -309,6 +309,8 @@ export const RunStateSchema = z.object({
   parents: z.array(z.string()),
   sources: z.array(z.string()).nullable(),
   initialCompute: ComputeSchema.nullable(),
+  /** Halted as it was registered, to see whether a halt gets through to its targets. */
+  drill: z.literal(true).optional(),
   targets: z.array(RunTargetSchema),
   epoch: int,
   ceiling: ComputeSchema,

@@ -6,6 +6,7 @@
  */
 import { type Json, plainJson } from '../canonical-json.ts';
 import { LEVEL_TITLES, levelName } from '../levels.ts';
+import { isOverDrill } from './drill-state.ts';
 import { findRound, type PlacedRound } from './estimate-state.ts';
 import { currentAttempt, statusOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
@@ -54,6 +55,7 @@ export function project(before: RunState | null, event: RunEvent, after: RunStat
 export type RunStatus = 'training' | 'on-hold' | 'halted' | 'finished';
 
 export function statusOfRun(state: RunState): RunStatus {
+  if (isOverDrill(state)) return 'finished';
   if (state.halt !== null) return 'halted';
   if (state.finishedAt !== null) return 'finished';
   return state.holds.length > 0 ? 'on-hold' : 'training';
@@ -81,6 +83,7 @@ export function runSummary(state: RunState) {
   return {
     runId: state.runId,
     title: state.title,
+    drill: state.drill === true,
     status: statusOfRun(state),
     policy: { name: state.policyName, digest: state.policy },
     level: level === null ? null : { estimate: level, name: LEVEL_TITLES[levelName(level)] },

@@ -57,6 +57,10 @@ export const RunSummary = z
   .object({
     runId: z.string(),
     title: z.string().nullable(),
+    drill: z
+      .boolean()
+      .default(false)
+      .meta({ description: 'Its targets are shadows: halted as it was registered' }),
     status: z.enum(['training', 'on-hold', 'halted', 'finished']),
     policy: z.object({ name: z.string(), digest: z.string() }),
     level: z.object({ estimate: z.number(), name: z.string() }).nullable(),

@@ -63,6 +63,10 @@ const RegisterRun = z
     accelerator: NameSchema.optional().meta({
       description: "Which of the policy's accelerators it trains on; default: the fastest of them",
     }),
+    drill: z.literal(true).optional().meta({
+      description:
+        'Operators only: the targets are shadows, such as a job that only sleeps; they are halted at once and for real, which is timed',
+    }),
     sources: z
       .array(IdSchema)
       .min(1)
@@ -198,6 +202,7 @@ export const runRoutes = (services: Services): Route[] => {
             labels: body.labels ?? {},
             ...(body.vouchedParentage === undefined ? {} : { vouchedParentage: body.vouchedParentage }),
             ...(body.accelerator === undefined ? {} : { accelerator: body.accelerator }),
+            ...(body.drill === undefined ? {} : { drill: body.drill }),
           },
           identity,
           receiptOf(call),

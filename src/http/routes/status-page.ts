@@ -85,7 +85,9 @@ async function allRuns(ledger: Services['ledger']): Promise<Summary[]> {
   let after: { after?: number } = {};
   for (;;) {
     const rows = await ledger.views({ kind: 'run', limit: PAGE, order: 'desc', ...after });
-    runs.push(...rows.map(({ doc }) => RunSummary.parse(doc)));
+    const read = rows.map(({ doc }) => RunSummary.parse(doc));
+    // A drill that is over stands in the ledger; whoever looks at the page looks at what trains.
+    runs.push(...read.filter(({ drill, finishedAt }) => !drill || finishedAt === null));
     const last = rows.at(-1);
     if (rows.length < PAGE || last === undefined) return runs.sort((a, b) => urgency(b) - urgency(a));
     after = { after: last.ordinal };
