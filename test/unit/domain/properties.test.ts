@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { isRejection } from '../../../src/domain/run/context.ts';
 import type { Command } from '../../../src/domain/run/decide.ts';
+import { isQuarantined } from '../../../src/domain/run/quarantine.ts';
 import { BASE_POLICY, evaluation, policyOf, RunLife, registered, success } from './run-life.ts';
 
 const NAMES = ['ctf/bare', 'ctf/tools', 'labs/default'] as const;
@@ -76,6 +77,11 @@ describe('any evidence', () => {
         const life = judged(values);
         const before = life.last('CheckpointAssessed').scorecard.overall;
         const gravity = gravityOf(life);
+        if (isQuarantined(life.state)) {
+          // Until then nothing is evaluated again.
+          life.release();
+          life.signed();
+        }
         life.does({ type: 'RetryEvaluation', evaluationId: life.idOf('c2', 'ctf', 'bare'), by: 'operator' });
         life.result('c2/ctf/bare', success(again, 5000));
         const after = life.last('CheckpointAssessed').scorecard.overall;
