@@ -310,7 +310,8 @@ function findingsPart(findings: readonly Finding[]): Html {
 
 function nextStep({ halt, holds, finishedAt, proposals, runId, checkpoints, shadow }: RunState): string {
   if (halt !== null && halt.confirmedAt === null) {
-    return 'make sure the run stops: look at its scheduler, stop it by hand if it still computes. Interlock goes on trying.';
+    const isolation = quarantineStep(halt);
+    return `make sure the run stops: look at its scheduler, stop it by hand if it still computes. Interlock goes on trying.${isolation === null ? '' : ` Then ${isolation}`}`;
   }
   if (halt !== null) {
     const open = proposals.find(({ status }) => status === 'open');
@@ -338,8 +339,8 @@ const STYLE = `
 @media (prefers-color-scheme: dark) { :root { --bad: #ff8a80; --warn: #ffcc80; --ok: #a5d6a7; } }
 * { box-sizing: border-box; }
 body { font: 16px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; overflow-wrap: anywhere; }
-h1 { margin: 0; font-size: 1.5rem; } h2 { margin: 0 0 .25rem; font-size: 1.2rem; } h3 { font-size: 1rem; margin: .75rem 0 .25rem; }
-p, ul { margin: .25rem 0; } ul { padding-left: 1.2rem; }
+h1 { margin: 0; font-size: 1.5rem; } h2 { margin: 0 0 .25rem; font-size: 1.2rem; } h3, h4 { font-size: 1rem; margin: .75rem 0 .25rem; }
+p, ul, ol { margin: .25rem 0; } ul { padding-left: 1.2rem; } ol { padding-left: 1.5rem; }
 .quiet { opacity: .7; font-size: .875rem; } .note { display: block; font-weight: 400; } .figure { white-space: nowrap; }
 .shadow { background: repeating-linear-gradient(-45deg, #b26a0022 0 .6rem, #0000 .6rem 1.2rem); color: var(--warn); }
 .banner { padding: .6rem .8rem; border: 2px solid; border-radius: .4rem; font-weight: 600; }
