@@ -254,10 +254,10 @@ describe.skipIf(noProc)(`the process orchestrator${noProc ? ` (skipped: ${noProc
   });
 
   test('a zombie has stopped', async () => {
-    // The shell becomes `sleep`, which never waits for the child it inherits.
-    const child = await start('sleep 0 & echo zombie $!; echo ready; exec sleep 60');
+    // The shell becomes `sleep`, which never waits for the child it inherits. One that ended before would be the shell's to reap.
+    const child = await start('sleep 0.5 & echo zombie $!; echo ready; exec sleep 60');
     const pid = Number((await child.line(/^zombie /)).split(' ')[1]);
-    await vi.waitUntil(() => openProc().read(pid)?.zombie === true);
+    await vi.waitUntil(() => openProc().read(pid)?.zombie === true, { timeout: 10_000 });
     const startTime = openProc().read(pid)?.startTime ?? '';
     const orchestrator = createProcessOrchestrator({ kind: 'process', pid, startTime });
     expect(await orchestrator.observe(live())).toMatchObject({ state: 'stopped' });

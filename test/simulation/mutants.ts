@@ -214,8 +214,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'second-attempts-forgotten',
     invariant: 6,
     file: 'src/domain/run/outstanding.ts',
-    find: "if (state !== 'queued') return [];",
-    replace: "if (state !== 'queued' || attempt > 1) return [];",
+    find: "if (state !== 'queued') return callOffs;",
+    replace: "if (state !== 'queued' || attempt > 1) return callOffs;",
     breaks: 'a second attempt is outstanding nowhere but in the state',
   },
   {
