@@ -97,6 +97,18 @@ export const permit = (key: ForgeKey, claims: Partial<PermitClaims> = {}): Promi
     ...claims,
   });
 
+/** Leave to evaluate, which is none to train. */
+export const workPermit = (key: ForgeKey): Promise<string> =>
+  key.signer.signWorkPermit({
+    sub: runId,
+    iat: nowS,
+    exp: nowS + 60,
+    scope: 'evaluation',
+    purpose: 'evaluation',
+    haltId: null,
+    nonce: 'nonce-1',
+  });
+
 export const halt = (key: ForgeKey, claims: Partial<HaltOrderClaims> = {}): Promise<string> =>
   key.signer.signHaltOrder({
     sub: runId,

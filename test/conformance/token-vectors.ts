@@ -1,5 +1,15 @@
 /** Permits, halt orders and key statements: what a trainer must believe and what not, each with the reason. */
-import { base64url, type ForgeKey, halt, issuer, nowS, permit, runId, statement } from './forge.ts';
+import {
+  base64url,
+  type ForgeKey,
+  halt,
+  issuer,
+  nowS,
+  permit,
+  runId,
+  statement,
+  workPermit,
+} from './forge.ts';
 
 interface TokenCase {
   name: string;
@@ -126,6 +136,7 @@ export async function permitVectors(keys: Keys) {
     headed('of another kind', { typ: 'halt+jwt' }),
     headed('of a kind in capitals', { typ: 'PERMIT+JWT' }),
     { name: 'a halt order', token: await halt(active), refused: 'header' },
+    { name: 'a work permit', token: await workPermit(active), refused: 'header' },
     raw('with a number that is none', text.replace('"seq":1', '"seq":NaN'), 'claims'),
     raw('with a mark before its claims', `\u{feff}${text}`, 'claims'),
     raw('with bytes that are no text', Buffer.concat([Buffer.from(text), Buffer.from([0xff])]), 'claims'),
