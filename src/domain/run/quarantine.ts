@@ -109,15 +109,18 @@ export function revertText(revert: Revert | null): string {
   return `go back to ${revert.checkpointId} at most (${digest})`;
 }
 
-/** The newest cleared checkpoint below everything that the halt's findings are about. */
+/**
+ * The newest cleared checkpoint below everything that the halt's findings are about. What came after such a checkpoint was
+ * trained on from it; where one is so old that its compute is not known any more, none can be said to lie below it.
+ */
 function revertFor({ halt, cleared = [], checkpoints }: RunState): Revert | null {
   const accused = new Set((halt?.causes ?? []).flatMap(checkpointsOf));
-  const below = checkpoints
-    .filter(({ checkpointId }) => accused.has(checkpointId))
-    .map(({ effectiveCompute }) => effectiveCompute);
-  const fit = cleared.filter(
-    ({ checkpointId, effectiveCompute }) =>
-      !accused.has(checkpointId) && below.every((bound) => compareCompute(effectiveCompute, bound) < 0),
+  const known = new Map(
+    [...checkpoints, ...cleared].map((each) => [each.checkpointId, each.effectiveCompute]),
+  );
+  const bounds = [...accused].map((checkpointId) => known.get(checkpointId));
+  const fit = cleared.filter(({ effectiveCompute }) =>
+    bounds.every((bound) => bound !== undefined && compareCompute(effectiveCompute, bound) < 0),
   );
   return fit.at(-1) ?? null;
 }

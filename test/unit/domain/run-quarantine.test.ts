@@ -1,8 +1,9 @@
 /** Quarantine: isolated in order and confirmed, what to go back to, and a release that is signed by itself. */
 import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../../src/domain/canonical-json.ts';
+import { archivedResult } from '../../../src/domain/run/archived.ts';
 import type { QuarantineState } from '../../../src/domain/run/quarantine-documents.ts';
-import { BASE_POLICY, PROCESS_TARGET, policyOf, type RunLife, registered } from './run-life.ts';
+import { BASE_POLICY, PROCESS_TARGET, policyOf, type RunLife, registered, success } from './run-life.ts';
 
 const ISOLATE = [
   { step: 'cut-network', kind: 'command', command: 'lab', within: '5m' },
@@ -175,6 +176,18 @@ describe('a quarantine', () => {
 });
 
 describe('what a quarantine recommends to go back to', () => {
+  const late = (checkpointId: string) =>
+    archivedResult({
+      checkpointId,
+      evaluationId: 'ev_x',
+      evaluation: 'ctf',
+      variant: 'default',
+      attempt: 1,
+      result: success(0.95),
+      resultDigest: 'd',
+      priorDigest: null,
+      by: 'evaluator',
+    });
   const digest = `sha256:${'a'.repeat(64)}`;
   function trained(): RunLife {
     const life = registered(policy(), { targets: [PROCESS_TARGET] });
@@ -206,6 +219,24 @@ describe('what a quarantine recommends to go back to', () => {
     life.does({ type: 'RetryEvaluation', evaluationId: life.idOf('c2', 'ctf'), by: 'operator' });
     life.result('c2/ctf', 0.95);
     expect(life.last('QuarantineBegun').revert?.checkpointId ?? null).toBe('c1');
+  });
+
+  it.each([
+    ['c3', 'c2'],
+    ['c1', null],
+  ])('lies below a checkpoint that is gone from the state, where it is %s: %s', (checkpointId, revert) => {
+    const life = registered(policy(), { targets: [PROCESS_TARGET] });
+    for (let i = 1; i <= 8; i += 1) life.pass(`c${i}`, `${2 ** (i - 1)}e22`);
+    expect(life.state.checkpoints.map((each) => each.checkpointId)).not.toContain(checkpointId);
+    life.does(late(checkpointId));
+    expect(life.last('QuarantineBegun').revert?.checkpointId ?? null).toBe(revert);
+  });
+
+  it('is not known where the accused one is older than all that is', () => {
+    const life = registered(policy(), { targets: [PROCESS_TARGET] });
+    for (let i = 1; i <= 10; i += 1) life.pass(`c${i}`, `${2 ** (i - 1)}e22`);
+    life.does(late('c1'));
+    expect(life.last('QuarantineBegun').revert).toBeNull();
   });
 
   it('is nothing where nothing was cleared, and where it was only waived', () => {
