@@ -167,7 +167,11 @@ export class RunCheckers {
   }
 
   /** Invariant 8: a granted permit although something is missing. */
-  missing(nowMs: number, progress: number | null): void {
+  missing(
+    nowMs: number,
+    progress: number | null,
+    isNews: (checkpointId: string) => boolean = () => false,
+  ): void {
     if (this.#shadow.untilMs !== null) return;
     this.#origin();
     for (const [evaluationId, { checkpointId, evaluation, variant, conclusive }] of this.#evaluations) {
@@ -175,7 +179,7 @@ export class RunCheckers {
       const required = this.#policy.evaluations.find(({ id }) => id === evaluation)?.required ?? true;
       const late = checkpoint?.deadlineMs != null && nowMs >= checkpoint.deadlineMs;
       const excused = checkpoint?.excused.has(`${evaluation}/${variant}`) ?? false;
-      if (required && late && !conclusive && !excused) {
+      if (required && late && !conclusive && !excused && !isNews(checkpointId)) {
         throw new Violation(8, `${evaluationId} (${evaluation}) is missing past its deadline`);
       }
     }
