@@ -7,7 +7,6 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as later } from 'node:timers/promises';
 import { expect, vi } from 'vitest';
 import { admitKubernetesRun } from '../../src/orchestrators/kubernetes/admission.ts';
 import { createKubernetesOrchestrator } from '../../src/orchestrators/kubernetes/kubernetes.ts';
@@ -218,10 +217,8 @@ function playKubelet(world: KubernetesWorld, admin: Admin, namespace: string): K
     }
   }
   async function work(): Promise<void> {
-    while (!isOver) {
-      for (const pod of await admin.list(path)) await tend(pod);
-      await later(10);
-    }
+    // Each look waits for the server's answer, which sets the pace.
+    while (!isOver) for (const pod of await admin.list(path)) await tend(pod);
   }
   const working = work();
   // Told by `stop`; unhandled until then, it would end the process.

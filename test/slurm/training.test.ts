@@ -27,7 +27,7 @@ const noTorch = missing ?? torchMissing();
 const because = (why: string | null): string => (why === null ? '' : ` (skipped: ${why})`);
 
 /** Trains on whatever it is told, past its permit, and reports it. */
-const DEAF = `import os, signal, time, interlock
+const DEAF = `import hashlib, os, signal, interlock
 signal.signal(signal.SIGTERM, lambda *_: print("TERM", flush=True))
 print("pid", os.getpid(), flush=True)
 client, spent = interlock.InterlockClient.from_environment(), 0
@@ -37,7 +37,7 @@ while True:
         print("told", client.heartbeat(os.environ["RUN"], {"effectiveCompute": str(spent)}).action, flush=True)
     except interlock.InterlockError as error:
         print(error.code, flush=True)
-    time.sleep(0.5)
+    hashlib.pbkdf2_hmac("sha256", b"a step", b"of its own", 2_000_000)
 `;
 const SAVES = 'trap "echo saved; exit 3" TERM; echo ready; while :; do sleep 0.1; done';
 const SOON_LADDER = [{ step: 'signal' }, { step: 'cancel', after: '3s' }, { step: 'kill', after: '4s' }];

@@ -1,7 +1,7 @@
 /**
  * Quarantine: a halt that also takes the weights out of reach, and says which ones to go back to.
  *
- * The order goes out as any halt does. Once the run is known to have stopped, or `isolateAfter` has passed, the policy's
+ * The order goes out like that of every halt. Once the run is known to have stopped, or `isolateAfter` has passed, the policy's
  * call-outs are made, in order: each begins when the one before it is known to be done, or is overdue, which pages. Done is
  * what was called says so, or a person does; a call-out that was only accepted is made again.
  * Fails toward isolating: nothing is given up, a run that shows life is isolated anew and at once, and a released one

@@ -7,7 +7,6 @@ Trainer's own flow before that of added callbacks. The model learns nothing.
 
 import json
 import os
-import time
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional
 
@@ -96,7 +95,7 @@ class Trainer:
                 if first:
                     control.should_log = control.should_evaluate = control.should_save = False
                     self._tell("on_step_begin")
-                time.sleep(0.001)  # forward and backward
+                sum(range(20_000))  # forward and backward
                 if (batch + 1) % args.gradient_accumulation_steps != 0:
                     self._tell("on_substep_end")
                 else:
