@@ -83,18 +83,11 @@ export function createHttpEvaluator(executor: HttpExecutor, deps: HttpDeps): Eva
       const id = `${request.evaluationId}_${request.attempt}`;
       try {
         const answer = await deps.outbound.request(
-          {
+          signedPost(
             url,
-            method: 'POST',
-            headers: {
-              'content-type': 'application/json',
-              accept: 'application/json',
-              ...signWebhook({ id, timestamp, body, secrets }),
-            },
-            body,
-            timeoutMs: callback ? Math.min(timeoutMs, DISPATCH_TIMEOUT_MS) : timeoutMs,
-            maxResponseBytes: RESULT_LIMIT_BYTES,
-          },
+            { id, timestamp, body, secrets },
+            callback ? Math.min(timeoutMs, DISPATCH_TIMEOUT_MS) : timeoutMs,
+          ),
           signal,
         );
         return callback ? readDispatch(answer.status) : readAnswer(answer);
@@ -113,18 +106,7 @@ export function createHttpEvaluator(executor: HttpExecutor, deps: HttpDeps): Eva
       const id = `${request.evaluationId}_${request.attempt}_off`;
       try {
         const { status } = await deps.outbound.request(
-          {
-            url,
-            method: 'POST',
-            headers: {
-              'content-type': 'application/json',
-              accept: 'application/json',
-              ...signWebhook({ id, timestamp, body, secrets }),
-            },
-            body,
-            timeoutMs: DISPATCH_TIMEOUT_MS,
-            maxResponseBytes: RESULT_LIMIT_BYTES,
-          },
+          signedPost(url, { id, timestamp, body, secrets }, DISPATCH_TIMEOUT_MS),
           signal,
         );
         const taken = status >= 200 && status <= 299;
@@ -135,6 +117,25 @@ export function createHttpEvaluator(executor: HttpExecutor, deps: HttpDeps): Eva
         return { kind: isFinal ? 'rejected' : 'retry', detail: error.message };
       }
     },
+  };
+}
+
+function signedPost(
+  url: string,
+  message: Parameters<typeof signWebhook>[0] & { body: Buffer },
+  timeoutMs: number,
+) {
+  return {
+    url,
+    method: 'POST' as const,
+    headers: {
+      'content-type': 'application/json',
+      accept: 'application/json',
+      ...signWebhook(message),
+    },
+    body: message.body,
+    timeoutMs,
+    maxResponseBytes: RESULT_LIMIT_BYTES,
   };
 }
 
