@@ -6,13 +6,7 @@
  */
 import { z } from 'zod';
 import type { IsolationCommand } from '../config/isolation.ts';
-import {
-  isShowable,
-  printedJson,
-  runSiteProgram,
-  takenOf,
-  type Variable,
-} from '../subprocess/site-program.ts';
+import { runSiteProgram, statusOf, takenOf, type Variable } from '../subprocess/site-program.ts';
 import type { IsolationMessage, IsolationOutcome, Isolator } from './isolator.ts';
 
 const StatusSchema = z.strictObject({
@@ -24,21 +18,8 @@ export function createCommandIsolator(name: string, command: IsolationCommand, v
   async function status(message: IsolationMessage, signal: AbortSignal): Promise<IsolationOutcome> {
     const input = { ...message, ask: 'status' };
     const ended = await runSiteProgram(command.status, input, command, variable, signal);
-    const what = `status of ${name}`;
-    const taken = takenOf(ended, what);
-    if (taken.kind !== 'accepted') return { kind: 'accepted', detail: taken.detail };
-    const said = StatusSchema.safeParse(printedJson(ended));
-    if (!said.success) {
-      return {
-        kind: 'accepted',
-        detail: `${what}: said no JSON object alone with state isolated, open or unknown`,
-      };
-    }
-    const { state, detail } = said.data;
-    return {
-      kind: state === 'isolated' ? 'isolated' : 'accepted',
-      detail: `${what}: ${isShowable(detail, ended) ? detail : state}`,
-    };
+    const said = statusOf(ended, `status of ${name}`, StatusSchema, 'isolated, open or unknown');
+    return { kind: said.state === 'isolated' ? 'isolated' : 'accepted', detail: said.detail };
   }
 
   return {

@@ -15,13 +15,7 @@ import { z } from 'zod';
 import type { SiteCommand } from '../config/orchestrators-command.ts';
 import { durationMs } from '../domain/duration.ts';
 import { programFault } from '../subprocess/program-file.ts';
-import {
-  isShowable,
-  printedJson,
-  runSiteProgram,
-  takenOf,
-  type Variable,
-} from '../subprocess/site-program.ts';
+import { runSiteProgram, statusOf, takenOf, type Variable } from '../subprocess/site-program.ts';
 import type { HaltMessage, Observation, Orchestrator } from './orchestrator.ts';
 import { unknownStep } from './orchestrator.ts';
 import type { CommandTarget } from './targets.ts';
@@ -134,15 +128,6 @@ async function askStatus(
   const input = { step: 'status', run, parameters };
   const ended = await runSiteProgram(command.status, input, command, deps.variable, signal);
   const what = `status of ${target.command}`;
-  const taken = takenOf(ended, what);
-  if (taken.kind !== 'accepted') return { state: 'unknown', detail: taken.detail };
-  const parsed = statusSchema.safeParse(printedJson(ended));
-  if (!parsed.success) {
-    return {
-      state: 'unknown',
-      detail: `${what}: said no JSON object alone with state running, stopped or unknown`,
-    };
-  }
-  const { state, detail } = parsed.data;
-  return { state, detail: `${what}: ${isShowable(detail, ended) ? detail : state}` };
+  const { state, detail } = statusOf(ended, what, statusSchema, 'running, stopped or unknown');
+  return { state: state ?? 'unknown', detail };
 }

@@ -5,6 +5,7 @@
  * its own. When it ends, by itself or by its timeout or because the caller gives up, everything it started is ended with it.
  * What it prints is counted, and read only by whoever asks for one JSON object.
  */
+import type { z } from 'zod';
 import { durationMs } from '../domain/duration.ts';
 import { JSON_DEPTH_MAX, nestsDeeperThan } from '../domain/json-depth.ts';
 import { markedJob } from './marked-job.ts';
@@ -104,7 +105,7 @@ export function takenOf({ ended: { ending }, unset }: SiteProgramEnded, what: st
 }
 
 /** Its own words are the operator's, but neither a page nor what it was trusted with. */
-export function isShowable(
+function isShowable(
   detail: string | undefined,
   { secrets }: Pick<SiteProgramEnded, 'secrets'>,
 ): detail is string {
@@ -116,7 +117,7 @@ export function isShowable(
 }
 
 /** What it printed, if that is one JSON text alone; else undefined. */
-export function printedJson({ ended: { stdout } }: SiteProgramEnded): unknown {
+function printedJson({ ended: { stdout } }: SiteProgramEnded): unknown {
   if (stdout.totalBytes > LIMITS.keptBytes) return undefined;
   const output = stdout.lines();
   if (nestsDeeperThan(output, JSON_DEPTH_MAX)) return undefined;
@@ -125,4 +126,20 @@ export function printedJson({ ended: { stdout } }: SiteProgramEnded): unknown {
   } catch {
     return undefined; // not repeated: the parser's message quotes the text
   }
+}
+
+/** What a status program says: exit code 0 and one JSON object alone. Null where that is not what came; `detail` is for people. */
+export function statusOf<State extends string>(
+  ended: SiteProgramEnded,
+  what: string,
+  schema: z.ZodType<{ state: State; detail?: string | undefined }>,
+  states: string,
+): { readonly state: State | null; readonly detail: string } {
+  const taken = takenOf(ended, what);
+  if (taken.kind !== 'accepted') return { state: null, detail: taken.detail };
+  const said = schema.safeParse(printedJson(ended));
+  if (!said.success)
+    return { state: null, detail: `${what}: said no JSON object alone with state ${states}` };
+  const { state, detail } = said.data;
+  return { state, detail: `${what}: ${isShowable(detail, ended) ? detail : state}` };
 }
