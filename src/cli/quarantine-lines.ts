@@ -1,4 +1,5 @@
 /** A quarantine as the terminal shows it: what to go back to, what isolates the run, and what is still to be done by people. */
+import { isolationText } from '../domain/run/isolation-text.ts';
 import { printable, relative, type Style, span } from './output.ts';
 import type { Halt } from './service-documents.ts';
 
@@ -39,32 +40,14 @@ function isolationLines(
   ];
 }
 
-function stepState(
-  {
-    begunAt,
-    acceptedAt,
-    attempts,
-    overdueAt,
-    confirmedAt,
-    confirmedBy,
-    lastDetail,
-  }: Quarantine['steps'][number],
-  isolateAt: string,
-  now: Date,
-  style: Style,
-): string {
-  const detail = lastDetail === null ? '' : ` (${printable(lastDetail)})`;
-  if (confirmedAt !== null) {
-    const by =
-      confirmedBy === 'call-out' || confirmedBy === null ? '' : ` by the word of ${printable(confirmedBy)}`;
-    const took =
-      begunAt === null ? '' : `, ${span(Date.parse(confirmedAt) - Date.parse(begunAt))} after it began`;
-    return `done${by}${took}${detail}`;
-  }
-  if (begunAt === null) return `begins in its turn, once the run has stopped or ${relative(isolateAt, now)}`;
-  const late = overdueAt === null ? '' : style.red(', OVERDUE: do it by hand');
-  const state = acceptedAt === null ? `not taken in ${attempts} attempts` : 'taken, not known to be done';
-  return `${state}${detail}${late}`;
+function stepState(step: Quarantine['steps'][number], isolateAt: string, now: Date, style: Style): string {
+  const { standing, text } = isolationText(step);
+  const words = printable(text);
+  const { begunAt, confirmedAt } = step;
+  if (standing === 'overdue') return style.red(words);
+  if (standing === 'waits') return `${words} or ${relative(isolateAt, now)}`;
+  if (confirmedAt === null || begunAt === null) return words;
+  return `${words}, ${span(Date.parse(confirmedAt) - Date.parse(begunAt))} after it began`;
 }
 
 /** What people have to do about it; none where it waits for nobody. */

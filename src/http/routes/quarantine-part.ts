@@ -1,4 +1,5 @@
 /** A quarantine on the status page: what to go back to, and how far the run's isolation is. */
+import { isolationText } from '../../domain/run/isolation-text.ts';
 import type { QuarantineState } from '../../domain/run/quarantine-documents.ts';
 import type { Halt } from '../../domain/run/state.ts';
 import { type Html, html } from '../html.ts';
@@ -19,28 +20,17 @@ ${back}
 ${isolation}`;
 }
 
-function stepState(
-  {
-    begunAt,
-    acceptedAt,
-    attempts,
-    overdueAt,
-    confirmedAt,
-    confirmedBy,
-    lastDetail,
-  }: QuarantineState['steps'][number],
-  isolateAt: string,
-): Html {
-  if (confirmedAt !== null) {
-    const by = confirmedBy === null || confirmedBy === 'call-out' ? '' : ` by the word of ${confirmedBy}`;
-    return html`<span class="ok">done ${clock(confirmedAt)}${by}</span>`;
-  }
-  if (begunAt === null) {
-    return html`<span class="quiet">in its turn, once the run has stopped or at ${clock(isolateAt)}</span>`;
-  }
-  const tried = acceptedAt === null ? `not taken in ${attempts} attempts` : 'taken, not known to be done';
-  const said = lastDetail === null ? '' : ` (${lastDetail})`;
-  return html`<span class="${overdueAt === null ? 'warn' : 'bad'}">${tried}${said}${overdueAt === null ? '' : '; overdue, do it by hand'}</span>`;
+const LOOKS = { done: 'ok', waits: 'quiet', open: 'warn', overdue: 'bad' } as const;
+
+function stepState(step: QuarantineState['steps'][number], isolateAt: string): Html {
+  const { standing, text } = isolationText(step);
+  const when =
+    standing === 'waits'
+      ? ` or at ${clock(isolateAt)}`
+      : step.confirmedAt === null
+        ? ''
+        : `, ${clock(step.confirmedAt)}`;
+  return html`<span class="${LOOKS[standing]}">${text}${when}</span>`;
 }
 
 /** Null where the halt is no quarantine, or was released. */
