@@ -7,6 +7,8 @@
  * until the domain has parsed it (domain/native-result).
  * Not here: attempts and backoff (domain/run), what a score means (domain/levels).
  */
+import { LOG_PROBLEMS } from '../domain/harness-log.ts';
+
 export interface EvaluationRequest {
   evaluationId: string;
   attempt: number;
@@ -38,6 +40,7 @@ export const FAILURE_REASONS = [
   'http-status', // the answer was neither a result nor an acceptance
   'unreachable', // no connection, or it broke
   'cancelled', // Interlock called it off: a halt, a shutdown, a superseded attempt
+  ...LOG_PROBLEMS, // a harness ran, and its log could not be read
 ] as const;
 export type FailureReason = (typeof FAILURE_REASONS)[number];
 

@@ -8,29 +8,23 @@
 import { z } from 'zod';
 import { ComputeSchema } from '../compute.ts';
 import { DurationSchema } from '../duration.ts';
-import { EnvironmentSchema, ExecutorSchema } from '../executor.ts';
-import { LEVEL_NAMES, LEVEL_STARTS, type LevelName } from '../levels.ts';
+import { EvaluationSchema, NameSchema } from './evaluation-schema.ts';
 import { LadderSchema, TARGET_KINDS } from './ladder.ts';
 import { QuarantineSchema } from './quarantine.ts';
+import { LevelReferenceSchema, RuleSchema } from './rule-schema.ts';
 
-export const NameSchema = z
-  .string()
-  .regex(/^[a-z0-9][a-z0-9-]{0,63}$/, 'must be lower-case letters, digits and dashes, at most 64');
-
-export const STAGES = ['pre-mitigation', 'post-mitigation'] as const;
-export const StageSchema = z.enum(STAGES);
-export type Stage = z.infer<typeof StageSchema>;
-
-/** A level by name or as a number from 1 (Low begins) to 5. */
-export const LevelReferenceSchema = z.union([z.enum(LEVEL_NAMES), z.number().min(1).max(5)]);
-export type LevelReference = z.infer<typeof LevelReferenceSchema>;
-
-export function levelAt(reference: LevelReference): number {
-  return typeof reference === 'number' ? reference : LEVEL_STARTS[reference satisfies LevelName];
-}
+export {
+  type Evaluation,
+  type Leads,
+  NameSchema,
+  STAGES,
+  type Stage,
+  StageSchema,
+  type Variant,
+} from './evaluation-schema.ts';
+export * from './rule-schema.ts';
 
 const probability = z.number().gt(0).lt(1);
-const finite = z.number();
 
 const CategorySchema = z.strictObject({
   id: NameSchema,
@@ -42,144 +36,6 @@ const CategorySchema = z.strictObject({
     .default(0.95)
     .meta({ description: 'Two-sided, shared over evaluations' }),
 });
-
-const VariantSchema = z.strictObject({
-  id: NameSchema,
-  env: EnvironmentSchema.default({}),
-  pool: NameSchema.optional().meta({
-    description:
-      'Variants with the same pool are seeds of one variant: their samples are pooled before the maximum',
-  }),
-});
-
-const ScoreSchema = z.strictObject({
-  metric: z.string().min(1).max(120),
-  kind: z.enum(['proportion', 'mean']),
-  chance: finite,
-  best: finite,
-  range: z
-    .tuple([finite, finite])
-    .optional()
-    .meta({ description: 'Least and greatest possible score; default from chance and best' }),
-  minSamples: z.int().min(1).default(1),
-  stderrFloor: z.number().min(0).default(0),
-});
-
-const LeadsSchema = z
-  .strictObject({
-    metric: z.string().min(1).max(120),
-    chance: finite,
-    best: finite,
-  })
-  .meta({
-    description:
-      'A smoother metric of the same evaluation, such as the likelihood of the right answer: where it moves before the score does, the forecast is raised; it never lowers one, and decides no level',
-  });
-
-const EvaluationSchema = z.strictObject({
-  id: NameSchema,
-  category: NameSchema,
-  stage: StageSchema,
-  required: z.boolean().default(true),
-  executor: ExecutorSchema,
-  variants: z
-    .array(VariantSchema)
-    .min(1)
-    .max(50)
-    .default([{ id: 'default', env: {} }]),
-  score: ScoreSchema,
-  levels: z.strictObject({ medium: finite, high: finite, critical: finite }),
-  elicitationMargin: z.number().min(0).max(2).default(0).meta({ description: 'In levels' }),
-  // Without a default: a policy that names none must keep the digest that runs have pinned.
-  leads: LeadsSchema.optional(),
-  topUps: z.int().min(0).max(5).default(0).meta({
-    description: 'Further attempts with fresh samples, asked for while High is not ruled out; pooled',
-  }),
-});
-
-export const ConsequenceSchema = z
-  .string()
-  .regex(
-    /^(halt|quarantine|hold|alert|block-deployment|block-development|oblige:[a-z0-9][a-z0-9-]{0,63})$/,
-    'must be halt, quarantine, hold, alert, block-deployment, block-development or oblige:<obligation>',
-  );
-export type Consequence = z.infer<typeof ConsequenceSchema>;
-
-const consequences = z.array(ConsequenceSchema).min(1).max(8);
-const categories = z.array(NameSchema).min(1).optional().meta({ description: 'Default: every category' });
-
-const LevelRuleSchema = z.strictObject({
-  id: NameSchema,
-  kind: z.literal('level'),
-  stage: StageSchema,
-  atLeast: LevelReferenceSchema,
-  basis: z.enum(['estimate', 'upper']).default('estimate'),
-  categories,
-  then: consequences,
-});
-
-const ForecastRuleSchema = z.strictObject({
-  id: NameSchema,
-  kind: z.literal('forecast'),
-  stage: StageSchema,
-  atLeast: LevelReferenceSchema,
-  probability,
-  checkpoints: z.int().min(1).max(3).default(1),
-  whenMostlyPrior: z
-    .enum(['ignore', 'alert', 'hold', 'halt'])
-    .default('alert')
-    .meta({ description: 'What follows instead of `then` while the forecast is mostly prior' }),
-  categories,
-  then: consequences,
-});
-
-const JumpRuleSchema = z.strictObject({
-  id: NameSchema,
-  kind: z.literal('jump'),
-  stage: StageSchema,
-  above: z.number().gt(0).max(4).meta({ description: 'Rise of the category level per doubling, in levels' }),
-  categories,
-  then: consequences,
-});
-
-/** Fires on what experts say alone, whatever `forecast.experts` makes of it beside the model. */
-const EstimateRuleSchema = z.strictObject({
-  id: NameSchema,
-  kind: z.literal('estimate'),
-  stage: StageSchema,
-  atLeast: LevelReferenceSchema,
-  probability: probability.meta({
-    description: 'Pooled expert probability of reaching the level before the next checkpoint',
-  }),
-  categories,
-  then: consequences,
-});
-
-export const BUILT_IN_RULES = [
-  'inconclusive',
-  'overdue',
-  'overrun',
-  'suspicion',
-  'lineage',
-  'compute',
-] as const;
-
-/** The built-in findings, hardened: the policy may add consequences, never take the built-in one away. */
-const BuiltInRuleSchema = z.strictObject({
-  id: NameSchema,
-  kind: z.enum(BUILT_IN_RULES),
-  then: consequences,
-});
-
-export const RuleSchema = z.union([
-  z.discriminatedUnion('kind', [LevelRuleSchema, ForecastRuleSchema, JumpRuleSchema, EstimateRuleSchema]),
-  BuiltInRuleSchema,
-]);
-export type Rule = z.infer<typeof RuleSchema>;
-export type LevelRule = z.infer<typeof LevelRuleSchema>;
-export type ForecastRule = z.infer<typeof ForecastRuleSchema>;
-export type JumpRule = z.infer<typeof JumpRuleSchema>;
-export type EstimateRule = z.infer<typeof EstimateRuleSchema>;
 
 /** What stands in for a run's own history while there is next to none: people's word, reviewed with the policy. */
 const ReferenceRunSchema = z.strictObject({
@@ -362,6 +218,3 @@ export function forecastSettings({ forecast }: Pick<Policy, 'forecast'>): Foreca
 }
 
 export type Category = Policy['categories'][number];
-export type Evaluation = Policy['evaluations'][number];
-export type Leads = z.infer<typeof LeadsSchema>;
-export type Variant = Evaluation['variants'][number];
