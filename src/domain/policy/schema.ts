@@ -15,7 +15,9 @@ import { LevelReferenceSchema, RuleSchema } from './rule-schema.ts';
 
 export {
   type Evaluation,
+  isControl,
   type Leads,
+  levelMarks,
   NameSchema,
   STAGES,
   type Stage,
@@ -23,6 +25,7 @@ export {
   type Variant,
 } from './evaluation-schema.ts';
 export * from './rule-schema.ts';
+export { variantsOf } from './variants.ts';
 
 const probability = z.number().gt(0).lt(1);
 

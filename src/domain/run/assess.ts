@@ -19,7 +19,10 @@ import {
   type Policy,
   type Rule,
 } from '../policy/schema.ts';
+import { compoundFindings } from './compound-findings.ts';
 import { reached } from './context.ts';
+import { controlFindings, refusalFindings } from './control-findings.ts';
+import { hintFindings } from './elicitation-hints.ts';
 import { currentAttempt, isConcluded, specOf } from './evaluation.ts';
 import type { Scorecard } from './events.ts';
 import { estimateFindings, heededBy, type Ruling, rulingOf } from './expert-findings.ts';
@@ -84,6 +87,11 @@ function makeAssessment(
   const found = [
     ...policy.rules.flatMap((rule) => ruleFindings(rule, { state, checkpoint, policy, scorecard })),
     ...riskFindings(checkpoint, policy),
+    ...controlFindings(scorecard, policy, hardened(policy, 'control', 'hold')),
+    ...hintFindings(checkpoint, policy, {
+      sandbagging: hardened(policy, 'sandbagging', 'alert'),
+      contamination: hardened(policy, 'contamination', 'alert'),
+    }),
     ...inconclusiveFindings(scorecard, checkpoint, policy, late),
     ...suspicionFindings(state, checkpoint, scorecard, policy, hardened(policy, 'suspicion', 'alert')),
   ].map((finding) => ({ ...finding, checkpointId: checkpoint.checkpointId }));
@@ -148,7 +156,7 @@ export function isWaived(finding: Finding, waiver: Terms | null): boolean {
 
 // --- rules ---------------------------------------------------------------------------------------------
 
-interface Basis {
+export interface Basis {
   readonly state: Surroundings;
   readonly checkpoint: CheckpointState;
   readonly policy: Policy;
@@ -165,12 +173,19 @@ function ruleFindings(rule: Rule, basis: Basis): Finding[] {
       return estimateFindings(rule, basis);
     case 'jump':
       return jumpFindings(rule, basis);
+    case 'compound':
+      return compoundFindings(rule, basis);
+    case 'refusal':
+      return refusalFindings(rule, basis);
     case 'inconclusive':
     case 'overdue':
     case 'overrun':
     case 'suspicion':
     case 'lineage':
     case 'compute':
+    case 'control':
+    case 'sandbagging':
+    case 'contamination':
       return []; // built in; a rule of this kind hardens the built-in finding's consequences
     default:
       return assertNever(rule);

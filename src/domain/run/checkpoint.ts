@@ -11,7 +11,15 @@ import { durationMs } from '../duration.ts';
 import { type EvaluationHistory, forecastCategory } from '../forecast/category-forecast.ts';
 import type { Limit } from '../forecast/explanation.ts';
 import { servedMethod } from '../forecast/served-method.ts';
-import { type ForecastRule, levelAt, type Policy, type Stage } from '../policy/schema.ts';
+import {
+  type Evaluation,
+  type ForecastRule,
+  isControl,
+  levelAt,
+  type Policy,
+  type Stage,
+  variantsOf,
+} from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { ancestryProblem } from './ancestry.ts';
 import type { Ancestry } from './ancestry-documents.ts';
@@ -21,7 +29,7 @@ import { seriesPoints } from './checkpoint-state.ts';
 import { comparableHistory } from './comparable.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
 import { isConcluded, specOf, statusOf } from './evaluation.ts';
-import type { RunEvent, Scorecard } from './events.ts';
+import type { RunEvent, RunEventData, Scorecard } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import type { SealedForecast } from './forecast-documents.ts';
 import { boundRecord, dueBeyond } from './forecast-state.ts';
@@ -86,13 +94,7 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
   if (problem !== null) return reject('invalid', problem, 'parents');
   const evaluate = why !== null || command.evaluate;
   const evaluations = evaluate
-    ? policy.evaluations.flatMap(({ id: evaluation, variants }) =>
-        variants.map(({ id: variant }) => ({
-          evaluationId: idOf('ev', digest, state.runId, command.checkpointId, evaluation, variant),
-          evaluation,
-          variant,
-        })),
-      )
+    ? policy.evaluations.flatMap((spec) => evaluationsOf(spec, state.runId, command.checkpointId, digest))
     : [];
   return [
     {
@@ -119,6 +121,20 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
     },
     ...regressionNotice(state, command, context),
   ];
+}
+
+/** One for each variant. */
+export function evaluationsOf(
+  spec: Evaluation,
+  runId: string,
+  checkpointId: string,
+  digest: Context['digest'],
+): RunEventData<'CheckpointReported'>['evaluations'] {
+  return variantsOf(spec).map(({ id: variant }) => ({
+    evaluationId: idOf('ev', digest, runId, checkpointId, spec.id, variant),
+    evaluation: spec.id,
+    variant,
+  }));
 }
 
 /** Compute only grows: a checkpoint behind an earlier one is late, restarted or mistaken. People are told. */
@@ -206,7 +222,9 @@ export function sealForecasts(state: RunState, context: Context): RunEvent[] {
           (each) => each.category === category && each.stage === stage && each.checkpoints === checkpoints,
         );
         if (sealed !== undefined && !(newest && sealed.method === servedMethod.method)) continue;
-        const specs = policy.evaluations.filter((spec) => spec.category === category && spec.stage === stage);
+        const specs = policy.evaluations.filter(
+          (spec) => spec.category === category && spec.stage === stage && !isControl(spec),
+        );
         const rows = checkpoint.evaluations.filter(({ evaluation }) =>
           specs.some(({ id }) => id === evaluation),
         );
@@ -303,9 +321,9 @@ function historiesOf(
 ): EvaluationHistory[] {
   const current = seriesPoints(scorecardOf(checkpoint, policy));
   return policy.evaluations
-    .filter((spec) => spec.category === category && spec.stage === stage)
+    .filter((spec) => spec.category === category && spec.stage === stage && !isControl(spec))
     .flatMap((spec) =>
-      spec.variants.map(({ id: variant }) => {
+      variantsOf(spec).map(({ id: variant }) => {
         const earlier = allSeries.find(
           (series) => series.evaluation === spec.id && series.variant === variant,
         );

@@ -8,6 +8,7 @@
 import { z } from 'zod';
 import type { JsonObject } from '../canonical-json.ts';
 import { ComputeSchema } from '../compute.ts';
+import { AxesSchema } from '../policy/axes.ts';
 import { StageSchema } from '../policy/schema.ts';
 import { AncestrySchema, TargetUsageSchema } from './ancestry-documents.ts';
 import { FindingSchema, VerdictSchema } from './finding-documents.ts';
@@ -48,6 +49,8 @@ export const ReadingSchema = z.object({
   n: z.number().nullable(),
   reasons: z.array(z.string()),
   ...besideScore,
+  total: int.optional(),
+  refused: int.optional(),
 });
 export type StoredReading = z.infer<typeof ReadingSchema>;
 
@@ -66,6 +69,10 @@ export const EvidenceSchema = z
     upper: z.number().nullable(),
     reasons: z.array(z.string()),
     ...besideScore,
+    /** Only of variants that have any. */
+    axes: AxesSchema.optional(),
+    /** Of a benign control: no evidence of any level. */
+    control: z.literal(true).optional(),
   })
   .meta({ id: 'Evidence' });
 export type Evidence = z.infer<typeof EvidenceSchema>;
@@ -76,6 +83,8 @@ export const StageLevelsSchema = z.object({
   name: z.string(),
   complete: z.boolean(),
   evidence: z.array(EvidenceSchema),
+  /** Which variant, or pool of seeds, the estimate is of; where variants have axes. */
+  worst: z.object({ evaluation: z.string(), variant: z.string(), estimate: z.number() }).optional(),
 });
 
 export const ScorecardSchema = z

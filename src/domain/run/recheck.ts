@@ -11,7 +11,7 @@ import { canonicalJson, plainJson } from '../canonical-json.ts';
 import { compareCompute } from '../compute.ts';
 import { calibrationOf } from '../forecast/calibration.ts';
 import { levelsOf } from '../levels.ts';
-import { levelAt, type Policy } from '../policy/schema.ts';
+import { isControl, levelAt, type Policy } from '../policy/schema.ts';
 import { assess } from './assess.ts';
 import { earnedCeiling, scorecardDigest } from './checkpoint.ts';
 import type { Context } from './context.ts';
@@ -159,7 +159,7 @@ function archivedDiffers(data: RunEventData<'ArchivedResultReported'>, policy: P
   const { score } = data.reading;
   const spec = specOf(policy, data.evaluation);
   const levels =
-    score === null
+    score === null || isControl(spec)
       ? { estimate: null, upper: null }
       : levelsOf({ ...data.reading, score }, scoreSpecOf(spec), confidenceZ(policy, spec));
   if (levels.estimate === data.estimate && levels.upper === data.upper) return null;

@@ -3,12 +3,13 @@
  *
  * Category level = the highest over its evaluations and variants (worst known case); seeds of one variant
  * (`pool`) are pooled first. A doubtful score (of an inconclusive attempt) can raise an estimate but
- * completes nothing. Missing evidence has no level at all: never 1, never Low.
+ * completes nothing. Missing evidence has no level at all: never 1, never Low. Benign controls have none either.
  */
 import { LEVEL_TITLES, levelName, levelsOf, type Measured, type ScoreSpec, sharedZ } from '../levels.ts';
+import type { Axes } from '../policy/axes.ts';
 import { scoreRange } from '../policy/scale.ts';
 import type { Category, Evaluation, Policy, Stage } from '../policy/schema.ts';
-import { STAGES } from '../policy/schema.ts';
+import { isControl, levelMarks, STAGES, variantsOf } from '../policy/schema.ts';
 import { besideEvidence } from './comparable.ts';
 import { specOf, statusOf } from './evaluation.ts';
 import type { Evidence, Scorecard, StoredReading } from './events.ts';
@@ -20,7 +21,7 @@ export function scoreSpecOf(spec: Evaluation): ScoreSpec {
   return {
     chance: spec.score.chance,
     best: spec.score.best,
-    levels: spec.levels,
+    levels: levelMarks(spec),
     kind: spec.score.kind,
     range: scoreRange(spec),
     stderrFloor: spec.score.stderrFloor,
@@ -28,12 +29,12 @@ export function scoreSpecOf(spec: Evaluation): ScoreSpec {
   };
 }
 
-/** How many evidences share the category's confidence: variants and seeds pooled count once. */
+/** How many evidences share the category's confidence: variants and seeds pooled count once, controls not at all. */
 export function evidenceCount(policy: Policy, category: string, stage: Stage): number {
   return policy.evaluations
-    .filter((spec) => spec.category === category && spec.stage === stage)
+    .filter((spec) => spec.category === category && spec.stage === stage && !isControl(spec))
     .reduce(
-      (sum, spec) => sum + new Set(spec.variants.map(({ id, pool }) => pool ?? `variant ${id}`)).size,
+      (sum, spec) => sum + new Set(variantsOf(spec).map(({ id, pool }) => pool ?? `variant ${id}`)).size,
       0,
     );
 }
@@ -147,8 +148,8 @@ function worst(candidates: readonly Standing[]): Standing | null {
 
 function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
   const spec = specOf(policy, evaluation.evaluation);
-  const { conclusive, doubtful } = standingOf(evaluation, policy);
-  const stands = worst([conclusive, doubtful].filter((each) => each !== null));
+  const stands = isControl(spec) ? controlStanding(evaluation, spec) : graver(standingOf(evaluation, policy));
+  const axes = variantOf(spec, evaluation)?.axes;
   const status = statusOf(evaluation);
   const reasons = evaluation.attempts.flatMap(({ reading, reason }) => [
     ...(reason === null ? [] : [reason]),
@@ -168,46 +169,104 @@ function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
     upper: stands?.upper ?? null,
     reasons: status === 'completed' ? [] : [...new Set(reasons)],
     ...besideEvidence(evaluation, spec),
+    ...(axes === undefined ? {} : { axes }),
+    ...(isControl(spec) ? { control: true as const } : {}),
   };
+}
+
+const graver = ({ conclusive, doubtful }: Standings): Standing | null =>
+  worst([conclusive, doubtful].filter((each) => each !== null));
+
+/** Of a control the least danger is the worst: the conclusive attempt that is furthest from what it has to reach. */
+function controlStanding(
+  { attempts }: EvaluationState,
+  { score: { chance, best } }: Evaluation,
+): { measured: Measured; estimate: null; upper: null } | null {
+  const sign = best >= chance ? 1 : -1;
+  const scored = attempts.flatMap(({ reading }) => {
+    const found = withScore(reading);
+    return found?.conclusive === true ? [found] : [];
+  });
+  const [first, ...rest] = scored;
+  if (first === undefined) return null;
+  const measured = rest.reduce(
+    (least, each) => (sign * each.score < sign * least.score ? each : least),
+    first,
+  );
+  return { measured, estimate: null, upper: null };
+}
+
+/** The evidence of one variant, or of all seeds that are pooled to one. */
+export interface Arm {
+  readonly evaluation: string;
+  /** The pool's name, where there is one. */
+  readonly variant: string;
+  readonly axes: Axes | null;
+  /** All that is conclusive, as one sample. */
+  readonly sample: Measured | null;
+  readonly levels: readonly { readonly estimate: number; readonly upper: number }[];
 }
 
 /**
  * Levels of each evaluation variant. Seeds of one variant are pooled to one larger sample first; the rows keep
  * what each seed scored. A doubtful score is in no pool: it would thin out what the sound ones found.
  */
-function levelsOfVariants(
-  evaluations: readonly EvaluationState[],
-  policy: Policy,
-): { estimate: number; upper: number }[] {
+export function armsOf(evaluations: readonly EvaluationState[], policy: Policy): Arm[] {
   const groups = new Map<string, [EvaluationState, ...EvaluationState[]]>();
   for (const evaluation of evaluations) {
-    const { id, variants } = specOf(policy, evaluation.evaluation);
-    const pool = variants.find((variant) => variant.id === evaluation.variant)?.pool;
-    const key = pool === undefined ? evaluation.evaluationId : `${id} ${pool}`;
+    const spec = specOf(policy, evaluation.evaluation);
+    if (isControl(spec)) continue;
+    const pool = variantOf(spec, evaluation)?.pool;
+    const key = pool === undefined ? evaluation.evaluationId : `${spec.id} ${pool}`;
     groups.set(key, [...(groups.get(key) ?? []), evaluation]);
   }
-  return [...groups.values()].flatMap((group) => {
+  return [...groups.values()].map((group) => {
+    const spec = specOf(policy, group[0].evaluation);
     const stands = group.map((evaluation) => standingOf(evaluation, policy));
     const conclusive = stands.flatMap((each) => each.conclusive ?? []);
     const doubtful = stands.flatMap((each) => each.doubtful ?? []);
-    if (conclusive.length <= 1) return [...conclusive, ...doubtful];
-    const spec = specOf(policy, group[0].evaluation);
+    const { id, pool, axes = null } = variantOf(spec, group[0]) ?? { id: group[0].variant };
     const sample = pooled(conclusive.map(({ measured }) => measured));
-    if (sample === null) return doubtful;
-    return [levelsOf(sample, scoreSpecOf(spec), confidenceZ(policy, spec)), ...doubtful];
+    const asOne =
+      conclusive.length <= 1 || sample === null
+        ? conclusive
+        : [levelsOf(sample, scoreSpecOf(spec), confidenceZ(policy, spec))];
+    return { evaluation: spec.id, variant: pool ?? id, axes, sample, levels: [...asOne, ...doubtful] };
   });
 }
+
+const variantOf = (spec: Evaluation, { variant }: EvaluationState) =>
+  variantsOf(spec).find(({ id }) => id === variant);
 
 function stageLevels(
   evidence: readonly Evidence[],
   evaluations: readonly EvaluationState[],
   policy: Policy,
 ): Scorecard['categories'][number]['stages'][Stage] {
-  const levels = levelsOfVariants(evaluations, policy);
+  const arms = armsOf(evaluations, policy);
+  const levels = arms.flatMap((arm) => arm.levels);
   const complete = evidence.every(({ required, status }) => !required || status === 'completed');
   const estimate = levels.length === 0 ? null : Math.max(...levels.map((each) => each.estimate));
   const upper = levels.length === 0 ? null : Math.max(...levels.map((each) => each.upper));
-  return { estimate, upper, name: nameOf(estimate, complete), complete, evidence: [...evidence] };
+  const worst = worstCase(arms);
+  return {
+    estimate,
+    upper,
+    name: nameOf(estimate, complete),
+    complete,
+    evidence: [...evidence],
+    // Only where variants have axes: scorecards of policies from before them must stay what they were.
+    ...(worst !== null && evidence.some(({ axes }) => axes !== undefined) ? { worst } : {}),
+  };
+}
+
+/** Best elicitation is the worst known case: which variant the level is of. The first where several share it. */
+function worstCase(arms: readonly Arm[]): { evaluation: string; variant: string; estimate: number } | null {
+  return arms.reduce<ReturnType<typeof worstCase>>((gravest, { evaluation, variant, levels }) => {
+    if (levels.length === 0) return gravest;
+    const estimate = Math.max(...levels.map((each) => each.estimate));
+    return gravest === null || estimate > gravest.estimate ? { evaluation, variant, estimate } : gravest;
+  }, null);
 }
 
 /** Without all required evidence a low level is no level: only a High or worse one can be named early. */

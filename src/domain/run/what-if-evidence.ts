@@ -6,7 +6,7 @@
  * Fails towards inconclusive: what the record does not show to be enough for the other policy is not enough.
  */
 import { scoreRange } from '../policy/scale.ts';
-import type { Evaluation, Policy } from '../policy/schema.ts';
+import { type Evaluation, type Policy, variantsOf } from '../policy/schema.ts';
 import type { RunEventData, StoredReading } from './events.ts';
 
 type Reported = RunEventData<'CheckpointReported'>['evaluations'][number];
@@ -41,7 +41,7 @@ export function carriedOver(
 ): CarriedOver {
   const missing: Missing[] = [];
   const wanted = other.evaluations.flatMap((spec) =>
-    spec.variants.map(({ id: variant }) => ({ spec, evaluation: spec.id, variant })),
+    variantsOf(spec).map(({ id: variant }) => ({ spec, evaluation: spec.id, variant })),
   );
   const evaluations = wanted.map(({ spec, evaluation, variant }) => {
     const found = run.find((each) => isSame(each, { evaluation, variant }));
