@@ -102,7 +102,9 @@ function makeAssessment(
     verdict: verdictOf(findings),
     complete:
       late ||
-      checkpoint.evaluations.every((each) => isConcluded(each) || !specOf(policy, each.evaluation).required),
+      checkpoint.evaluations.every(
+        (each) => isConcluded(each) || each.beside !== undefined || !specOf(policy, each.evaluation).required,
+      ),
   };
 }
 
@@ -341,7 +343,9 @@ function inconclusiveFindings(
           row.status !== 'completed' && row.status !== 'inconclusive' && row.status !== 'cancelled';
         // Closing waits for what is required alone; the others are awaited until the deadline.
         const mayCome = closed === null || !row.required;
-        const awaited = !late && mayCome && !askedAgain.has(row.evaluationId);
+        // What is asked of a checkpoint that was cleared without it comes after any deadline.
+        const isInTime = row.beside !== undefined || (!late && mayCome);
+        const awaited = isInTime && !askedAgain.has(row.evaluationId);
         if (row.status === 'completed' || (open && awaited)) return [];
         const stage = policy.evaluations.find((spec) => spec.id === row.evaluation)?.stage ?? null;
         const missing = late ? 'not in by the deadline' : 'asked for again and not in yet';

@@ -12,7 +12,6 @@ import { type EvaluationHistory, forecastCategory } from '../forecast/category-f
 import type { Limit } from '../forecast/explanation.ts';
 import { servedMethod } from '../forecast/served-method.ts';
 import {
-  type Evaluation,
   type ForecastRule,
   isControl,
   levelAt,
@@ -29,7 +28,7 @@ import { seriesPoints } from './checkpoint-state.ts';
 import { comparableHistory } from './comparable.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
 import { isConcluded, specOf, statusOf } from './evaluation.ts';
-import type { RunEvent, RunEventData, Scorecard } from './events.ts';
+import type { RunEvent, Scorecard } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import type { SealedForecast } from './forecast-documents.ts';
 import { boundRecord, dueBeyond } from './forecast-state.ts';
@@ -38,6 +37,7 @@ import { ceilingWithin, isAhead, riskTaken, sealRisk } from './permit-risk.ts';
 import { scorecardOf, scoreSpecOf } from './scorecard.ts';
 import { isShadowed } from './shadow-state.ts';
 import { type CheckpointState, type EvaluationState, REQUESTED_OPEN_MAX, type RunState } from './state.ts';
+import { askedOf, beginSuccessions, evaluationsWanted } from './succession.ts';
 
 export interface ReportCheckpoint {
   readonly type: 'ReportCheckpoint';
@@ -75,7 +75,7 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
       'checkpointId',
     );
   }
-  const { policy, digest, now } = context;
+  const { policy, now } = context;
   // One that shows the finished run alive is no mistake to be sent back: it is recorded, and is an overrun.
   if (state.finishedAt !== null && compareCompute(command.effectiveCompute, state.ceiling) <= 0) {
     return reject('conflict', `run ${state.runId} was declared finished at ${state.finishedAt}`, 'runId');
@@ -94,7 +94,9 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
   if (problem !== null) return reject('invalid', problem, 'parents');
   const evaluate = why !== null || command.evaluate;
   const evaluations = evaluate
-    ? policy.evaluations.flatMap((spec) => evaluationsOf(spec, state.runId, command.checkpointId, digest))
+    ? evaluationsWanted(state, command, policy).flatMap((spec) =>
+        askedOf(spec, state.runId, command.checkpointId, context),
+      )
     : [];
   return [
     {
@@ -119,22 +121,9 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
         at: iso(now),
       },
     },
+    ...(evaluate ? beginSuccessions(state, command, context) : []),
     ...regressionNotice(state, command, context),
   ];
-}
-
-/** One for each variant. */
-export function evaluationsOf(
-  spec: Evaluation,
-  runId: string,
-  checkpointId: string,
-  digest: Context['digest'],
-): RunEventData<'CheckpointReported'>['evaluations'] {
-  return variantsOf(spec).map(({ id: variant }) => ({
-    evaluationId: idOf('ev', digest, runId, checkpointId, spec.id, variant),
-    evaluation: spec.id,
-    variant,
-  }));
 }
 
 /** Compute only grows: a checkpoint behind an earlier one is late, restarted or mistaken. People are told. */
@@ -225,8 +214,8 @@ export function sealForecasts(state: RunState, context: Context): RunEvent[] {
         const specs = policy.evaluations.filter(
           (spec) => spec.category === category && spec.stage === stage && !isControl(spec),
         );
-        const rows = checkpoint.evaluations.filter(({ evaluation }) =>
-          specs.some(({ id }) => id === evaluation),
+        const rows = checkpoint.evaluations.filter(
+          ({ evaluation, beside }) => beside === undefined && specs.some(({ id }) => id === evaluation),
         );
         if (rows.length === 0) continue;
         if (!(late || readyToForecast(rows, policy))) continue;
@@ -320,28 +309,32 @@ function historiesOf(
   policy: Policy,
 ): EvaluationHistory[] {
   const current = seriesPoints(scorecardOf(checkpoint, policy));
-  return policy.evaluations
-    .filter((spec) => spec.category === category && spec.stage === stage && !isControl(spec))
-    .flatMap((spec) =>
-      variantsOf(spec).map(({ id: variant }) => {
-        const earlier = allSeries.find(
-          (series) => series.evaluation === spec.id && series.variant === variant,
-        );
-        const points = [
-          ...(earlier?.points ?? []).filter(({ checkpointId }) => checkpointId !== checkpoint.checkpointId),
-          ...current.filter((point) => point.evaluation === spec.id && point.variant === variant),
-        ].filter(
-          ({ effectiveCompute }) => compareCompute(effectiveCompute, checkpoint.effectiveCompute) <= 0,
-        );
-        return {
-          name: `${spec.id}/${variant}`,
-          kind: spec.score.kind,
-          map: scoreSpecOf(spec),
-          elicitationMargin: spec.elicitationMargin,
-          ...comparableHistory(points, spec),
-        };
-      }),
-    );
+  return (
+    policy.evaluations
+      .filter((spec) => spec.category === category && spec.stage === stage && !isControl(spec))
+      // One that has ended, or has not begun, says nothing of this checkpoint.
+      .filter(({ id }) => checkpoint.evaluations.some(({ evaluation }) => evaluation === id))
+      .flatMap((spec) =>
+        variantsOf(spec).map(({ id: variant }) => {
+          const earlier = allSeries.find(
+            (series) => series.evaluation === spec.id && series.variant === variant,
+          );
+          const points = [
+            ...(earlier?.points ?? []).filter(({ checkpointId }) => checkpointId !== checkpoint.checkpointId),
+            ...current.filter((point) => point.evaluation === spec.id && point.variant === variant),
+          ].filter(
+            ({ effectiveCompute }) => compareCompute(effectiveCompute, checkpoint.effectiveCompute) <= 0,
+          );
+          return {
+            name: `${spec.id}/${variant}`,
+            kind: spec.score.kind,
+            map: scoreSpecOf(spec),
+            elicitationMargin: spec.elicitationMargin,
+            ...comparableHistory(points, spec),
+          };
+        }),
+      )
+  );
 }
 
 // --- closing -------------------------------------------------------------------------------------------

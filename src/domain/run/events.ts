@@ -73,6 +73,8 @@ export const EvidenceSchema = z
     axes: AxesSchema.optional(),
     /** Of a benign control: no evidence of any level. */
     control: z.literal(true).optional(),
+    /** Asked of a checkpoint that was cleared without it, for a changed protocol. */
+    beside: z.literal(true).optional(),
   })
   .meta({ id: 'Evidence' });
 export type Evidence = z.infer<typeof EvidenceSchema>;
@@ -218,6 +220,22 @@ const events = {
     reason: z.string(),
     at,
   }),
+  /** An evaluation begins to be run beside the one whose protocol it changes, here and on the checkpoint last cleared. */
+  SuccessionBegun: z.object({
+    evaluation: z.string(),
+    succeeds: z.string(),
+    checkpointId: id,
+    /** null where none is in the state. */
+    lastCleared: z
+      .object({
+        checkpointId: id,
+        evaluations: z.array(z.object({ evaluationId: id, evaluation: z.string(), variant: z.string() })),
+      })
+      .nullable(),
+    at,
+  }),
+  /** Both were conclusive on these: the one that is succeeded is run no more. */
+  SuccessionEnded: z.object({ evaluation: z.string(), succeeds: z.string(), checkpoints: z.array(id), at }),
   /** Whoever carries it out elsewhere was told, or could not be. `nextAt`: null once they took it. */
   EvaluationCalledOff: z.object({
     evaluationId: id,

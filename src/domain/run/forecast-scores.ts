@@ -65,7 +65,8 @@ function levelThatCame(
   { category, stage }: TrackedForecast,
   policy: Policy,
 ): { observed: number; complete: boolean } | null {
-  const rows = checkpoint.evaluations.filter(({ evaluation }) => {
+  const rows = checkpoint.evaluations.filter(({ evaluation, beside }) => {
+    if (beside !== undefined) return false;
     const spec = specOf(policy, evaluation);
     return spec.category === category && spec.stage === stage && !isControl(spec);
   });

@@ -74,7 +74,8 @@ export function sealRisk(
 ): RunEvent | null {
   const limit = policy.cadence.risk;
   const { checkpointId, risk: before } = checkpoint;
-  const evaluations = checkpoint.evaluations.filter(({ evaluation }) => {
+  const evaluations = checkpoint.evaluations.filter(({ evaluation, beside }) => {
+    if (beside !== undefined) return false;
     const spec = specOf(policy, evaluation);
     return spec.stage === STAGE && !isControl(spec);
   });

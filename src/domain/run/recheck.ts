@@ -30,6 +30,7 @@ import { riskProblem, riskTaken } from './permit-risk.ts';
 import { confidenceZ, scoreSpecOf } from './scorecard.ts';
 import { isShadowed, shadowOf } from './shadow-state.ts';
 import type { RunState } from './state.ts';
+import { beginSuccessions, endSuccessions } from './succession.ts';
 
 /** null where the event agrees or claims nothing that can be recomputed; else a sentence naming the difference. */
 export function recheck(
@@ -64,6 +65,12 @@ export function recheck(
       return sealDiffers(before, event.data);
     case 'PermitRiskSealed':
       return riskDiffers(before, event.data, policy);
+    case 'SuccessionBegun':
+      return successionDiffers(before, event.data, context);
+    case 'SuccessionEnded':
+      return endSuccessions(before, context).some(({ data }) => same(data, event.data))
+        ? null
+        : `${event.data.succeeds} ended before it had run beside ${event.data.evaluation} for long enough`;
     case 'ForecastScored':
       return scoreDiffers(before, event.data, context);
     default:
@@ -98,6 +105,19 @@ function assessmentDiffers(
   return text({ taken }) === text({ taken: data.risk })
     ? null
     : `${named}: what the permit takes of the risk is recorded otherwise`;
+}
+
+function successionDiffers(
+  before: RunState,
+  data: RunEventData<'SuccessionBegun'>,
+  context: Context,
+): string | null {
+  const { checkpointId, evaluation, succeeds } = data;
+  const named = `${evaluation} beside ${succeeds}`;
+  const reported = before.checkpoints.find((each) => each.checkpointId === checkpointId);
+  if (reported === undefined) return `${named}: ${checkpointId} is not evaluated`;
+  const expected = beginSuccessions(before, reported, context).some((event) => same(event.data, data));
+  return expected ? null : `${named}: the policy begins it elsewhere, or otherwise`;
 }
 
 /** Only people stop a run that is in shadow. */

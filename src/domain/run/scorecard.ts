@@ -159,7 +159,7 @@ function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
     evaluationId: evaluation.evaluationId,
     evaluation: evaluation.evaluation,
     variant: evaluation.variant,
-    required: spec.required,
+    required: spec.required && evaluation.beside === undefined,
     status,
     attempts: evaluation.attempts.length,
     score: stands?.measured.score ?? null,
@@ -171,6 +171,7 @@ function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
     ...besideEvidence(evaluation, spec),
     ...(axes === undefined ? {} : { axes }),
     ...(isControl(spec) ? { control: true as const } : {}),
+    ...(evaluation.beside === undefined ? {} : { beside: evaluation.beside }),
   };
 }
 

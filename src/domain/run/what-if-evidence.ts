@@ -8,6 +8,7 @@
 import { scoreRange } from '../policy/scale.ts';
 import { type Evaluation, type Policy, variantsOf } from '../policy/schema.ts';
 import type { RunEventData, StoredReading } from './events.ts';
+import { isReplaced } from './succession.ts';
 
 type Reported = RunEventData<'CheckpointReported'>['evaluations'][number];
 
@@ -43,8 +44,9 @@ export function carriedOver(
   const wanted = other.evaluations.flatMap((spec) =>
     variantsOf(spec).map(({ id: variant }) => ({ spec, evaluation: spec.id, variant })),
   );
-  const evaluations = wanted.map(({ spec, evaluation, variant }) => {
+  const evaluations = wanted.flatMap(({ spec, evaluation, variant }) => {
     const found = run.find((each) => isSame(each, { evaluation, variant }));
+    if (found === undefined && isReplaced(spec, run, other)) return [];
     const own = pinned.evaluations.find(({ id }) => id === evaluation);
     if (found !== undefined && own !== undefined && measuresTheSame(own, spec)) return found;
     const absent: Missing = {

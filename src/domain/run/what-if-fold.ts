@@ -73,6 +73,9 @@ const READS = {
   EvaluationRequeued: 'taken',
   EvaluationsCancelled: 'taken',
   EvaluationCalledOff: 'left',
+  /** Only where it is the same policy. */
+  SuccessionBegun: 'taken',
+  SuccessionEnded: 'taken',
   ArchivedResultReported: 'taken',
   ForecastSealed: 'left',
   PermitRiskSealed: 'left',
@@ -196,6 +199,10 @@ class FoldUnder {
         if (event.data.cause.kind !== 'rule') {
           this.#stopAt('halt', this.#current, [], { explanation: explain(event.data.cause) });
         }
+        return;
+      case 'SuccessionBegun':
+      case 'SuccessionEnded':
+        if (this.#other.isSame) this.#carry(event);
         return;
       case 'RunResumed':
         if (this.#other.isSame) this.#resume(event);
