@@ -1,5 +1,6 @@
 /** The service's documents, as far as commands show them. Loose: unknown members are no fault. */
 import { z } from 'zod';
+import { BudgetBestSchema } from '../domain/run/budgets.ts';
 
 const instant = z.string();
 
@@ -195,6 +196,7 @@ const StageLevels = z.object({
   estimate: z.number().nullable(),
   upper: z.number().nullable(),
   name: z.string(),
+  worst: z.object({ evaluation: z.string(), variant: z.string() }).optional(),
   evidence: z.array(
     z.object({
       evaluationId: z.string(),
@@ -215,6 +217,7 @@ export const Scorecard = z.object({
   categories: z.array(
     z.object({ id: z.string(), title: z.string(), stages: z.record(z.string(), StageLevels) }),
   ),
+  budgets: z.array(BudgetBestSchema).optional(),
 });
 export type Scorecard = z.infer<typeof Scorecard>;
 

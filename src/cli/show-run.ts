@@ -5,6 +5,7 @@
  * "Ordered", "accepted", "acknowledged" and "stopped" stay different words: only the last one means that nothing
  * is training any more. Shows what the service decided; judges nothing.
  */
+import { budgetText } from '../domain/run/budgets.ts';
 import { HaltMomentSchema } from '../domain/run/halt-documents.ts';
 import { momentText } from '../domain/run/halt-timeline.ts';
 import {
@@ -103,21 +104,26 @@ function waiverLine({ ceiling, levels, expires }: NonNullable<Run['waiver']>, no
 
 function levelLines(scorecard: Scorecard | null, style: Style): string[] {
   if (scorecard === null) return ['  levels    no checkpoint has been evaluated'];
-  const { checkpointId, effectiveCompute, state, verdict, categories } = scorecard;
+  const { checkpointId, effectiveCompute, state, verdict, categories, budgets = [] } = scorecard;
   const width = Math.max(...categories.map(({ id }) => id.length), 0);
   return [
     `  levels    ${printable(checkpointId)} at ${shortCompute(effectiveCompute)}, ${state === 'open' ? 'evaluation goes on' : 'evaluated'}${verdict === null ? '' : `: ${printable(verdict)}`}`,
     ...categories.flatMap(({ id, stages }) => {
       const levels = stages['pre-mitigation'];
       if (levels === undefined) return [];
-      const { estimate, upper, name } = levels;
+      const { estimate, upper, name, worst } = levels;
       const figures =
         estimate === null
           ? 'not scored'
           : `${estimate.toFixed(2)} ${printable(name)}${upper === null ? '' : `, at most ${upper.toFixed(2)}`}`;
       const paint = levelPaint(estimate, upper, style);
-      return [`    ${printable(id).padEnd(width)}  ${levelBar(estimate, upper, style)}  ${paint(figures)}`];
+      const of =
+        worst === undefined ? '' : style.dim(` ${printable(worst.evaluation)}/${printable(worst.variant)}`);
+      return [
+        `    ${printable(id).padEnd(width)}  ${levelBar(estimate, upper, style)}  ${paint(figures)}${of}`,
+      ];
     }),
+    ...budgets.map((best) => `    = ${printable(budgetText(best))}`),
     ...findingLines(scorecard.findings.filter(({ waived }) => !waived)),
   ];
 }

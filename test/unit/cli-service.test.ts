@@ -671,6 +671,28 @@ describe('status', () => {
   const shown = (change: object = {}) =>
     showRun({ run: Run.parse({ ...run, ...change }), scorecard: Scorecard.parse(scorecard) }, now, PLAIN);
 
+  test('names the variant that a level is of, and what is measured at the same token budget', () => {
+    const [cyber] = scorecard.categories;
+    const worst = { evaluation: 'ctf', variant: 'bash-t9000\u001b[2J' };
+    const levels = { ...cyber?.stages['pre-mitigation'], worst };
+    const best = { evaluation: 'ctf', tokenBudget: 9000, variant: 'bash-t9000', score: 0.61, estimate: 3.21 };
+    const said = showRun(
+      {
+        run: Run.parse(run),
+        scorecard: Scorecard.parse({
+          ...scorecard,
+          categories: [{ ...cyber, stages: { 'pre-mitigation': levels } }],
+          budgets: [{ ...best, before: { checkpointId: 'c2', score: 0.44 } }],
+        }),
+      },
+      now,
+      PLAIN,
+    );
+    expect(said).toMatch(/3\.21 High, at most 3\.60 ctf\/bash-t9000/);
+    expect(said).toContain('    = ctf at 9000 tokens: 0.61 (bash-t9000), 0.44 at c2\n');
+    expect(said).not.toContain('\u001b');
+  });
+
   test('one screen: what tripped, by how much, whether it has really stopped, what to do', () => {
     expect(shown().split('\n')).toEqual([
       'demo  HALTED, NOT KNOWN TO HAVE STOPPED  policy preparedness-beta',

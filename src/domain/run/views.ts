@@ -6,10 +6,11 @@
  */
 import { type Json, plainJson } from '../canonical-json.ts';
 import { LEVEL_TITLES, levelName } from '../levels.ts';
+import { type BudgetBest, bestAtBudgets } from './budgets.ts';
 import { isOverDrill } from './drill-state.ts';
 import { findRound, type PlacedRound } from './estimate-state.ts';
 import { currentAttempt, statusOf } from './evaluation.ts';
-import type { RunEvent, RunEventData } from './events.ts';
+import type { RunEvent, RunEventData, Scorecard } from './events.ts';
 import { haltTimeline } from './halt-timeline.ts';
 import { origins } from './lineage.ts';
 import { permitTerms } from './permit.ts';
@@ -168,6 +169,7 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
             findings: assessed.findings,
             categories: scorecard.categories,
             overall: scorecard.overall,
+            ...budgetsOf(scorecard, after),
             forecasts: checkpoint.forecasts,
             risk: checkpoint.risk,
             digest: assessed.scorecardDigest,
@@ -271,6 +273,12 @@ function originViews(at: string, after: RunState): View[] {
 }
 
 /** Found by the digest: equal weights may be reported by several. */
+/** Only where variants state a budget. */
+function budgetsOf(scorecard: Scorecard, { series }: RunState): { budgets?: BudgetBest[] } {
+  const budgets = bestAtBudgets(scorecard, series);
+  return budgets.length === 0 ? {} : { budgets };
+}
+
 function evaluationViews(
   evaluations: RunEventData<'CheckpointReported'>['evaluations'],
   checkpointId: string,

@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import { TargetUsageSchema } from '../../domain/run/ancestry-documents.ts';
 import { assess } from '../../domain/run/assess.ts';
+import { BudgetBestSchema, bestAtBudgets } from '../../domain/run/budgets.ts';
 import { highestCompute, nextCheckpointAt, nextDueAt } from '../../domain/run/cadence.ts';
 import { ScorecardSchema } from '../../domain/run/events.ts';
 import { FindingSchema, VerdictSchema } from '../../domain/run/finding-documents.ts';
@@ -326,6 +327,9 @@ export const ScorecardDocument = z
     findings: z.array(FindingSchema),
     categories: ScorecardSchema.shape.categories,
     overall: ScorecardSchema.shape.overall,
+    budgets: z.array(BudgetBestSchema).optional().meta({
+      description: 'The best of each evaluation at each token budget; not there where no variant states one',
+    }),
     forecasts: z.array(ForecastSchema),
     risk: PermitRiskSchema.optional(),
     digest: z.string().nullable(),
@@ -344,6 +348,7 @@ export function openScorecard(
   if (checkpoint === undefined) return null;
   const { scorecard, findings, verdict } = assess(state, checkpoint, policy, now);
   const { closed } = checkpoint;
+  const budgets = bestAtBudgets(scorecard, state.series);
   return {
     runId: state.runId,
     checkpointId,
@@ -353,6 +358,7 @@ export function openScorecard(
     findings: closed?.findings ?? [...findings],
     categories: scorecard.categories,
     overall: scorecard.overall,
+    ...(budgets.length === 0 ? {} : { budgets }),
     forecasts: checkpoint.forecasts,
     ...(checkpoint.risk === undefined ? {} : { risk: checkpoint.risk }),
     digest: closed?.scorecardDigest ?? null,

@@ -5,6 +5,7 @@
  * people sign in (sign-in.ts).
  */
 import type { z } from 'zod';
+import { type BudgetBest, budgetText } from '../../domain/run/budgets.ts';
 import type { Finding } from '../../domain/run/finding-documents.ts';
 import { explain } from '../../domain/run/halt.ts';
 import { haltTimeline, momentText } from '../../domain/run/halt-timeline.ts';
@@ -283,20 +284,30 @@ function levelsPart(scorecard: ScorecardBody): Html {
   const verdict = scorecard.verdict ?? 'evaluating';
   return html`<h3>Checkpoint ${scorecard.checkpointId} at ${short(scorecard.effectiveCompute)} FLOP: <span class="${verdict}">${verdict}</span></h3>
 <table><thead><tr><th scope="col">Category</th><th scope="col">Before mitigations</th><th scope="col">After</th></tr></thead><tbody>${rows}</tbody></table>
+${budgetsPart(scorecard.budgets ?? [])}
 ${findingsPart(scorecard.findings)}`;
+}
+
+/** Scores at the same budget, for a rise that more tokens bought is none of the model. */
+function budgetsPart(budgets: readonly BudgetBest[]): Html[] {
+  if (budgets.length === 0) return [];
+  return [html`<ul class="quiet">${budgets.map((best) => html`<li>${budgetText(best)}</li>`)}</ul>`];
 }
 
 interface StageLevels {
   readonly estimate: number | null;
   readonly upper: number | null;
   readonly name: string;
+  readonly worst?: { readonly evaluation: string; readonly variant: string } | undefined;
 }
 
 /** A bar from 1 to 5; what is not known is said, not drawn as low. */
 function levelCell(levels: StageLevels | undefined): Html {
   if (levels === undefined) return html`<span class="quiet">not evaluated</span>`;
   if (levels.estimate === null) return html`<span class="warn">not enough information</span>`;
-  const upper = levels.upper === null ? '' : `, at most ${levels.upper.toFixed(2)}`;
+  const { worst } = levels;
+  const of = worst === undefined ? '' : ` · ${worst.evaluation}/${worst.variant}`;
+  const upper = `${levels.upper === null ? '' : `, at most ${levels.upper.toFixed(2)}`}${of}`;
   return html`<meter min="1" max="5" low="2" high="3" optimum="1" value="${levels.estimate}"></meter> ${levels.estimate.toFixed(2)} ${levels.name}<span class="quiet">${upper}</span>`;
 }
 

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { canonicalJson, type JsonObject } from '../../../src/domain/canonical-json.ts';
 import { checkPolicy } from '../../../src/domain/policy/check.ts';
 import { PolicySchema, variantsOf } from '../../../src/domain/policy/schema.ts';
+import { bestAtBudgets, budgetText } from '../../../src/domain/run/budgets.ts';
 import { evidenceCount } from '../../../src/domain/run/scorecard.ts';
 import { asJson, BASE_POLICY, evaluation, policyOf, type RunLife, registered, success } from './run-life.ts';
 import { rows } from './table.ts';
@@ -225,6 +226,31 @@ describe('variants with axes', () => {
     expect(cyber?.evidence.map(({ axes }) => axes)).toEqual([{ tokenBudget: 1000 }, { tokenBudget: 9000 }]);
     expect(cyber?.worst).toMatchObject({ evaluation: 'ctf', variant: 'v1' });
     expect(life.last('CheckpointAssessed').scorecard.categories[1]?.stages[stage]?.worst).toBeUndefined();
+  });
+
+  it('are compared at the same token budget, beside the checkpoint before', () => {
+    const matrix = { tools: ['none', 'bash'], tokenBudget: [1000, 9000] };
+    const life = registered(policyOf(withMatrix(matrix)));
+    const scores = { 'none-t1000': 0.1, 'none-t9000': 0.2, 'bash-t1000': 0.15, 'bash-t9000': 0.19 };
+    for (const [checkpointId, at, more] of [
+      ['c1', '1e22', 0],
+      ['c2', '2e22', 0.02],
+    ] as const) {
+      life.report(checkpointId, at);
+      life.result(`${checkpointId}/labs`, 0.1 + more);
+      for (const [variant, score] of Object.entries(scores)) {
+        life.result(`${checkpointId}/ctf/${variant}`, success(score + more, 1000));
+      }
+    }
+    const budgets = bestAtBudgets(life.last('CheckpointAssessed').scorecard, life.state.series);
+    expect(budgets.map(budgetText)).toEqual([
+      'ctf at 1000 tokens: 0.17 (bash-t1000), 0.15 at c1',
+      'ctf at 9000 tokens: 0.22 (none-t9000), 0.2 at c1',
+    ]);
+    const unbudgeted = measured([[{ tools: 'none' }, '0.1/400']]);
+    expect(bestAtBudgets(unbudgeted.last('CheckpointAssessed').scorecard, unbudgeted.state.series)).toEqual(
+      [],
+    );
   });
 
   it('of pooled seeds name the pool', () => {
