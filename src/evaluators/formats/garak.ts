@@ -29,6 +29,7 @@ import { ScoreSheets } from './score-sheets.ts';
 
 export const garak: HarnessFormat = {
   name: 'garak',
+  kinds: ['garak-report-jsonl', 'garak-hitlog-jsonl'],
   claims: ({ head }) => kindOf(head) !== null,
   kind: ({ head }) => kindOf(head) ?? 'garak-report-jsonl',
   async read(source, options) {

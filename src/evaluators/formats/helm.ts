@@ -29,6 +29,7 @@ import { ScoreSheets } from './score-sheets.ts';
 
 export const helm: HarnessFormat = {
   name: 'helm',
+  kinds: ['helm-stats', 'helm-run-spec', 'helm-per-instance-stats', 'helm-scenario-state'],
   claims: ({ head }) => kindOf(head) !== null,
   kind: ({ head }) => kindOf(head) ?? 'helm-stats',
   async read(source, options) {

@@ -24,6 +24,7 @@ import { ScoreSheets } from './score-sheets.ts';
 
 export const intercode: HarnessFormat = {
   name: 'intercode',
+  kinds: ['intercode-results'],
   claims: ({ head }) => {
     const { root, paths } = outlineOf(head);
     return (

@@ -35,6 +35,7 @@ import { firstLineOutline, outlineOf } from './outline.ts';
 
 export const lmEval: HarnessFormat = {
   name: 'lm-eval',
+  kinds: ['lm-eval-results', 'lm-eval-samples'],
   claims,
   kind: ({ head }) => (claimsResults(head) ? 'lm-eval-results' : 'lm-eval-samples'),
   read,

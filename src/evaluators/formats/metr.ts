@@ -27,6 +27,7 @@ import { ScoreSheets } from './score-sheets.ts';
 
 export const metr: HarnessFormat = {
   name: 'metr',
+  kinds: ['metr-runs-jsonl'],
   claims: ({ head }) => {
     const { root, paths } = firstLineOutline(head);
     const isRun = ['run_id', 'task_id'].every((name) => paths.has(name));

@@ -15,6 +15,7 @@ const SCORER = 'mle-bench';
 
 export const mleBench: HarnessFormat = {
   name: 'mle-bench',
+  kinds: ['mle-bench-grading-report'],
   claims: ({ head }) => {
     const { root, paths } = outlineOf(head);
     return (

@@ -35,6 +35,7 @@ import { ScoreSheets } from './score-sheets.ts';
 
 export const promptfoo: HarnessFormat = {
   name: 'promptfoo',
+  kinds: ['promptfoo-json', 'promptfoo-eval-record', 'promptfoo-jsonl'],
   claims: ({ head }) => kindOf(head) !== null,
   kind: ({ head }) => kindOf(head) ?? 'promptfoo-json',
   async read(source, options) {

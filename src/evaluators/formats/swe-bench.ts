@@ -27,6 +27,7 @@ const SCORER = 'swebench';
 
 export const sweBench: HarnessFormat = {
   name: 'swe-bench',
+  kinds: ['swe-bench-run-report', 'swe-bench-instance-report'],
   claims: ({ head }) => claimsRun(head) || claimsInstance(head),
   kind: ({ head }) => (claimsRun(head) ? 'swe-bench-run-report' : 'swe-bench-instance-report'),
   async read(source, options) {
