@@ -24,6 +24,7 @@ import {
   SERIES_POINTS_KEPT,
   SHADOW_CHECKPOINTS_KEPT,
 } from './state.ts';
+import { stageOfCheckpoint, withStageCleared, withStageReported } from './training-stage.ts';
 
 interface SeriesPoint {
   evaluation: string;
@@ -86,6 +87,7 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
     ...stated(state, data),
     ...withEfficiency(state, data),
     ...withFurthest(state, data),
+    ...withStageReported(state, data),
   };
   // One that is only recorded lives in the views; nothing about it can change any more.
   if (data.deadlineAt === null) return next;
@@ -103,9 +105,12 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
     correlationId: data.correlationId,
     evaluations: data.evaluations.map((each) => ({ ...each, attempts: [newAttempt(1, 'first', data.at)] })),
     forecasts: [],
+    ...stageOfCheckpoint(next, data),
     closed: null,
   };
-  return overtake({ ...next, checkpoints: [...state.checkpoints, checkpoint] }, checkpoint);
+  // In shadow what comes next is counted from the furthest that was due, whatever is found.
+  const stage = data.due && shadowOf(state) !== null ? withStageCleared(next, checkpoint, data.at) : {};
+  return overtake({ ...next, ...stage, checkpoints: [...state.checkpoints, checkpoint] }, checkpoint);
 }
 
 /** Held against what is in the weights, where the run was not made from nothing. */
@@ -128,8 +133,10 @@ function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): Ru
     verdict === 'proceed' &&
     (state.lastCleared === null ||
       compareCompute(scorecard.effectiveCompute, state.lastCleared.effectiveCompute) > 0);
+  const judged = state.checkpoints.find((each) => each.checkpointId === checkpointId);
   const after = {
     ...next,
+    ...(verdict === 'proceed' && judged !== undefined ? withStageCleared(next, judged, at) : {}),
     ceiling: data.ceiling ?? state.ceiling,
     lastCleared: cleared
       ? { checkpointId, effectiveCompute: scorecard.effectiveCompute, at }

@@ -16,12 +16,12 @@ import { raiseAlert } from './alerts.ts';
 import { ancestryProblem } from './ancestry.ts';
 import type { Ancestry } from './ancestry-documents.ts';
 import { type Assessment, activeWaiver, assess, findingKey, stopsTraining } from './assess.ts';
-import { whyDue } from './cadence.ts';
+import { type DueReason, whyDue } from './cadence.ts';
 import { seriesPoints } from './checkpoint-state.ts';
 import { comparableHistory } from './comparable.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
 import { isConcluded, specOf, statusOf } from './evaluation.ts';
-import type { RunEvent, Scorecard } from './events.ts';
+import type { RunEvent, Scorecard, StatedStage } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import type { SealedForecast } from './forecast-documents.ts';
 import { boundRecord, dueBeyond } from './forecast-state.ts';
@@ -45,6 +45,7 @@ export interface ReportCheckpoint {
   readonly efficiencyMultiplier?: number | undefined;
   /** Of weights that were merged into it; left out where it names none. */
   readonly ancestry?: Ancestry | undefined;
+  readonly trainingStage?: StatedStage | undefined;
   readonly contentDigest: string;
   /** Content digest of a checkpoint of this id that was reported before, from the views. */
   readonly priorDigest: string | null;
@@ -72,16 +73,18 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
   if (state.finishedAt !== null && compareCompute(command.effectiveCompute, state.ceiling) <= 0) {
     return reject('conflict', `run ${state.runId} was declared finished at ${state.finishedAt}`, 'runId');
   }
-  const why = whyDue(state, command.effectiveCompute, context);
+  const why = whyDue(state, command, context);
   // What is due always is evaluated; wishes beyond it must not swell the state until no append fits, a halt neither.
-  if (why === null && command.evaluate && state.checkpoints.length >= REQUESTED_OPEN_MAX) {
+  // Due by what a trainer states at will is no different: a stage that changes with every checkpoint fills it as well.
+  const atWill = why === null ? command.evaluate : isAtWill(why);
+  if (atWill && state.checkpoints.length >= REQUESTED_OPEN_MAX) {
     return reject(
       'conflict',
-      `${state.checkpoints.length} checkpoints of run ${state.runId} are open; this one is not due and cannot be evaluated now`,
-      'evaluate',
+      `${state.checkpoints.length} checkpoints of run ${state.runId} are open; this one is ${why === null ? 'not due' : `due by ${why} alone`} and cannot be evaluated now`,
+      why === null ? 'evaluate' : 'checkpointId',
     );
   }
-  const { weightsDigest, efficiencyMultiplier, ancestry } = command;
+  const { weightsDigest, efficiencyMultiplier, ancestry, trainingStage } = command;
   const problem = ancestry === undefined ? null : ancestryProblem(state, ancestry);
   if (problem !== null) return reject('invalid', problem, 'parents');
   const evaluate = why !== null || command.evaluate;
@@ -110,6 +113,7 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
         ...(weightsDigest === undefined ? {} : { weightsDigest }),
         ...(efficiencyMultiplier === undefined ? {} : { efficiencyMultiplier }),
         ...(ancestry === undefined ? {} : { ancestry }),
+        ...(trainingStage === undefined ? {} : { trainingStage }),
         deadlineAt: evaluate ? isoAfter(now, durationMs(policy.cadence.scorecardDeadline)) : null,
         contentDigest: command.contentDigest,
         correlationId: command.correlationId,
@@ -120,6 +124,9 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
     ...regressionNotice(state, command, context),
   ];
 }
+
+const isAtWill = (why: DueReason): boolean =>
+  why === 'stage' || why === 'stage-ratio' || why === 'breakthrough';
 
 /** Compute only grows: a checkpoint behind an earlier one is late, restarted or mistaken. People are told. */
 function regressionNotice(

@@ -94,6 +94,10 @@ export const ScorecardSchema = z
   .meta({ id: 'ScorecardLevels' });
 export type Scorecard = z.infer<typeof ScorecardSchema>;
 
+/** As the trainer states it: the stage's name, and the compute of that stage alone. */
+export const StatedStageSchema = z.object({ name: z.string(), compute: ComputeSchema.optional() });
+export type StatedStage = z.infer<typeof StatedStageSchema>;
+
 const events = {
   RunRegistered: z.object({
     runId: id,
@@ -130,7 +134,16 @@ const events = {
     modelUri: z.string(),
     endpoint: z.string().nullable(),
     due: z.boolean(),
-    reason: z.enum(['first', 'ratio', 'interval', 'requested', 'not-due']),
+    reason: z.enum([
+      'first',
+      'ratio',
+      'interval',
+      'stage',
+      'stage-ratio',
+      'breakthrough',
+      'requested',
+      'not-due',
+    ]),
     evaluations: z.array(z.object({ evaluationId: id, evaluation: z.string(), variant: z.string() })),
     /** The sender asked that a due checkpoint be left unevaluated. It is evaluated all the same. */
     declined: z.literal(true).optional(),
@@ -139,6 +152,7 @@ const events = {
     efficiencyMultiplier: z.number().optional(),
     /** Of weights that were merged into it since the checkpoint before. */
     ancestry: AncestrySchema.optional(),
+    trainingStage: StatedStageSchema.optional(),
     deadlineAt: at.nullable(),
     contentDigest: z.string(),
     /** Follows one checkpoint through logs from its webhook to its halt. */
@@ -159,6 +173,26 @@ const events = {
     source: z.enum(['heartbeat', 'checkpoint']),
     /** Of the halt that has to know when the run last computed. */
     haltId: id.optional(),
+    at,
+  }),
+  /** A heartbeat told of another training stage, or of the stage's own compute past its due point. */
+  TrainingStageNoted: z.object({
+    stage: StatedStageSchema,
+    effectiveCompute: ComputeSchema,
+    /** When a due checkpoint of the stage must be in, where it is another one. */
+    seenBy: at,
+    by: z.string(),
+    at,
+  }),
+  /** The next checkpoint is due whatever its compute. */
+  BreakthroughDeclared: z.object({
+    breakthroughId: id,
+    reason: z.string(),
+    efficiencyMultiplier: z.number().optional(),
+    /** A due checkpoint must be in by then. */
+    dueBy: at,
+    contentDigest: z.string(),
+    by: z.string(),
     at,
   }),
   /** A second process of the run asked for a permit while another's ran: none was issued. */

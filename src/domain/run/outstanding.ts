@@ -19,6 +19,7 @@ import { isDone, pagesDueMs } from './own-steps.ts';
 import { isQuarantined, quarantineDeadlines } from './quarantine.ts';
 import { isKnownInShadow, shadowOf } from './shadow-state.ts';
 import type { Attempt, CheckpointState, Halt, RunState, Shadow } from './state.ts';
+import { awaitedBy } from './training-stage.ts';
 
 /**
  * `dispatch` is an evaluation that somebody else carries out: handing it over takes a moment, so it must not wait for
@@ -223,7 +224,8 @@ export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
   if (state.finishedAt === null && state.halt === null && state.holds.length === 0) {
     const awaited = state.checkpoints.some(({ due, closed }) => due && closed === null);
     const isSettled = shadow === null ? awaited : isOverdueKnown(state, shadow);
-    if (!isSettled) add(overdueAt(state, policy));
+    // What was declared is awaited also while a checkpoint from before it is evaluated.
+    if (!isSettled || (shadow === null && awaitedBy(state) !== null)) add(overdueAt(state, policy));
   }
   return instants.length === 0 ? null : Math.min(...instants);
 }

@@ -116,6 +116,8 @@ const READS = {
   /** Only where it is the same policy. */
   RunResumed: 'taken',
   RunFinished: 'taken',
+  TrainingStageNoted: 'taken',
+  BreakthroughDeclared: 'taken',
   AlertRaised: 'left',
   AlertAttempted: 'left',
 } as const satisfies Readonly<Record<RunEventKind, 'taken' | 'left'>>;
@@ -250,7 +252,7 @@ class FoldUnder {
     if (standing !== undefined && isProgress) this.#stopAtHold(standing);
     const { pinned, policy, missing: treatment } = this.#other;
     const afterStop = this.#stop !== null;
-    const why = afterStop ? null : whyDue(this.#state, data.effectiveCompute, this.#context);
+    const why = afterStop ? null : whyDue(this.#state, data, this.#context);
     const asked = askedOf(data, why !== null, afterStop);
     const all = carriedOver(data, pinned, policy);
     const passedOver = new Set(

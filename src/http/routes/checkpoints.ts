@@ -8,7 +8,7 @@ import { classify, parseAddress } from '../../outbound/addresses.ts';
 import { CLOUD_EVENTS_MEDIA_TYPE, readCheckpointEvent } from '../cloud-events.ts';
 import { invalid } from '../refusal.ts';
 import { type Route, route } from '../route.ts';
-import { ComputeSchema, IdSchema, isFailed, receiptOf, refusalOf } from './common.ts';
+import { ComputeSchema, IdSchema, isFailed, receiptOf, refusalOf, TrainingStageIn } from './common.ts';
 import type { Services } from './services.ts';
 
 const METADATA_BYTES_MAX = 4096;
@@ -52,6 +52,7 @@ const CheckpointBody = z
       description:
         'Weights of other runs that were merged in since the checkpoint before: runs, run/checkpoint or digests',
     }),
+    trainingStage: TrainingStageIn.optional(),
     step: z.int().min(0).optional(),
     modelUri: plainText(2048),
     endpoint: plainText(2048).optional(),
@@ -111,6 +112,7 @@ export const checkpointRoutes = ({ intake, modelRoots }: Services): Route[] => [
           metadata: body.metadata ?? null,
           evaluate: body.evaluate ?? false,
           ...(body.weightsDigest === undefined ? {} : { weightsDigest: body.weightsDigest }),
+          ...(body.trainingStage === undefined ? {} : { trainingStage: body.trainingStage }),
           ...(body.parents === undefined ? {} : { parents: body.parents }),
           ...(body.efficiencyMultiplier === undefined
             ? {}
