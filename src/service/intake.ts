@@ -55,6 +55,7 @@ export interface CheckpointReport {
   readonly endpoint: string | null;
   readonly metadata: Json;
   readonly evaluate: boolean;
+  readonly tripwiresOnly?: true | undefined;
   readonly trainingStage?: StatedStage | undefined;
   /** There only where it was said: the digest of what was sent must not change for those who left it out. */
   readonly declined?: true;
@@ -269,6 +270,7 @@ export function createIntake(deps: IntakeDeps): Intake {
               modelUri,
               endpoint,
               evaluate,
+              tripwiresOnly: report.tripwiresOnly,
               declined: report.declined === true,
               weightsDigest,
               efficiencyMultiplier,

@@ -103,7 +103,10 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
     deadlineAt: data.deadlineAt,
     contentDigest: data.contentDigest,
     correlationId: data.correlationId,
-    evaluations: data.evaluations.map((each) => ({ ...each, attempts: [newAttempt(1, 'first', data.at)] })),
+    evaluations: data.evaluations.map(({ deferred, ...each }) => {
+      const first = newAttempt(1, 'first', data.at);
+      return { ...each, attempts: [deferred === true ? { ...first, state: 'deferred' as const } : first] };
+    }),
     forecasts: [],
     ...stageOfCheckpoint(next, data),
     closed: null,
@@ -129,14 +132,15 @@ function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): Ru
     withCheckpoint(state, checkpointId, (checkpoint) => ({ ...checkpoint, closed })),
     data,
   );
+  const clears = verdict === 'proceed' && data.clears === undefined;
   const cleared =
-    verdict === 'proceed' &&
+    clears &&
     (state.lastCleared === null ||
       compareCompute(scorecard.effectiveCompute, state.lastCleared.effectiveCompute) > 0);
   const judged = state.checkpoints.find((each) => each.checkpointId === checkpointId);
   const after = {
     ...next,
-    ...(verdict === 'proceed' && judged !== undefined ? withStageCleared(next, judged, at) : {}),
+    ...(clears && judged !== undefined ? withStageCleared(next, judged, at) : {}),
     ceiling: data.ceiling ?? state.ceiling,
     lastCleared: cleared
       ? { checkpointId, effectiveCompute: scorecard.effectiveCompute, at }
@@ -152,12 +156,12 @@ function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): Ru
 /** A waiver is leave to go on, and no evidence that its weights are ones to go back to. */
 function withCleared(
   { cleared = [], checkpoints }: RunState,
-  { checkpointId, verdict, findings }: RunEventData<'CheckpointAssessed'>,
+  { checkpointId, verdict, findings, clears }: RunEventData<'CheckpointAssessed'>,
 ): NonNullable<RunState['cleared']> {
   const others = cleared.filter((each) => each.checkpointId !== checkpointId);
   const checkpoint = checkpoints.find((each) => each.checkpointId === checkpointId);
-  if (checkpoint === undefined || verdict !== 'proceed' || findings.some(({ waived }) => waived))
-    return others;
+  const isCleared = verdict === 'proceed' && clears === undefined && !findings.some(({ waived }) => waived);
+  if (checkpoint === undefined || !isCleared) return others;
   const { effectiveCompute, modelUri, weightsDigest = null } = checkpoint;
   const all = [...others, { checkpointId, effectiveCompute, modelUri, weightsDigest }];
   all.sort(byCompute);

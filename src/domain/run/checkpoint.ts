@@ -30,6 +30,7 @@ import { ceilingWithin, isAhead, riskTaken, sealRisk } from './permit-risk.ts';
 import { scorecardOf, scoreSpecOf } from './scorecard.ts';
 import { isShadowed } from './shadow-state.ts';
 import { type CheckpointState, type EvaluationState, REQUESTED_OPEN_MAX, type RunState } from './state.ts';
+import { hasTripwires, isDeferred, isTripwireOnly } from './tiers.ts';
 
 export interface ReportCheckpoint {
   readonly type: 'ReportCheckpoint';
@@ -39,6 +40,8 @@ export interface ReportCheckpoint {
   readonly modelUri: string;
   readonly endpoint: string | null;
   readonly evaluate: boolean;
+  /** Of one that is not due its tripwires alone. */
+  readonly tripwiresOnly?: boolean | undefined;
   /** `evaluate: false` was said, not only left out. */
   readonly declined?: boolean;
   readonly weightsDigest?: string | undefined;
@@ -87,13 +90,19 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
   const { weightsDigest, efficiencyMultiplier, ancestry, trainingStage } = command;
   const problem = ancestry === undefined ? null : ancestryProblem(state, ancestry);
   if (problem !== null) return reject('invalid', problem, 'parents');
+  const tripwiresOnly = command.tripwiresOnly === true;
+  if (tripwiresOnly && !hasTripwires(policy)) {
+    return reject('invalid', 'the policy of this run has no tripwire; ask for true or false', 'evaluate');
+  }
   const evaluate = why !== null || command.evaluate;
+  const wanted = { due: why !== null, tripwiresOnly, effectiveCompute: command.effectiveCompute };
   const evaluations = evaluate
-    ? policy.evaluations.flatMap(({ id: evaluation, variants }) =>
-        variants.map(({ id: variant }) => ({
-          evaluationId: idOf('ev', digest, state.runId, command.checkpointId, evaluation, variant),
-          evaluation,
+    ? policy.evaluations.flatMap((spec) =>
+        spec.variants.map(({ id: variant }) => ({
+          evaluationId: idOf('ev', digest, state.runId, command.checkpointId, spec.id, variant),
+          evaluation: spec.id,
           variant,
+          ...(isDeferred(spec, wanted, policy) ? { deferred: true as const } : {}),
         })),
       )
     : [];
@@ -193,7 +202,9 @@ export function horizon(
 export function sealForecasts(state: RunState, context: Context): RunEvent[] {
   const { policy, now } = context;
   for (const checkpoint of state.checkpoints) {
-    if (checkpoint.closed?.verdict === 'proceed') continue;
+    // What its tripwires alone say is no ground for a forecast; one that was made due since has none yet.
+    const isPassed = checkpoint.closed?.verdict === 'proceed' && checkpoint.forecasts.length > 0;
+    if (isPassed || isTripwireOnly(checkpoint)) continue;
     const newest = checkpoint === state.checkpoints.at(-1);
     const late = reached(now, checkpoint.deadlineAt);
     if (policy.cadence.risk !== undefined && isAhead(state, checkpoint)) {
@@ -368,6 +379,9 @@ export function closeCheckpoints(state: RunState, context: Context): RunEvent[] 
           scorecard: assessment.scorecard,
           scorecardDigest: digest,
           ceiling,
+          ...(assessment.verdict === 'proceed' && isTripwireOnly(checkpoint)
+            ? { clears: false as const }
+            : {}),
           ...(taken === undefined ? {} : { risk: taken }),
           at: iso(context.now),
         },
@@ -419,7 +433,7 @@ export function earnedCeiling(
   { verdict, findings }: Assessment,
   context: Context,
 ): Compute | null {
-  if (verdict !== 'proceed') return null;
+  if (verdict !== 'proceed' || isTripwireOnly(checkpoint)) return null;
   const { ratio, grace } = context.policy.cadence;
   const earned = timesCompute(checkpoint.effectiveCompute, ratio, onePlus(grace));
   const safe = ceilingWithin(state, checkpoint, context.policy, earned);

@@ -97,6 +97,7 @@ import { type FinishRun, finishRun, type RegisterRun, registerRun } from './regi
 import { endScopedWork, stopJobs } from './scoped-work.ts';
 import { type ArmRun, armRun, endShadow, orderKept } from './shadow.ts';
 import type { RunState } from './state.ts';
+import { settleTiers } from './tiers.ts';
 import {
   type DeclareBreakthrough,
   declareBreakthrough,
@@ -162,6 +163,7 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   closeEstimateRounds,
   // Before what comes is forecast, which reads how the last ones did. What is closed out of its turn may leave the state in
   // the same instant, and its evidence with it.
+  settleTiers,
   scoreForecasts,
   sealForecasts,
   closeCheckpoints,

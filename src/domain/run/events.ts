@@ -57,7 +57,16 @@ export const EvidenceSchema = z
     evaluation: z.string(),
     variant: z.string(),
     required: z.boolean(),
-    status: z.enum(['queued', 'running', 'awaiting-callback', 'completed', 'inconclusive', 'cancelled']),
+    status: z.enum([
+      'queued',
+      'running',
+      'awaiting-callback',
+      'completed',
+      'inconclusive',
+      'cancelled',
+      'deferred',
+      'not-needed',
+    ]),
     attempts: int,
     score: z.number().nullable(),
     stderr: z.number().nullable(),
@@ -144,7 +153,15 @@ const events = {
       'requested',
       'not-due',
     ]),
-    evaluations: z.array(z.object({ evaluationId: id, evaluation: z.string(), variant: z.string() })),
+    evaluations: z.array(
+      z.object({
+        evaluationId: id,
+        evaluation: z.string(),
+        variant: z.string(),
+        /** Waits for what the tripwires come to (tiers.ts). */
+        deferred: z.literal(true).optional(),
+      }),
+    ),
     /** The sender asked that a due checkpoint be left unevaluated. It is evaluated all the same. */
     declined: z.literal(true).optional(),
     /** Where the sender states them. */
@@ -200,6 +217,35 @@ const events = {
   /** It said that the process it replaces is gone, whose permit had not run out. */
   InstanceTookOver: z.object({ instance: id, supersedes: id, by: z.string(), at }),
   InstanceTrained: z.object({ instance: id, effectiveCompute: ComputeSchema, by: z.string(), at }),
+  /** The tripwires speak against clearing it alone: what waited for them is queued. */
+  EvaluationsReleased: z.object({
+    checkpointId: id,
+    evaluationIds: z.array(id).min(1),
+    reason: z.enum(['tripwire-not-below', 'tripwire-inconclusive', 'tripwire-late']),
+    at,
+  }),
+  /** All conclusive, and `upper`, the highest of any category, is below the level: what waited for them is not needed. */
+  TripwireCleared: z.object({
+    checkpointId: id,
+    evaluationIds: z.array(id).min(1),
+    upper: z.number(),
+    belowLevel: z.number(),
+    belowCompute: ComputeSchema.optional(),
+    reference: z.string(),
+    at,
+  }),
+  /** Its tripwires alone were asked for, and one has risen by more than the policy lets pass. */
+  CheckpointMadeDue: z.object({
+    checkpointId: id,
+    reason: z.literal('tripwire-jump'),
+    evaluationIds: z.array(id).min(1),
+    evaluation: z.string(),
+    observed: z.number(),
+    threshold: z.number(),
+    since: id,
+    deadlineAt: at,
+    at,
+  }),
   EvaluationStarted: z.object({ evaluationId: id, attempt: int, instance: z.string(), deadlineAt: at, at }),
   EvaluationDispatched: z.object({ evaluationId: id, attempt: int, at }),
   EvaluationReturned: z.object({
@@ -337,6 +383,8 @@ const events = {
     scorecard: ScorecardSchema,
     scorecardDigest: z.string(),
     ceiling: ComputeSchema.nullable(),
+    /** Of a checkpoint whose tripwires alone were asked for: it clears nothing. */
+    clears: z.literal(false).optional(),
     /** Where the policy limits the risk of a permit, and this verdict earns one. */
     risk: RiskTakenSchema.optional(),
     at,

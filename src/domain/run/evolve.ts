@@ -25,6 +25,7 @@ import { registered, registrationEvolvers } from './registration.ts';
 import { scopedWorkEvolvers } from './scoped-work.ts';
 import { shadowEvolvers } from './shadow-state.ts';
 import type { RunState } from './state.ts';
+import { tierEvolvers } from './tiers.ts';
 import { trainingStageEvolvers } from './training-stage.ts';
 
 type Evolvers = { readonly [K in RunEventKind]: (state: RunState, data: RunEventData<K>) => RunState };
@@ -36,6 +37,7 @@ const evolvers: Evolvers = {
   ...checkpointEvolvers,
   ...trainingStageEvolvers,
   ...evaluationEvolvers,
+  ...tierEvolvers,
   ...callOffEvolvers,
   ...holdEvolvers,
   ...haltEvolvers,

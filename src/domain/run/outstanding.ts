@@ -11,14 +11,15 @@ import { nextDueAt } from './cadence.ts';
 import { quietAt } from './confirmation.ts';
 import { isOverDrill } from './drill-state.ts';
 import { roundsOf } from './estimate-state.ts';
-import { currentAttempt, isConcluded } from './evaluation.ts';
+import { currentAttempt, isConcluded, statusOf } from './evaluation.ts';
 import { isExpiryKnown } from './halt.ts';
 import { OVERDUE_KEY } from './holds.ts';
 import { stepsDueMs } from './ladder-due.ts';
 import { isDone, pagesDueMs } from './own-steps.ts';
-import { isQuarantined, quarantineDeadlines } from './quarantine.ts';
+import { isQuarantined, jobsStoppedBecause, quarantineDeadlines } from './quarantine.ts';
 import { isKnownInShadow, shadowOf } from './shadow-state.ts';
-import type { Attempt, CheckpointState, Halt, RunState, Shadow } from './state.ts';
+import type { Attempt, CheckpointState, EvaluationState, Halt, RunState, Shadow } from './state.ts';
+import { tripwireLateAt } from './tiers.ts';
 import { awaitedBy } from './training-stage.ts';
 
 /**
@@ -191,10 +192,14 @@ export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
   const add = (instant: string | null): void => {
     if (instant !== null) instants.push(Date.parse(instant));
   };
-  for (const { closed, deadlineAt, evaluations: all } of state.checkpoints) {
+  for (const checkpoint of state.checkpoints) {
+    const { closed, deadlineAt, evaluations: all, due } = checkpoint;
+    const isSettled = (each: EvaluationState): boolean =>
+      isConcluded(each) || (!due && statusOf(each) === 'deferred');
+    if (jobsStoppedBecause(state, policy) === null) add(tripwireLateAt(checkpoint, policy));
     // After closing, what is optional may still be awaited: its absence is a finding from the deadline on.
     const judged =
-      closed !== null && (Date.parse(closed.at) >= Date.parse(deadlineAt) || all.every(isConcluded));
+      closed !== null && (Date.parse(closed.at) >= Date.parse(deadlineAt) || all.every(isSettled));
     if (!judged) add(deadlineAt);
     for (const evaluation of all) {
       const { state: attempt, deadlineAt: attemptDeadline } = currentAttempt(evaluation);

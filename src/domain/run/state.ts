@@ -23,7 +23,16 @@ const int = z.int();
 export const AttemptSchema = z.object({
   attempt: int,
   purpose: z.enum(['first', 'automatic', 'retry', 'top-up', 'resume']),
-  state: z.enum(['queued', 'running', 'awaiting-callback', 'reported', 'failed', 'cancelled']),
+  state: z.enum([
+    'queued',
+    'running',
+    'awaiting-callback',
+    'reported',
+    'failed',
+    'cancelled',
+    'deferred',
+    'not-needed',
+  ]),
   notBefore: at,
   instance: z.string().nullable(),
   startedAt: at.nullable(),

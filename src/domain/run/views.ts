@@ -134,6 +134,9 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'EvaluationReported':
       return [...checkpointsWith(after, [event.data.evaluationId]), resultView(event, after.runId)];
     case 'EvaluationsCancelled':
+    case 'EvaluationsReleased':
+    case 'TripwireCleared':
+    case 'CheckpointMadeDue':
       return checkpointsWith(after, event.data.evaluationIds);
     case 'ArchivedResultReported':
       return [resultView(event, after.runId)];

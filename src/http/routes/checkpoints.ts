@@ -61,7 +61,13 @@ const CheckpointBody = z
       .refine((value) => JSON.stringify(value).length <= METADATA_BYTES_MAX, 'must be at most 4 KiB')
       .optional()
       .meta({ description: 'Kept only as part of the digest of what was sent' }),
-    evaluate: z.boolean().optional().meta({ description: 'Evaluate although not due; a due one always is' }),
+    evaluate: z
+      .union([z.boolean(), z.literal('tripwire')])
+      .optional()
+      .meta({
+        description:
+          'Evaluate although not due, or its tripwires alone, which clear nothing; a due one always is evaluated',
+      }),
   })
   .meta({
     id: 'CheckpointReport',
@@ -110,7 +116,8 @@ export const checkpointRoutes = ({ intake, modelRoots }: Services): Route[] => [
           modelUri: body.modelUri,
           endpoint: body.endpoint ?? null,
           metadata: body.metadata ?? null,
-          evaluate: body.evaluate ?? false,
+          evaluate: body.evaluate !== undefined && body.evaluate !== false,
+          ...(body.evaluate === 'tripwire' ? { tripwiresOnly: true as const } : {}),
           ...(body.weightsDigest === undefined ? {} : { weightsDigest: body.weightsDigest }),
           ...(body.trainingStage === undefined ? {} : { trainingStage: body.trainingStage }),
           ...(body.parents === undefined ? {} : { parents: body.parents }),

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { TargetUsageSchema } from '../../domain/run/ancestry-documents.ts';
 import { assess } from '../../domain/run/assess.ts';
 import { highestCompute, nextCheckpointAt, nextDueAt } from '../../domain/run/cadence.ts';
+import { statusOf } from '../../domain/run/evaluation.ts';
 import { ScorecardSchema } from '../../domain/run/events.ts';
 import { FindingSchema, VerdictSchema } from '../../domain/run/finding-documents.ts';
 import { ForecastSchema } from '../../domain/run/forecast-documents.ts';
@@ -325,12 +326,17 @@ export function gatesDocument(state: RunState): z.input<typeof GatesDocument> {
   const missing = findings
     .filter(({ kind }) => kind === 'inconclusive')
     .map(({ explanation }) => explanation);
+  const notNeeded = (newest?.evaluations ?? []).some(
+    (each) => statusOf(each) === 'not-needed' || statusOf(each) === 'deferred',
+  )
+    ? ['the full suite was not run: its tripwires cleared the checkpoint for training alone']
+    : [];
   const halted = state.halt === null ? [] : [`the run is halted (${state.halt.haltId})`];
   return {
     runId: state.runId,
     checkpointId: newest?.checkpointId ?? null,
     development: gate('block-development', [...none, ...halted]),
-    deployment: gate('block-deployment', [...none, ...missing, ...halted]),
+    deployment: gate('block-deployment', [...none, ...missing, ...notNeeded, ...halted]),
   };
 }
 
