@@ -59,6 +59,7 @@ export const ACCESS: AccessTable = {
 
   'POST /v1/runs': to(['trainer', 'operator'], 'intake', 'intake'),
   'POST /v1/runs/:run/heartbeat': to(['trainer'], 'heartbeat', 'intake'),
+  'POST /v1/runs/:run/breakthroughs': to(['trainer', 'operator', 'governance'], 'intake', 'intake'),
   'POST /v1/runs/:run/arm': to(['operator'], 'intake', 'intake', TOKEN),
   'POST /v1/runs/:run/finish': to(['trainer', 'operator'], 'intake', 'intake'),
   // Whoever launches, by whatever identity. Not given up with reads: no answer is a no.
@@ -85,6 +86,7 @@ export const ACCESS: AccessTable = {
   'GET /v1/forecasts/record': reading(),
   'GET /v1/runs/:run/gates': reading(),
   'GET /v1/runs/:run/halts': reading(),
+  'GET /v1/runs/:run/breakthroughs': reading(),
   'GET /v1/runs/:run/proposals': reading(),
   'GET /v1/runs/:run/proposals/:proposal': reading(),
   'GET /v1/runs/:run/estimate-rounds': reading(),

@@ -9,6 +9,7 @@
 import { type Compute, compareCompute } from '../domain/compute.ts';
 import { durationMs } from '../domain/duration.ts';
 import { nextCheckpointAt, nextDueCompute } from '../domain/run/cadence.ts';
+import type { StatedStage } from '../domain/run/events.ts';
 import { explain } from '../domain/run/halt.ts';
 import { parentRuns } from '../domain/run/lineage.ts';
 import { nextDeadlineMs } from '../domain/run/outstanding.ts';
@@ -16,6 +17,7 @@ import { permitTerms } from '../domain/run/permit.ts';
 import { workTerms } from '../domain/run/scoped-work.ts';
 import { shadowOf } from '../domain/run/shadow-state.ts';
 import type { RunState } from '../domain/run/state.ts';
+import { mattersStage } from '../domain/run/training-stage.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { PermitClaim, ProgressStore } from '../ledger/progress.ts';
 import type { TokenSigner, WorkPermitClaims } from '../signing/tokens.ts';
@@ -35,6 +37,7 @@ export interface Heartbeat {
   readonly supersedes?: string | null;
   /** Halts that are in force at the trainer. */
   readonly halts?: readonly string[];
+  readonly trainingStage?: StatedStage | undefined;
   /** The process trains no more: it asks for no permit and keeps none. */
   readonly leaving?: boolean;
 }
@@ -132,7 +135,17 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     }
     // Also what an earlier heartbeat stated whose answer, and whose effect, was lost on the way.
     const high = after.computeHigh ?? effectiveCompute;
-    return { loaded: await note(found, beat, high, advanced), advanced };
+    const staged = await noteStage(found, beat);
+    return { loaded: await note(staged, beat, high, advanced), advanced };
+  }
+
+  async function noteStage(
+    loaded: LoadedRun,
+    { trainingStage: stage, effectiveCompute, runId, by }: Heartbeat,
+  ): Promise<LoadedRun> {
+    if (stage === undefined || !mattersStage(loaded.state, stage, loaded)) return loaded;
+    await runs.execute(runId, { type: 'NoteTrainingStage', stage, effectiveCompute, by }, { actor: by });
+    return (await runs.load(runId)) ?? loaded;
   }
 
   async function note(

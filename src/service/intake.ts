@@ -11,6 +11,7 @@ import type { Json } from '../domain/canonical-json.ts';
 import type { Compute } from '../domain/compute.ts';
 import { ladderProblems } from '../domain/policy/ladder.ts';
 import type { Policy } from '../domain/policy/schema.ts';
+import type { StatedStage } from '../domain/run/events.ts';
 import type { RunTarget } from '../domain/run/halt-documents.ts';
 import type { RunState } from '../domain/run/state.ts';
 import { checkpointKey, evaluationName } from '../domain/run/views.ts';
@@ -54,6 +55,8 @@ export interface CheckpointReport {
   readonly endpoint: string | null;
   readonly metadata: Json;
   readonly evaluate: boolean;
+  readonly tripwiresOnly?: true | undefined;
+  readonly trainingStage?: StatedStage | undefined;
   /** There only where it was said: the digest of what was sent must not change for those who left it out. */
   readonly declined?: true;
   readonly weightsDigest?: string;
@@ -248,9 +251,11 @@ export function createIntake(deps: IntakeDeps): Intake {
 
     async reportCheckpoint(report, identity, receipt) {
       const { runId, checkpointId, effectiveCompute, step, modelUri, endpoint, evaluate } = report;
-      const { efficiencyMultiplier, weightsDigest, parents, ...digested } = report;
+      const { efficiencyMultiplier, weightsDigest, parents, trainingStage, ...digested } = report;
       // Without the multiplier, which compute holds already: the digest of what was sent before it was kept stays the same.
-      const contentDigest = digestOf(JSON.parse(JSON.stringify({ ...digested, weightsDigest, parents })));
+      const contentDigest = digestOf(
+        JSON.parse(JSON.stringify({ ...digested, weightsDigest, parents, trainingStage })),
+      );
       const receive = () =>
         runs.execute(
           runId,
@@ -265,9 +270,11 @@ export function createIntake(deps: IntakeDeps): Intake {
               modelUri,
               endpoint,
               evaluate,
+              tripwiresOnly: report.tripwiresOnly,
               declined: report.declined === true,
               weightsDigest,
               efficiencyMultiplier,
+              trainingStage,
               ...(parents === undefined ? {} : { ancestry: await deps.resolveParents(parents, runId) }),
               contentDigest,
               priorDigest: prior.success ? prior.data.contentDigest : null,

@@ -22,6 +22,7 @@ import {
   PolicySchema,
   type Rule,
 } from './schema.ts';
+import { tierProblems, tierWarnings } from './tier-check.ts';
 
 export interface PolicyProblem {
   /** Dotted path, as `evaluations.0.levels.high`. */
@@ -67,6 +68,7 @@ export function checkPolicy(input: unknown): PolicyCheck {
     ...quarantineProblems(policy),
     ...deadlineProblems(policy),
     ...riskProblems(policy),
+    ...tierProblems(policy),
   ];
   // Levels can only be computed from thresholds that make sense.
   const sound = problems.length === 0;
@@ -325,6 +327,7 @@ function warningsOf(policy: Policy): PolicyProblem[] {
   return [
     ...expertWarnings(policy),
     ...riskWarnings(policy),
+    ...tierWarnings(policy),
     ...ladderWarnings(policy),
     ...accountingWarnings(policy),
     ...evaluationWarnings(policy),

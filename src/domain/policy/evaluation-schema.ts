@@ -45,6 +45,9 @@ export const EvaluationSchema = z.strictObject({
   elicitationMargin: z.number().min(0).max(2).default(0).meta({ description: 'In levels' }),
   // Without a default: a policy that names none must keep the digest that runs have pinned.
   leads: LeadsSchema.optional(),
+  tier: z.enum(['tripwire', 'full']).optional().meta({
+    description: 'tripwire: takes minutes, and comes first at every due point; full unless set',
+  }),
   topUps: z.int().min(0).max(5).default(0).meta({
     description: 'Further attempts with fresh samples, asked for while High is not ruled out; pooled',
   }),

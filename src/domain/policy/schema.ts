@@ -12,6 +12,8 @@ import { EvaluationSchema, NameSchema } from './evaluation-schema.ts';
 import { LadderSchema, TARGET_KINDS } from './ladder.ts';
 import { QuarantineSchema } from './quarantine.ts';
 import { LevelReferenceSchema, RuleSchema } from './rule-schema.ts';
+import { TiersSchema } from './tier-schema.ts';
+import { TrainingStagesSchema, TriggersSchema } from './trigger-schema.ts';
 
 export {
   type Evaluation,
@@ -76,6 +78,11 @@ const CadenceSchema = z.strictObject({
   holdDeadline: DurationSchema.default('72h'),
   // Without a default, as `forecast` below.
   risk: CadenceRiskSchema.optional(),
+  trainingStages: TrainingStagesSchema.optional().meta({
+    description:
+      "Where a training stage's own compute has another cadence, by the name that the trainer states",
+  }),
+  triggers: TriggersSchema.optional(),
 });
 
 const EXPERTS_CHOICES = ['graver', 'pool', 'ignore'] as const;
@@ -203,6 +210,7 @@ export const PolicySchema = z
     // Without a default: a policy that says nothing of it must keep the digest that runs have pinned.
     forecast: ForecastSettingsSchema.optional(),
     accounting: AccountingSchema.optional(),
+    tiers: TiersSchema.optional(),
     riskBudget: probability.optional().meta({
       description: 'Most that all permits of a run may risk together, in the terms of `cadence.risk`',
     }),

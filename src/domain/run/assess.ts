@@ -20,7 +20,7 @@ import {
   type Rule,
 } from '../policy/schema.ts';
 import { reached } from './context.ts';
-import { currentAttempt, isConcluded, specOf } from './evaluation.ts';
+import { currentAttempt, isConcluded, specOf, statusOf } from './evaluation.ts';
 import type { Scorecard } from './events.ts';
 import { estimateFindings, heededBy, type Ruling, rulingOf } from './expert-findings.ts';
 import type { Finding, Verdict } from './finding-documents.ts';
@@ -94,7 +94,13 @@ function makeAssessment(
     verdict: verdictOf(findings),
     complete:
       late ||
-      checkpoint.evaluations.every((each) => isConcluded(each) || !specOf(policy, each.evaluation).required),
+      checkpoint.evaluations.every(
+        (each) =>
+          isConcluded(each) ||
+          !specOf(policy, each.evaluation).required ||
+          // Its tripwires alone were asked for.
+          (!checkpoint.due && statusOf(each) === 'deferred'),
+      ),
   };
 }
 
@@ -310,7 +316,7 @@ function jumpFindings(rule: JumpRule, { state, checkpoint, scorecard }: Basis): 
 /** Asking again is no evidence: what was inconclusive once stays so until a conclusive result is in. */
 function inconclusiveFindings(
   scorecard: Scorecard,
-  { closed, evaluations }: CheckpointState,
+  { closed, evaluations, due }: CheckpointState,
   policy: Policy,
   late: boolean,
 ): Finding[] {
@@ -327,6 +333,7 @@ function inconclusiveFindings(
         // Closing waits for what is required alone; the others are awaited until the deadline.
         const mayCome = closed === null || !row.required;
         const awaited = !late && mayCome && !askedAgain.has(row.evaluationId);
+        if (row.status === 'not-needed' || (row.status === 'deferred' && !due)) return [];
         if (row.status === 'completed' || (open && awaited)) return [];
         const stage = policy.evaluations.find((spec) => spec.id === row.evaluation)?.stage ?? null;
         const missing = late ? 'not in by the deadline' : 'asked for again and not in yet';

@@ -16,12 +16,12 @@ import { raiseAlert } from './alerts.ts';
 import { ancestryProblem } from './ancestry.ts';
 import type { Ancestry } from './ancestry-documents.ts';
 import { type Assessment, activeWaiver, assess, findingKey, stopsTraining } from './assess.ts';
-import { whyDue } from './cadence.ts';
+import { type DueReason, whyDue } from './cadence.ts';
 import { seriesPoints } from './checkpoint-state.ts';
 import { comparableHistory } from './comparable.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
 import { isConcluded, specOf, statusOf } from './evaluation.ts';
-import type { RunEvent, Scorecard } from './events.ts';
+import type { RunEvent, Scorecard, StatedStage } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import type { SealedForecast } from './forecast-documents.ts';
 import { boundRecord, dueBeyond } from './forecast-state.ts';
@@ -30,6 +30,7 @@ import { ceilingWithin, isAhead, riskTaken, sealRisk } from './permit-risk.ts';
 import { scorecardOf, scoreSpecOf } from './scorecard.ts';
 import { isShadowed } from './shadow-state.ts';
 import { type CheckpointState, type EvaluationState, REQUESTED_OPEN_MAX, type RunState } from './state.ts';
+import { hasTripwires, isDeferred, isTripwireOnly } from './tiers.ts';
 
 export interface ReportCheckpoint {
   readonly type: 'ReportCheckpoint';
@@ -39,12 +40,15 @@ export interface ReportCheckpoint {
   readonly modelUri: string;
   readonly endpoint: string | null;
   readonly evaluate: boolean;
+  /** Of one that is not due its tripwires alone. */
+  readonly tripwiresOnly?: boolean | undefined;
   /** `evaluate: false` was said, not only left out. */
   readonly declined?: boolean;
   readonly weightsDigest?: string | undefined;
   readonly efficiencyMultiplier?: number | undefined;
   /** Of weights that were merged into it; left out where it names none. */
   readonly ancestry?: Ancestry | undefined;
+  readonly trainingStage?: StatedStage | undefined;
   readonly contentDigest: string;
   /** Content digest of a checkpoint of this id that was reported before, from the views. */
   readonly priorDigest: string | null;
@@ -72,25 +76,33 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
   if (state.finishedAt !== null && compareCompute(command.effectiveCompute, state.ceiling) <= 0) {
     return reject('conflict', `run ${state.runId} was declared finished at ${state.finishedAt}`, 'runId');
   }
-  const why = whyDue(state, command.effectiveCompute, context);
+  const why = whyDue(state, command, context);
   // What is due always is evaluated; wishes beyond it must not swell the state until no append fits, a halt neither.
-  if (why === null && command.evaluate && state.checkpoints.length >= REQUESTED_OPEN_MAX) {
+  // Due by what a trainer states at will is no different: a stage that changes with every checkpoint fills it as well.
+  const atWill = why === null ? command.evaluate : isAtWill(why);
+  if (atWill && state.checkpoints.length >= REQUESTED_OPEN_MAX) {
     return reject(
       'conflict',
-      `${state.checkpoints.length} checkpoints of run ${state.runId} are open; this one is not due and cannot be evaluated now`,
-      'evaluate',
+      `${state.checkpoints.length} checkpoints of run ${state.runId} are open; this one is ${why === null ? 'not due' : `due by ${why} alone`} and cannot be evaluated now`,
+      why === null ? 'evaluate' : 'checkpointId',
     );
   }
-  const { weightsDigest, efficiencyMultiplier, ancestry } = command;
+  const { weightsDigest, efficiencyMultiplier, ancestry, trainingStage } = command;
   const problem = ancestry === undefined ? null : ancestryProblem(state, ancestry);
   if (problem !== null) return reject('invalid', problem, 'parents');
+  const tripwiresOnly = command.tripwiresOnly === true;
+  if (tripwiresOnly && !hasTripwires(policy)) {
+    return reject('invalid', 'the policy of this run has no tripwire; ask for true or false', 'evaluate');
+  }
   const evaluate = why !== null || command.evaluate;
+  const wanted = { due: why !== null, tripwiresOnly, effectiveCompute: command.effectiveCompute };
   const evaluations = evaluate
-    ? policy.evaluations.flatMap(({ id: evaluation, variants }) =>
-        variants.map(({ id: variant }) => ({
-          evaluationId: idOf('ev', digest, state.runId, command.checkpointId, evaluation, variant),
-          evaluation,
+    ? policy.evaluations.flatMap((spec) =>
+        spec.variants.map(({ id: variant }) => ({
+          evaluationId: idOf('ev', digest, state.runId, command.checkpointId, spec.id, variant),
+          evaluation: spec.id,
           variant,
+          ...(isDeferred(spec, wanted, policy) ? { deferred: true as const } : {}),
         })),
       )
     : [];
@@ -110,6 +122,7 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
         ...(weightsDigest === undefined ? {} : { weightsDigest }),
         ...(efficiencyMultiplier === undefined ? {} : { efficiencyMultiplier }),
         ...(ancestry === undefined ? {} : { ancestry }),
+        ...(trainingStage === undefined ? {} : { trainingStage }),
         deadlineAt: evaluate ? isoAfter(now, durationMs(policy.cadence.scorecardDeadline)) : null,
         contentDigest: command.contentDigest,
         correlationId: command.correlationId,
@@ -120,6 +133,9 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
     ...regressionNotice(state, command, context),
   ];
 }
+
+const isAtWill = (why: DueReason): boolean =>
+  why === 'stage' || why === 'stage-ratio' || why === 'breakthrough';
 
 /** Compute only grows: a checkpoint behind an earlier one is late, restarted or mistaken. People are told. */
 function regressionNotice(
@@ -186,7 +202,9 @@ export function horizon(
 export function sealForecasts(state: RunState, context: Context): RunEvent[] {
   const { policy, now } = context;
   for (const checkpoint of state.checkpoints) {
-    if (checkpoint.closed?.verdict === 'proceed') continue;
+    // What its tripwires alone say is no ground for a forecast; one that was made due since has none yet.
+    const isPassed = checkpoint.closed?.verdict === 'proceed' && checkpoint.forecasts.length > 0;
+    if (isPassed || isTripwireOnly(checkpoint)) continue;
     const newest = checkpoint === state.checkpoints.at(-1);
     const late = reached(now, checkpoint.deadlineAt);
     if (policy.cadence.risk !== undefined && isAhead(state, checkpoint)) {
@@ -361,6 +379,9 @@ export function closeCheckpoints(state: RunState, context: Context): RunEvent[] 
           scorecard: assessment.scorecard,
           scorecardDigest: digest,
           ceiling,
+          ...(assessment.verdict === 'proceed' && isTripwireOnly(checkpoint)
+            ? { clears: false as const }
+            : {}),
           ...(taken === undefined ? {} : { risk: taken }),
           at: iso(context.now),
         },
@@ -412,7 +433,7 @@ export function earnedCeiling(
   { verdict, findings }: Assessment,
   context: Context,
 ): Compute | null {
-  if (verdict !== 'proceed') return null;
+  if (verdict !== 'proceed' || isTripwireOnly(checkpoint)) return null;
   const { ratio, grace } = context.policy.cadence;
   const earned = timesCompute(checkpoint.effectiveCompute, ratio, onePlus(grace));
   const safe = ceilingWithin(state, checkpoint, context.policy, earned);

@@ -97,6 +97,13 @@ import { type FinishRun, finishRun, type RegisterRun, registerRun } from './regi
 import { endScopedWork, stopJobs } from './scoped-work.ts';
 import { type ArmRun, armRun, endShadow, orderKept } from './shadow.ts';
 import type { RunState } from './state.ts';
+import { settleTiers } from './tiers.ts';
+import {
+  type DeclareBreakthrough,
+  declareBreakthrough,
+  type NoteTrainingStage,
+  noteTrainingStage,
+} from './training-stage.ts';
 
 export interface Tick {
   readonly type: 'Tick';
@@ -106,6 +113,8 @@ export type Command =
   | RegisterRun
   | ReportCheckpoint
   | NoteProgress
+  | NoteTrainingStage
+  | DeclareBreakthrough
   | StartEvaluation
   | NoteDispatched
   | ReturnAttempt
@@ -154,6 +163,7 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   closeEstimateRounds,
   // Before what comes is forecast, which reads how the last ones did. What is closed out of its turn may leave the state in
   // the same instant, and its evidence with it.
+  settleTiers,
   scoreForecasts,
   sealForecasts,
   closeCheckpoints,
@@ -219,6 +229,10 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return recordDrill(state, command, context);
     case 'NoteProgress':
       return noteProgress(state, command, context);
+    case 'NoteTrainingStage':
+      return noteTrainingStage(state, command, context);
+    case 'DeclareBreakthrough':
+      return declareBreakthrough(state, command, context);
     case 'StartEvaluation':
       return startEvaluation(state, command, context);
     case 'NoteDispatched':

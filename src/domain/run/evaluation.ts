@@ -101,19 +101,26 @@ export type EvaluationStatus =
   | 'awaiting-callback'
   | 'completed'
   | 'inconclusive'
-  | 'cancelled';
+  | 'cancelled'
+  /** Waits for what the tripwires of its checkpoint come to. */
+  | 'deferred'
+  /** The tripwires cleared the checkpoint: never as good as passed, and no gap either. */
+  | 'not-needed';
 
 /** `completed` needs one conclusive reading; without one, an attempt still to come keeps it open. */
 export function statusOf(evaluation: EvaluationState): EvaluationStatus {
   const { state } = currentAttempt(evaluation);
   if (evaluation.attempts.some(({ reading }) => reading?.conclusive === true)) return 'completed';
   if (state === 'queued' || state === 'running' || state === 'awaiting-callback') return state;
-  return state === 'cancelled' ? 'cancelled' : 'inconclusive';
+  if (state === 'deferred' || state === 'not-needed' || state === 'cancelled') return state;
+  return 'inconclusive';
 }
 
 export function isConcluded(evaluation: EvaluationState): boolean {
   const status = statusOf(evaluation);
-  return status === 'completed' || status === 'inconclusive' || status === 'cancelled';
+  return (
+    status === 'completed' || status === 'inconclusive' || status === 'cancelled' || status === 'not-needed'
+  );
 }
 
 /** An attempt is still to report, be it a first, a retry or a top-up. */
@@ -241,6 +248,8 @@ export function retryEvaluation(state: RunState, command: RetryEvaluation, conte
   const stopped = jobsStoppedBecause(state, context.policy);
   if (stopped !== null) return reject('conflict', stopped);
   // Also where a conclusive result is in: one repeated attempt at a time.
+  const { state: attempt } = currentAttempt(located.evaluation);
+  if (attempt === 'deferred') return reject('conflict', 'it waits for the tripwires of its checkpoint');
   if (isPending(located.evaluation)) {
     return reject('conflict', `attempt ${currentAttempt(located.evaluation).attempt} is still to report`);
   }

@@ -57,7 +57,16 @@ export const EvidenceSchema = z
     evaluation: z.string(),
     variant: z.string(),
     required: z.boolean(),
-    status: z.enum(['queued', 'running', 'awaiting-callback', 'completed', 'inconclusive', 'cancelled']),
+    status: z.enum([
+      'queued',
+      'running',
+      'awaiting-callback',
+      'completed',
+      'inconclusive',
+      'cancelled',
+      'deferred',
+      'not-needed',
+    ]),
     attempts: int,
     score: z.number().nullable(),
     stderr: z.number().nullable(),
@@ -93,6 +102,10 @@ export const ScorecardSchema = z
   })
   .meta({ id: 'ScorecardLevels' });
 export type Scorecard = z.infer<typeof ScorecardSchema>;
+
+/** As the trainer states it: the stage's name, and the compute of that stage alone. */
+export const StatedStageSchema = z.object({ name: z.string(), compute: ComputeSchema.optional() });
+export type StatedStage = z.infer<typeof StatedStageSchema>;
 
 const events = {
   RunRegistered: z.object({
@@ -130,8 +143,25 @@ const events = {
     modelUri: z.string(),
     endpoint: z.string().nullable(),
     due: z.boolean(),
-    reason: z.enum(['first', 'ratio', 'interval', 'requested', 'not-due']),
-    evaluations: z.array(z.object({ evaluationId: id, evaluation: z.string(), variant: z.string() })),
+    reason: z.enum([
+      'first',
+      'ratio',
+      'interval',
+      'stage',
+      'stage-ratio',
+      'breakthrough',
+      'requested',
+      'not-due',
+    ]),
+    evaluations: z.array(
+      z.object({
+        evaluationId: id,
+        evaluation: z.string(),
+        variant: z.string(),
+        /** Waits for what the tripwires come to (tiers.ts). */
+        deferred: z.literal(true).optional(),
+      }),
+    ),
     /** The sender asked that a due checkpoint be left unevaluated. It is evaluated all the same. */
     declined: z.literal(true).optional(),
     /** Where the sender states them. */
@@ -139,6 +169,7 @@ const events = {
     efficiencyMultiplier: z.number().optional(),
     /** Of weights that were merged into it since the checkpoint before. */
     ancestry: AncestrySchema.optional(),
+    trainingStage: StatedStageSchema.optional(),
     deadlineAt: at.nullable(),
     contentDigest: z.string(),
     /** Follows one checkpoint through logs from its webhook to its halt. */
@@ -161,11 +192,60 @@ const events = {
     haltId: id.optional(),
     at,
   }),
+  /** A heartbeat told of another training stage, or of the stage's own compute past its due point. */
+  TrainingStageNoted: z.object({
+    stage: StatedStageSchema,
+    effectiveCompute: ComputeSchema,
+    /** When a due checkpoint of the stage must be in, where it is another one. */
+    seenBy: at,
+    by: z.string(),
+    at,
+  }),
+  /** The next checkpoint is due whatever its compute. */
+  BreakthroughDeclared: z.object({
+    breakthroughId: id,
+    reason: z.string(),
+    efficiencyMultiplier: z.number().optional(),
+    /** A due checkpoint must be in by then. */
+    dueBy: at,
+    contentDigest: z.string(),
+    by: z.string(),
+    at,
+  }),
   /** A second process of the run asked for a permit while another's ran: none was issued. */
   InstanceRefused: z.object({ instance: id, holder: id, heldUntil: at, by: z.string(), at }),
   /** It said that the process it replaces is gone, whose permit had not run out. */
   InstanceTookOver: z.object({ instance: id, supersedes: id, by: z.string(), at }),
   InstanceTrained: z.object({ instance: id, effectiveCompute: ComputeSchema, by: z.string(), at }),
+  /** The tripwires speak against clearing it alone: what waited for them is queued. */
+  EvaluationsReleased: z.object({
+    checkpointId: id,
+    evaluationIds: z.array(id).min(1),
+    reason: z.enum(['tripwire-not-below', 'tripwire-inconclusive', 'tripwire-late']),
+    at,
+  }),
+  /** All conclusive, and `upper`, the highest of any category, is below the level: what waited for them is not needed. */
+  TripwireCleared: z.object({
+    checkpointId: id,
+    evaluationIds: z.array(id).min(1),
+    upper: z.number(),
+    belowLevel: z.number(),
+    belowCompute: ComputeSchema.optional(),
+    reference: z.string(),
+    at,
+  }),
+  /** Its tripwires alone were asked for, and one has risen by more than the policy lets pass. */
+  CheckpointMadeDue: z.object({
+    checkpointId: id,
+    reason: z.literal('tripwire-jump'),
+    evaluationIds: z.array(id).min(1),
+    evaluation: z.string(),
+    observed: z.number(),
+    threshold: z.number(),
+    since: id,
+    deadlineAt: at,
+    at,
+  }),
   EvaluationStarted: z.object({ evaluationId: id, attempt: int, instance: z.string(), deadlineAt: at, at }),
   EvaluationDispatched: z.object({ evaluationId: id, attempt: int, at }),
   EvaluationReturned: z.object({
@@ -303,6 +383,8 @@ const events = {
     scorecard: ScorecardSchema,
     scorecardDigest: z.string(),
     ceiling: ComputeSchema.nullable(),
+    /** Of a checkpoint whose tripwires alone were asked for: it clears nothing. */
+    clears: z.literal(false).optional(),
     /** Where the policy limits the risk of a permit, and this verdict earns one. */
     risk: RiskTakenSchema.optional(),
     at,

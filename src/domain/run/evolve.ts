@@ -25,6 +25,8 @@ import { registered, registrationEvolvers } from './registration.ts';
 import { scopedWorkEvolvers } from './scoped-work.ts';
 import { shadowEvolvers } from './shadow-state.ts';
 import type { RunState } from './state.ts';
+import { tierEvolvers } from './tiers.ts';
+import { trainingStageEvolvers } from './training-stage.ts';
 
 type Evolvers = { readonly [K in RunEventKind]: (state: RunState, data: RunEventData<K>) => RunState };
 
@@ -33,7 +35,9 @@ const evolvers: Evolvers = {
   ...lineageEvolvers,
   ...accountingEvolvers,
   ...checkpointEvolvers,
+  ...trainingStageEvolvers,
   ...evaluationEvolvers,
+  ...tierEvolvers,
   ...callOffEvolvers,
   ...holdEvolvers,
   ...haltEvolvers,

@@ -88,7 +88,7 @@ export function overdueFinding(state: RunState, context: Context): Finding | nul
     threshold: crossing.threshold,
     basis: null,
     then: hardened(context.policy, 'overdue', 'hold'),
-    explanation: `no checkpoint was reported although one is due at ${crossing.threshold} and the run is at ${crossing.observed}`,
+    explanation: crossing.explanation,
     waived: false,
   };
   const effectiveCompute = highestCompute(state, context) ?? state.firstCeiling;

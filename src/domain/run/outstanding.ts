@@ -11,14 +11,16 @@ import { nextDueAt } from './cadence.ts';
 import { quietAt } from './confirmation.ts';
 import { isOverDrill } from './drill-state.ts';
 import { roundsOf } from './estimate-state.ts';
-import { currentAttempt, isConcluded } from './evaluation.ts';
+import { currentAttempt, isConcluded, statusOf } from './evaluation.ts';
 import { isExpiryKnown } from './halt.ts';
 import { OVERDUE_KEY } from './holds.ts';
 import { stepsDueMs } from './ladder-due.ts';
 import { isDone, pagesDueMs } from './own-steps.ts';
-import { isQuarantined, quarantineDeadlines } from './quarantine.ts';
+import { isQuarantined, jobsStoppedBecause, quarantineDeadlines } from './quarantine.ts';
 import { isKnownInShadow, shadowOf } from './shadow-state.ts';
-import type { Attempt, CheckpointState, Halt, RunState, Shadow } from './state.ts';
+import type { Attempt, CheckpointState, EvaluationState, Halt, RunState, Shadow } from './state.ts';
+import { tripwireLateAt } from './tiers.ts';
+import { awaitedBy } from './training-stage.ts';
 
 /**
  * `dispatch` is an evaluation that somebody else carries out: handing it over takes a moment, so it must not wait for
@@ -190,10 +192,14 @@ export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
   const add = (instant: string | null): void => {
     if (instant !== null) instants.push(Date.parse(instant));
   };
-  for (const { closed, deadlineAt, evaluations: all } of state.checkpoints) {
+  for (const checkpoint of state.checkpoints) {
+    const { closed, deadlineAt, evaluations: all, due } = checkpoint;
+    const isSettled = (each: EvaluationState): boolean =>
+      isConcluded(each) || (!due && statusOf(each) === 'deferred');
+    if (jobsStoppedBecause(state, policy) === null) add(tripwireLateAt(checkpoint, policy));
     // After closing, what is optional may still be awaited: its absence is a finding from the deadline on.
     const judged =
-      closed !== null && (Date.parse(closed.at) >= Date.parse(deadlineAt) || all.every(isConcluded));
+      closed !== null && (Date.parse(closed.at) >= Date.parse(deadlineAt) || all.every(isSettled));
     if (!judged) add(deadlineAt);
     for (const evaluation of all) {
       const { state: attempt, deadlineAt: attemptDeadline } = currentAttempt(evaluation);
@@ -223,7 +229,8 @@ export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
   if (state.finishedAt === null && state.halt === null && state.holds.length === 0) {
     const awaited = state.checkpoints.some(({ due, closed }) => due && closed === null);
     const isSettled = shadow === null ? awaited : isOverdueKnown(state, shadow);
-    if (!isSettled) add(overdueAt(state, policy));
+    // What was declared is awaited also while a checkpoint from before it is evaluated.
+    if (!isSettled || (shadow === null && awaitedBy(state) !== null)) add(overdueAt(state, policy));
   }
   return instants.length === 0 ? null : Math.min(...instants);
 }

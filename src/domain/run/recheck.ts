@@ -12,7 +12,7 @@ import { compareCompute } from '../compute.ts';
 import { calibrationOf } from '../forecast/calibration.ts';
 import { levelsOf } from '../levels.ts';
 import { levelAt, type Policy } from '../policy/schema.ts';
-import { assess } from './assess.ts';
+import { type Assessment, assess } from './assess.ts';
 import { earnedCeiling, scorecardDigest } from './checkpoint.ts';
 import type { Context } from './context.ts';
 import { findRound } from './estimate-state.ts';
@@ -29,7 +29,8 @@ import type { Digest } from './ids.ts';
 import { riskProblem, riskTaken } from './permit-risk.ts';
 import { confidenceZ, scoreSpecOf } from './scorecard.ts';
 import { isShadowed, shadowOf } from './shadow-state.ts';
-import type { RunState } from './state.ts';
+import type { CheckpointState, RunState } from './state.ts';
+import { clearingProblem, isTripwireOnly } from './tiers.ts';
 
 /** null where the event agrees or claims nothing that can be recomputed; else a sentence naming the difference. */
 export function recheck(
@@ -64,6 +65,10 @@ export function recheck(
       return sealDiffers(before, event.data);
     case 'PermitRiskSealed':
       return riskDiffers(before, event.data, policy);
+    case 'TripwireCleared': {
+      const problem = clearingProblem(before, event.data, context);
+      return problem === null ? null : `tripwires cleared ${event.data.checkpointId}: ${problem}`;
+    }
     case 'ForecastScored':
       return scoreDiffers(before, event.data, context);
     default:
@@ -88,6 +93,9 @@ function assessmentDiffers(
   if (scorecardDigest(assessment.scorecard, context) !== data.scorecardDigest) {
     return `${named}: the digest is not that of the scorecard`;
   }
+  if ((data.clears === false) !== isPartial(checkpoint, assessment)) {
+    return `${named}: whether it clears anything is recorded otherwise`;
+  }
   const ceiling = earnedCeiling(before, checkpoint, assessment, context);
   const agrees =
     ceiling === null || data.ceiling === null
@@ -99,6 +107,10 @@ function assessmentDiffers(
     ? null
     : `${named}: what the permit takes of the risk is recorded otherwise`;
 }
+
+/** Of a checkpoint whose tripwires alone were asked for. */
+const isPartial = (checkpoint: CheckpointState, { verdict }: Assessment): boolean =>
+  verdict === 'proceed' && isTripwireOnly(checkpoint);
 
 /** Only people stop a run that is in shadow. */
 function actedInShadow(before: RunState, cause: HaltCause | null, { now }: Context): string | null {

@@ -23,7 +23,16 @@ const int = z.int();
 export const AttemptSchema = z.object({
   attempt: int,
   purpose: z.enum(['first', 'automatic', 'retry', 'top-up', 'resume']),
-  state: z.enum(['queued', 'running', 'awaiting-callback', 'reported', 'failed', 'cancelled']),
+  state: z.enum([
+    'queued',
+    'running',
+    'awaiting-callback',
+    'reported',
+    'failed',
+    'cancelled',
+    'deferred',
+    'not-needed',
+  ]),
   notBefore: at,
   instance: z.string().nullable(),
   startedAt: at.nullable(),
@@ -95,6 +104,8 @@ export const CheckpointStateSchema = z.object({
   correlationId: z.string(),
   evaluations: z.array(EvaluationStateSchema),
   forecasts: z.array(ForecastSchema),
+  /** The training stage that it is of, and which entry into it. */
+  trainingStage: z.object({ name: z.string(), enteredAt: at, compute: ComputeSchema.optional() }).optional(),
   risk: PermitRiskSchema.optional(),
   /** Of the run's risk budget, by the permits that it earned. */
   riskPaid: z.number().optional(),
@@ -296,6 +307,20 @@ export const ShadowSchema = z.object({
 });
 export type Shadow = z.infer<typeof ShadowSchema>;
 
+export const TrainingStageSchema = z.object({
+  name: z.string(),
+  enteredAt: at,
+  /** The run's compute as it began; null where the run began with it. */
+  before: ComputeSchema.nullable(),
+  /** The highest own compute that was stated. */
+  compute: ComputeSchema.nullable(),
+  /** A due checkpoint of it was reported; else it must be by `seenBy`. */
+  seen: z.boolean(),
+  seenBy: at.nullable(),
+  cleared: z.object({ checkpointId: id, compute: ComputeSchema.nullable(), at }).nullable(),
+});
+export type TrainingStage = z.infer<typeof TrainingStageSchema>;
+
 export const RunStateSchema = z.object({
   schema: z.literal(1),
   runId: id,
@@ -358,6 +383,20 @@ export const RunStateSchema = z.object({
       refused: z.array(z.object({ instance: z.string(), at })),
       training: z.array(z.object({ instance: z.string(), effectiveCompute: ComputeSchema, at })),
     })
+    .optional(),
+  /** Of a run that states one. */
+  trainingStage: TrainingStageSchema.optional(),
+  /** The newest that were declared; those without an answer await a due checkpoint. */
+  breakthroughs: z
+    .array(
+      z.object({
+        breakthroughId: id,
+        contentDigest: z.string(),
+        dueBy: at,
+        at,
+        answeredBy: id.nullable(),
+      }),
+    )
     .optional(),
   waiver: TermsSchema.nullable(),
   proposals: z.array(ProposalSchema),

@@ -32,7 +32,8 @@ export interface View {
     | 'proposal'
     | 'estimate-round'
     | 'estimate'
-    | 'forecast-score';
+    | 'forecast-score'
+    | 'breakthrough';
   readonly id: string;
   readonly runId: string;
   readonly ordinal: number;
@@ -41,6 +42,8 @@ export interface View {
 
 /** Views are keyed across runs; a run's own ids are made unique by it. */
 export const checkpointKey = (runId: string, checkpointId: string): string => `${runId}/${checkpointId}`;
+export const breakthroughKey = (runId: string, breakthroughId: string): string =>
+  `${runId}/${breakthroughId}`;
 export const pressKey = (runId: string, pressId: string): string => `${runId}/${pressId}`;
 /** One row per result, for ever: a repetition must be known long after its checkpoint has left the state. */
 export const resultKey = (evaluationId: string, attempt: number): string => `${evaluationId}/${attempt}`;
@@ -131,6 +134,9 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'EvaluationReported':
       return [...checkpointsWith(after, [event.data.evaluationId]), resultView(event, after.runId)];
     case 'EvaluationsCancelled':
+    case 'EvaluationsReleased':
+    case 'TripwireCleared':
+    case 'CheckpointMadeDue':
       return checkpointsWith(after, event.data.evaluationIds);
     case 'ArchivedResultReported':
       return [resultView(event, after.runId)];
@@ -225,6 +231,8 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
       return estimateRoundViews(after, event.data.roundId);
     case 'EstimateGiven':
       return [estimateView(event.data, after.runId), ...estimateRoundViews(after, event.data.roundId)];
+    case 'BreakthroughDeclared':
+      return [breakthroughView(event.data, after.runId)];
     case 'ForecastScored':
       return [forecastScoreView(event.data, after.runId)];
     case 'WouldHaveHalted':
@@ -236,6 +244,7 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'DrillHeld':
     case 'InstanceTrained':
     case 'ProgressNoted':
+    case 'TrainingStageNoted':
     case 'UsageNoted':
     case 'ForecastSealed':
     case 'PermitRiskSealed':
@@ -470,6 +479,12 @@ function estimateView(data: RunEventData<'EstimateGiven'>, runId: string): View 
     ordinal: Date.parse(data.at),
     doc: json(data),
   };
+}
+
+/** For ever: the same id with other content must be told from a repetition. */
+function breakthroughView(data: RunEventData<'BreakthroughDeclared'>, runId: string): View {
+  const id = breakthroughKey(runId, data.breakthroughId);
+  return { kind: 'breakthrough', id, runId, ordinal: Date.parse(data.at), doc: json({ ...data, runId }) };
 }
 
 /** The latest revision of each score. */

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { TargetUsageSchema } from '../../domain/run/ancestry-documents.ts';
 import { assess } from '../../domain/run/assess.ts';
 import { highestCompute, nextCheckpointAt, nextDueAt } from '../../domain/run/cadence.ts';
+import { statusOf } from '../../domain/run/evaluation.ts';
 import { ScorecardSchema } from '../../domain/run/events.ts';
 import { FindingSchema, VerdictSchema } from '../../domain/run/finding-documents.ts';
 import { ForecastSchema } from '../../domain/run/forecast-documents.ts';
@@ -25,6 +26,7 @@ import {
 import { QuarantineStateSchema } from '../../domain/run/quarantine-documents.ts';
 import { PermitRiskSchema } from '../../domain/run/risk-documents.ts';
 import type { Halt, RunState } from '../../domain/run/state.ts';
+import { stageDue } from '../../domain/run/training-stage.ts';
 import { haltDoc, runSummary } from '../../domain/run/views.ts';
 import type { Progress } from '../../ledger/progress.ts';
 import { type LoadedRun, seenProgress } from '../../service/run-service.ts';
@@ -225,6 +227,18 @@ export const RunDocument = RunSummary.extend({
   labels: z.record(z.string(), z.string()),
   epoch: z.number(),
   permit: z.object({ granted: z.boolean(), reason: z.string().nullable() }),
+  trainingStage: z
+    .object({
+      name: z.string(),
+      enteredAt: z.string(),
+      dueAt: ComputeOut.nullable().meta({
+        description:
+          "The stage's own compute at which its next checkpoint is due; null: with the whole run's",
+      }),
+      clearedAt: ComputeOut.nullable().meta({ description: 'Its own compute last cleared' }),
+    })
+    .nullable()
+    .default(null),
   nextCheckpointAt: ComputeOut,
   nextCheckpointBy: z.string(),
   heartbeatAt: z.string().nullable(),
@@ -258,6 +272,12 @@ export const RunDocument = RunSummary.extend({
   gates: GatesDocument,
 }).meta({ id: 'Run' });
 
+function trainingStageOf({ trainingStage: stage }: RunState, policy: LoadedRun['policy']) {
+  if (stage === undefined) return null;
+  const { name, enteredAt, cleared } = stage;
+  return { name, enteredAt, dueAt: stageDue(stage, { policy }), clearedAt: cleared?.compute ?? null };
+}
+
 export function runDocument(loaded: LoadedRun, progress: Progress): z.input<typeof RunDocument> {
   const { state, policy } = loaded;
   const terms = permitTerms(state);
@@ -268,6 +288,7 @@ export function runDocument(loaded: LoadedRun, progress: Progress): z.input<type
     labels: state.labels,
     epoch: state.epoch,
     permit: { granted: terms.granted, reason: terms.granted ? null : terms.reason },
+    trainingStage: trainingStageOf(state, policy),
     nextCheckpointAt: nextCheckpointAt(state, { policy }),
     nextCheckpointBy: nextDueAt(state, { policy }),
     heartbeatAt: progress.heartbeatAt?.toISOString() ?? null,
@@ -305,12 +326,17 @@ export function gatesDocument(state: RunState): z.input<typeof GatesDocument> {
   const missing = findings
     .filter(({ kind }) => kind === 'inconclusive')
     .map(({ explanation }) => explanation);
+  const notNeeded = (newest?.evaluations ?? []).some(
+    (each) => statusOf(each) === 'not-needed' || statusOf(each) === 'deferred',
+  )
+    ? ['the full suite was not run: its tripwires cleared the checkpoint for training alone']
+    : [];
   const halted = state.halt === null ? [] : [`the run is halted (${state.halt.haltId})`];
   return {
     runId: state.runId,
     checkpointId: newest?.checkpointId ?? null,
     development: gate('block-development', [...none, ...halted]),
-    deployment: gate('block-deployment', [...none, ...missing, ...halted]),
+    deployment: gate('block-deployment', [...none, ...missing, ...notNeeded, ...halted]),
   };
 }
 

@@ -24,6 +24,8 @@ const EvaluationAnswer = z
       'queued',
       'running',
       'awaiting-callback',
+      'deferred',
+      'not-needed',
       'completed',
       'inconclusive',
       'cancelled',

@@ -1,6 +1,7 @@
 /** All resources of the service. */
 import type { Route } from '../route.ts';
 import { armingRoutes } from './arming.ts';
+import { breakthroughRoutes } from './breakthroughs.ts';
 import { checkpointRoutes } from './checkpoints.ts';
 import { drillRoutes } from './drills.ts';
 import { estimateRoutes } from './estimates.ts';
@@ -25,6 +26,7 @@ export const routesOf = (services: Services): Route[] => [
   ...armingRoutes(services),
   ...mayStartRoutes(services),
   ...checkpointRoutes(services),
+  ...breakthroughRoutes(services),
   ...evaluationRoutes(services),
   ...haltRoutes(services),
   ...quarantineRoutes(services),

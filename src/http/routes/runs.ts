@@ -22,6 +22,7 @@ import {
   RunParams,
   receiptOf,
   refusalOf,
+  TrainingStageIn,
   text,
 } from './common.ts';
 import {
@@ -103,6 +104,7 @@ const Heartbeat = z
       .max(64)
       .optional()
       .meta({ description: 'Halts in force at the trainer: the permit names those that are cleared' }),
+    trainingStage: TrainingStageIn.optional(),
     leaving: z
       .boolean()
       .optional()
@@ -281,6 +283,7 @@ export const runRoutes = (services: Services): Route[] => {
           supersedes: body.supersedes ?? null,
           halts: body.halts ?? [],
           leaving: body.leaving ?? false,
+          trainingStage: body.trainingStage,
         });
         if (!outcome.ok) {
           const { code, message } = outcome;
