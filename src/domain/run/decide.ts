@@ -97,6 +97,7 @@ import { type FinishRun, finishRun, type RegisterRun, registerRun } from './regi
 import { endScopedWork, stopJobs } from './scoped-work.ts';
 import { type ArmRun, armRun, endShadow, orderKept } from './shadow.ts';
 import type { RunState } from './state.ts';
+import { type NoteWeights, noteWeights } from './weights.ts';
 
 export interface Tick {
   readonly type: 'Tick';
@@ -106,6 +107,7 @@ export type Command =
   | RegisterRun
   | ReportCheckpoint
   | NoteProgress
+  | NoteWeights
   | StartEvaluation
   | NoteDispatched
   | ReturnAttempt
@@ -219,6 +221,8 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return recordDrill(state, command, context);
     case 'NoteProgress':
       return noteProgress(state, command, context);
+    case 'NoteWeights':
+      return noteWeights(state, command, context);
     case 'StartEvaluation':
       return startEvaluation(state, command, context);
     case 'NoteDispatched':

@@ -14,6 +14,7 @@ import { type Context, type Decision, iso, isoAfter, reject } from './context.ts
 import type { RunEvent, RunEventData, StoredReading } from './events.ts';
 import { jobsStoppedBecause } from './quarantine.ts';
 import type { Attempt, CheckpointState, EvaluationState, RunState } from './state.ts';
+import { unscorableBecause, WEIGHTS_CHANGED } from './weights.ts';
 
 /** Latest end of a backed-off wait between attempts. */
 const BACKOFF_MAX_MS = 600_000;
@@ -130,6 +131,8 @@ export function startEvaluation(state: RunState, command: StartEvaluation, conte
   if (attempt.state !== 'queued' || attempt !== currentAttempt(located.evaluation)) {
     return reject('stale', `attempt ${command.attempt} is ${attempt.state}`);
   }
+  const unscorable = unscorableBecause(located.checkpoint);
+  if (unscorable !== null) return reject('stale', unscorable);
   const deadlineMs = durationMs(located.spec.executor.timeout) + ATTEMPT_GRACE_MS;
   return [
     {
@@ -180,7 +183,7 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
     const [{ path, message }] = parsed.problems;
     return reject('invalid', message, path);
   }
-  const reading = readingOf(parsed.result, located);
+  const reading = settled(readingOf(parsed.result, located), located.checkpoint);
   const current = attempt === currentAttempt(located.evaluation);
   return [
     {
@@ -235,6 +238,8 @@ export function retryEvaluation(state: RunState, command: RetryEvaluation, conte
   if (located === null) return reject('not-found', `no open evaluation ${command.evaluationId}`);
   const stopped = jobsStoppedBecause(state, context.policy);
   if (stopped !== null) return reject('conflict', stopped);
+  const unscorable = unscorableBecause(located.checkpoint);
+  if (unscorable !== null) return reject('conflict', unscorable);
   // Also where a conclusive result is in: one repeated attempt at a time.
   if (isPending(located.evaluation)) {
     return reject('conflict', `attempt ${currentAttempt(located.evaluation).attempt} is still to report`);
@@ -283,7 +288,8 @@ function attemptFailed(
 }
 
 /** Automatic attempts count apart from those that people and top-ups asked for. */
-function nextAttemptAt({ evaluation, spec }: Located, context: Context): string | null {
+function nextAttemptAt({ checkpoint, evaluation, spec }: Located, context: Context): string | null {
+  if (unscorableBecause(checkpoint) !== null) return null;
   const own = evaluation.attempts.filter(({ purpose }) => purpose === 'first' || purpose === 'automatic');
   const returned = own.filter(({ reason }) => reason === 'shutdown' || reason === 'instance-lost').length;
   const automatic = own.length - Math.min(returned, RETURNS_FORGIVEN);
@@ -315,6 +321,12 @@ export function readingOf(
   const score = scores.length === 0 ? null : rising ? Math.max(...scores) : Math.min(...scores);
   const reading = { conclusive: read.conclusive, score, stderr: read.stderr, n: read.n };
   return { ...reading, reasons: [...read.reasons], ...besideScore(result, spec) };
+}
+
+/** Of weights that were exchanged it says nothing of the checkpoint: never a pass, and a score at a threshold trips. */
+function settled(reading: StoredReading, checkpoint: CheckpointState): StoredReading {
+  if (unscorableBecause(checkpoint) === null) return reading;
+  return { ...reading, conclusive: false, reasons: [WEIGHTS_CHANGED, ...reading.reasons] };
 }
 
 function salvagedReading(result: unknown, reason: string, located: Located): StoredReading | null {

@@ -25,6 +25,7 @@ import { registered, registrationEvolvers } from './registration.ts';
 import { scopedWorkEvolvers } from './scoped-work.ts';
 import { shadowEvolvers } from './shadow-state.ts';
 import type { RunState } from './state.ts';
+import { weightsEvolvers } from './weights.ts';
 
 type Evolvers = { readonly [K in RunEventKind]: (state: RunState, data: RunEventData<K>) => RunState };
 
@@ -34,6 +35,7 @@ const evolvers: Evolvers = {
   ...accountingEvolvers,
   ...checkpointEvolvers,
   ...evaluationEvolvers,
+  ...weightsEvolvers,
   ...callOffEvolvers,
   ...holdEvolvers,
   ...haltEvolvers,
