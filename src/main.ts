@@ -47,6 +47,7 @@ import { createRunService } from './service/run-service.ts';
 import { createSecurityLog } from './service/security.ts';
 import { aboutTrainer, watchStopWords } from './service/stop-words.ts';
 import { observeCommits } from './service/telemetry.ts';
+import { watchWeights } from './service/weights-guard.ts';
 import { type Keyring, loadKeyring } from './signing/keyring.ts';
 import { createTokenSigner } from './signing/tokens.ts';
 import { createMetrics } from './telemetry/metrics.ts';
@@ -175,6 +176,7 @@ async function serve(
   headSchedule.start();
   stops.push(['head schedule', () => headSchedule.stop()]);
   watchStopWords(runs, security);
+  watchWeights(runs, security);
   const pulse = createLedgerPulse(database.pool);
   if (config.roles.includes('scheduler')) {
     const fences = createFenceWatch({
@@ -271,6 +273,7 @@ async function serve(
       shadowUntil: inShadowUntil,
       resolveParents,
       latchLineage: (state) => lineage.latch(state),
+      ...(acting.weights === null ? {} : { weights: acting.weights }),
       statusUrl: (runId, checkpointId) =>
         `${baseUrl()}/v1/runs/${encodeURIComponent(runId)}/scorecards/${encodeURIComponent(checkpointId)}`,
     }),

@@ -12,6 +12,7 @@ import type { BacktestOptions } from './backtest.ts';
 import { EXIT, type ExitCode, exitCodeOf, explainError } from './exit.ts';
 import type { PolicyCheckOptions } from './policy-check.ts';
 import { addBreakGlassCommands } from './program-break-glass.ts';
+import { addCheckpointCommands } from './program-checkpoints.ts';
 import { addEstimateCommands } from './program-estimates.ts';
 import { addForecastCommands } from './program-forecast.ts';
 import { addKeyCommands } from './program-keys.ts';
@@ -181,6 +182,7 @@ Begin with:
     );
 
   addRunCommands(program, perform);
+  addCheckpointCommands(program, perform);
   addEstimateCommands(program, perform);
   addForecastCommands(program, perform);
   addLedgerCommands(program, perform);

@@ -15,6 +15,7 @@ import { sweepOrphans } from '../evaluators/job-records.ts';
 import { evaluationLimits } from '../evaluators/limits.ts';
 import { watchOrphans } from '../evaluators/orphan-watch.ts';
 import { createEvaluators } from '../evaluators/registry.ts';
+import { createDigester } from '../evaluators/weights/digester.ts';
 import { openIsolators } from '../isolation/registry.ts';
 import { createInstances } from '../ledger/instances.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -29,6 +30,7 @@ import type { LoadedRun, RunService } from '../service/run-service.ts';
 import { createRunningEvaluations } from '../service/running-evaluations.ts';
 import { observeStanding } from '../service/standing.ts';
 import { observeParts } from '../service/telemetry.ts';
+import { createWeightsGuard, type WeightsGuard } from '../service/weights-guard.ts';
 import { createWorkHandlers } from '../service/work.ts';
 import { createWorker, type Worker } from '../service/worker.ts';
 import type { TokenSigner } from '../signing/tokens.ts';
@@ -65,6 +67,8 @@ export interface Acting {
   readonly channels: ReadonlySet<string>;
   readonly containment: Check;
   readonly look: ReturnType<typeof observeStanding>;
+  /** Null where the configuration leaves weights unread. */
+  readonly weights: WeightsGuard | null;
 }
 
 export async function createActing(deps: ActingDeps): Promise<Acting> {
@@ -119,12 +123,19 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
     const target = state.targets.find((each) => each.targetId === targetId);
     return target === undefined ? null : orchestrators.of(target, state.by);
   };
+  const digester = createDigester(config.models.roots);
+  stops.push(['digests of weights', () => digester.close()]);
+  const weights =
+    config.models.digest === 'off'
+      ? null
+      : createWeightsGuard({ runs, digester, modelRoots: config.models.roots, logger });
   const committed = new WeakMap<WorkItem, LoadedRun>();
   const handlers = createWorkHandlers({
     runs,
     committed,
     ledger,
     running,
+    weights: weights ?? undefined,
     signer,
     instance,
     channels,
@@ -199,6 +210,7 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
     channels: new Set(channels.keys()),
     containment: containmentCheck(containment),
     look,
+    weights,
   };
 }
 

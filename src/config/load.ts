@@ -45,7 +45,7 @@ export interface Configuration<Alert> {
     readonly default: string;
     readonly byLabel: Readonly<Record<string, string>>;
   };
-  readonly models: { readonly roots: readonly string[] };
+  readonly models: { readonly roots: readonly string[]; readonly digest: 'local' | 'off' };
   readonly outbound: { readonly allow: readonly string[] };
   readonly orchestrators: OrchestratorsConfig;
   readonly isolation: IsolationConfig;
@@ -184,7 +184,7 @@ export async function loadConfiguration<A extends z.ZodType>(
     signingKey: at(stated.signingKey),
     ledger: { anchors: stated.ledger.anchors === undefined ? null : at(stated.ledger.anchors) },
     policies: { directory, default: stated.policies.default, byLabel: stated.policies.byLabel },
-    models: { roots: stated.models.roots.map(at) },
+    models: { ...stated.models, roots: stated.models.roots.map(at) },
     outbound: stated.outbound,
     orchestrators: stated.orchestrators,
     isolation: stated.isolation,

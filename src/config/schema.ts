@@ -124,7 +124,13 @@ export const ConfigurationFile = z.strictObject({
   }),
   /** A directory where the database is not: signed heads are kept there, and compared with at start. */
   ledger: z.strictObject({ anchors: path.optional() }).prefault({}),
-  models: z.strictObject({ roots: z.array(path).default([]) }).prefault({}),
+  models: z
+    .strictObject({
+      roots: z.array(path).default([]),
+      /** Whether weights in a local path are read and digested before anything evaluates them. */
+      digest: z.enum(['local', 'off']).default('local'),
+    })
+    .prefault({}),
   outbound: z.strictObject({ allow: z.array(z.string().min(1).max(255)).default([]) }).prefault({}),
   orchestrators: OrchestratorsConfigSchema,
   isolation: IsolationConfigSchema,

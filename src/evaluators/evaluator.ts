@@ -9,6 +9,8 @@
  */
 import { LOG_PROBLEMS } from '../domain/harness-log.ts';
 import type { LaunchFacts } from '../domain/launch-facts.ts';
+import { WEIGHTS_CHANGED } from '../domain/run/weights.ts';
+import { WEIGHTS_PROBLEMS } from './weights/digest.ts';
 
 export interface EvaluationRequest {
   evaluationId: string;
@@ -42,6 +44,8 @@ export const FAILURE_REASONS = [
   'unreachable', // no connection, or it broke
   'cancelled', // Interlock called it off: a halt, a shutdown, a superseded attempt
   ...LOG_PROBLEMS, // a harness ran, and its log could not be read
+  ...WEIGHTS_PROBLEMS, // the weights could not be looked at, before or after
+  WEIGHTS_CHANGED, // others than the checkpoint was reported with
 ] as const;
 export type FailureReason = (typeof FAILURE_REASONS)[number];
 

@@ -14,6 +14,7 @@ import { explain } from '../domain/run/halt.ts';
 import { parentRuns } from '../domain/run/lineage.ts';
 import { nextDeadlineMs } from '../domain/run/outstanding.ts';
 import { permitTerms } from '../domain/run/permit.ts';
+import { retained } from '../domain/run/retention.ts';
 import { workTerms } from '../domain/run/scoped-work.ts';
 import { shadowOf } from '../domain/run/shadow-state.ts';
 import type { RunState } from '../domain/run/state.ts';
@@ -55,6 +56,8 @@ export interface HeartbeatAnswer {
   readonly permit: string | null;
   readonly nextCheckpointAt: Compute;
   readonly retain: string[];
+  /** Of each of them, an instant: at least until then. */
+  readonly retainUntil: Record<string, string>;
   /** Names the key set: another name, another set to be fetched. */
   readonly keySet?: string;
 }
@@ -205,6 +208,7 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     const current = (await runs.load(runId)) ?? loaded;
     const { state } = current;
     if (permit === null) await noteDirective(state, beat);
+    const kept = retained(state, current.policy, clock());
     const retryAfterS = typeof issued === 'string' ? null : retryAfter(state, issued);
     return {
       ok: true,
@@ -214,9 +218,8 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
           typeof issued === 'string' ? { action: 'continue' } : await directive(state, signer, issued),
         permit,
         nextCheckpointAt: nextCheckpointAt(state, current),
-        retain: state.checkpoints
-          .filter(({ closed }) => closed?.verdict !== 'proceed')
-          .map(({ checkpointId }) => checkpointId),
+        retain: [...kept.keys()],
+        retainUntil: Object.fromEntries(kept),
         ...(deps.keySet === undefined ? {} : { keySet: deps.keySet() }),
       },
     };

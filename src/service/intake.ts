@@ -15,6 +15,7 @@ import type { StatedStage } from '../domain/run/events.ts';
 import type { RunTarget } from '../domain/run/halt-documents.ts';
 import type { RunState } from '../domain/run/state.ts';
 import { checkpointKey, evaluationName } from '../domain/run/views.ts';
+import { WEIGHTS_CHANGED } from '../domain/run/weights.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { confirmationOf, ladderOf } from '../orchestrators/ladders.ts';
 import type { Orchestrators } from '../orchestrators/registry.ts';
@@ -29,6 +30,7 @@ import type { PinnedPolicy, PolicyBook } from './policies.ts';
 import { recordResult } from './results.ts';
 import type { Executed, Receipt, RunService } from './run-service.ts';
 import { checkpointThread } from './stories.ts';
+import type { WeightsGuard } from './weights-guard.ts';
 import { resultDigest } from './work.ts';
 
 export interface Registration {
@@ -70,6 +72,8 @@ export interface CheckpointAnswer {
   readonly disposition: 'evaluate' | 'recorded';
   readonly evaluations: { evaluationId: string; name: string }[];
   readonly statusUrl: string;
+  /** Until when the weights have to be kept, whatever comes; heartbeats extend it. Null: they need not be. */
+  readonly retainUntil: string | null;
 }
 
 export type Refused = {
@@ -95,6 +99,8 @@ export interface IntakeDeps {
   /** Latches a run that was just registered by halts that reach it already: before it asks for its first permit. */
   readonly latchLineage?: (state: RunState) => Promise<void>;
   readonly statusUrl: (runId: string, checkpointId: string) => string;
+  /** Looks at the weights before a result of them counts; left out: nobody does. */
+  readonly weights?: Pick<WeightsGuard, 'look'>;
 }
 
 export interface Intake {
@@ -124,6 +130,7 @@ const KnownCheckpointDoc = z.object({ contentDigest: z.string() });
 const CheckpointDoc = z.object({
   disposition: z.enum(['evaluate', 'recorded']),
   evaluations: z.array(z.object({ evaluationId: z.string(), name: z.string() })),
+  deadlineAt: z.string().nullable(),
 });
 
 const refused = (code: Refused['rejection']['code'], message: string, path?: string): Refused => ({
@@ -297,7 +304,7 @@ export function createIntake(deps: IntakeDeps): Intake {
     },
 
     async checkpointAnswer(runId, checkpointId, executed) {
-      const { disposition, evaluations } =
+      const { disposition, evaluations, deadlineAt } =
         justReported(checkpointId, executed) ??
         CheckpointDoc.parse((await ledger.view('checkpoint', checkpointKey(runId, checkpointId)))?.doc);
       return {
@@ -306,6 +313,7 @@ export function createIntake(deps: IntakeDeps): Intake {
         disposition,
         evaluations: evaluations.map(({ evaluationId, name }) => ({ evaluationId, name })),
         statusUrl: deps.statusUrl(runId, checkpointId),
+        retainUntil: deadlineAt,
       };
     },
 
@@ -326,12 +334,26 @@ export function createIntake(deps: IntakeDeps): Intake {
       if (foreign !== null) return foreign;
       const digest = resultDigest(result);
       const by = identity.id;
-      const receive = () =>
-        runs.execute(
+      const receive = async () => {
+        const look = (await deps.weights?.look(known.runId, evaluationId)) ?? { ok: true };
+        if (!look.ok && look.reason !== WEIGHTS_CHANGED) {
+          const { reason } = look;
+          const failed = {
+            type: 'FailAttempt',
+            evaluationId,
+            attempt,
+            reason,
+            detail: null,
+            result,
+          } as const;
+          return runs.execute(known.runId, failed, { actor: by, receipt, urgent: true });
+        }
+        return runs.execute(
           known.runId,
           recordResult(ledger, { ...known, evaluationId, attempt, result, resultDigest: digest, by }),
           { actor: by, receipt, urgent: true },
         );
+      };
       const { runId, checkpointId } = known;
       return withSpan(
         'evaluation.receive',
@@ -357,12 +379,13 @@ export function createIntake(deps: IntakeDeps): Intake {
 function justReported(
   checkpointId: string,
   executed: Executed | undefined,
-): Pick<CheckpointAnswer, 'disposition' | 'evaluations'> | null {
+): z.infer<typeof CheckpointDoc> | null {
   if (executed?.outcome !== 'recorded') return null;
   for (const { kind, data } of executed.events) {
     if (kind !== 'CheckpointReported' || data.checkpointId !== checkpointId) continue;
     return {
       disposition: data.deadlineAt === null ? 'recorded' : 'evaluate',
+      deadlineAt: data.deadlineAt,
       evaluations: data.evaluations.map((each) => ({
         evaluationId: each.evaluationId,
         name: evaluationName(each),

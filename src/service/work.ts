@@ -34,12 +34,15 @@ import type { LoadedRun, RunService } from './run-service.ts';
 import type { RunningEvaluations } from './running-evaluations.ts';
 import { alertThread, checkpointThread, haltThread } from './stories.ts';
 import { correlationOf } from './telemetry.ts';
+import type { WeightsGuard, WeightsLook } from './weights-guard.ts';
 
 export interface WorkDeps {
   readonly runs: RunService;
   readonly ledger: Pick<Ledger, 'view'>;
   readonly evaluators: Evaluators;
   readonly running: RunningEvaluations;
+  /** Left out: nobody looks at the weights. */
+  readonly weights?: Pick<WeightsGuard, 'look'> | undefined;
   /** The adapter for one target of a run. */
   readonly orchestratorOf: (loaded: LoadedRun, targetId: string) => Orchestrator | null;
   readonly isolatorOf: Isolators;
@@ -93,6 +96,9 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
   const { runs, instance } = deps;
   const { evaluationId, attempt } = EvaluateIds.parse(ids);
   const startTime = new Date();
+  // Before the attempt's time begins to count: the first look reads all of it.
+  const before = await unlessAborted(lookAt(runId, evaluationId, deps), signal);
+  if (before === null) return; // handed back, and the look goes on: whoever takes the item next joins it
   const started = await runs.execute(
     runId,
     { type: 'StartEvaluation', evaluationId, attempt, instance },
@@ -119,7 +125,7 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
       'evaluation.run',
       attributes,
       async (set) => {
-        const outcome = await runAttempt({ runId, attempt, evaluationId }, located, signal, deps);
+        const outcome = await runAttempt({ runId, attempt, evaluationId, before }, located, signal, deps);
         set({ 'interlock.outcome': outcome.kind === 'failed' ? outcome.reason : outcome.kind });
       },
       thread,
@@ -127,8 +133,45 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
   );
 }
 
+interface Running {
+  readonly runId: string;
+  readonly evaluationId: string;
+  readonly attempt: number;
+  /** What the weights were found to be before the attempt began. */
+  readonly before: WeightsLook;
+}
+
+const lookAt = (runId: string, evaluationId: string, { weights }: WorkDeps): Promise<WeightsLook> =>
+  weights === undefined ? Promise.resolve({ ok: true }) : weights.look(runId, evaluationId);
+
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | null> {
+  if (signal.aborted) return null;
+  let abort: () => void = () => undefined;
+  const aborted = new Promise<null>((resolve) => {
+    abort = () => resolve(null);
+    signal.addEventListener('abort', abort, { once: true });
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+/** A score is of the weights that were there before and after; of others it clears nothing, and may still trip. */
+async function ofSameWeights(
+  outcome: EvaluatorOutcome,
+  runId: string,
+  evaluationId: string,
+  deps: WorkDeps,
+): Promise<EvaluatorOutcome> {
+  if (outcome.kind !== 'reported') return outcome;
+  const look = await lookAt(runId, evaluationId, deps);
+  return look.ok ? outcome : { kind: 'failed', reason: look.reason, result: outcome.result };
+}
+
 async function runAttempt(
-  { runId, evaluationId, attempt }: { runId: string; evaluationId: string; attempt: number },
+  { runId, evaluationId, attempt, before }: Running,
   located: Located,
   signal: AbortSignal,
   deps: WorkDeps,
@@ -138,11 +181,14 @@ async function runAttempt(
   const job = running.begin(runId, evaluationId, attempt, signal);
   let outcome: EvaluatorOutcome;
   try {
-    outcome = await evaluators.run(
-      spec.executor,
-      evaluationRequest(runId, attempt, located, deps.callbackUrl),
-      job.signal,
-    );
+    outcome = before.ok
+      ? await evaluators.run(
+          spec.executor,
+          evaluationRequest(runId, attempt, located, deps.callbackUrl),
+          job.signal,
+        )
+      : { kind: 'failed', reason: before.reason };
+    outcome = await ofSameWeights(outcome, runId, evaluationId, deps);
   } catch (error) {
     logger.warn({ err: error, runId, evaluationId, attempt }, 'the evaluator broke');
     outcome = { kind: 'failed', reason: 'spawn-failed', detail: 'internal error' };

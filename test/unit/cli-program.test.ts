@@ -39,6 +39,7 @@ describe('help', () => {
       'break-glass create',
       'break-glass list',
       'break-glass revoke',
+      'checkpoint digest',
       'demo',
       'drill',
       'estimate close',

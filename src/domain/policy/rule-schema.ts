@@ -83,6 +83,7 @@ export const BUILT_IN_RULES = [
   'suspicion',
   'lineage',
   'compute',
+  'weights',
 ] as const;
 
 /** The built-in findings, hardened: the policy may add consequences, never take the built-in one away. */

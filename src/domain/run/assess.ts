@@ -30,6 +30,7 @@ import type { Terms } from './proposal-documents.ts';
 import { scorecardOf } from './scorecard.ts';
 import type { CheckpointState, RunState } from './state.ts';
 import { suspicionFindings } from './suspicion.ts';
+import { weightsFindings } from './weights.ts';
 
 export interface Assessment {
   readonly scorecard: Scorecard;
@@ -84,6 +85,7 @@ function makeAssessment(
   const found = [
     ...policy.rules.flatMap((rule) => ruleFindings(rule, { state, checkpoint, policy, scorecard })),
     ...riskFindings(checkpoint, policy),
+    ...weightsFindings(checkpoint, hardened(policy, 'weights', 'hold')),
     ...inconclusiveFindings(scorecard, checkpoint, policy, late),
     ...suspicionFindings(state, checkpoint, scorecard, policy, hardened(policy, 'suspicion', 'alert')),
   ].map((finding) => ({ ...finding, checkpointId: checkpoint.checkpointId }));
@@ -177,6 +179,7 @@ function ruleFindings(rule: Rule, basis: Basis): Finding[] {
     case 'suspicion':
     case 'lineage':
     case 'compute':
+    case 'weights':
       return []; // built in; a rule of this kind hardens the built-in finding's consequences
     default:
       return assertNever(rule);

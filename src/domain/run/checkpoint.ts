@@ -31,6 +31,7 @@ import { scorecardOf, scoreSpecOf } from './scorecard.ts';
 import { isShadowed } from './shadow-state.ts';
 import { type CheckpointState, type EvaluationState, REQUESTED_OPEN_MAX, type RunState } from './state.ts';
 import { hasTripwires, isDeferred, isTripwireOnly } from './tiers.ts';
+import { unscorableBecause } from './weights.ts';
 
 export interface ReportCheckpoint {
   readonly type: 'ReportCheckpoint';
@@ -446,6 +447,7 @@ export function earnedCeiling(
 /** Asks for fresh samples where an evaluation may draw them and High or worse is not ruled out. */
 export function requestTopUps(state: RunState, context: Context): RunEvent[] {
   for (const checkpoint of state.checkpoints) {
+    if (unscorableBecause(checkpoint) !== null) continue;
     const { scorecard, findings } = assess(state, checkpoint, context.policy, context.now);
     for (const finding of findings) {
       if (finding.kind !== 'level' || finding.basis !== 'upper' || finding.waived) continue;

@@ -104,6 +104,7 @@ import {
   type NoteTrainingStage,
   noteTrainingStage,
 } from './training-stage.ts';
+import { type NoteWeights, noteWeights } from './weights.ts';
 
 export interface Tick {
   readonly type: 'Tick';
@@ -115,6 +116,7 @@ export type Command =
   | NoteProgress
   | NoteTrainingStage
   | DeclareBreakthrough
+  | NoteWeights
   | StartEvaluation
   | NoteDispatched
   | ReturnAttempt
@@ -233,6 +235,8 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return noteTrainingStage(state, command, context);
     case 'DeclareBreakthrough':
       return declareBreakthrough(state, command, context);
+    case 'NoteWeights':
+      return noteWeights(state, command, context);
     case 'StartEvaluation':
       return startEvaluation(state, command, context);
     case 'NoteDispatched':

@@ -14,6 +14,7 @@ import type { RunEvent, RunEventData, StoredReading } from './events.ts';
 import { jobsStoppedBecause } from './quarantine.ts';
 import { readingOf, type Situation, salvagedReading, takeResult } from './reading.ts';
 import type { Attempt, CheckpointState, EvaluationState, RunState } from './state.ts';
+import { unscorableBecause, WEIGHTS_CHANGED } from './weights.ts';
 
 /** Latest end of a backed-off wait between attempts. */
 const BACKOFF_MAX_MS = 600_000;
@@ -140,6 +141,8 @@ export function startEvaluation(state: RunState, command: StartEvaluation, conte
   if (attempt.state !== 'queued' || attempt !== currentAttempt(located.evaluation)) {
     return reject('stale', `attempt ${command.attempt} is ${attempt.state}`);
   }
+  const unscorable = unscorableBecause(located.checkpoint);
+  if (unscorable !== null) return reject('stale', unscorable);
   const deadlineMs = durationMs(located.spec.executor.timeout) + ATTEMPT_GRACE_MS;
   return [
     {
@@ -190,7 +193,10 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
     const [{ path, message }] = parsed.problems;
     return reject('invalid', message, path);
   }
-  const reading = readingOf(parsed.result, situationOf(state, located, attempt, command.launch, context));
+  const reading = settled(
+    readingOf(parsed.result, situationOf(state, located, attempt, command.launch, context)),
+    located.checkpoint,
+  );
   const current = attempt === currentAttempt(located.evaluation);
   return [
     {
@@ -247,6 +253,8 @@ export function retryEvaluation(state: RunState, command: RetryEvaluation, conte
   if (located === null) return reject('not-found', `no open evaluation ${command.evaluationId}`);
   const stopped = jobsStoppedBecause(state, context.policy);
   if (stopped !== null) return reject('conflict', stopped);
+  const unscorable = unscorableBecause(located.checkpoint);
+  if (unscorable !== null) return reject('conflict', unscorable);
   // Also where a conclusive result is in: one repeated attempt at a time.
   const { state: attempt } = currentAttempt(located.evaluation);
   if (attempt === 'deferred') return reject('conflict', 'it waits for the tripwires of its checkpoint');
@@ -309,7 +317,8 @@ function attemptFailed(
 }
 
 /** Automatic attempts count apart from those that people and top-ups asked for. */
-function nextAttemptAt({ evaluation, spec }: Located, context: Context): string | null {
+function nextAttemptAt({ checkpoint, evaluation, spec }: Located, context: Context): string | null {
+  if (unscorableBecause(checkpoint) !== null) return null;
   const own = evaluation.attempts.filter(({ purpose }) => purpose === 'first' || purpose === 'automatic');
   const returned = own.filter(({ reason }) => reason === 'shutdown' || reason === 'instance-lost').length;
   const automatic = own.length - Math.min(returned, RETURNS_FORGIVEN);
@@ -317,6 +326,12 @@ function nextAttemptAt({ evaluation, spec }: Located, context: Context): string 
   let waitMs = durationMs(spec.executor.backoff);
   for (let i = 1; i < automatic && waitMs < BACKOFF_MAX_MS; i += 1) waitMs *= 2;
   return isoAfter(context.now, Math.min(waitMs, BACKOFF_MAX_MS));
+}
+
+/** Of weights that were exchanged it says nothing of the checkpoint: never a pass, and a score at a threshold trips. */
+function settled(reading: StoredReading, checkpoint: CheckpointState): StoredReading {
+  if (unscorableBecause(checkpoint) === null) return reading;
+  return { ...reading, conclusive: false, reasons: [WEIGHTS_CHANGED, ...reading.reasons] };
 }
 
 // --- state ---------------------------------------------------------------------------------------------

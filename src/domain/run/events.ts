@@ -177,6 +177,18 @@ const events = {
     by: z.string(),
     at,
   }),
+  /** What lay where the checkpoint's weights are; again where their files were touched and hold the same. */
+  WeightsDigested: z.object({
+    checkpointId: id,
+    digest: z.string(),
+    files: int,
+    bytes: z.number(),
+    /** Of names, sizes, times and inodes: while it is the same, the bytes are. */
+    fingerprint: z.string(),
+    at,
+  }),
+  /** Other weights lie there than the checkpoint was reported with: from here on it cannot be scored. */
+  WeightsChanged: z.object({ checkpointId: id, expected: z.string(), found: z.string(), at }),
   /** What the orchestrators account to the run, beside the compute that it stated by then. */
   UsageNoted: z.object({
     checkpointId: id.nullable(),

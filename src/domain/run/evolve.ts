@@ -27,6 +27,7 @@ import { shadowEvolvers } from './shadow-state.ts';
 import type { RunState } from './state.ts';
 import { tierEvolvers } from './tiers.ts';
 import { trainingStageEvolvers } from './training-stage.ts';
+import { weightsEvolvers } from './weights.ts';
 
 type Evolvers = { readonly [K in RunEventKind]: (state: RunState, data: RunEventData<K>) => RunState };
 
@@ -38,6 +39,7 @@ const evolvers: Evolvers = {
   ...trainingStageEvolvers,
   ...evaluationEvolvers,
   ...tierEvolvers,
+  ...weightsEvolvers,
   ...callOffEvolvers,
   ...holdEvolvers,
   ...haltEvolvers,

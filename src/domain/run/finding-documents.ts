@@ -22,6 +22,7 @@ export const FindingSchema = z
       'risk-budget',
       'lineage',
       'compute',
+      'weights',
     ]),
     category: z.string().nullable(),
     stage: StageSchema.nullable(),

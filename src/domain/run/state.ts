@@ -94,6 +94,17 @@ export const CheckpointStateSchema = z.object({
   effectiveCompute: ComputeSchema,
   modelUri: z.string(),
   weightsDigest: z.string().optional(),
+  /** As Interlock read them; nothing but `digest` where they were found to be others at the first look. */
+  weights: z
+    .object({
+      digest: z.string(),
+      files: int.nullable(),
+      bytes: z.number().nullable(),
+      fingerprint: z.string().nullable(),
+      digestedAt: at.nullable(),
+      changed: z.object({ expected: z.string(), found: z.string(), at }).optional(),
+    })
+    .optional(),
   endpoint: z.string().nullable(),
   due: z.boolean(),
   /** Due, and sent with the wish not to be evaluated. */

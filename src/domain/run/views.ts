@@ -131,6 +131,11 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'EvaluationRequeued':
     case 'EvaluationCalledOff':
       return checkpointsWith(after, [event.data.evaluationId]);
+    case 'WeightsDigested':
+    case 'WeightsChanged':
+      return after.checkpoints
+        .filter(({ checkpointId }) => checkpointId === event.data.checkpointId)
+        .map((checkpoint) => checkpointView(checkpoint, after.runId));
     case 'EvaluationReported':
       return [...checkpointsWith(after, [event.data.evaluationId]), resultView(event, after.runId)];
     case 'EvaluationsCancelled':
@@ -362,6 +367,7 @@ export function checkpointView(checkpoint: CheckpointState, runId: string): View
         attempt: currentAttempt(evaluation).attempt,
       })),
       contentDigest: checkpoint.contentDigest,
+      ...(checkpoint.weights === undefined ? {} : { weights: checkpoint.weights }),
     }),
   };
 }

@@ -60,6 +60,8 @@ export interface Fold {
 const READS = {
   RunRegistered: 'taken',
   ParentFound: 'taken',
+  WeightsDigested: 'taken',
+  WeightsChanged: 'taken',
   UsageNoted: 'taken',
   CheckpointReported: 'taken',
   ProgressNoted: 'taken',

@@ -82,6 +82,10 @@ const CheckpointAnswer = z
     disposition: z.enum(['evaluate', 'recorded']),
     evaluations: z.array(z.object({ evaluationId: z.string(), name: z.string() })),
     statusUrl: z.string(),
+    retainUntil: z.string().nullable().meta({
+      description:
+        'Keep the weights at least until then; heartbeats extend it. null: nothing of this checkpoint is evaluated',
+    }),
   })
   .meta({ id: 'CheckpointAccepted' });
 

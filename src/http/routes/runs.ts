@@ -124,6 +124,10 @@ const HeartbeatAnswer = z
     permit: z.string().nullable().meta({ description: 'Compact JWS; null while none may be issued' }),
     nextCheckpointAt: ComputeOut,
     retain: z.array(z.string()).meta({ description: 'Checkpoints whose weights must be kept' }),
+    retainUntil: z.record(z.string(), z.string()).meta({
+      description:
+        'Until when, by checkpoint: at least that long, also where no further answer comes; each answer renews it',
+    }),
     keySet: z
       .string()
       .optional()
