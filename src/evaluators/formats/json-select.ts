@@ -81,9 +81,16 @@ const LITERALS: ReadonlyMap<number, string> = new Map(
   ['true', 'false', 'null', 'NaN', 'Infinity'].map((literal) => [literal.charCodeAt(0), literal]),
 );
 const NUMBER = /^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$/;
-const IN_NUMBER = Uint8Array.from({ length: 256 }, (_, byte) =>
-  '+-.0123456789eE'.includes(String.fromCharCode(byte)) ? 1 : 0,
-);
+const IN_NUMBER = oneOf('+-.0123456789eE');
+const ESCAPED = oneOf('"\\/bfnrt');
+const SPACE = oneOf(' \n\r\t');
+
+/** One at the codes of these characters, for loops that look at every byte. */
+function oneOf(characters: string): Uint8Array {
+  return Uint8Array.from({ length: 256 }, (_, byte) =>
+    characters.includes(String.fromCharCode(byte)) ? 1 : 0,
+  );
+}
 
 export class JsonScanner {
   readonly #root: PathNode;
@@ -154,7 +161,11 @@ export class JsonScanner {
   /** Between tokens: the byte decides what begins or ends. */
   #between(chunk: Uint8Array, at: number): number {
     const byte = chunk[at] ?? 0;
-    if (byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09) return at + 1;
+    if (SPACE[byte] === 1) {
+      let next = at + 1;
+      while (next < chunk.length && SPACE[chunk[next] ?? 0] === 1) next += 1;
+      return next;
+    }
     switch (this.#state) {
       case 'first-element':
         if (byte === 0x5d) return this.#close(at, false);
@@ -324,7 +335,7 @@ export class JsonScanner {
   #inEscape(byte: number, at: number): void {
     if (this.#escape === -1) {
       if (byte === 0x75) this.#escape = 4;
-      else if ('"\\/bfnrt'.includes(String.fromCharCode(byte))) this.#escape = 0;
+      else if (ESCAPED[byte] === 1) this.#escape = 0;
       else this.#broken(at);
       return;
     }
