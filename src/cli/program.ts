@@ -146,7 +146,8 @@ Begin with:
     details:
       'Recognises the format by the content. Of a directory, every log in it, one line each. A file that accompanies logs, or is none, is said to be so. Prompts, answers and samples are never printed.',
     example: 'interlock results parse results_2026-07-08T18-15-33.json --json',
-    exits: '0 read; 1 a log that cannot be read, or not of that format; 2 the file or the format cannot be used',
+    exits:
+      '0 read; 1 a log that cannot be read, or not of that format; 2 the file or the format cannot be used',
   })
     .argument('<file>', 'the log, or a directory')
     .option(

@@ -145,9 +145,15 @@ function metricsTable(metrics: readonly HarnessMetric[], style: Style): string {
     ...(has('task') ? [{ title: 'task', of: taskOf }] : []),
     ...(has('scorer') ? [{ title: 'scorer', of: ({ scorer }: HarnessMetric) => scorer ?? '-' }] : []),
     { title: 'metric', of: ({ name, reducer }: HarnessMetric) => (reducer ? `${name}, ${reducer}` : name) },
-    { title: 'value', align: 'right' as const, of: ({ value }: HarnessMetric) => (value === null ? 'unusable' : String(value)) },
+    {
+      title: 'value',
+      align: 'right' as const,
+      of: ({ value }: HarnessMetric) => (value === null ? 'unusable' : String(value)),
+    },
     { title: 'stderr', align: 'right' as const, of: ({ stderr }: HarnessMetric) => String(stderr ?? '-') },
-    ...(has('n') ? [{ title: 'n', align: 'right' as const, of: ({ n }: HarnessMetric) => String(n ?? '-') }] : []),
+    ...(has('n')
+      ? [{ title: 'n', align: 'right' as const, of: ({ n }: HarnessMetric) => String(n ?? '-') }]
+      : []),
   ];
   const rows = metrics.map((metric) => columns.map((column) => shortened(column.of(metric), 60)));
   return table(columns, rows, style);
@@ -169,7 +175,8 @@ async function parseDirectory(
   terminal: Terminal,
 ): Promise<ExitCode> {
   const logs = await logsIn(directory, { format });
-  if (logs === null) throw new UsageError(`${printable(directory)} has too many files: name a smaller directory`);
+  if (logs === null)
+    throw new UsageError(`${printable(directory)} has too many files: name a smaller directory`);
   if (logs.length === 0) {
     terminal.complain(`${printable(directory)} has no evaluation log`);
     return EXIT.negative;
@@ -181,7 +188,13 @@ async function parseDirectory(
   } else {
     const rows = logs.map(({ file, reading }) => [shortened(file, 80), ...cellsOf(reading)]);
     const titles = ['file', 'format', 'status', 'task', 'model', 'samples', 'metrics'];
-    terminal.print(table(titles.map((title) => ({ title })), rows, terminal.style));
+    terminal.print(
+      table(
+        titles.map((title) => ({ title })),
+        rows,
+        terminal.style,
+      ),
+    );
   }
   const refused = logs.filter(({ reading }) => !reading.ok).length;
   if (refused === 0) return EXIT.ok;
