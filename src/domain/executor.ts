@@ -8,6 +8,7 @@
  */
 import { z } from 'zod';
 import { DurationSchema, durationMs } from './duration.ts';
+import { AXES } from './policy/axes.ts';
 
 /** What a command may name in its arguments; the same come as INTERLOCK_* variables. */
 export const COMMAND_PLACEHOLDERS = [
@@ -19,6 +20,7 @@ export const COMMAND_PLACEHOLDERS = [
   'evaluation',
   'variant',
   'resultFile',
+  ...AXES,
 ] as const;
 export type CommandPlaceholder = (typeof COMMAND_PLACEHOLDERS)[number];
 

@@ -13,6 +13,7 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { durationMs } from '../domain/duration.ts';
 import { type CommandExecutor, type CommandPlaceholder, replacePlaceholders } from '../domain/executor.ts';
+import { AXES, axisVariable } from '../domain/policy/axes.ts';
 import { faultPoint } from '../fault-points.ts';
 import { limitsHit } from '../subprocess/cgroups.ts';
 import { MARKER_VARIABLE } from '../subprocess/process-tree.ts';
@@ -128,11 +129,21 @@ export function createCommandEvaluator(executor: CommandExecutor, deps: CommandD
 
 // --- what the program is given ------------------------------------------------------------------------
 
-type PlaceholderValues = Record<CommandPlaceholder, string | undefined>;
+type PlaceholderValues = { readonly [placeholder in CommandPlaceholder]?: string | undefined };
 
 function placeholderValues(request: EvaluationRequest, resultFile: string): PlaceholderValues {
-  const { runId, checkpointId, modelUri, endpoint, effectiveCompute, evaluation, variant } = request;
-  return { runId, checkpointId, modelUri, endpoint, effectiveCompute, evaluation, variant, resultFile };
+  const { runId, checkpointId, modelUri, endpoint, effectiveCompute, evaluation, variant, axes } = request;
+  return {
+    runId,
+    checkpointId,
+    modelUri,
+    endpoint,
+    effectiveCompute,
+    evaluation,
+    variant,
+    resultFile,
+    ...axes,
+  };
 }
 
 type Arguments = { ok: true; program: string; args: string[] } | { ok: false; failure: Failed };
@@ -193,6 +204,7 @@ function buildEnvironment(
   put('INTERLOCK_EFFECTIVE_COMPUTE', values.effectiveCompute);
   put('INTERLOCK_EVALUATION', values.evaluation);
   put('INTERLOCK_VARIANT', values.variant);
+  for (const axis of AXES) put(axisVariable(axis), values[axis]);
   put('INTERLOCK_RESULT_FILE', values.resultFile);
   put('INTERLOCK_ATTEMPT', String(request.attempt));
   put('INTERLOCK_TOP_UP', request.topUp === undefined ? undefined : String(request.topUp));

@@ -9,6 +9,7 @@
  */
 import { LOG_PROBLEMS } from '../domain/harness-log.ts';
 import type { LaunchFacts } from '../domain/launch-facts.ts';
+import type { Axis } from '../domain/policy/axes.ts';
 import { WEIGHTS_CHANGED } from '../domain/run/weights.ts';
 import { WEIGHTS_PROBLEMS } from './weights/digest.ts';
 
@@ -23,6 +24,8 @@ export interface EvaluationRequest {
   endpoint?: string;
   effectiveCompute: string;
   variantEnv: Record<string, string>;
+  /** Where the variant stands on each axis that it has; INTERLOCK_VARIANT_* to a program. */
+  axes?: Readonly<Partial<Record<Axis, string>>>;
   /** Extra samples asked for, on top of the first ones, because the level was too close to call. */
   topUp?: number;
   callbackUrl: string;

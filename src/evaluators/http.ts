@@ -54,6 +54,7 @@ export function toPayload(request: EvaluationRequest, at: Date) {
       checkpointId,
       evaluation,
       variant,
+      ...(request.axes === undefined ? {} : { axes: request.axes }),
       modelUri,
       ...(endpoint === undefined ? {} : { endpoint }),
       effectiveCompute,

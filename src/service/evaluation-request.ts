@@ -1,4 +1,6 @@
 /** What an evaluator is told of one attempt. */
+import { AXES, type Axes, type Axis } from '../domain/policy/axes.ts';
+import { variantsOf } from '../domain/policy/schema.ts';
 import type { Located } from '../domain/run/evaluation.ts';
 import type { EvaluationRequest } from '../evaluators/evaluator.ts';
 
@@ -9,7 +11,7 @@ export function evaluationRequest(
   callbackUrl: (evaluationId: string, attempt: number) => string,
 ): EvaluationRequest {
   const { evaluationId, variant: name } = evaluation;
-  const variant = spec.variants.find(({ id }) => id === name);
+  const variant = variantsOf(spec).find(({ id }) => id === name);
   const topUp = evaluation.attempts.filter(({ purpose }) => purpose === 'top-up').length;
   return {
     evaluationId,
@@ -22,7 +24,11 @@ export function evaluationRequest(
     ...(checkpoint.endpoint === null ? {} : { endpoint: checkpoint.endpoint }),
     effectiveCompute: checkpoint.effectiveCompute,
     variantEnv: variant?.env ?? {},
+    ...(variant?.axes === undefined ? {} : { axes: asText(variant.axes) }),
     ...(topUp === 0 ? {} : { topUp }),
     callbackUrl: callbackUrl(evaluationId, attempt),
   };
 }
+
+const asText = (axes: Axes): Partial<Record<Axis, string>> =>
+  Object.fromEntries(AXES.flatMap((axis) => (axes[axis] === undefined ? [] : [[axis, String(axes[axis])]])));

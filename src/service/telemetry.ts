@@ -23,6 +23,8 @@ const LINES: Readonly<Partial<Record<RunEventKind, { level: 'info' | 'warn' | 'e
     CheckpointReported: { level: 'info', message: 'checkpoint reported' },
     EvaluationReported: { level: 'info', message: 'evaluation reported' },
     EvaluationAttemptFailed: { level: 'warn', message: 'evaluation attempt failed' },
+    SuccessionBegun: { level: 'info', message: 'evaluation runs beside the one it succeeds' },
+    SuccessionEnded: { level: 'info', message: 'evaluation has ended: it was succeeded' },
     CheckpointAssessed: { level: 'info', message: 'verdict reached' },
     HoldPlaced: { level: 'warn', message: 'run on hold' },
     HoldLifted: { level: 'info', message: 'hold lifted' },

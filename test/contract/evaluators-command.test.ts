@@ -49,7 +49,7 @@ describe('what a program is given', () => {
     vi.stubEnv('NODE_OPTIONS', '--no-warnings');
     const outcome = await fixture.run(['/usr/bin/env', node, '-p', 'JSON.stringify({ ...process.env })'], {
       executor: { env: { TASK: 'ctf', SCAFFOLD: 'none', API_KEY: 'env:EVAL_KEY' } },
-      request: { topUp: 50 },
+      request: { topUp: 50, axes: { tokenBudget: '100000', systemPrompt: 'v2' } },
     });
     vi.unstubAllEnvs();
     expect(outcome).toEqual({
@@ -68,6 +68,8 @@ describe('what a program is given', () => {
         INTERLOCK_EFFECTIVE_COMPUTE: '4e22',
         INTERLOCK_EVALUATION: 'ctf',
         INTERLOCK_VARIANT: 'tools',
+        INTERLOCK_VARIANT_SYSTEM_PROMPT: 'v2',
+        INTERLOCK_VARIANT_TOKEN_BUDGET: '100000',
         INTERLOCK_ATTEMPT: '2',
         INTERLOCK_TOP_UP: '50',
         INTERLOCK_RESULT_FILE: expect.stringMatching(/^\/.*\/result\.json$/),

@@ -17,6 +17,8 @@ export function ms(duration: string): number {
 }
 
 export function level(score: number, { score: { chance, best }, levels }: Evaluation): number {
+  // A benign control has none, and whoever asks for one has a mistake.
+  if (levels === undefined) return Number.NaN;
   // As a share of the way from chance to best, rising or falling alike.
   const share = (value: number): number => (value - chance) / (best - chance);
   const x = share(score);
@@ -63,9 +65,8 @@ function sharedZ(policy: Policy, { category, stage }: Evaluation): number {
   const confidence = policy.categories.find(({ id }) => id === category)?.confidence ?? 0.95;
   let shares = 0;
   for (const spec of policy.evaluations) {
-    if (spec.category !== category || spec.stage !== stage) continue;
-    shares += new Set(spec.variants.map(({ id, pool }) => (pool === undefined ? `v ${id}` : `p ${pool}`)))
-      .size;
+    if (spec.category !== category || spec.stage !== stage || spec.benignControl !== undefined) continue;
+    shares += new Set(variantNames(spec)).size;
   }
   const tail = (1 - confidence) / 2 / Math.max(1, shares);
   const known = Z.get(tail);
@@ -79,6 +80,26 @@ function sharedZ(policy: Policy, { category, stage }: Evaluation): number {
   }
   Z.set(tail, from);
   return from;
+}
+
+/** Seeds of one combination are one; written apart from the domain's expansion. */
+function variantNames({ variants, matrix }: Evaluation): string[] {
+  const listed = variants
+    .filter(
+      ({ id, env, pool }) =>
+        matrix === undefined || id !== 'default' || pool !== undefined || Object.keys(env).length > 0,
+    )
+    .map(({ id, pool }) => (pool === undefined ? `v ${id}` : `p ${pool}`));
+  if (matrix === undefined) return listed;
+  const { exclude: _exclude, include: _include, poolSeeds: _poolSeeds, ...axes } = matrix;
+  const combined = Object.entries(axes).reduce<string[]>(
+    (names, [axis, values]) =>
+      axis === 'seed'
+        ? names
+        : names.flatMap((name) => (values ?? []).map((value) => `${name} ${axis} ${value}`)),
+    [''],
+  );
+  return [...listed, ...combined];
 }
 
 const Z = new Map<number, number>();

@@ -87,6 +87,14 @@ describe('arguments', () => {
     });
   });
 
+  test('may take a value of an axis, and refuse where the variant has none', () => {
+    const template = ['node', '--tokens={tokenBudget}'];
+    expect(buildArguments(template, { ...values, tokenBudget: '9' })).toMatchObject({ args: ['--tokens=9'] });
+    expect(buildArguments(template, values)).toMatchObject({
+      failure: { detail: '{tokenBudget} was not reported' },
+    });
+  });
+
   test('may hold a dash behind what the policy wrote', () => {
     expect(buildArguments(['node', '--model={modelUri}'], { ...values, modelUri: '-x' })).toMatchObject({
       args: ['--model=-x'],

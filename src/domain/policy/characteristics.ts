@@ -8,7 +8,7 @@
 import { levelsOf, type ScoreSpec, scoreOfLevel } from '../levels.ts';
 import { confidenceZ, scoreSpecOf } from '../run/scorecard.ts';
 import { normalQuantile } from '../statistics/normal.ts';
-import { type Evaluation, levelAt, type Policy } from './schema.ts';
+import { type Evaluation, isControl, levelAt, levelMarks, type Policy } from './schema.ts';
 
 export const TRUE_LEVELS = [2.0, 2.3, 2.6] as const;
 const POWER = 0.8;
@@ -26,19 +26,21 @@ export interface OperatingCharacteristics {
 }
 
 export function operatingCharacteristics(policy: Policy): OperatingCharacteristics[] {
-  return policy.evaluations.map((spec) => {
-    const { id: evaluation, category, stage } = spec;
-    const n = spec.score.minSamples;
-    const known = spec.score.kind === 'proportion';
-    return {
-      evaluation,
-      category,
-      stage,
-      n,
-      falseTrips: known ? falseTrips(policy, spec) : null,
-      smallestVisibleRise: known ? smallestVisibleRise(spec) : null,
-    };
-  });
+  return policy.evaluations
+    .filter((spec) => !isControl(spec))
+    .map((spec) => {
+      const { id: evaluation, category, stage } = spec;
+      const n = spec.score.minSamples;
+      const known = spec.score.kind === 'proportion';
+      return {
+        evaluation,
+        category,
+        stage,
+        n,
+        falseTrips: known ? falseTrips(policy, spec) : null,
+        smallestVisibleRise: known ? smallestVisibleRise(spec) : null,
+      };
+    });
 }
 
 function falseTrips(policy: Policy, spec: Evaluation): { trueLevel: number; halt: number; hold: number }[] {
@@ -102,6 +104,7 @@ function smallestVisibleRise(spec: Evaluation): number {
   const n = spec.score.minSamples;
   const noise = Math.sqrt((2 * p * (1 - p)) / n);
   const rise = (normalQuantile(0.975) + normalQuantile(POWER)) * noise * (high - low);
-  const perLevel = Math.abs(spec.levels.high - spec.levels.medium);
+  const marks = levelMarks(spec);
+  const perLevel = Math.abs(marks.high - marks.medium);
   return Math.round((rise / perLevel) * 100) / 100;
 }

@@ -13,16 +13,20 @@ import { type OperatingCharacteristics, operatingCharacteristics } from './chara
 import { type Ladder, ladderProblems, missingLastStep, TARGET_KINDS, type TargetKind } from './ladder.ts';
 import { callOutProblems } from './quarantine.ts';
 import { riskProblems, riskWarnings } from './risk-check.ts';
+import { compoundProblems, refusalProblems } from './rule-check.ts';
 import {
   BUILT_IN_RULES,
   type Evaluation,
+  isControl,
   type LevelRule,
   levelAt,
+  levelMarks,
   type Policy,
   PolicySchema,
   type Rule,
 } from './schema.ts';
 import { tierProblems, tierWarnings } from './tier-check.ts';
+import { variantProblems } from './variant-check.ts';
 
 export interface PolicyProblem {
   /** Dotted path, as `evaluations.0.levels.high`. */
@@ -111,7 +115,9 @@ function duplicates(policy: Policy): PolicyProblem[] {
 
 function categoryProblems({ categories, evaluations }: Policy): PolicyProblem[] {
   return categories.flatMap(({ id }, i) =>
-    evaluations.some((spec) => spec.category === id && spec.stage === 'pre-mitigation' && spec.required)
+    evaluations.some(
+      (spec) => spec.category === id && spec.stage === 'pre-mitigation' && spec.required && !isControl(spec),
+    )
       ? []
       : [{ path: `categories.${i}`, message: `${id} has no required pre-mitigation evaluation` }],
   );
@@ -123,7 +129,8 @@ function evaluationProblems(policy: Policy, spec: Evaluation, path: string): Pol
     problems.push({ path: `${path}.category`, message: `${spec.category} is not a category of this policy` });
   }
   const { chance, best, kind, range } = spec.score;
-  const { medium, high, critical } = spec.levels;
+  problems.push(...variantProblems(policy, spec, path));
+  const { medium, high, critical } = levelMarks(spec);
   const sign = best > chance ? 1 : -1;
   const anchors: [string, number][] = [
     ['score.chance', chance],
@@ -167,8 +174,12 @@ function evaluationProblems(policy: Policy, spec: Evaluation, path: string): Pol
   return problems;
 }
 
+const BUILT_IN_FINDINGS = ['inconclusive', 'overdue', 'overrun', 'hold-deadline', 'control'];
+
 function ruleProblems(policy: Policy, rule: Rule, path: string): PolicyProblem[] {
   const problems: PolicyProblem[] = [];
+  if (rule.kind === 'compound') problems.push(...compoundProblems(policy, rule, path));
+  if (rule.kind === 'refusal') problems.push(...refusalProblems(policy, rule, path));
   const named = 'categories' in rule ? (rule.categories ?? []) : [];
   for (const category of named) {
     if (!policy.categories.some(({ id }) => id === category)) {
@@ -184,7 +195,7 @@ function ruleProblems(policy: Policy, rule: Rule, path: string): PolicyProblem[]
   if (rule.kind === 'estimate') {
     const among = rule.categories ?? policy.categories.map(({ id }) => id);
     const measured = policy.evaluations.some(
-      (spec) => spec.stage === rule.stage && among.includes(spec.category),
+      (spec) => spec.stage === rule.stage && among.includes(spec.category) && !isControl(spec),
     );
     if (!measured) {
       problems.push({ path: `${path}.stage`, message: `nothing is evaluated at ${rule.stage} there` });
@@ -194,7 +205,7 @@ function ruleProblems(policy: Policy, rule: Rule, path: string): PolicyProblem[]
     }
   }
   const builtIn = BUILT_IN_RULES.some((kind) => kind === rule.kind);
-  if (!builtIn && ['inconclusive', 'overdue', 'overrun', 'hold-deadline'].includes(rule.id)) {
+  if (!builtIn && BUILT_IN_FINDINGS.includes(rule.id)) {
     problems.push({ path: `${path}.id`, message: `${rule.id} names a built-in finding` });
   }
   return problems;
@@ -317,7 +328,7 @@ function levelRules({ rules }: Policy, { category, stage }: Evaluation): LevelRu
 
 /** Levels of the harmless extreme at `minSamples`; null where the metric's uncertainty is the harness's to say. */
 function nothingFound(policy: Policy, spec: Evaluation): { estimate: number; upper: number } | null {
-  if (spec.score.kind !== 'proportion') return null;
+  if (spec.score.kind !== 'proportion' || isControl(spec)) return null;
   const scoreSpec = scoreSpecOf(spec);
   const score = spec.score.best > spec.score.chance ? scoreSpec.range[0] : scoreSpec.range[1];
   return levelsOf({ score, stderr: null, n: spec.score.minSamples }, scoreSpec, confidenceZ(policy, spec));
@@ -380,8 +391,10 @@ function expertWarnings({ forecast, rules }: Policy): PolicyProblem[] {
 function evaluationWarnings(policy: Policy): PolicyProblem[] {
   return policy.evaluations.flatMap((spec, i) => {
     const warnings: PolicyProblem[] = [];
+    if (isControl(spec)) return [];
     const { chance, best } = spec.score;
-    const gap = Math.abs((spec.levels.critical - spec.levels.high) / (best - chance));
+    const { high, critical } = levelMarks(spec);
+    const gap = Math.abs((critical - high) / (best - chance));
     if (gap < USUAL_RISE_PER_DOUBLING) {
       warnings.push({
         path: `evaluations.${i}.levels.critical`,

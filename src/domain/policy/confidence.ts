@@ -1,13 +1,13 @@
 /** How sure a category's levels have to be, shared over the evidence that could raise them (Bonferroni). */
 import { sharedZ } from '../levels.ts';
-import type { Category, Evaluation, Policy, Stage } from './schema.ts';
+import { type Category, type Evaluation, isControl, type Policy, type Stage, variantsOf } from './schema.ts';
 
-/** How many evidences share the category's confidence: variants and seeds pooled count once. */
+/** How many evidences share the category's confidence: variants and seeds pooled count once, controls not at all. */
 export function evidenceCount(policy: Policy, category: string, stage: Stage): number {
   return policy.evaluations
-    .filter((spec) => spec.category === category && spec.stage === stage)
+    .filter((spec) => spec.category === category && spec.stage === stage && !isControl(spec))
     .reduce(
-      (sum, spec) => sum + new Set(spec.variants.map(({ id, pool }) => pool ?? `variant ${id}`)).size,
+      (sum, spec) => sum + new Set(variantsOf(spec).map(({ id, pool }) => pool ?? `variant ${id}`)).size,
       0,
     );
 }

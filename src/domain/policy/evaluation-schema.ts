@@ -5,7 +5,9 @@
  * Members that came after a run could have pinned a policy have no default: a policy that says nothing of them keeps its digest.
  */
 import { z } from 'zod';
+import { ComputeSchema } from '../compute.ts';
 import { EnvironmentSchema, ExecutorSchema } from '../executor.ts';
+import { AxesSchema, MatrixSchema } from './axes.ts';
 import { ExpectsSchema, LeadsSchema, ScoreSchema } from './score-schema.ts';
 
 export const NameSchema = z
@@ -25,7 +27,33 @@ const VariantSchema = z.strictObject({
     description:
       'Variants with the same pool are seeds of one variant: their samples are pooled before the maximum',
   }),
+  axes: AxesSchema.optional(),
 });
+
+const LevelsSchema = z.strictObject({ medium: finite, high: finite, critical: finite });
+
+const BenignControlSchema = z
+  .strictObject({ atLeast: finite.optional(), atMost: finite.optional() })
+  .refine(
+    ({ atLeast, atMost }) => (atLeast === undefined) !== (atMost === undefined),
+    'must state atLeast, or for a metric that falls atMost',
+  )
+  .meta({
+    description:
+      'The benign twin of dangerous evaluations, and the score that a healthy model reaches: where it does not, low danger scores mean nothing. It has no levels and is no evidence of any',
+  });
+
+const SucceedsSchema = z
+  .strictObject({
+    evaluation: NameSchema,
+    from: ComputeSchema.optional().meta({
+      description: 'Effective compute from which it is measured; left out: from the first checkpoint on',
+    }),
+  })
+  .meta({
+    description:
+      'The evaluation whose protocol this one changes: both run on the checkpoint last cleared and on the next two, then the other ends',
+  });
 
 export const EvaluationSchema = z.strictObject({
   id: NameSchema,
@@ -38,12 +66,16 @@ export const EvaluationSchema = z.strictObject({
     .min(1)
     .max(50)
     .default([{ id: 'default', env: {} }]),
+  // Here and below without a default: a policy that names none must keep the digest that runs have pinned.
+  matrix: MatrixSchema.optional().meta({
+    description: 'Variants as the combinations of axes, at most 50 with those that are listed',
+  }),
   score: ScoreSchema,
-  // Without defaults, as `leads` below.
+  levels: LevelsSchema.optional().meta({ description: 'Required, but for a benign control, which has none' }),
+  benignControl: BenignControlSchema.optional(),
+  succeeds: SucceedsSchema.optional(),
   expects: ExpectsSchema.optional(),
-  levels: z.strictObject({ medium: finite, high: finite, critical: finite }),
   elicitationMargin: z.number().min(0).max(2).default(0).meta({ description: 'In levels' }),
-  // Without a default: a policy that names none must keep the digest that runs have pinned.
   leads: LeadsSchema.optional(),
   tier: z.enum(['tripwire', 'full']).optional().meta({
     description: 'tripwire: takes minutes, and comes first at every due point; full unless set',
@@ -56,3 +88,17 @@ export const EvaluationSchema = z.strictObject({
 export type Evaluation = z.infer<typeof EvaluationSchema>;
 export type Leads = z.infer<typeof LeadsSchema>;
 export type Variant = Evaluation['variants'][number];
+export type BenignControl = z.infer<typeof BenignControlSchema>;
+
+export const isControl = ({ benignControl }: Pick<Evaluation, 'benignControl'>): boolean =>
+  benignControl !== undefined;
+
+/** A control has none: a quarter of the way each stands in where a map must be whole, and nothing is read from it. */
+export function levelMarks({ levels, score: { chance, best } }: Pick<Evaluation, 'levels' | 'score'>): {
+  medium: number;
+  high: number;
+  critical: number;
+} {
+  const at = (share: number): number => chance + share * (best - chance);
+  return levels ?? { medium: at(0.25), high: at(0.5), critical: at(0.75) };
+}

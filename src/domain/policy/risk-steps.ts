@@ -12,7 +12,7 @@ import { servedMethod } from '../forecast/served-method.ts';
 import { scoreOfLevel } from '../levels.ts';
 import { scoreSpecOf } from '../run/scorecard.ts';
 import { roundedShare } from '../statistics/rounded.ts';
-import { type CadenceRisk, type Evaluation, levelAt, type Policy } from './schema.ts';
+import { type CadenceRisk, type Evaluation, isControl, levelAt, type Policy, variantsOf } from './schema.ts';
 
 /** Levels that a doubling adds, and where they begin: low, and for the one that rises up to just below High. */
 const KINDS = {
@@ -94,9 +94,9 @@ function historiesOf(
   { evaluations }: Policy,
 ): EvaluationHistory[] {
   const isMeasured = (spec: Evaluation): boolean =>
-    spec.category === category && spec.stage === 'pre-mitigation';
+    spec.category === category && spec.stage === 'pre-mitigation' && !isControl(spec);
   return evaluations.filter(isMeasured).flatMap((spec) =>
-    spec.variants.map(({ id }) => {
+    variantsOf(spec).map(({ id }) => {
       const map = scoreSpecOf(spec);
       return {
         name: `${spec.id}/${id}`,

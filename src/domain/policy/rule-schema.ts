@@ -76,6 +76,51 @@ const EstimateRuleSchema = z.strictObject({
   then: consequences,
 });
 
+const ClauseSchema = z
+  .strictObject({
+    evaluation: NameSchema.optional(),
+    category: NameSchema.optional(),
+    atLeast: LevelReferenceSchema,
+  })
+  .refine(
+    ({ evaluation, category }) => (evaluation === undefined) !== (category === undefined),
+    'must name an evaluation or a category',
+  );
+export type Clause = z.infer<typeof ClauseSchema>;
+
+/**
+ * Several levels that together mean more than the highest of them. The scorecard stays what was measured: what was counted
+ * has no score behind it, and would look like a jump, and bend every forecast, if it were written there as a level.
+ */
+const CompoundRuleSchema = z.strictObject({
+  id: NameSchema,
+  kind: z.literal('compound'),
+  stage: StageSchema,
+  of: z.union([z.enum(['evaluations', 'categories']), z.array(ClauseSchema).min(2).max(50)]).meta({
+    description:
+      'What is counted: evaluations within each category, categories, or clauses that are listed one by one',
+  }),
+  atLeast: LevelReferenceSchema.optional().meta({
+    description: 'What each must reach, where `of` lists no clauses',
+  }),
+  count: z.int().min(1).max(50).default(2),
+  basis: z.enum(['estimate', 'upper']).default('estimate'),
+  categories,
+  countsAs: LevelReferenceSchema.optional().meta({
+    description: 'What `level` rules would make of this level follows, beside `then`',
+  }),
+  then: z.array(ConsequenceSchema).max(8).default([]),
+});
+
+const RefusalRuleSchema = z.strictObject({
+  id: NameSchema,
+  kind: z.literal('refusal'),
+  stage: StageSchema,
+  above: z.number().min(0).lt(1).meta({ description: 'Share of the samples that the model refused' }),
+  evaluations: z.array(NameSchema).min(1).optional().meta({ description: 'Default: every one of the stage' }),
+  then: consequences,
+});
+
 export const BUILT_IN_RULES = [
   'inconclusive',
   'overdue',
@@ -84,6 +129,9 @@ export const BUILT_IN_RULES = [
   'lineage',
   'compute',
   'weights',
+  'control',
+  'sandbagging',
+  'contamination',
 ] as const;
 
 /** The built-in findings, hardened: the policy may add consequences, never take the built-in one away. */
@@ -94,11 +142,20 @@ const BuiltInRuleSchema = z.strictObject({
 });
 
 export const RuleSchema = z.union([
-  z.discriminatedUnion('kind', [LevelRuleSchema, ForecastRuleSchema, JumpRuleSchema, EstimateRuleSchema]),
+  z.discriminatedUnion('kind', [
+    LevelRuleSchema,
+    ForecastRuleSchema,
+    JumpRuleSchema,
+    EstimateRuleSchema,
+    CompoundRuleSchema,
+    RefusalRuleSchema,
+  ]),
   BuiltInRuleSchema,
 ]);
 export type Rule = z.infer<typeof RuleSchema>;
 export type LevelRule = z.infer<typeof LevelRuleSchema>;
 export type ForecastRule = z.infer<typeof ForecastRuleSchema>;
 export type JumpRule = z.infer<typeof JumpRuleSchema>;
+export type CompoundRule = z.infer<typeof CompoundRuleSchema>;
+export type RefusalRule = z.infer<typeof RefusalRuleSchema>;
 export type EstimateRule = z.infer<typeof EstimateRuleSchema>;

@@ -17,7 +17,9 @@ import { TrainingStagesSchema, TriggersSchema } from './trigger-schema.ts';
 
 export {
   type Evaluation,
+  isControl,
   type Leads,
+  levelMarks,
   NameSchema,
   STAGES,
   type Stage,
@@ -25,6 +27,7 @@ export {
   type Variant,
 } from './evaluation-schema.ts';
 export * from './rule-schema.ts';
+export { variantsOf } from './variants.ts';
 
 const probability = z.number().gt(0).lt(1);
 

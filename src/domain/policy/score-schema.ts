@@ -29,6 +29,17 @@ const metricNames = {
 export const INTERVALS = ['wilson', 'clopper-pearson', 'normal', 'bootstrap'] as const;
 export type IntervalMethod = (typeof INTERVALS)[number];
 
+const ReferenceScoreSchema = z
+  .strictObject({
+    score: finite,
+    model: z.string().min(1).max(120).optional(),
+    date: z.iso.date().optional(),
+  })
+  .meta({
+    description:
+      'What a known model scores, for `policy check`: is the evaluation saturated, is there headroom below High',
+  });
+
 export const ScoreSchema = z.strictObject({
   ...metricNames,
   kind: z.enum(['proportion', 'mean']),
@@ -62,6 +73,7 @@ export const ScoreSchema = z.strictObject({
     description:
       'The score is an uplift: the difference to this metric of the same result. Levels are thresholds of the difference',
   }),
+  reference: ReferenceScoreSchema.optional(),
   allow: z.array(z.enum(WAIVABLE)).min(1).max(WAIVABLE.length).optional().meta({
     description: 'Reasons that do not make this evaluation inconclusive: what looks broken is genuine here',
   }),

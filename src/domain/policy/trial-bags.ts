@@ -11,7 +11,7 @@ import { CURVES, type Curve, type DrawnCurve } from '../forecast/curves.ts';
 import { scoreOfLevel } from '../levels.ts';
 import { scoreSpecOf } from '../run/scorecard.ts';
 import { type Random, standardNormal } from '../statistics/random.ts';
-import type { Evaluation, Policy, Rule } from './schema.ts';
+import { type Evaluation, isControl, type Policy, type Rule } from './schema.ts';
 
 export const BAG_SIZE = 8;
 export const BENIGN_BELOW = 2.5;
@@ -55,13 +55,12 @@ export interface Bag {
 /** A policy of one category, with eight evaluations before mitigation that are the policy's own, taken in turn. */
 export function bagPolicy(policy: Policy, category: string): Policy {
   const own = policy.evaluations.filter(
-    (spec) => spec.category === category && spec.stage === 'pre-mitigation' && spec.required,
+    (spec) =>
+      spec.category === category && spec.stage === 'pre-mitigation' && spec.required && !isControl(spec),
   );
   const evaluations = Array.from({ length: BAG_SIZE }, (_, i): Evaluation[] => {
     const spec = own[i % own.length];
-    return spec === undefined
-      ? []
-      : [{ ...spec, id: `${spec.id}-${i + 1}`, variants: [{ id: 'default', env: {} }] }];
+    return spec === undefined ? [] : [asOneVariant(spec, `${spec.id}-${i + 1}`)];
   }).flat();
   return {
     ...policy,
@@ -71,9 +70,14 @@ export function bagPolicy(policy: Policy, category: string): Policy {
   };
 }
 
+function asOneVariant({ matrix: _matrix, succeeds: _succeeds, ...spec }: Evaluation, id: string): Evaluation {
+  return { ...spec, id, variants: [{ id: 'default', env: {} }] };
+}
+
 function appliesTo(rule: Rule, category: string): boolean {
   if (!('stage' in rule)) return true;
-  return rule.stage === 'pre-mitigation' && (rule.categories?.includes(category) ?? true);
+  const among = 'categories' in rule ? rule.categories : undefined;
+  return rule.stage === 'pre-mitigation' && (among?.includes(category) ?? true);
 }
 
 export function skillAtLevel(level: number, spec: Evaluation): number {

@@ -7,7 +7,7 @@
 
 import type { LaunchFacts } from '../launch-facts.ts';
 import { type Levels, levelsOf } from '../levels.ts';
-import { type Evaluation, levelAt, type Policy } from '../policy/schema.ts';
+import { type Evaluation, isControl, levelAt, type Policy } from '../policy/schema.ts';
 import { type Context, type Decision, iso, reject } from './context.ts';
 import { specOf } from './evaluation.ts';
 import type { StoredReading } from './events.ts';
@@ -94,7 +94,7 @@ export function recordArchivedResult(
 
 export function lateLevels(policy: Policy, spec: Evaluation, reading: StoredReading): Levels | null {
   const { score } = reading;
-  if (score === null) return null;
+  if (score === null || isControl(spec)) return null;
   return levelsOf({ ...reading, score }, scoreSpecOf(spec), confidenceZ(policy, spec));
 }
 

@@ -19,7 +19,10 @@ import {
   type Policy,
   type Rule,
 } from '../policy/schema.ts';
+import { compoundFindings } from './compound-findings.ts';
 import { reached } from './context.ts';
+import { controlFindings, refusalFindings } from './control-findings.ts';
+import { hintFindings } from './elicitation-hints.ts';
 import { currentAttempt, isConcluded, specOf, statusOf } from './evaluation.ts';
 import type { Scorecard } from './events.ts';
 import { estimateFindings, heededBy, type Ruling, rulingOf } from './expert-findings.ts';
@@ -86,6 +89,11 @@ function makeAssessment(
     ...policy.rules.flatMap((rule) => ruleFindings(rule, { state, checkpoint, policy, scorecard })),
     ...riskFindings(checkpoint, policy),
     ...weightsFindings(checkpoint, hardened(policy, 'weights', 'hold')),
+    ...controlFindings(scorecard, policy, hardened(policy, 'control', 'hold')),
+    ...hintFindings(checkpoint, policy, {
+      sandbagging: hardened(policy, 'sandbagging', 'alert'),
+      contamination: hardened(policy, 'contamination', 'alert'),
+    }),
     ...inconclusiveFindings(scorecard, checkpoint, policy, late),
     ...suspicionFindings(state, checkpoint, scorecard, policy, hardened(policy, 'suspicion', 'alert')),
   ].map((finding) => ({ ...finding, checkpointId: checkpoint.checkpointId }));
@@ -99,6 +107,7 @@ function makeAssessment(
       checkpoint.evaluations.every(
         (each) =>
           isConcluded(each) ||
+          each.beside !== undefined ||
           !specOf(policy, each.evaluation).required ||
           // Its tripwires alone were asked for.
           (!checkpoint.due && statusOf(each) === 'deferred'),
@@ -156,7 +165,7 @@ export function isWaived(finding: Finding, waiver: Terms | null): boolean {
 
 // --- rules ---------------------------------------------------------------------------------------------
 
-interface Basis {
+export interface Basis {
   readonly state: Surroundings;
   readonly checkpoint: CheckpointState;
   readonly policy: Policy;
@@ -173,6 +182,10 @@ function ruleFindings(rule: Rule, basis: Basis): Finding[] {
       return estimateFindings(rule, basis);
     case 'jump':
       return jumpFindings(rule, basis);
+    case 'compound':
+      return compoundFindings(rule, basis);
+    case 'refusal':
+      return refusalFindings(rule, basis);
     case 'inconclusive':
     case 'overdue':
     case 'overrun':
@@ -180,6 +193,9 @@ function ruleFindings(rule: Rule, basis: Basis): Finding[] {
     case 'lineage':
     case 'compute':
     case 'weights':
+    case 'control':
+    case 'sandbagging':
+    case 'contamination':
       return []; // built in; a rule of this kind hardens the built-in finding's consequences
     default:
       return assertNever(rule);
@@ -335,7 +351,9 @@ function inconclusiveFindings(
           row.status !== 'completed' && row.status !== 'inconclusive' && row.status !== 'cancelled';
         // Closing waits for what is required alone; the others are awaited until the deadline.
         const mayCome = closed === null || !row.required;
-        const awaited = !late && mayCome && !askedAgain.has(row.evaluationId);
+        // What is asked of a checkpoint that was cleared without it comes after any deadline.
+        const isInTime = row.beside !== undefined || (!late && mayCome);
+        const awaited = isInTime && !askedAgain.has(row.evaluationId);
         if (row.status === 'not-needed' || (row.status === 'deferred' && !due)) return [];
         if (row.status === 'completed' || (open && awaited)) return [];
         const stage = policy.evaluations.find((spec) => spec.id === row.evaluation)?.stage ?? null;

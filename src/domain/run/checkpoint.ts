@@ -11,7 +11,14 @@ import { durationMs } from '../duration.ts';
 import { type EvaluationHistory, forecastCategory } from '../forecast/category-forecast.ts';
 import type { Limit } from '../forecast/explanation.ts';
 import { servedMethod } from '../forecast/served-method.ts';
-import { type ForecastRule, levelAt, type Policy, type Stage } from '../policy/schema.ts';
+import {
+  type ForecastRule,
+  isControl,
+  levelAt,
+  type Policy,
+  type Stage,
+  variantsOf,
+} from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { ancestryProblem } from './ancestry.ts';
 import type { Ancestry } from './ancestry-documents.ts';
@@ -30,6 +37,7 @@ import { ceilingWithin, isAhead, riskTaken, sealRisk } from './permit-risk.ts';
 import { scorecardOf, scoreSpecOf } from './scorecard.ts';
 import { isShadowed } from './shadow-state.ts';
 import { type CheckpointState, type EvaluationState, REQUESTED_OPEN_MAX, type RunState } from './state.ts';
+import { askedOf, beginSuccessions, evaluationsWanted } from './succession.ts';
 import { hasTripwires, isDeferred, isTripwireOnly } from './tiers.ts';
 import { unscorableBecause } from './weights.ts';
 
@@ -72,7 +80,7 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
       'checkpointId',
     );
   }
-  const { policy, digest, now } = context;
+  const { policy, now } = context;
   // One that shows the finished run alive is no mistake to be sent back: it is recorded, and is an overrun.
   if (state.finishedAt !== null && compareCompute(command.effectiveCompute, state.ceiling) <= 0) {
     return reject('conflict', `run ${state.runId} was declared finished at ${state.finishedAt}`, 'runId');
@@ -98,11 +106,9 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
   const evaluate = why !== null || command.evaluate;
   const wanted = { due: why !== null, tripwiresOnly, effectiveCompute: command.effectiveCompute };
   const evaluations = evaluate
-    ? policy.evaluations.flatMap((spec) =>
-        spec.variants.map(({ id: variant }) => ({
-          evaluationId: idOf('ev', digest, state.runId, command.checkpointId, spec.id, variant),
-          evaluation: spec.id,
-          variant,
+    ? evaluationsWanted(state, command, policy).flatMap((spec) =>
+        askedOf(spec, state.runId, command.checkpointId, context).map((asked) => ({
+          ...asked,
           ...(isDeferred(spec, wanted, policy) ? { deferred: true as const } : {}),
         })),
       )
@@ -131,6 +137,7 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
         at: iso(now),
       },
     },
+    ...(evaluate ? beginSuccessions(state, command, context) : []),
     ...regressionNotice(state, command, context),
   ];
 }
@@ -225,9 +232,11 @@ export function sealForecasts(state: RunState, context: Context): RunEvent[] {
           (each) => each.category === category && each.stage === stage && each.checkpoints === checkpoints,
         );
         if (sealed !== undefined && !(newest && sealed.method === servedMethod.method)) continue;
-        const specs = policy.evaluations.filter((spec) => spec.category === category && spec.stage === stage);
-        const rows = checkpoint.evaluations.filter(({ evaluation }) =>
-          specs.some(({ id }) => id === evaluation),
+        const specs = policy.evaluations.filter(
+          (spec) => spec.category === category && spec.stage === stage && !isControl(spec),
+        );
+        const rows = checkpoint.evaluations.filter(
+          ({ evaluation, beside }) => beside === undefined && specs.some(({ id }) => id === evaluation),
         );
         if (rows.length === 0) continue;
         if (!(late || readyToForecast(rows, policy))) continue;
@@ -321,28 +330,32 @@ function historiesOf(
   policy: Policy,
 ): EvaluationHistory[] {
   const current = seriesPoints(scorecardOf(checkpoint, policy));
-  return policy.evaluations
-    .filter((spec) => spec.category === category && spec.stage === stage)
-    .flatMap((spec) =>
-      spec.variants.map(({ id: variant }) => {
-        const earlier = allSeries.find(
-          (series) => series.evaluation === spec.id && series.variant === variant,
-        );
-        const points = [
-          ...(earlier?.points ?? []).filter(({ checkpointId }) => checkpointId !== checkpoint.checkpointId),
-          ...current.filter((point) => point.evaluation === spec.id && point.variant === variant),
-        ].filter(
-          ({ effectiveCompute }) => compareCompute(effectiveCompute, checkpoint.effectiveCompute) <= 0,
-        );
-        return {
-          name: `${spec.id}/${variant}`,
-          kind: spec.score.kind,
-          map: scoreSpecOf(spec),
-          elicitationMargin: spec.elicitationMargin,
-          ...comparableHistory(points, spec),
-        };
-      }),
-    );
+  return (
+    policy.evaluations
+      .filter((spec) => spec.category === category && spec.stage === stage && !isControl(spec))
+      // One that has ended, or has not begun, says nothing of this checkpoint.
+      .filter(({ id }) => checkpoint.evaluations.some(({ evaluation }) => evaluation === id))
+      .flatMap((spec) =>
+        variantsOf(spec).map(({ id: variant }) => {
+          const earlier = allSeries.find(
+            (series) => series.evaluation === spec.id && series.variant === variant,
+          );
+          const points = [
+            ...(earlier?.points ?? []).filter(({ checkpointId }) => checkpointId !== checkpoint.checkpointId),
+            ...current.filter((point) => point.evaluation === spec.id && point.variant === variant),
+          ].filter(
+            ({ effectiveCompute }) => compareCompute(effectiveCompute, checkpoint.effectiveCompute) <= 0,
+          );
+          return {
+            name: `${spec.id}/${variant}`,
+            kind: spec.score.kind,
+            map: scoreSpecOf(spec),
+            elicitationMargin: spec.elicitationMargin,
+            ...comparableHistory(points, spec),
+          };
+        }),
+      )
+  );
 }
 
 // --- closing -------------------------------------------------------------------------------------------

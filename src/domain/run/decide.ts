@@ -97,6 +97,7 @@ import { type FinishRun, finishRun, type RegisterRun, registerRun } from './regi
 import { endScopedWork, stopJobs } from './scoped-work.ts';
 import { type ArmRun, armRun, endShadow, orderKept } from './shadow.ts';
 import type { RunState } from './state.ts';
+import { endSuccessions } from './succession.ts';
 import { settleTiers } from './tiers.ts';
 import {
   type DeclareBreakthrough,
@@ -169,6 +170,7 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   scoreForecasts,
   sealForecasts,
   closeCheckpoints,
+  endSuccessions,
   orderOverdueHalts,
   requestTopUps,
   voidProposals,

@@ -12,7 +12,7 @@ import { type Compute, compareCompute, flopText, timesText } from '../compute.ts
 import { durationMs } from '../duration.ts';
 import { type LevelQuantile, poolExperts, quantileProblem } from '../forecast/experts.ts';
 import { levelText } from '../levels.ts';
-import { type LevelReference, levelAt, type Policy, type Stage } from '../policy/schema.ts';
+import { isControl, type LevelReference, levelAt, type Policy, type Stage } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { horizon } from './checkpoint.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
@@ -131,7 +131,9 @@ function questionProblem(
     const known = policy.categories.map(({ id }) => id).join(', ');
     return { path: 'category', message: `is not a category of the run's policy (${known})` };
   }
-  if (!policy.evaluations.some((spec) => spec.category === category && spec.stage === stage)) {
+  if (
+    !policy.evaluations.some((spec) => spec.category === category && spec.stage === stage && !isControl(spec))
+  ) {
     return { path: 'stage', message: `the policy evaluates nothing of ${category} at ${stage}` };
   }
   return level > 1 ? null : { path: 'level', message: 'must be above 1, where every run is' };

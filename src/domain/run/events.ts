@@ -8,6 +8,7 @@
 import { z } from 'zod';
 import type { JsonObject } from '../canonical-json.ts';
 import { ComputeSchema } from '../compute.ts';
+import { AxesSchema } from '../policy/axes.ts';
 import { StageSchema } from '../policy/schema.ts';
 import { AncestrySchema, TargetUsageSchema } from './ancestry-documents.ts';
 import { FindingSchema, VerdictSchema } from './finding-documents.ts';
@@ -130,6 +131,12 @@ export const EvidenceSchema = z
     arms,
     /** Of the attempt that stands. */
     source: SourceSchema.optional(),
+    /** Only of variants that have any. */
+    axes: AxesSchema.optional(),
+    /** Of a benign control: no evidence of any level. */
+    control: z.literal(true).optional(),
+    /** Asked of a checkpoint that was cleared without it, for a changed protocol. */
+    beside: z.literal(true).optional(),
   })
   .meta({ id: 'Evidence' });
 export type Evidence = z.infer<typeof EvidenceSchema>;
@@ -140,6 +147,8 @@ export const StageLevelsSchema = z.object({
   name: z.string(),
   complete: z.boolean(),
   evidence: z.array(EvidenceSchema),
+  /** Which variant, or pool of seeds, the estimate is of; where variants have axes. */
+  worst: z.object({ evaluation: z.string(), variant: z.string(), estimate: z.number() }).optional(),
 });
 
 export const ScorecardSchema = z
@@ -356,6 +365,22 @@ const events = {
     reason: z.string(),
     at,
   }),
+  /** An evaluation begins to be run beside the one whose protocol it changes, here and on the checkpoint last cleared. */
+  SuccessionBegun: z.object({
+    evaluation: z.string(),
+    succeeds: z.string(),
+    checkpointId: id,
+    /** null where none is in the state. */
+    lastCleared: z
+      .object({
+        checkpointId: id,
+        evaluations: z.array(z.object({ evaluationId: id, evaluation: z.string(), variant: z.string() })),
+      })
+      .nullable(),
+    at,
+  }),
+  /** Both were conclusive on these: the one that is succeeded is run no more. */
+  SuccessionEnded: z.object({ evaluation: z.string(), succeeds: z.string(), checkpoints: z.array(id), at }),
   /** Whoever carries it out elsewhere was told, or could not be. `nextAt`: null once they took it. */
   EvaluationCalledOff: z.object({
     evaluationId: id,

@@ -25,6 +25,7 @@ import { registered, registrationEvolvers } from './registration.ts';
 import { scopedWorkEvolvers } from './scoped-work.ts';
 import { shadowEvolvers } from './shadow-state.ts';
 import type { RunState } from './state.ts';
+import { successionEvolvers } from './succession.ts';
 import { tierEvolvers } from './tiers.ts';
 import { trainingStageEvolvers } from './training-stage.ts';
 import { weightsEvolvers } from './weights.ts';
@@ -40,6 +41,7 @@ const evolvers: Evolvers = {
   ...evaluationEvolvers,
   ...tierEvolvers,
   ...weightsEvolvers,
+  ...successionEvolvers,
   ...callOffEvolvers,
   ...holdEvolvers,
   ...haltEvolvers,

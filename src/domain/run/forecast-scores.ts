@@ -11,7 +11,7 @@
  */
 import { compareCompute } from '../compute.ts';
 import { isAbove, scoreLevel } from '../forecast/record.ts';
-import type { Policy } from '../policy/schema.ts';
+import { isControl, type Policy } from '../policy/schema.ts';
 import { type Context, iso } from './context.ts';
 import { isConcluded, specOf, statusOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
@@ -65,9 +65,10 @@ function levelThatCame(
   { category, stage }: TrackedForecast,
   policy: Policy,
 ): { observed: number; complete: boolean } | null {
-  const rows = checkpoint.evaluations.filter(({ evaluation }) => {
+  const rows = checkpoint.evaluations.filter(({ evaluation, beside }) => {
+    if (beside !== undefined) return false;
     const spec = specOf(policy, evaluation);
-    return spec.category === category && spec.stage === stage;
+    return spec.category === category && spec.stage === stage && !isControl(spec);
   });
   const required = rows.filter(({ evaluation }) => specOf(policy, evaluation).required);
   const awaited = required.length === 0 ? rows : required;

@@ -17,7 +17,14 @@ import { BASES, categoryTail, type EvaluationHistory } from '../forecast/categor
 import { anyOf, chooseCeiling, informed } from '../forecast/risk-ceiling.ts';
 import { servedMethod } from '../forecast/served-method.ts';
 import { levelText } from '../levels.ts';
-import { type CadenceRisk, type Consequence, levelAt, type Policy, type Stage } from '../policy/schema.ts';
+import {
+  type CadenceRisk,
+  type Consequence,
+  isControl,
+  levelAt,
+  type Policy,
+  type Stage,
+} from '../policy/schema.ts';
 import { roundedShare } from '../statistics/rounded.ts';
 import { type Context, iso } from './context.ts';
 import { specOf } from './evaluation.ts';
@@ -67,9 +74,11 @@ export function sealRisk(
 ): RunEvent | null {
   const limit = policy.cadence.risk;
   const { checkpointId, risk: before } = checkpoint;
-  const evaluations = checkpoint.evaluations.filter(
-    ({ evaluation }) => specOf(policy, evaluation).stage === STAGE,
-  );
+  const evaluations = checkpoint.evaluations.filter(({ evaluation, beside }) => {
+    if (beside !== undefined) return false;
+    const spec = specOf(policy, evaluation);
+    return spec.stage === STAGE && !isControl(spec);
+  });
   if (limit === undefined || evaluations.length === 0 || !isReady(evaluations)) return null;
   if (before !== undefined && before.method !== servedMethod.method) return null;
   const risk = choiceOf(state, checkpoint, policy, limit, historiesOf);
@@ -101,7 +110,9 @@ function choiceOf(
   if (last?.policy === policy && last.series === series && last.bounds === bounds && last.left === left)
     return last.risk;
   const level = levelAt(limit.level);
-  const evaluated = checkpoint.evaluations.map(({ evaluation }) => specOf(policy, evaluation));
+  const evaluated = checkpoint.evaluations
+    .map(({ evaluation }) => specOf(policy, evaluation))
+    .filter((spec) => !isControl(spec));
   const measured = policy.categories.filter(({ id }) =>
     evaluated.some((spec) => spec.category === id && spec.stage === STAGE),
   );

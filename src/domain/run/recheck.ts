@@ -11,7 +11,7 @@ import { canonicalJson, plainJson } from '../canonical-json.ts';
 import { compareCompute } from '../compute.ts';
 import { calibrationOf } from '../forecast/calibration.ts';
 import { levelsOf } from '../levels.ts';
-import { levelAt, type Policy } from '../policy/schema.ts';
+import { isControl, levelAt, type Policy } from '../policy/schema.ts';
 import { type Assessment, assess } from './assess.ts';
 import { earnedCeiling, scorecardDigest } from './checkpoint.ts';
 import type { Context } from './context.ts';
@@ -30,6 +30,7 @@ import { riskProblem, riskTaken } from './permit-risk.ts';
 import { confidenceZ, scoreSpecOf } from './scorecard.ts';
 import { isShadowed, shadowOf } from './shadow-state.ts';
 import type { CheckpointState, RunState } from './state.ts';
+import { beginSuccessions, endSuccessions } from './succession.ts';
 import { clearingProblem, isTripwireOnly } from './tiers.ts';
 
 /** null where the event agrees or claims nothing that can be recomputed; else a sentence naming the difference. */
@@ -69,6 +70,12 @@ export function recheck(
       const problem = clearingProblem(before, event.data, context);
       return problem === null ? null : `tripwires cleared ${event.data.checkpointId}: ${problem}`;
     }
+    case 'SuccessionBegun':
+      return successionDiffers(before, event.data, context);
+    case 'SuccessionEnded':
+      return endSuccessions(before, context).some(({ data }) => same(data, event.data))
+        ? null
+        : `${event.data.succeeds} ended before it had run beside ${event.data.evaluation} for long enough`;
     case 'ForecastScored':
       return scoreDiffers(before, event.data, context);
     default:
@@ -111,6 +118,19 @@ function assessmentDiffers(
 /** Of a checkpoint whose tripwires alone were asked for. */
 const isPartial = (checkpoint: CheckpointState, { verdict }: Assessment): boolean =>
   verdict === 'proceed' && isTripwireOnly(checkpoint);
+
+function successionDiffers(
+  before: RunState,
+  data: RunEventData<'SuccessionBegun'>,
+  context: Context,
+): string | null {
+  const { checkpointId, evaluation, succeeds } = data;
+  const named = `${evaluation} beside ${succeeds}`;
+  const reported = before.checkpoints.find((each) => each.checkpointId === checkpointId);
+  if (reported === undefined) return `${named}: ${checkpointId} is not evaluated`;
+  const expected = beginSuccessions(before, reported, context).some((event) => same(event.data, data));
+  return expected ? null : `${named}: the policy begins it elsewhere, or otherwise`;
+}
 
 /** Only people stop a run that is in shadow. */
 function actedInShadow(before: RunState, cause: HaltCause | null, { now }: Context): string | null {
@@ -171,7 +191,7 @@ function archivedDiffers(data: RunEventData<'ArchivedResultReported'>, policy: P
   const { score } = data.reading;
   const spec = specOf(policy, data.evaluation);
   const levels =
-    score === null
+    score === null || isControl(spec)
       ? { estimate: null, upper: null }
       : levelsOf({ ...data.reading, score }, scoreSpecOf(spec), confidenceZ(policy, spec));
   if (levels.estimate === data.estimate && levels.upper === data.upper) return null;

@@ -3,13 +3,14 @@
  *
  * Category level = the highest over its evaluations and variants (worst known case); seeds of one variant
  * (`pool`) are pooled first. A doubtful score (of an inconclusive attempt) can raise an estimate but
- * completes nothing. Missing evidence has no level at all: never 1, never Low.
+ * completes nothing. Missing evidence has no level at all: never 1, never Low. Benign controls have none either.
  */
 import { LEVEL_TITLES, levelName, levelsOf, type Measured, type ScoreSpec } from '../levels.ts';
+import type { Axes } from '../policy/axes.ts';
 import { categoryOf, confidenceZ, evidenceCount } from '../policy/confidence.ts';
 import { metricRange, scoreRange } from '../policy/scale.ts';
 import type { Evaluation, Policy, Stage } from '../policy/schema.ts';
-import { STAGES } from '../policy/schema.ts';
+import { isControl, levelMarks, STAGES, variantsOf } from '../policy/schema.ts';
 import { besideEvidence } from './comparable.ts';
 import { specOf, statusOf } from './evaluation.ts';
 import type { Evidence, Scorecard, StoredReading } from './events.ts';
@@ -21,7 +22,7 @@ export function scoreSpecOf(spec: Evaluation): ScoreSpec {
   return {
     chance: spec.score.chance,
     best: spec.score.best,
-    levels: spec.levels,
+    levels: levelMarks(spec),
     // A difference of two shares is no share: its uncertainty is that of its arms.
     kind: spec.score.control === undefined ? spec.score.kind : 'mean',
     interval: spec.score.interval,
@@ -72,15 +73,14 @@ const SUMMED = ['total', 'scored', 'errored', 'refused', 'lost', 'clusters'] as 
 
 /** What only some of them state counts for those; an interval that was sealed of one is none of the whole. */
 function pooledCounts(samples: readonly Measured[]): Partial<Measured> {
-  const sum = (name: (typeof SUMMED)[number]): Partial<Measured> => {
-    const stated = samples.filter((each) => each[name] !== undefined);
-    if (stated.length === 0) return {};
-    return { [name]: stated.reduce((total, each) => total + (each[name] ?? 0), 0) };
-  };
+  const sums = SUMMED.flatMap((name) => {
+    const stated = samples.flatMap((each) => each[name] ?? []);
+    return stated.length === 0 ? [] : [[name, stated.reduce((total, each) => total + each, 0)] as const];
+  });
   const dependent = samples.some(({ effectiveN }) => effectiveN !== undefined);
   const effectiveN = samples.reduce((total, each) => total + (each.effectiveN ?? each.n ?? 0), 0);
   return {
-    ...SUMMED.reduce<Partial<Measured>>((all, name) => ({ ...all, ...sum(name) }), {}),
+    ...Object.fromEntries(sums),
     ...(dependent ? { effectiveN } : {}),
   };
 }
@@ -169,8 +169,8 @@ function worst(candidates: readonly Standing[]): Standing | null {
 
 function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
   const spec = specOf(policy, evaluation.evaluation);
-  const { conclusive, doubtful } = standingOf(evaluation, policy);
-  const stands = worst([conclusive, doubtful].filter((each) => each !== null));
+  const stands = isControl(spec) ? controlStanding(evaluation, spec) : graver(standingOf(evaluation, policy));
+  const axes = variantOf(spec, evaluation)?.axes;
   const status = statusOf(evaluation);
   const reasons = evaluation.attempts.flatMap(({ reading, reason }) => [
     ...(reason === null ? [] : [reason]),
@@ -180,7 +180,7 @@ function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
     evaluationId: evaluation.evaluationId,
     evaluation: evaluation.evaluation,
     variant: evaluation.variant,
-    required: spec.required,
+    required: spec.required && evaluation.beside === undefined,
     status,
     attempts: evaluation.attempts.length,
     score: stands?.measured.score ?? null,
@@ -191,11 +191,17 @@ function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
     reasons: status === 'completed' ? [] : [...new Set(reasons)],
     ...besideEvidence(evaluation, spec),
     ...samplesOf(evaluation, stands),
+    ...(axes === undefined ? {} : { axes }),
+    ...(isControl(spec) ? { control: true as const } : {}),
+    ...(evaluation.beside === undefined ? {} : { beside: evaluation.beside }),
   };
 }
 
 /** What became of the samples behind what stands; of one attempt also where it says that it comes from. */
-function samplesOf({ attempts }: EvaluationState, stands: Standing | null): Partial<Evidence> {
+function samplesOf(
+  { attempts }: EvaluationState,
+  stands: { readonly measured: Measured } | null,
+): Partial<Evidence> {
   if (stands === null) return {};
   const { total, scored, errored, refused, lost, effectiveN, clusters, arms } = stands.measured;
   const from = attempts.find(({ reading }) => reading !== null && reading === stands.measured);
@@ -208,43 +214,98 @@ function samplesOf({ attempts }: EvaluationState, stands: Standing | null): Part
 const plainParts = (parts: Partial<Evidence>): Partial<Evidence> =>
   Object.fromEntries(Object.entries(parts).filter(([, value]) => value !== undefined));
 
+const graver = ({ conclusive, doubtful }: Standings): Standing | null =>
+  worst([conclusive, doubtful].filter((each) => each !== null));
+
+/** Of a control the least danger is the worst: the conclusive attempt that is furthest from what it has to reach. */
+function controlStanding(
+  { attempts }: EvaluationState,
+  { score: { chance, best } }: Evaluation,
+): { measured: Measured; estimate: null; upper: null } | null {
+  const sign = best >= chance ? 1 : -1;
+  const scored = attempts.flatMap(({ reading }) =>
+    hasScore(reading) && reading.conclusive ? [reading] : [],
+  );
+  const [first, ...rest] = scored;
+  if (first === undefined) return null;
+  const measured = rest.reduce(
+    (least, each) => (sign * each.score < sign * least.score ? each : least),
+    first,
+  );
+  return { measured, estimate: null, upper: null };
+}
+
+/** The evidence of one variant, or of all seeds that are pooled to one. */
+export interface Arm {
+  readonly evaluation: string;
+  /** The pool's name, where there is one. */
+  readonly variant: string;
+  readonly axes: Axes | null;
+  /** All that is conclusive, as one sample. */
+  readonly sample: Measured | null;
+  readonly levels: readonly { readonly estimate: number; readonly upper: number }[];
+}
+
 /**
  * Levels of each evaluation variant. Seeds of one variant are pooled to one larger sample first; the rows keep
  * what each seed scored. A doubtful score is in no pool: it would thin out what the sound ones found.
  */
-function levelsOfVariants(
-  evaluations: readonly EvaluationState[],
-  policy: Policy,
-): { estimate: number; upper: number }[] {
+export function armsOf(evaluations: readonly EvaluationState[], policy: Policy): Arm[] {
   const groups = new Map<string, [EvaluationState, ...EvaluationState[]]>();
   for (const evaluation of evaluations) {
-    const { id, variants } = specOf(policy, evaluation.evaluation);
-    const pool = variants.find((variant) => variant.id === evaluation.variant)?.pool;
-    const key = pool === undefined ? evaluation.evaluationId : `${id} ${pool}`;
+    const spec = specOf(policy, evaluation.evaluation);
+    if (isControl(spec)) continue;
+    const pool = variantOf(spec, evaluation)?.pool;
+    const key = pool === undefined ? evaluation.evaluationId : `${spec.id} ${pool}`;
     groups.set(key, [...(groups.get(key) ?? []), evaluation]);
   }
-  return [...groups.values()].flatMap((group) => {
+  return [...groups.values()].map((group) => {
+    const spec = specOf(policy, group[0].evaluation);
     const stands = group.map((evaluation) => standingOf(evaluation, policy));
     const conclusive = stands.flatMap((each) => each.conclusive ?? []);
     const doubtful = stands.flatMap((each) => each.doubtful ?? []);
-    if (conclusive.length <= 1) return [...conclusive, ...doubtful];
-    const spec = specOf(policy, group[0].evaluation);
+    const { id, pool, axes = null } = variantOf(spec, group[0]) ?? { id: group[0].variant };
     const sample = pooled(conclusive.map(({ measured }) => measured));
-    if (sample === null) return doubtful;
-    return [levelsOf(sample, scoreSpecOf(spec), confidenceZ(policy, spec)), ...doubtful];
+    const asOne =
+      conclusive.length <= 1 || sample === null
+        ? conclusive
+        : [levelsOf(sample, scoreSpecOf(spec), confidenceZ(policy, spec))];
+    return { evaluation: spec.id, variant: pool ?? id, axes, sample, levels: [...asOne, ...doubtful] };
   });
 }
+
+const variantOf = (spec: Evaluation, { variant }: EvaluationState) =>
+  variantsOf(spec).find(({ id }) => id === variant);
 
 function stageLevels(
   evidence: readonly Evidence[],
   evaluations: readonly EvaluationState[],
   policy: Policy,
 ): Scorecard['categories'][number]['stages'][Stage] {
-  const levels = levelsOfVariants(evaluations, policy);
+  const arms = armsOf(evaluations, policy);
+  const levels = arms.flatMap((arm) => arm.levels);
   const complete = evidence.every(({ required, status }) => !required || status === 'completed');
   const estimate = levels.length === 0 ? null : Math.max(...levels.map((each) => each.estimate));
   const upper = levels.length === 0 ? null : Math.max(...levels.map((each) => each.upper));
-  return { estimate, upper, name: nameOf(estimate, complete), complete, evidence: [...evidence] };
+  const worst = worstCase(arms);
+  return {
+    estimate,
+    upper,
+    name: nameOf(estimate, complete),
+    complete,
+    evidence: [...evidence],
+    // Only where variants have axes: scorecards of policies from before them must stay what they were.
+    ...(worst !== null && evidence.some(({ axes }) => axes !== undefined) ? { worst } : {}),
+  };
+}
+
+/** Best elicitation is the worst known case: which variant the level is of. The first where several share it. */
+function worstCase(arms: readonly Arm[]): { evaluation: string; variant: string; estimate: number } | null {
+  return arms.reduce<ReturnType<typeof worstCase>>((gravest, { evaluation, variant, levels }) => {
+    if (levels.length === 0) return gravest;
+    const estimate = Math.max(...levels.map((each) => each.estimate));
+    return gravest === null || estimate > gravest.estimate ? { evaluation, variant, estimate } : gravest;
+  }, null);
 }
 
 /** Without all required evidence a low level is no level: only a High or worse one can be named early. */

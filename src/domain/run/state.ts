@@ -50,6 +50,8 @@ export const EvaluationStateSchema = z.object({
   evaluation: z.string(),
   variant: z.string(),
   attempts: z.array(AttemptSchema).min(1),
+  /** Asked of a checkpoint that was cleared without it: it can worsen a level, and is required for nothing. */
+  beside: z.literal(true).optional(),
 });
 export type EvaluationState = z.infer<typeof EvaluationStateSchema>;
 
@@ -373,6 +375,17 @@ export const RunStateSchema = z.object({
   /** How the 95 % bounds one checkpoint ahead have done; not there before the first is scored. */
   bounds: z
     .array(z.object({ category: z.string(), stage: StageSchema, forecasts: int, passed: int }))
+    .optional(),
+  /** Evaluations that run, or ran, beside the one whose protocol they change. */
+  successions: z
+    .array(
+      z.object({
+        evaluation: z.string(),
+        succeeds: z.string(),
+        lastCleared: id.nullable(),
+        ended: z.boolean(),
+      }),
+    )
     .optional(),
   holds: z.array(HoldSchema),
   halt: HaltSchema.nullable(),

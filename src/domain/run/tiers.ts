@@ -55,7 +55,10 @@ export function tripwireStanding(
   const uppers = [...rows.map(({ upper }) => upper), ...stages.map(({ upper }) => upper)];
   if (uppers.some((upper) => upper !== null && upper >= level)) return 'tripwire-not-below';
   if (rows.some(({ status }) => status === 'inconclusive')) return 'tripwire-inconclusive';
-  const complete = rows.every(({ status, upper }) => status === 'completed' && upper !== null);
+  // A benign control has no level.
+  const complete = rows.every(
+    ({ status, upper, control }) => status === 'completed' && (upper !== null || control === true),
+  );
   const measured = categories.every(
     ({ stages: { 'pre-mitigation': before } }) => (before?.upper ?? null) !== null,
   );

@@ -116,14 +116,20 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
         recordedCheckpoint(event.data, after),
         ...weightsView(event.data, after),
         ...(event.data.ancestry === undefined ? [] : originViews(event.data.at, after)),
-        ...event.data.evaluations.map((each) => ({
-          kind: 'evaluation' as const,
-          id: each.evaluationId,
-          runId: after.runId,
-          ordinal: Date.parse(event.data.at),
-          doc: json({ ...each, runId: after.runId, checkpointId: event.data.checkpointId }),
-        })),
+        ...evaluationViews(event.data.evaluations, event.data.checkpointId, event.data.at, after),
       ];
+    case 'SuccessionBegun': {
+      const { lastCleared, at } = event.data;
+      if (lastCleared === null) return [];
+      const { checkpointId, evaluations } = lastCleared;
+      const found = after.checkpoints.find((each) => each.checkpointId === checkpointId);
+      return [
+        ...(found === undefined ? [] : [checkpointView(found, after.runId)]),
+        ...evaluationViews(evaluations, checkpointId, at, after),
+      ];
+    }
+    case 'SuccessionEnded':
+      return [];
     case 'EvaluationStarted':
     case 'EvaluationDispatched':
     case 'EvaluationReturned':
@@ -279,6 +285,21 @@ function originViews(at: string, after: RunState): View[] {
 }
 
 /** Found by the digest: equal weights may be reported by several. */
+function evaluationViews(
+  evaluations: RunEventData<'CheckpointReported'>['evaluations'],
+  checkpointId: string,
+  at: string,
+  { runId }: RunState,
+): View[] {
+  return evaluations.map((each) => ({
+    kind: 'evaluation',
+    id: each.evaluationId,
+    runId,
+    ordinal: Date.parse(at),
+    doc: json({ ...each, runId, checkpointId }),
+  }));
+}
+
 function weightsView(data: RunEventData<'CheckpointReported'>, { runId }: RunState): View[] {
   const { weightsDigest, checkpointId, effectiveCompute, at } = data;
   if (weightsDigest === undefined) return [];

@@ -6,8 +6,9 @@
  * Fails towards inconclusive: what the record does not show to be enough for the other policy is not enough.
  */
 import { scoreRange } from '../policy/scale.ts';
-import type { Evaluation, Policy } from '../policy/schema.ts';
+import { type Evaluation, type Policy, variantsOf } from '../policy/schema.ts';
 import type { RunEventData, StoredReading } from './events.ts';
+import { isReplaced } from './succession.ts';
 
 type Reported = RunEventData<'CheckpointReported'>['evaluations'][number];
 
@@ -41,10 +42,11 @@ export function carriedOver(
 ): CarriedOver {
   const missing: Missing[] = [];
   const wanted = other.evaluations.flatMap((spec) =>
-    spec.variants.map(({ id: variant }) => ({ spec, evaluation: spec.id, variant })),
+    variantsOf(spec).map(({ id: variant }) => ({ spec, evaluation: spec.id, variant })),
   );
-  const evaluations = wanted.map(({ spec, evaluation, variant }) => {
+  const evaluations = wanted.flatMap(({ spec, evaluation, variant }) => {
     const found = run.find((each) => isSame(each, { evaluation, variant }));
+    if (found === undefined && isReplaced(spec, run, other)) return [];
     const own = pinned.evaluations.find(({ id }) => id === evaluation);
     if (found !== undefined && own !== undefined && measuresTheSame(own, spec)) return found;
     const absent: Missing = {

@@ -76,6 +76,9 @@ const READS = {
   EvaluationRequeued: 'taken',
   EvaluationsCancelled: 'taken',
   EvaluationCalledOff: 'left',
+  /** Only where it is the same policy. */
+  SuccessionBegun: 'taken',
+  SuccessionEnded: 'taken',
   ArchivedResultReported: 'taken',
   ForecastSealed: 'left',
   PermitRiskSealed: 'left',
@@ -208,6 +211,10 @@ class FoldUnder {
         if (event.data.cause.kind !== 'rule') {
           this.#stopAt('halt', this.#current, [], { explanation: explain(event.data.cause) });
         }
+        return;
+      case 'SuccessionBegun':
+      case 'SuccessionEnded':
+        if (this.#other.isSame) this.#carry(event);
         return;
       case 'RunResumed':
         if (this.#other.isSame) this.#resume(event);
