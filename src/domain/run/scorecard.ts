@@ -73,16 +73,15 @@ const SUMMED = ['total', 'scored', 'errored', 'refused', 'lost', 'clusters'] as 
 
 /** What only some of them state counts for those; an interval that was sealed of one is none of the whole. */
 function pooledCounts(samples: readonly Measured[]): Partial<Measured> {
-  const sums = SUMMED.flatMap((name) => {
-    const stated = samples.flatMap((each) => each[name] ?? []);
-    return stated.length === 0 ? [] : [[name, stated.reduce((total, each) => total + each, 0)] as const];
-  });
+  const sums: { [name in (typeof SUMMED)[number]]?: number } = Object.fromEntries(
+    SUMMED.filter((name) => samples.some((each) => each[name] !== undefined)).map((name) => [
+      name,
+      samples.reduce((total, each) => total + (each[name] ?? 0), 0),
+    ]),
+  );
   const dependent = samples.some(({ effectiveN }) => effectiveN !== undefined);
   const effectiveN = samples.reduce((total, each) => total + (each.effectiveN ?? each.n ?? 0), 0);
-  return {
-    ...Object.fromEntries(sums),
-    ...(dependent ? { effectiveN } : {}),
-  };
+  return { ...sums, ...(dependent ? { effectiveN } : {}) };
 }
 
 function pooledArms(samples: readonly Measured[]): Partial<Measured> {
