@@ -8,6 +8,7 @@
  * Not here: attempts and backoff (domain/run), what a score means (domain/levels).
  */
 import { LOG_PROBLEMS } from '../domain/harness-log.ts';
+import type { LaunchFacts } from '../domain/launch-facts.ts';
 
 export interface EvaluationRequest {
   evaluationId: string;
@@ -23,6 +24,23 @@ export interface EvaluationRequest {
   /** Extra samples asked for, on top of the first ones, because the level was too close to call. */
   topUp?: number;
   callbackUrl: string;
+  /** Scores of single samples are wanted from a log; by this member of a sample's metadata as its cluster. */
+  scores?: { cluster?: string };
+}
+
+/** How far one attempt has come, in figures alone. */
+export interface EvaluationProgress {
+  done: number;
+  /** Null where the harness does not say how many there will be. */
+  total: number | null;
+  unit: 'samples' | 'requests' | 'tests' | 'steps';
+  /** Of those done, ended in an error, where the harness says so while it runs. */
+  errored?: number;
+}
+
+export interface RunOptions {
+  /** Called as often as the harness says something; whoever listens slows it down. Must not throw. */
+  onProgress?: ((progress: EvaluationProgress) => void) | undefined;
 }
 
 /** Why there is no clean result. Fixed codes: they go to the ledger, to alerts and to metric labels. */
@@ -45,7 +63,13 @@ export const FAILURE_REASONS = [
 export type FailureReason = (typeof FAILURE_REASONS)[number];
 
 export type EvaluatorOutcome =
-  | { kind: 'reported'; result: unknown }
+  | {
+      kind: 'reported';
+      /** A native result, or `{harnessLog}` as a reader translated it. */
+      result: unknown;
+      /** Of a harness that was started here: held against its log by the domain, exit code and all. */
+      launch?: LaunchFacts;
+    }
   | { kind: 'dispatched' }
   | {
       kind: 'failed';
@@ -54,6 +78,7 @@ export type EvaluatorOutcome =
       detail?: string;
       /** What was written all the same: it never clears anything, but a score at a threshold still trips. */
       result?: unknown;
+      launch?: LaunchFacts;
     };
 
 /** `accepted`: whoever was told took it. `rejected`: the identical call can never help. */
@@ -64,6 +89,6 @@ export interface CallOffOutcome {
 }
 
 export interface Evaluator {
-  run(request: EvaluationRequest, signal: AbortSignal): Promise<EvaluatorOutcome>;
+  run(request: EvaluationRequest, signal: AbortSignal, options?: RunOptions): Promise<EvaluatorOutcome>;
   callOff(request: EvaluationRequest, signal: AbortSignal): Promise<CallOffOutcome>;
 }
