@@ -36,6 +36,8 @@ export interface HarnessFormat {
   readonly name: string;
   /** Whether the file is of this format or a companion of it. Cheap, and by content rather than by name. */
   claims(glimpse: Glimpse): boolean;
+  /** The file's own kind as far as its beginning shows it: what is said of a file that could not be read. */
+  kind(glimpse: Glimpse): string;
   read(source: LogSource, options: ReadOptions): Promise<ReadLog>;
 }
 
