@@ -14,6 +14,7 @@ import {
   cwd,
   EnvironmentSchema,
   network,
+  placeholdersIn,
   programAndArguments,
   SecretReferenceSchema,
   timeout,
@@ -21,30 +22,37 @@ import {
 import { InspectExecutorSchema, LmEvalExecutorSchema, PromptfooExecutorSchema } from './harness-executors.ts';
 import { LogPatternSchema, RESULT_FORMATS } from './log-pattern.ts';
 
-export const CommandExecutorSchema = z.strictObject({
-  kind: z.literal('command'),
-  command: programAndArguments.meta({
-    description: 'Program and arguments; run without a shell; {placeholders} inside arguments',
-  }),
-  format: z.enum(RESULT_FORMATS).default('native').meta({
-    description:
-      'What it leaves behind: native, a result as {resultFile} or last line of JSON; else the log of a harness below {logDirectory}, auto where its format is to be told by its content',
-  }),
-  log: LogPatternSchema.optional().meta({
-    description:
-      'Which file below {logDirectory} is the log; * within a name, ** over directories. By default the one file that is one',
-  }),
-  timeout,
-  attempts,
-  backoff,
-  env: EnvironmentSchema.default({}),
-  network,
-  callOff: callOffCommand,
-  cwd,
-}).refine(({ format, log }) => format !== 'native' || log === undefined, {
-  message: 'names the log of a harness: say which by format (or auto)',
-  path: ['log'],
-});
+export const CommandExecutorSchema = z
+  .strictObject({
+    kind: z.literal('command'),
+    command: programAndArguments.meta({
+      description: 'Program and arguments; run without a shell; {placeholders} inside arguments',
+    }),
+    format: z.enum(RESULT_FORMATS).default('native').meta({
+      description:
+        'What it leaves behind: native, a result as {resultFile} or last line of JSON; else the log of a harness below {logDirectory}, auto where its format is to be told by its content',
+    }),
+    log: LogPatternSchema.optional().meta({
+      description:
+        'Which file below {logDirectory} is the log; * within a name, ** over directories. By default the one file that is one',
+    }),
+    timeout,
+    attempts,
+    backoff,
+    env: EnvironmentSchema.default({}),
+    network,
+    callOff: callOffCommand,
+    cwd,
+  })
+  .superRefine(({ format, log, command }, context) => {
+    if (format !== 'native') return;
+    const message = 'is for the log of a harness: say of which by format, or auto';
+    if (log !== undefined) context.addIssue({ code: 'custom', path: ['log'], message });
+    for (const [index, text] of command.entries()) {
+      if (!placeholdersIn(text).includes('logDirectory')) continue;
+      context.addIssue({ code: 'custom', path: ['command', index], message: `{logDirectory} ${message}` });
+    }
+  });
 
 export const EvaluatorUrlSchema = z.url({ protocol: /^https?$/ }).superRefine((text, context) => {
   // URL folds a look-alike host to punycode in silence: what people review must be what is called.

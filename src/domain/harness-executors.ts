@@ -43,7 +43,10 @@ const program = z
   .optional();
 
 const settings = z
-  .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,127}$/, 'must be the name of an argument'), z.union([argument, z.number(), z.boolean()]))
+  .record(
+    z.string().regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,127}$/, 'must be the name of an argument'),
+    z.union([argument, z.number(), z.boolean()]),
+  )
   .optional();
 
 const count = z.int().min(1).max(10_000_000);
@@ -160,14 +163,18 @@ export const LmEvalExecutorSchema = z.strictObject({
   tasks: z.array(TaskName).min(1).max(50),
   backend: z
     .string()
-    .regex(/^[A-Za-z][A-Za-z0-9_-]{0,63}$/, 'must be a name that `--model` takes, such as local-chat-completions or hf')
+    .regex(
+      /^[A-Za-z][A-Za-z0-9_-]{0,63}$/,
+      'must be a name that `--model` takes, such as local-chat-completions or hf',
+    )
     .optional()
     .meta({
       description:
         'As `--model` takes it; by default local-chat-completions. hf, vllm and their like load the weights of {modelUri}',
     }),
   model: template.optional().meta({
-    description: 'The name that the server knows it by; default {checkpointId}. Where weights are loaded: {modelUri}',
+    description:
+      'The name that the server knows it by; default {checkpointId}. Where weights are loaded: {modelUri}',
   }),
   revision: template.optional().meta({ description: 'Of weights that a hub keeps' }),
   modelArgs: settings.meta({ description: 'Further members of --model_args' }),
@@ -208,7 +215,7 @@ export const PromptfooExecutorSchema = z.strictObject({
   config: template.meta({ description: 'The evaluation, relative to the configuration (or to cwd)' }),
   model: template.optional().meta({
     description:
-      "The name that the server knows it by; default {checkpointId}. Asked as openai:chat:<model> instead of the providers of the file",
+      'The name that the server knows it by; default {checkpointId}. Asked as openai:chat:<model> instead of the providers of the file',
   }),
   provider: z
     .string()

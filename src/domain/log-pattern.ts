@@ -38,6 +38,24 @@ export const LogPatternSchema = z
     message: 'has an empty part between slashes',
   });
 
+/** Which file a harness calls its log, where it leaves others that read like one beside it. */
+export const DEFAULT_LOG: Readonly<Record<'auto' | HarnessFormatName, string>> = {
+  auto: '**',
+  inspect: '**',
+  'lm-eval': '**/*.json',
+  promptfoo: '**/*.json',
+  helm: '**/stats.json',
+  'openai-evals': '**',
+  'swe-bench': '**/*.json',
+  garak: '**/*.report.jsonl',
+  bigcode: '**/*.json',
+  metr: '**/*.jsonl',
+  intercode: '**/*.json',
+  'mle-bench': '**/*.json',
+  lighteval: '**/results_*.json',
+  dclm: '**/*.json',
+};
+
 /** Whether a path (with `/`, relative to the directory) is one that the pattern means. */
 export function matchesLogPattern(pattern: string, file: string): boolean {
   return matches(pattern.split('/'), file.split('/'));
@@ -46,6 +64,7 @@ export function matchesLogPattern(pattern: string, file: string): boolean {
 function matches(pattern: readonly string[], path: readonly string[]): boolean {
   const [first, ...rest] = pattern;
   if (first === undefined) return path.length === 0;
+  if (first === '**' && rest.length === 0) return path.length > 0;
   if (first === '**') return path.some((_, skipped) => matches(rest, path.slice(skipped)));
   const [name, ...below] = path;
   return name !== undefined && matchesName(first, name) && matches(rest, below);

@@ -9,6 +9,7 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { CommandExecutor } from '../domain/executor.ts';
+import { DEFAULT_LOG } from '../domain/log-pattern.ts';
 import {
   type BuiltCommand,
   type ContainedDeps,
@@ -34,7 +35,7 @@ export interface CommandDeps extends ContainedDeps {
 const CALL_OFF_TIMEOUT = '30s';
 
 export function createCommandEvaluator(executor: CommandExecutor, deps: CommandDeps): Evaluator {
-  const { format, log = '**' } = executor;
+  const { format } = executor;
   return {
     run: (request, signal, { onProgress } = {}) => {
       const logDirectoryOf = (directory: string) => path.join(directory, 'logs');
@@ -48,10 +49,12 @@ export function createCommandEvaluator(executor: CommandExecutor, deps: CommandD
             values.logDirectory = logDirectory;
             return buildArguments(executor.command, values);
           },
-          settle: (run) =>
-            format === 'native'
-              ? settleResult(run)
-              : settleLog(run, { directory: logDirectoryOf(run.directory), pattern: log, format }, request, deps.readLog),
+          settle(run) {
+            if (format === 'native') return settleResult(run);
+            const directory = logDirectoryOf(run.directory);
+            const { log: pattern = DEFAULT_LOG[format] } = executor;
+            return settleLog(run, { directory, pattern, format }, request, deps.readLog);
+          },
           onErrorOutput: progressOfLines(STATED_PROGRESS, onProgress),
         },
         request,

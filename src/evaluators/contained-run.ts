@@ -81,7 +81,10 @@ export interface ContainedRun {
 export interface ContainedJob {
   readonly settings: RunSettings;
   /** In a directory of its own, with the model's resolved URI; `build` may refuse. */
-  build(values: PlaceholderValues, directory: string): Promise<BuiltCommand | { ok: false; failure: Failed }> | BuiltCommand | { ok: false; failure: Failed };
+  build(
+    values: PlaceholderValues,
+    directory: string,
+  ): Promise<BuiltCommand | { ok: false; failure: Failed }> | BuiltCommand | { ok: false; failure: Failed };
   settle(run: ContainedRun): Promise<EvaluatorOutcome>;
   onOutput?: ((chunk: Buffer) => void) | undefined;
   onErrorOutput?: ((chunk: Buffer) => void) | undefined;
@@ -267,7 +270,10 @@ function describeSizes(
 }
 
 /** Null where it ended by itself with an exit code among those that say it ran to its end. */
-export function failureOf({ ended: { ending }, sizes }: ContainedRun, completed: readonly number[] = [0]): Failed | null {
+export function failureOf(
+  { ended: { ending }, sizes }: ContainedRun,
+  completed: readonly number[] = [0],
+): Failed | null {
   if (ending.how === 'not-started') return failed('spawn-failed', ending.errorCode);
   if (ending.how === 'stopped') return failed(ending.why, sizes);
   if (ending.code !== null && completed.includes(ending.code)) return null;

@@ -61,6 +61,7 @@ const values = {
   evaluation: 'ctf',
   variant: 'default',
   resultFile: '/tmp/x/result.json',
+  logDirectory: undefined,
 };
 
 describe('arguments', () => {

@@ -36,7 +36,10 @@ const DEPTH_MAX = 12;
 const CANDIDATES_MAX = 32;
 
 /** Absolute paths below the directory that the pattern means, in order of their names. */
-export async function filesMeant({ directory, pattern }: Pick<LogWanted, 'directory' | 'pattern'>): Promise<string[]> {
+export async function filesMeant({
+  directory,
+  pattern,
+}: Pick<LogWanted, 'directory' | 'pattern'>): Promise<string[]> {
   const found: string[] = [];
   let entries = 0;
   const walk = async (relative: string, depth: number): Promise<void> => {
@@ -60,7 +63,8 @@ export async function findLog(
 ): Promise<FoundLog> {
   const files = await filesMeant(wanted);
   const [only, second] = files;
-  if (only === undefined) return { ok: false, problem: 'log-missing', detail: `no file is ${wanted.pattern}` };
+  if (only === undefined)
+    return { ok: false, problem: 'log-missing', detail: `no file is ${wanted.pattern}` };
   if (second === undefined) return readOne(only, wanted, readLog, options);
   if (files.length > CANDIDATES_MAX) return ambiguous(files.length);
 

@@ -22,9 +22,9 @@ import {
   growingRows,
   INSPECT_PROGRESS,
   type OnProgress,
+  PROMPTFOO_TOTAL,
   type ProgressLine,
   type ProgressLook,
-  PROMPTFOO_TOTAL,
   progressOfLines,
   TQDM_PROGRESS,
   watchProgress,
@@ -100,7 +100,8 @@ export function createHarnessEvaluator(executor: HarnessExecutor, deps: HarnessD
 }
 
 /** As a parameter, because what a closure assigns is not seen by the compiler. */
-const stopped = (watch: { stop(): Promise<void> } | null): Promise<void> => watch?.stop() ?? Promise.resolve();
+const stopped = (watch: { stop(): Promise<void> } | null): Promise<void> =>
+  watch?.stop() ?? Promise.resolve();
 
 async function prepare(
   executor: HarnessExecutor,

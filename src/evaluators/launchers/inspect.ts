@@ -6,13 +6,13 @@
  */
 import path from 'node:path';
 import { durationMs } from '../../domain/duration.ts';
-import type { InspectExecutor } from '../../domain/harness-executors.ts';
 import { placeholdersIn } from '../../domain/executor-fields.ts';
+import type { InspectExecutor } from '../../domain/harness-executors.ts';
 import {
   baseUrl,
   fill,
-  type Launched,
   type LaunchContext,
+  type Launched,
   launching,
   NO_KEY,
   option,
@@ -64,7 +64,11 @@ function modelArguments(executor: InspectExecutor, model: string, { values }: La
   const { model: named = DEFAULT_MODEL, endpoint } = executor;
   const loadsWeights = placeholdersIn(named).includes('modelUri');
   const url = endpoint ?? (loadsWeights ? undefined : '{endpoint}');
-  return ['--model', model, ...option('--model-base-url', url === undefined ? undefined : baseUrl(url, values))];
+  return [
+    '--model',
+    model,
+    ...option('--model-base-url', url === undefined ? undefined : baseUrl(url, values)),
+  ];
 }
 
 function bounds({ limit, epochs, messageLimit, tokenLimit, timeLimit }: InspectExecutor): string[] {

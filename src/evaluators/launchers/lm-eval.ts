@@ -5,11 +5,24 @@
  * only what failed is asked again. `--model_args` is one text, cut at commas: no value may hold one.
  */
 import type { LmEvalExecutor } from '../../domain/harness-executors.ts';
-import { baseUrl, fill, type Launched, type LaunchContext, launching, NO_KEY, option, refuse, settingText } from './launch.ts';
+import {
+  baseUrl,
+  fill,
+  type LaunchContext,
+  type Launched,
+  launching,
+  NO_KEY,
+  option,
+  refuse,
+  settingText,
+} from './launch.ts';
 
 const CHAT = 'local-chat-completions';
 /** Where the path after the base URL is. All others load weights. */
-const SERVED: Readonly<Record<string, string>> = { [CHAT]: '/chat/completions', 'local-completions': '/completions' };
+const SERVED: Readonly<Record<string, string>> = {
+  [CHAT]: '/chat/completions',
+  'local-completions': '/completions',
+};
 
 export function launchLmEval(executor: LmEvalExecutor, context: LaunchContext): Launched {
   const { values, logDirectory, cacheDirectory } = context;
@@ -51,12 +64,16 @@ export function launchLmEval(executor: LmEvalExecutor, context: LaunchContext): 
 
 function modelArguments(executor: LmEvalExecutor, backend: string, { values }: LaunchContext) {
   const path = SERVED[backend];
-  const name = inList('model', fill(executor.model ?? (path === undefined ? '{modelUri}' : '{checkpointId}'), values));
+  const name = inList(
+    'model',
+    fill(executor.model ?? (path === undefined ? '{modelUri}' : '{checkpointId}'), values),
+  );
   // The harness would make a number of it, and ask the server for that.
   if (path !== undefined && (Number.isFinite(Number(name)) || /^(true|false|none|nan|inf)$/i.test(name))) {
     refuse("the model's name reads as a number or a word of Python; name it by `model`");
   }
-  const revision = executor.revision === undefined ? undefined : inList('revision', fill(executor.revision, values));
+  const revision =
+    executor.revision === undefined ? undefined : inList('revision', fill(executor.revision, values));
   const url = path === undefined ? undefined : baseUrl(executor.endpoint ?? '{endpoint}', values);
   const members = [
     `${path === undefined ? 'pretrained' : 'model'}=${name}`,

@@ -68,7 +68,11 @@ export function progressOfLines(
 export type ProgressLook = () => Promise<EvaluationProgress | null>;
 
 /** Asks again and again while the harness runs; a look that fails says nothing. */
-export function watchProgress(look: ProgressLook, onProgress: OnProgress, everyMs: number): { stop(): Promise<void> } {
+export function watchProgress(
+  look: ProgressLook,
+  onProgress: OnProgress,
+  everyMs: number,
+): { stop(): Promise<void> } {
   if (onProgress === undefined) return { stop: () => Promise.resolve() };
   let looking = Promise.resolve();
   let isBusy = false;

@@ -8,7 +8,7 @@
  */
 import path from 'node:path';
 import type { PromptfooExecutor } from '../../domain/harness-executors.ts';
-import { baseUrl, fill, type Launched, type LaunchContext, launching, NO_KEY, option } from './launch.ts';
+import { baseUrl, fill, type LaunchContext, type Launched, launching, NO_KEY, option } from './launch.ts';
 
 const CHAT = 'openai:chat';
 export const PROMPTFOO_OUTPUT = 'out.json';
@@ -18,7 +18,12 @@ export const PROMPTFOO_ROWS = 'rows.jsonl';
 export function launchPromptfoo(executor: PromptfooExecutor, context: LaunchContext): Launched {
   const { values, logDirectory, cacheDirectory, baseDirectory } = context;
   return launching(() => {
-    const { program = 'promptfoo', provider = CHAT, model: named = '{checkpointId}', endpoint = '{endpoint}' } = executor;
+    const {
+      program = 'promptfoo',
+      provider = CHAT,
+      model: named = '{checkpointId}',
+      endpoint = '{endpoint}',
+    } = executor;
     const model = fill(named, values);
     const config = path.resolve(baseDirectory, executor.cwd ?? '.', fill(executor.config, values));
     return {
