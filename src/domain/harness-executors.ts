@@ -119,7 +119,7 @@ export const InspectExecutorSchema = z.strictObject({
   task: template.meta({ description: 'As `inspect eval` takes it: package/task, or file.py@task' }),
   model: template.optional().meta({
     description:
-      "As `--model` takes it. By default openai-api/checkpoint/{checkpointId}: an OpenAI-compatible server at the checkpoint's endpoint. One that names {modelUri} loads the weights itself and is given no base URL",
+      "As `--model` takes it. By default openai-api/checkpoint/{checkpointId}: an OpenAI-compatible server at the checkpoint's endpoint. Where it or modelArgs name {modelUri}, it loads the weights itself and is given no base URL",
   }),
   taskArgs: settings.meta({ description: 'Each as -T name=value' }),
   modelArgs: settings.meta({ description: 'Each as -M name=value' }),

@@ -24,6 +24,7 @@ import { outlineOf } from './outline.ts';
 
 export const bigcode: HarnessFormat = {
   name: 'bigcode',
+  kinds: ['bigcode-eval-harness'],
   claims: ({ head }) => {
     const { root, paths } = outlineOf(head);
     const isOurs =

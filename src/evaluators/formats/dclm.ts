@@ -23,6 +23,7 @@ import { outlineOf } from './outline.ts';
 
 export const dclm: HarnessFormat = {
   name: 'dclm',
+  kinds: ['dclm-evaluation'],
   claims: ({ head }) => {
     const { root, paths } = outlineOf(head);
     const isRecord = paths.has('uuid') || paths.has('creation_date') || paths.has('eval_metrics.icl');

@@ -1,57 +1,70 @@
 /**
- * Reading a file whole, or line by line, into values: the part of every reader that touches the file.
+ * A file into values: whole, item by item, or line by line. What is broken in it comes back as a refusal.
+ *
+ * A number that is not finite arrives under its name, a text (json-select.ts).
  */
 import { READ_LIMITS } from './format.ts';
 import { type Refusal, refusal } from './harness-values.ts';
+import { jsonLines } from './json-lines.ts';
+import { type JsonValue, type Selection, selectJson } from './json-select.ts';
+import { LogFault } from './log-fault.ts';
 import type { LogSource } from './log-source.ts';
 
-export type Document = { readonly ok: true; readonly value: unknown } | Refusal;
+export type Document = { readonly ok: true; readonly value: JsonValue } | Refusal;
 
-/** Python writes NaN and Infinity bare. */
-function parse(text: string): unknown {
-  const marked = text.replace(/"(?:[^"\\]|\\.)*"|-?Infinity|NaN/gs, (part) =>
-    part.startsWith('"') ? part : JSON.stringify(`\u0000${part}`),
-  );
-  return JSON.parse(marked, (_key, value: unknown) =>
-    typeof value === 'string' && value.startsWith('\u0000') ? Number(value.slice(1)) : value,
-  );
+/** For documents that are small by nature; over READ_LIMITS.documentBytes they are refused. */
+export async function readDocument(source: LogSource): Promise<Document> {
+  let value: JsonValue = null;
+  const refused = await readSelected(source, [
+    {
+      path: [],
+      onValue: (whole) => {
+        value = whole;
+      },
+    },
+  ]);
+  return refused ?? { ok: true, value };
 }
 
-export async function readDocument(source: LogSource): Promise<Document> {
-  if (source.size > READ_LIMITS.documentBytes) {
-    return refusal('log-too-large', `is over ${READ_LIMITS.documentBytes} bytes`);
-  }
-  const bytes = await source.read(0, source.size);
+/** What a visitor refuses ends the reading, by `stop`. */
+export async function readSelected(
+  source: LogSource,
+  selections: readonly Selection[],
+): Promise<Refusal | undefined> {
   try {
-    return { ok: true, value: parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) };
-  } catch {
-    return refusal('log-unreadable', 'is no JSON');
+    await selectJson(source.stream(), selections, { valueBytes: READ_LIMITS.documentBytes });
+    return undefined;
+  } catch (error) {
+    return refusalOf(error);
   }
+}
+
+/** Inside of a visitor. */
+export function stop(refused: Refusal | undefined): void {
+  if (refused !== undefined) throw new LogFault(refused.problem, refused.detail);
 }
 
 /**
- * Every line, parsed, in order. `visit` may refuse. A last line without an end that does not parse is where a run that goes on, or
- * one that died, was writing: `isCut`.
+ * Every line, parsed, in order. A last line that breaks off is where a run that goes on, or one that died, was writing: `isCut`.
  */
 export async function readLines(
   source: LogSource,
-  visit: (value: unknown, line: number) => Refusal | undefined,
-): Promise<{ readonly ok: true; readonly lines: number; readonly isCut: boolean } | Refusal> {
-  const whole = new TextDecoder().decode(await source.read(0, source.size));
-  const list = whole.split('\n');
-  let lines = 0;
-  for (const [index, line] of list.entries()) {
-    if (line.trim() === '') continue;
-    let value: unknown;
-    try {
-      value = parse(line);
-    } catch {
-      if (index === list.length - 1) return { ok: true, lines, isCut: true };
-      return refusal('log-unreadable', `line ${index + 1} is no JSON`);
+  visit: (value: JsonValue) => Refusal | undefined,
+): Promise<{ readonly ok: true; readonly isCut: boolean } | Refusal> {
+  let isCut = false;
+  try {
+    for await (const line of jsonLines(source.stream(), READ_LIMITS.lineBytes)) {
+      if (line.kind === 'truncated') isCut = true;
+      else stop(visit(line.value));
     }
-    lines += 1;
-    const refused = visit(value, index + 1);
-    if (refused !== undefined) return refused;
+    return { ok: true, isCut };
+  } catch (error) {
+    return refusalOf(error);
   }
-  return { ok: true, lines, isCut: false };
+}
+
+/** Anything else is a defect of ours, and no reading either. */
+function refusalOf(error: unknown): Refusal {
+  if (error instanceof LogFault) return refusal(error.problem, error.detail);
+  throw error;
 }

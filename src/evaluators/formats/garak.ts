@@ -8,7 +8,7 @@
 import { z } from 'zod';
 import type { HarnessLog, HarnessMetric } from '../../domain/harness-log.ts';
 import { readLines } from './documents.ts';
-import type { HarnessFormat, ReadLog, ReadOptions } from './format.ts';
+import { GLIMPSE_BYTES, type HarnessFormat, type ReadLog, type ReadOptions } from './format.ts';
 import {
   counts,
   distinct,
@@ -29,10 +29,11 @@ import { ScoreSheets } from './score-sheets.ts';
 
 export const garak: HarnessFormat = {
   name: 'garak',
+  kinds: ['garak-report-jsonl', 'garak-hitlog-jsonl'],
   claims: ({ head }) => kindOf(head) !== null,
   kind: ({ head }) => kindOf(head) ?? 'garak-report-jsonl',
   async read(source, options) {
-    return kindOf(await source.read(0, 65_536)) === 'garak-hitlog-jsonl'
+    return kindOf(await source.read(0, GLIMPSE_BYTES)) === 'garak-hitlog-jsonl'
       ? finish(draft('garak-hitlog-jsonl', 'garak', {}), source)
       : readReport(source, options);
   },
@@ -64,8 +65,8 @@ const EvalSchema = z.looseObject({
   total: tally.nullish(),
   fails: tally.nullish(),
   nones: tally.nullish(),
-  confidence_lower: z.number().nullish(),
-  confidence_upper: z.number().nullish(),
+  confidence_lower: z.unknown().optional(),
+  confidence_upper: z.unknown().optional(),
 });
 
 const JUDGED = 2;

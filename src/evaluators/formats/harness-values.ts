@@ -11,6 +11,7 @@ import {
   HarnessLogSchema,
   type HarnessNumber,
   type LogProblem,
+  NON_FINITE,
 } from '../../domain/harness-log.ts';
 import { READ_LIMITS, type ReadLog } from './format.ts';
 import { digestOfLog, type LogSource } from './log-source.ts';
@@ -64,13 +65,27 @@ export async function finish(log: Draft, source: LogSource): Promise<ReadLog> {
   return refusal('log-unreadable', `holds no usable ${member}`);
 }
 
-/** Undefined: it is no number, and does not stand for one. */
+/** A figure, finite or not; values that are not finite arrive under their names. */
+export const figure = z.union([z.number(), z.enum(NON_FINITE)]);
+
+/** Undefined: it is no figure, and does not stand for one. */
 export function harnessNumber(value: unknown): HarnessNumber | undefined {
-  if (value === null) return null;
-  if (typeof value !== 'number') return undefined;
-  if (Number.isNaN(value)) return 'NaN';
-  if (value === Number.POSITIVE_INFINITY) return 'Infinity';
-  return value === Number.NEGATIVE_INFINITY ? '-Infinity' : value;
+  return value === null ? null : figure.safeParse(value).data;
+}
+
+export const isNonFinite = (value: unknown): boolean => NON_FINITE.some((name) => name === value);
+
+/** As Python would compute with it. Null: it is no figure. */
+export function arithmetic(value: unknown): number | null {
+  if (typeof value === 'boolean') return Number(value);
+  const number = harnessNumber(value);
+  return number === undefined || number === null ? null : Number(number);
+}
+
+/** Of a computed number. */
+export function named(value: number): HarnessNumber {
+  if (Number.isFinite(value)) return value;
+  return NON_FINITE.find((name) => name === String(value)) ?? null;
 }
 
 /** What is no number counts as not stated, as do "N/A" and null. */
@@ -83,7 +98,7 @@ export const ratio = (part: number, whole: number): number | null => (whole > 0 
 export function toJson(value: unknown): Json {
   if (value === null || value === undefined) return null;
   if (typeof value === 'boolean') return value;
-  if (typeof value === 'number') return statedNumber(value);
+  if (typeof value === 'number') return named(value);
   if (typeof value === 'string') return value.toWellFormed();
   if (Array.isArray(value)) return value.map(toJson);
   return typeof value === 'object' ? jsonMembers(value) : null;

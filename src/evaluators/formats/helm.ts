@@ -8,13 +8,13 @@
  */
 import { z } from 'zod';
 import type { HarnessLog, HarnessMetric, SampleScores } from '../../domain/harness-log.ts';
-import { type Document, readDocument } from './documents.ts';
-import type { HarnessFormat, ReadLog, ReadOptions } from './format.ts';
+import { type Document, readDocument, readSelected, stop } from './documents.ts';
+import { GLIMPSE_BYTES, type HarnessFormat, type ReadLog, type ReadOptions } from './format.ts';
 import {
   counts,
   draft,
+  figure,
   finish,
-  isRecord,
   jsonMembers,
   layoutProblem,
   type Refusal,
@@ -23,16 +23,18 @@ import {
   statedNumber,
   text,
 } from './harness-values.ts';
+import { ANY } from './json-select.ts';
 import type { LogSource } from './log-source.ts';
 import { outlineOf } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
 
 export const helm: HarnessFormat = {
   name: 'helm',
+  kinds: ['helm-stats', 'helm-run-spec', 'helm-per-instance-stats', 'helm-scenario-state'],
   claims: ({ head }) => kindOf(head) !== null,
   kind: ({ head }) => kindOf(head) ?? 'helm-stats',
   async read(source, options) {
-    const kind = kindOf(await source.read(0, 65_536));
+    const kind = kindOf(await source.read(0, GLIMPSE_BYTES));
     if (kind === 'helm-run-spec') return readSpec(source);
     if (kind === 'helm-stats' || kind === null) return readStats(source, options);
     return finish(draft(kind, 'helm', {}), source);
@@ -60,8 +62,8 @@ const NameSchema = z.looseObject({
 const StatSchema = z.looseObject({
   name: NameSchema,
   count: z.int().min(0),
-  mean: z.number().nullish(),
-  sum: z.number(),
+  mean: figure.nullish(),
+  sum: figure,
 });
 type Stat = z.infer<typeof StatSchema>;
 
@@ -114,10 +116,11 @@ function instancesOf(stats: readonly Stat[]): { n: number; split: string | null 
       name.perturbation == null &&
       name.sub_split == null &&
       count > 0 &&
+      typeof sum === 'number' &&
       Number.isSafeInteger(sum / count),
   );
   const stat = counted.find(({ name }) => name.split === 'test') ?? counted[0];
-  return stat === undefined ? null : { n: stat.sum / stat.count, split: stat.name.split ?? null };
+  return stat === undefined ? null : { n: Number(stat.sum) / stat.count, split: stat.name.split ?? null };
 }
 
 // --- the run's specification ---------------------------------------------------------------------------
@@ -180,21 +183,26 @@ const InstanceSchema = z.looseObject({
 });
 
 async function scoresBeside(source: LogSource): Promise<SampleScores[] | Refusal> {
-  const document = await besideIt(source, 'per_instance_stats.json');
-  if (document === null) return [];
-  const parsed = document.ok ? z.array(InstanceSchema).safeParse(document.value) : null;
-  if (parsed === null || !parsed.success)
-    return refusal('log-unreadable', 'its per_instance_stats.json cannot be read');
+  const beside = await source.sibling('per_instance_stats.json');
+  if (beside === null) return [];
   const sheets = new ScoreSheets();
-  for (const instance of parsed.data) {
-    if (isRecord(instance.perturbation)) continue;
-    for (const stat of instance.stats.filter(isResult)) {
-      const { name, count, mean } = stat;
-      sheets.add(
-        { scorer: name.split ?? null, name: name.name },
-        { sample: instance.instance_id, value: count === 0 ? null : mean },
-      );
-    }
+  try {
+    const refused = await readSelected(beside, [
+      { path: [ANY], onValue: (value) => stop(takeInstance(value, sheets)) },
+    ]);
+    return refused ?? sheets.list();
+  } finally {
+    await beside.close();
   }
-  return sheets.isFull ? refusal('log-too-large', 'has more scores beside it than are read') : sheets.list();
+}
+
+function takeInstance(value: unknown, sheets: ScoreSheets): Refusal | undefined {
+  const parsed = InstanceSchema.safeParse(value);
+  if (!parsed.success) return layoutProblem('HELM statistics per sample', parsed.error);
+  const { instance_id: sample, perturbation, stats } = parsed.data;
+  if (perturbation != null) return undefined;
+  for (const { name, count, mean } of stats.filter(isResult)) {
+    sheets.add({ scorer: name.split ?? null, name: name.name }, { sample, value: count === 0 ? null : mean });
+  }
+  return sheets.isFull ? refusal('log-too-large', 'has more scores beside it than are read') : undefined;
 }

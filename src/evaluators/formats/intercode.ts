@@ -5,12 +5,13 @@
  * `<environment>_<model>_<turns>_turns.json`.
  */
 import { z } from 'zod';
-import { readDocument } from './documents.ts';
+import { readSelected, stop } from './documents.ts';
 import type { HarnessFormat, ReadLog, ReadOptions } from './format.ts';
 import {
   counts,
   distinct,
   draft,
+  figure,
   finish,
   joined,
   layoutProblem,
@@ -18,12 +19,14 @@ import {
   refusal,
   text,
 } from './harness-values.ts';
+import { ANY } from './json-select.ts';
 import type { LogSource } from './log-source.ts';
 import { outlineOf } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
 
 export const intercode: HarnessFormat = {
   name: 'intercode',
+  kinds: ['intercode-results'],
   claims: ({ head }) => {
     const { root, paths } = outlineOf(head);
     return (
@@ -40,15 +43,25 @@ const TaskSchema = z.looseObject({
   environment: text,
   dataset: text,
   turn_history: z.unknown().optional(),
-  summary: z.looseObject({ max_reward: z.number(), turns_max: z.number().nullish() }).nullish(),
+  summary: z.looseObject({ max_reward: figure, turns_max: z.number().nullish() }).nullish(),
 });
 
+type Task = z.infer<typeof TaskSchema>;
+
 async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
-  const document = await readDocument(source);
-  if (!document.ok) return document;
-  const parsed = z.record(z.string(), TaskSchema).safeParse(document.value);
-  if (!parsed.success) return layoutProblem('InterCode results', parsed.error);
-  const tasks = Object.entries(parsed.data);
+  const tasks: [string, Pick<Task, 'environment' | 'dataset' | 'summary'>][] = [];
+  const refused = await readSelected(source, [
+    {
+      path: [ANY],
+      onValue: (value, [index]) => {
+        const parsed = TaskSchema.safeParse(value);
+        if (!parsed.success) return stop(layoutProblem('InterCode results', parsed.error));
+        const { environment, dataset, summary } = parsed.data;
+        tasks.push([String(index), { environment, dataset, summary }]);
+      },
+    },
+  ]);
+  if (refused !== undefined) return refused;
   if (tasks.length === 0) return refusal('log-unreadable', 'has no task');
   const environments = distinct(tasks.flatMap(([, { environment }]) => environment ?? []));
   const datasets = distinct(tasks.flatMap(([, { dataset }]) => dataset ?? []));

@@ -26,6 +26,7 @@ import { outlineOf } from './outline.ts';
 
 export const lighteval: HarnessFormat = {
   name: 'lighteval',
+  kinds: ['lighteval-results'],
   claims: ({ head }) => {
     const { root, paths } = outlineOf(head);
     return (

@@ -7,18 +7,20 @@
  */
 import { z } from 'zod';
 import type { HarnessMetric, SampleScores } from '../../domain/harness-log.ts';
-import { readDocument, readLines } from './documents.ts';
+import { readDocument, readLines, readSelected, stop } from './documents.ts';
 import type { ReadLog, ReadOptions } from './format.ts';
 import {
+  arithmetic,
   counts,
   distinct,
   draft,
   finish,
   layoutProblem,
+  named,
   type Refusal,
   refusal,
-  statedNumber,
 } from './harness-values.ts';
+import { ANY } from './json-select.ts';
 import type { LogSource } from './log-source.ts';
 import type { Outline } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
@@ -81,10 +83,12 @@ class Samples {
     const mean = this.means.get(key) ?? { filter, name, sum: 0, n: 0, isNumber: true };
     this.means.set(key, mean);
     const value = Object.hasOwn(row, name) ? row[name] : undefined;
-    if (typeof value === 'number' || typeof value === 'boolean') {
-      mean.sum += Number(value);
+    const number = arithmetic(value);
+    if (number === null) mean.isNumber = false;
+    else {
+      mean.sum += number;
       mean.n += 1;
-    } else mean.isNumber = false;
+    }
     this.#sheets?.add(
       { scorer: filter, name, task: this.#task },
       { value, sample: [this.#task, row.doc_id], cluster: this.#clusterOf(row) },
@@ -103,7 +107,7 @@ class Samples {
             {
               scorer: filter,
               name,
-              value: statedNumber(sum / n),
+              value: named(sum / n),
               stderr: null,
               n,
               facts: { note: 'plain mean of the per-row values' },
@@ -137,14 +141,8 @@ export async function readSamples(source: LogSource, options: ReadOptions): Prom
 async function readRows(source: LogSource, samples: Samples): Promise<'jsonl' | 'json-array' | Refusal> {
   const [first] = await source.read(0, 1);
   if (first === '['.charCodeAt(0)) {
-    const document = await readDocument(source);
-    if (!document.ok) return document;
-    if (!Array.isArray(document.value)) return refusal('log-unreadable', 'is no list of samples');
-    for (const row of document.value) {
-      const refused = samples.take(row);
-      if (refused !== undefined) return refused;
-    }
-    return 'json-array';
+    const refused = await readSelected(source, [{ path: [ANY], onValue: (row) => stop(samples.take(row)) }]);
+    return refused ?? 'json-array';
   }
   const lines = await readLines(source, (value) => samples.take(value));
   if (!lines.ok) return lines;

@@ -9,7 +9,7 @@
 import { z } from 'zod';
 import type { HarnessLog, HarnessMetric } from '../../domain/harness-log.ts';
 import { readDocument } from './documents.ts';
-import type { Glimpse, HarnessFormat, ReadLog, ReadOptions } from './format.ts';
+import { GLIMPSE_BYTES, type Glimpse, type HarnessFormat, type ReadLog, type ReadOptions } from './format.ts';
 import {
   counts,
   digestOf,
@@ -18,6 +18,7 @@ import {
   finish,
   harnessNumber,
   instantOfEpoch,
+  isNonFinite,
   isRecord,
   joined,
   jsonMembers,
@@ -35,6 +36,7 @@ import { firstLineOutline, outlineOf } from './outline.ts';
 
 export const lmEval: HarnessFormat = {
   name: 'lm-eval',
+  kinds: ['lm-eval-results', 'lm-eval-samples'],
   claims,
   kind: ({ head }) => (claimsResults(head) ? 'lm-eval-results' : 'lm-eval-samples'),
   read,
@@ -52,7 +54,7 @@ function claimsResults(head: Uint8Array): boolean {
 }
 
 async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
-  const head = await source.read(0, 65_536);
+  const head = await source.read(0, GLIMPSE_BYTES);
   return claimsResults(head) ? readResults(source, options) : readSamples(source, options);
 }
 
@@ -243,9 +245,7 @@ function factsOf(run: Results, rows: readonly Row[]): HarnessLog['facts'] {
     limit: run.config?.['limit'] ?? null,
     non_finite: rows.flatMap(({ task, values }) =>
       Object.entries(values).flatMap(([key, value]) =>
-        typeof value === 'number' && !Number.isFinite(value) && !splitKey(key)[0].endsWith('_stderr')
-          ? [`${task}/${key}`]
-          : [],
+        isNonFinite(value) && !splitKey(key)[0].endsWith('_stderr') ? [`${task}/${key}`] : [],
       ),
     ),
     lm_eval_version: run.lm_eval_version,

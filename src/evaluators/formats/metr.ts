@@ -9,15 +9,17 @@ import type { HarnessMetric } from '../../domain/harness-log.ts';
 import { readLines } from './documents.ts';
 import type { HarnessFormat, ReadLog, ReadOptions } from './format.ts';
 import {
+  arithmetic,
   counts,
   draft,
+  figure,
   finish,
   instantOfEpoch,
   joined,
   jsonMembers,
   layoutProblem,
+  named,
   type Refusal,
-  ratio,
   refusal,
   text,
 } from './harness-values.ts';
@@ -27,6 +29,7 @@ import { ScoreSheets } from './score-sheets.ts';
 
 export const metr: HarnessFormat = {
   name: 'metr',
+  kinds: ['metr-runs-jsonl'],
   claims: ({ head }) => {
     const { root, paths } = firstLineOutline(head);
     const isRun = ['run_id', 'task_id'].every((name) => paths.has(name));
@@ -46,8 +49,8 @@ const RunSchema = z.looseObject({
   task_family: text,
   alias: text,
   model: text,
-  score: z.number().nullish(),
-  score_binarized: z.union([z.number(), z.boolean()]).nullish(),
+  score: figure.nullish(),
+  score_binarized: z.union([figure, z.boolean()]).nullish(),
   started_at: z.number().nullish(),
   completed_at: z.number().nullish(),
   time_limit: z.number().nullish(),
@@ -112,7 +115,7 @@ class Runs {
   #span({ started_at: started, completed_at: completed, score }: Run): void {
     if (started != null) this.startedMs = Math.min(this.startedMs, started);
     if (completed != null) this.completedMs = Math.max(this.completedMs, completed);
-    if (score == null) return;
+    if (typeof score !== 'number') return;
     this.maxScore = Math.max(this.maxScore, score);
     this.minScore = Math.min(this.minScore, score);
   }
@@ -121,9 +124,10 @@ class Runs {
     const key = JSON.stringify([scorer, task]);
     const mean = this.means.get(key) ?? { scorer, task, sum: 0, n: 0 };
     this.means.set(key, mean);
-    if (score == null) return;
+    const number = arithmetic(score);
+    if (number === null) return;
     for (const one of [mean, this.overall]) {
-      one.sum += Number(score);
+      one.sum += number;
       one.n += 1;
     }
   }
@@ -164,5 +168,6 @@ async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
 }
 
 function metricOf({ scorer, task, sum, n }: Mean): HarnessMetric {
-  return { scorer, task, name: 'score_binarized_mean', value: ratio(sum, n), stderr: null, n };
+  const value = n === 0 ? null : named(sum / n);
+  return { scorer, task, name: 'score_binarized_mean', value, stderr: null, n };
 }

@@ -6,7 +6,17 @@ import { z } from 'zod';
 import type { HarnessMetric } from '../../domain/harness-log.ts';
 import { readDocument } from './documents.ts';
 import type { HarnessFormat, ReadLog, ReadOptions } from './format.ts';
-import { counts, draft, finish, layoutProblem, ratio, refusal, tally, text } from './harness-values.ts';
+import {
+  counts,
+  draft,
+  figure,
+  finish,
+  layoutProblem,
+  ratio,
+  refusal,
+  tally,
+  text,
+} from './harness-values.ts';
 import type { LogSource } from './log-source.ts';
 import { outlineOf } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
@@ -15,6 +25,7 @@ const SCORER = 'mle-bench';
 
 export const mleBench: HarnessFormat = {
   name: 'mle-bench',
+  kinds: ['mle-bench-grading-report'],
   claims: ({ head }) => {
     const { root, paths } = outlineOf(head);
     return (
@@ -29,7 +40,7 @@ export const mleBench: HarnessFormat = {
 
 const ReportSchema = z.looseObject({
   competition_id: z.string(),
-  score: z.number().nullable(),
+  score: figure.nullable(),
   any_medal: z.boolean(),
   created_at: text,
 });

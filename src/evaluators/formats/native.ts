@@ -15,6 +15,7 @@ import { outlineOf } from './outline.ts';
 
 export const native: HarnessFormat = {
   name: 'native',
+  kinds: ['native'],
   claims: ({ head }) => {
     const { root, paths, texts } = outlineOf(head);
     const status = texts.get('status');

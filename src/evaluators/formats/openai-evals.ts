@@ -29,6 +29,7 @@ import { ScoreSheets } from './score-sheets.ts';
 
 export const openaiEvals: HarnessFormat = {
   name: 'openai-evals',
+  kinds: ['openai-evals-jsonl'],
   claims: ({ head }) => {
     const { root, paths } = firstLineOutline(head);
     return (

@@ -8,20 +8,22 @@
  */
 import { z } from 'zod';
 import type { HarnessLog, HarnessMetric } from '../../domain/harness-log.ts';
-import { readDocument, readLines } from './documents.ts';
-import type { HarnessFormat, ReadLog, ReadOptions } from './format.ts';
+import { readDocument, readLines, readSelected, stop } from './documents.ts';
+import { GLIMPSE_BYTES, type HarnessFormat, type ReadLog, type ReadOptions } from './format.ts';
 import {
   counts,
   type Draft,
   digestOf,
   distinct,
   draft,
+  figure,
   finish,
   instantOfEpoch,
   isRecord,
   joined,
   jsonMembers,
   layoutProblem,
+  named,
   type Refusal,
   ratio,
   record,
@@ -29,16 +31,18 @@ import {
   tally,
   text,
 } from './harness-values.ts';
+import { ANY, type Selection } from './json-select.ts';
 import type { LogSource } from './log-source.ts';
 import { firstLineOutline, type Outline, outlineOf } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
 
 export const promptfoo: HarnessFormat = {
   name: 'promptfoo',
+  kinds: ['promptfoo-json', 'promptfoo-eval-record', 'promptfoo-jsonl'],
   claims: ({ head }) => kindOf(head) !== null,
   kind: ({ head }) => kindOf(head) ?? 'promptfoo-json',
   async read(source, options) {
-    switch (kindOf(await source.read(0, 65_536))) {
+    switch (kindOf(await source.read(0, GLIMPSE_BYTES))) {
       case 'promptfoo-jsonl':
         return readRowLines(source, options);
       case 'promptfoo-eval-record':
@@ -175,7 +179,7 @@ const MetricsSchema = z.looseObject({
   testPassCount: tally,
   testFailCount: tally,
   testErrorCount: tally.nullish(),
-  namedScores: z.record(z.string(), z.number().nullable()).nullish(),
+  namedScores: z.record(z.string(), figure.nullable()).nullish(),
   namedScoresCount: z.record(z.string(), tally).nullish(),
 });
 const PromptSchema = z.looseObject({
@@ -195,12 +199,12 @@ const tallyOf = ({ metrics }: Prompt): Tally => ({
 function metricsOf(prompt: Prompt, index: number): HarnessMetric[] {
   const { provider, metrics } = prompt;
   if (metrics == null) return [];
-  const named = Object.entries(metrics.namedScores ?? {}).map(([name, sum]): HarnessMetric => {
+  const scores = Object.entries(metrics.namedScores ?? {}).map(([name, sum]): HarnessMetric => {
     const n = metrics.namedScoresCount?.[name] ?? null;
-    const value = sum === null || n === null ? null : ratio(sum, n);
+    const value = sum === null || n === null || n === 0 ? null : named(Number(sum) / n);
     return { scorer: provider, name, value, stderr: null, n, facts: { prompt_index: index } };
   });
-  return [passRate(provider, tallyOf(prompt), { prompt_index: index }), ...named];
+  return [passRate(provider, tallyOf(prompt), { prompt_index: index }), ...scores];
 }
 
 const StatsSchema = z.looseObject({ successes: tally, failures: tally, errors: tally.nullish() });
@@ -232,43 +236,45 @@ function samplesOf(tally: Tally, rows: Rows): HarnessLog['samples'] {
 
 // --- the three kinds ---------------------------------------------------------------------------------
 
-const rowsSchema = z.array(z.unknown());
 const SummarySchema = z.looseObject({
-  version: z.number().nullish(),
-  timestamp: text,
-  results: rowsSchema.nullish(),
-  prompts: z.array(PromptSchema).nullish(),
-  table: z.unknown().optional(),
-  stats: StatsSchema.nullish(),
-});
-const FileSchema = z.looseObject({
   evalId: text,
   config: record.nullish(),
   metadata: record.nullish(),
+  version: z.number().nullish(),
+  timestamp: text,
+  prompts: z.array(PromptSchema).nullish(),
+  head: z.unknown().optional(),
+  stats: StatsSchema.nullish(),
 });
 
-/** Since version 2 the summary is a member of the file; before, the file itself. */
+/** Since version 2 the summary is a member of the file; before, the file itself. Rows are taken one at a time. */
 async function readSummary(source: LogSource, options: ReadOptions): Promise<ReadLog> {
-  const document = await readDocument(source);
-  if (!document.ok) return document;
-  const file = FileSchema.safeParse(document.value);
-  if (!file.success) return layoutProblem('promptfoo output', file.error);
-  const inner = file.data['results'];
-  const summary = SummarySchema.safeParse(Array.isArray(inner) ? document.value : inner);
-  if (!summary.success) return layoutProblem('promptfoo summary', summary.error);
-  const { version, timestamp, prompts, stats, table } = summary.data;
+  const isFileItself = outlineOf(await source.read(0, GLIMPSE_BYTES)).paths.has('results.*');
+  const base = isFileItself ? [] : ['results'];
   const rows = new Rows(options);
-  for (const row of summary.data.results ?? []) {
-    const refused = rows.take(row);
-    if (refused !== undefined) return refused;
-  }
+  const members: Record<string, unknown> = {};
+  const keep = (...path: string[]): Selection => ({
+    path,
+    onValue: (value) => {
+      members[path.at(-1) ?? ''] = value;
+    },
+  });
+  const refused = await readSelected(source, [
+    { path: [...base, 'results', ANY], onValue: (row) => stop(rows.take(row)) },
+    ...['version', 'timestamp', 'prompts', 'stats'].map((name) => keep(...base, name)),
+    keep(...base, 'table', 'head'),
+    ...['evalId', 'config', 'metadata'].map((name) => keep(name)),
+  ]);
+  if (refused !== undefined) return refused;
+  const parsed = SummarySchema.safeParse(members);
+  if (!parsed.success) return layoutProblem('promptfoo output', parsed.error);
+  const { version, timestamp, prompts, stats, head, config, metadata, evalId } = parsed.data;
   const tally = settle(rows, prompts ?? null, stats ?? null);
   if ('ok' in tally) return tally;
   const models = prompts?.flatMap(({ provider }) => provider ?? []) ?? [
-    ...providersOfTable(table),
+    ...providersOfTable(head),
     ...rows.providers,
   ];
-  const { config, metadata, evalId } = file.data;
   return finish(
     summaryLog('promptfoo-json', {
       config: config ?? {},
@@ -303,12 +309,11 @@ function settle(rows: Rows, prompts: readonly Prompt[] | null, stats: Stats | nu
   return found;
 }
 
-const TableSchema = z.object({ head: z.object({ prompts: z.array(z.unknown()) }) });
-
-function providersOfTable(table: unknown): string[] {
-  const parsed = TableSchema.safeParse(table);
-  const prompts = parsed.success ? parsed.data.head.prompts : [];
-  return prompts.flatMap((prompt) => (isRecord(prompt) ? (text.parse(prompt['provider']) ?? []) : []));
+function providersOfTable(head: unknown): string[] {
+  const prompts = isRecord(head) && Array.isArray(head['prompts']) ? head['prompts'] : [];
+  return prompts.flatMap((prompt: unknown) =>
+    isRecord(prompt) ? (text.parse(prompt['provider']) ?? []) : [],
+  );
 }
 
 interface Summary {
@@ -361,7 +366,7 @@ const RecordSchema = z.looseObject({
   createdAt: z.union([z.number(), z.string()]),
   config: record,
   prompts: z.array(PromptSchema),
-  results: rowsSchema,
+  results: z.array(z.unknown()),
 });
 
 /** Its results are in the harness's own database; what there is here are the counts of its prompts. */

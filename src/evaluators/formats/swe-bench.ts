@@ -7,7 +7,7 @@
 import { z } from 'zod';
 import type { HarnessLog } from '../../domain/harness-log.ts';
 import { readDocument } from './documents.ts';
-import type { HarnessFormat, ReadLog, ReadOptions } from './format.ts';
+import { GLIMPSE_BYTES, type HarnessFormat, type ReadLog, type ReadOptions } from './format.ts';
 import {
   counts,
   draft,
@@ -27,10 +27,11 @@ const SCORER = 'swebench';
 
 export const sweBench: HarnessFormat = {
   name: 'swe-bench',
+  kinds: ['swe-bench-run-report', 'swe-bench-instance-report'],
   claims: ({ head }) => claimsRun(head) || claimsInstance(head),
   kind: ({ head }) => (claimsRun(head) ? 'swe-bench-run-report' : 'swe-bench-instance-report'),
   async read(source, options) {
-    return claimsRun(await source.read(0, 65_536)) ? readRun(source, options) : readInstances(source);
+    return claimsRun(await source.read(0, GLIMPSE_BYTES)) ? readRun(source, options) : readInstances(source);
   },
 };
 

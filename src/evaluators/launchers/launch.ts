@@ -81,6 +81,10 @@ export function option(name: string, value: string | number | undefined): string
   return value === undefined ? [] : [name, String(value)];
 }
 
-/** Without its last slash, so that a path can be added. */
-export const baseUrl = (template: string, values: PlaceholderValues): string =>
-  fill(template, values).replace(/\/+$/, '');
+/** Without a last slash, so that a path can be added: by the policy behind {endpoint}, and by us behind all of it. */
+export function baseUrl(template: string, values: PlaceholderValues): string {
+  const endpoint = values.endpoint === undefined ? undefined : withoutLastSlash(values.endpoint);
+  return withoutLastSlash(fill(template, { ...values, endpoint }));
+}
+
+const withoutLastSlash = (url: string): string => (url.endsWith('/') ? url.slice(0, -1) : url);
