@@ -62,7 +62,9 @@ export function launchInspect(executor: InspectExecutor, context: LaunchContext)
 
 function modelArguments(executor: InspectExecutor, model: string, { values }: LaunchContext): string[] {
   const { model: named = DEFAULT_MODEL, endpoint, modelArgs = {} } = executor;
-  const loadsWeights = [named, ...Object.values(modelArgs)].some((each) => placeholdersIn(String(each)).includes('modelUri'));
+  const loadsWeights = [named, ...Object.values(modelArgs)].some((each) =>
+    placeholdersIn(String(each)).includes('modelUri'),
+  );
   const url = endpoint ?? (loadsWeights ? undefined : '{endpoint}');
   return [
     '--model',

@@ -47,7 +47,11 @@ export async function startModelServer(behaviour: ModelBehaviour = { rightBelow:
       const question = messages.at(-1)?.content ?? '';
       response.writeHead(refused ? 400 : 200, { 'content-type': 'application/json' });
       response.end(
-        JSON.stringify(refused ? { error: { message: 'the server was told to refuse' } } : completion(String(model), says(question, handle.behaviour))),
+        JSON.stringify(
+          refused
+            ? { error: { message: 'the server was told to refuse' } }
+            : completion(String(model), says(question, handle.behaviour)),
+        ),
       );
     };
     answer().catch(() => {

@@ -51,7 +51,8 @@ export function usage(program, message) {
 export const ENDING = process.env.STAND_IN ?? 'well';
 
 /** The questions of the one task that both know: n of them. */
-export const questions = (n) => Array.from({ length: n }, (_, a) => ({ a, b: 1, input: `What is ${a} plus 1?`, target: String(a + 1) }));
+export const questions = (n) =>
+  Array.from({ length: n }, (_, a) => ({ a, b: 1, input: `What is ${a} plus 1?`, target: String(a + 1) }));
 
 export async function ask(url, model, key, question) {
   const response = await fetch(url, {
@@ -75,7 +76,8 @@ export async function endEarly() {
   if (ENDING === 'writes-nothing') process.exit(0);
   if (ENDING === 'floods') {
     const line = `${'CANARY-hazardous-words-and-whsec_secrets '.repeat(2000)}\n`;
-    for (;;) if (!process.stdout.write(line)) await new Promise((resolve) => process.stdout.once('drain', resolve));
+    for (;;)
+      if (!process.stdout.write(line)) await new Promise((resolve) => process.stdout.once('drain', resolve));
   }
 }
 

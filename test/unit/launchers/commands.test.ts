@@ -30,7 +30,8 @@ function executorOf(stated: object): HarnessExecutor {
   if (executor.kind === 'command' || executor.kind === 'http') throw new Error('not a harness');
   return executor;
 }
-const launch = (stated: object, over: Partial<LaunchContext> = {}) => launchOf(executorOf(stated), { ...context, ...over });
+const launch = (stated: object, over: Partial<LaunchContext> = {}) =>
+  launchOf(executorOf(stated), { ...context, ...over });
 const lineOf = (stated: object, over?: Partial<LaunchContext>): string => {
   const launched = launch(stated, over);
   return launched.ok ? [launched.program, ...launched.args].join(' ') : `refused: ${launched.failure.detail}`;
@@ -41,7 +42,8 @@ const INSPECT_TAIL = '--log-dir /log --display plain --log-format eval';
 const lmEval = { kind: 'lm-eval', tasks: ['wmdp'] };
 const LM_EVAL_TAIL = '--output_path /log --log_samples --use_cache /cache/answers';
 const promptfoo = { kind: 'promptfoo', config: 'evals/injection.yaml' };
-const PROMPTFOO_HEAD = 'promptfoo eval --config /etc/interlock/evals/injection.yaml --providers openai:chat:ck-7';
+const PROMPTFOO_HEAD =
+  'promptfoo eval --config /etc/interlock/evals/injection.yaml --providers openai:chat:ck-7';
 const PROMPTFOO_TAIL = '--output /log/out.json /log/rows.jsonl --no-table --no-share --no-progress-bar';
 
 describe('the command line of', () => {
@@ -122,7 +124,10 @@ describe('the command line of', () => {
   });
 
   test('inspect, where an attempt left a log: a retry of that log, into the new directory', () => {
-    const line = lineOf({ ...inspect, limit: 5, args: ['--max-connections', '20'] }, { previousLog: '/before/a.eval' });
+    const line = lineOf(
+      { ...inspect, limit: 5, args: ['--max-connections', '20'] },
+      { previousLog: '/before/a.eval' },
+    );
     expect(line).toBe('inspect eval-retry /before/a.eval --log-dir /log --display plain');
   });
 });
@@ -130,12 +135,37 @@ describe('the command line of', () => {
 describe('what cannot be said safely is refused before anything runs', () => {
   const at = (over: Partial<PlaceholderValues>) => ({ values: { ...values, ...over } });
   const rows: [string, object, Partial<LaunchContext>, string][] = [
-    ['an endpoint that was not reported', inspect, at({ endpoint: undefined }), '{endpoint} was not reported'],
-    ['a comma in a model argument', { ...lmEval, backend: 'hf' }, at({ modelUri: '/m,trust_remote_code=True' }), 'a comma in model'],
+    [
+      'an endpoint that was not reported',
+      inspect,
+      at({ endpoint: undefined }),
+      '{endpoint} was not reported',
+    ],
+    [
+      'a comma in a model argument',
+      { ...lmEval, backend: 'hf' },
+      at({ modelUri: '/m,trust_remote_code=True' }),
+      'a comma in model',
+    ],
     ['a comma in an endpoint', lmEval, at({ endpoint: 'https://x/v1,model=other' }), 'a comma in endpoint'],
-    ["a model's name that Python reads as a number", lmEval, at({ checkpointId: '1000' }), "the model's name reads as a number"],
-    ["a model's name that Python reads as a word", lmEval, at({ checkpointId: 'None' }), "the model's name reads as a number"],
-    ['a value that would be an option', { ...inspect, task: '{variant}' }, at({ variant: '--help' }), 'a value begins with a dash'],
+    [
+      "a model's name that Python reads as a number",
+      lmEval,
+      at({ checkpointId: '1000' }),
+      "the model's name reads as a number",
+    ],
+    [
+      "a model's name that Python reads as a word",
+      lmEval,
+      at({ checkpointId: 'None' }),
+      "the model's name reads as a number",
+    ],
+    [
+      'a value that would be an option',
+      { ...inspect, task: '{variant}' },
+      at({ variant: '--help' }),
+      'a value begins with a dash',
+    ],
   ];
   test.each(rows)('%s', (_, stated, over, detail) => {
     expect(lineOf(stated, over)).toContain(`refused: ${detail}`);
@@ -183,9 +213,15 @@ test('what the log should say goes along, where the command line says it', () =>
     const launched = launch(stated);
     return launched.ok ? launched.expects : null;
   };
-  expect(expects(inspect)).toEqual({ model: 'openai-api/checkpoint/ck-7', task: 'inspect_evals/gpqa_diamond' });
+  expect(expects(inspect)).toEqual({
+    model: 'openai-api/checkpoint/ck-7',
+    task: 'inspect_evals/gpqa_diamond',
+  });
   expect(expects({ ...inspect, task: 'a.py@ctf' })).toMatchObject({ task: 'ctf' });
   expect(expects({ ...inspect, task: 'a.py' })).not.toHaveProperty('task');
-  expect(expects({ ...lmEval, backend: 'hf', revision: 'main' })).toEqual({ model: '/models/ck-7', revision: 'main' });
+  expect(expects({ ...lmEval, backend: 'hf', revision: 'main' })).toEqual({
+    model: '/models/ck-7',
+    revision: 'main',
+  });
   expect(expects(promptfoo)).toEqual({ model: 'openai:ck-7' });
 });

@@ -12,28 +12,33 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-const source = fileURLToPath(new URL('../test/support/harnesses/promptfoo/', import.meta.url));
+const source = fileURLToPath(new URL('./promptfoo/', import.meta.url));
 
 /** Where it is, or would be. */
-export function promptfooProgram() {
+export function promptfooProgram(): string {
   const lock = readFileSync(path.join(source, 'package-lock.json'));
   const name = `promptfoo-${createHash('sha256').update(lock).digest('hex').slice(0, 16)}`;
-  const root = process.env.INTERLOCK_TEST_HARNESSES ?? path.join(homedir(), '.cache', 'interlock-test');
+  const root = process.env['INTERLOCK_TEST_HARNESSES'] ?? path.join(homedir(), '.cache', 'interlock-test');
   return path.join(root, name, 'node_modules', '.bin', 'promptfoo');
 }
 
-function install() {
+function install(): string {
   const program = promptfooProgram();
   if (existsSync(program)) return program;
   const directory = path.dirname(path.dirname(path.dirname(program)));
   const making = `${directory}.${process.pid}`;
   mkdirSync(making, { recursive: true });
   try {
-    for (const file of ['package.json', 'package-lock.json', '.npmrc']) cpSync(path.join(source, file), path.join(making, file));
-    const npm = spawnSync('npm', ['ci', '--ignore-scripts', '--omit=optional', '--omit=peer', '--no-audit', '--no-fund'], {
-      cwd: making,
-      stdio: ['ignore', 2, 2],
-    });
+    for (const file of ['package.json', 'package-lock.json', '.npmrc'])
+      cpSync(path.join(source, file), path.join(making, file));
+    const npm = spawnSync(
+      'npm',
+      ['ci', '--ignore-scripts', '--omit=optional', '--omit=peer', '--no-audit', '--no-fund'],
+      {
+        cwd: making,
+        stdio: ['ignore', 2, 2],
+      },
+    );
     if (npm.status !== 0) throw new Error(`npm ci in ${making} ended with ${npm.status ?? npm.signal}`);
     // At once, so that nobody ever finds half of it.
     if (!existsSync(directory)) renameSync(making, directory);
