@@ -18,6 +18,7 @@ import { evaluationLimits } from '../evaluators/limits.ts';
 import { watchOrphans } from '../evaluators/orphan-watch.ts';
 import { createEvaluators } from '../evaluators/registry.ts';
 import { openIsolators } from '../isolation/registry.ts';
+import type { EvaluationProgressStore } from '../ledger/evaluation-progress.ts';
 import { createInstances } from '../ledger/instances.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { readStanding } from '../ledger/standing.ts';
@@ -51,6 +52,7 @@ export interface ActingDeps {
   readonly outbound: Outbound;
   readonly identities: () => readonly IdentityRecord[];
   readonly instance: string;
+  readonly evaluationProgress: EvaluationProgressStore;
   /** Where this service is reached; known for good once it listens. */
   readonly baseUrl: () => string;
   readonly metrics: Metrics;
@@ -129,6 +131,7 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
     committed,
     ledger,
     running,
+    evaluationProgress: deps.evaluationProgress,
     signer,
     instance,
     channels,

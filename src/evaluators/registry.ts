@@ -32,7 +32,7 @@ export interface Evaluators {
   /** Tells whoever carries it out elsewhere that it is cancelled. */
   callOff(executor: Executor, request: EvaluationRequest, signal: AbortSignal): Promise<CallOffOutcome>;
   /** No further attempt is to come: what was kept for one goes. */
-  forget?(evaluationId: string): Promise<void>;
+  forget?(executor: Executor, evaluationId: string): Promise<void>;
 }
 
 export function createEvaluators(deps: EvaluatorDeps): Evaluators {
@@ -40,7 +40,10 @@ export function createEvaluators(deps: EvaluatorDeps): Evaluators {
     run: (executor, request, signal, options) =>
       createEvaluator(executor, deps).run(request, signal, options),
     callOff: (executor, request, signal) => createEvaluator(executor, deps).callOff(request, signal),
-    forget: (evaluationId) => forgetAttempts(deps.command.attemptsDirectory, evaluationId),
+    async forget(executor, evaluationId) {
+      if (executor.kind === 'command' || executor.kind === 'http') return;
+      await forgetAttempts(deps.command.attemptsDirectory, evaluationId);
+    },
   };
 }
 
