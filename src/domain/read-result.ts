@@ -6,25 +6,63 @@
  * are judged as they ever were. Not here: intervals and levels (domain/levels.ts), the shape (domain/native-result.ts).
  */
 import { assertNever } from './assert-never.ts';
-import { type NativeResult, type Stated, UNUSABLE } from './native-result.ts';
+import type { Measured } from './levels.ts';
+import type { NativeResult } from './native-result.ts';
+import type { Score } from './policy/score-schema.ts';
+import { type Arm, armStderr, readArm } from './read-arm.ts';
+import { type Counts, readCounts } from './read-counts.ts';
+import { emptiness } from './read-emptiness.ts';
+import { exitProblems, type ProvenanceContext, provenanceProblems, timeProblems } from './read-provenance.ts';
 import type { ReasonCode } from './reasons.ts';
 
 export interface ScoreDefinition {
   metric: string;
   kind: 'proportion' | 'mean';
+  /** Of the metric; with a control, of either arm. */
   range: readonly [number, number];
   minSamples: number;
   /** Size of the evaluation where the policy knows it; fewer completed samples are inconclusive. */
   totalSamples?: number | undefined;
+  chance?: number | undefined;
+  best?: number | undefined;
+  reducer?: string | undefined;
+  maxErrored?: number | undefined;
+  interval?: Score['interval'];
+  cluster?: string | undefined;
+  pass?: Score['pass'];
+  /** Name of the control's metric, where the score is a difference. */
+  control?: string | undefined;
+  allow?: readonly ReasonCode[] | undefined;
 }
 
-export interface ReadingContext {
-  /** When Interlock recorded the checkpoint, RFC 3339. */
-  checkpointReportedAt?: string | undefined;
+export interface ReadingContext extends ProvenanceContext {
+  /** Of the interval, where it has to be sealed; 1.96 unless given. */
+  z?: number | undefined;
+  /** Of whatever is drawn. */
+  seed?: number | undefined;
+  /** The same evaluation at the checkpoint before, by the same protocol. */
+  before?: Pick<Measured, 'score' | 'stderr' | 'n'> | undefined;
 }
+
+/** What stands beside the score, each only where it is known. */
+export type ReadingDetails = Partial<
+  Pick<Measured, 'scored' | 'lost' | 'effectiveN' | 'clusters' | 'interval' | 'arms'> & {
+    total: number;
+    errored: number;
+    refused: number;
+  }
+>;
 
 export type Reading =
-  | { conclusive: true; score: number; stderr: number | null; n: number | null; reasons: []; alsoFound: null }
+  | {
+      conclusive: true;
+      score: number;
+      stderr: number | null;
+      n: number | null;
+      reasons: [];
+      alsoFound: null;
+      details?: ReadingDetails;
+    }
   | {
       conclusive: false;
       reasons: [ReasonCode, ...ReasonCode[]];
@@ -34,14 +72,8 @@ export type Reading =
       n: number | null;
       /** Where `score` and `metrics[metric]` disagree, the other number: whichever is worse may trip. */
       alsoFound: number | null;
+      details?: ReadingDetails;
     };
-
-/** Clocks of evaluator and Interlock may differ by as much as a signed webhook's may. */
-const CLOCK_TOLERANCE_MS = 300_000;
-/** Two spellings of one number (rounded in print) are no disagreement: this share of the range. */
-const SAME_SCORE = 1e-6;
-/** Timestamps of one second's grain are common, so only a run that no clock can explain is refused. */
-const INSTANT_SAMPLES = 1_000;
 
 export function readResult(
   result: NativeResult,
@@ -49,38 +81,40 @@ export function readResult(
   context: ReadingContext = {},
 ): Reading {
   const metric = own(result.metrics, definition.metric);
-  const samples = readSamples(result.n);
-  const scores = readScores([metric?.value, result.score], definition.range);
-  const stderr = readStderr([metric?.stderr, result.stderr], scores.score, samples.n, definition);
+  const arm = readArm(result, metric, definition, context);
+  const counts = readCounts(result, arm.scores, definition.maxErrored ?? 0);
+  const whole = definition.control === undefined ? arm : readDifference(result, arm, definition, context);
 
-  const reasons: ReasonCode[] = [];
-  reasons.push(...statusReasons(result), ...(result.doubts ?? []));
-  if (result.status === 'success' && (result.errorLength ?? 0) > 0) reasons.push('error-with-success');
-  reasons.push(...scores.reasons, ...samples.reasons, ...stderr.reasons);
-  // An interval and a count are asked of a number; where there is none the reason is already given.
-  if (scores.score !== null) {
-    reasons.push(...evidenceProblems(scores.score, stderr, samples, definition));
+  const found: ReasonCode[] = [...statusReasons(result), ...(result.doubts ?? [])];
+  if (result.status === 'success' && (result.errorLength ?? 0) > 0) found.push('error-with-success');
+  found.push(
+    ...exitProblems(result, context.launch),
+    ...whole.reasons,
+    ...counts.reasons,
+    ...provenanceProblems(result, context),
+    ...timeProblems(result, arm.n, context),
+    ...emptiness(result, arm, definition, context),
+  );
+  const { allow = [] } = definition;
+  const [first, ...rest] = new Set(found.filter((reason) => !allow.includes(reason)));
+  const details = detailsOf(whole, counts);
+  const { score, stderr, n } = whole;
+  const beside = Object.keys(details).length === 0 ? {} : { details };
+  if (first === undefined && score !== null) {
+    return { conclusive: true, score, stderr, n, reasons: [], alsoFound: null, ...beside };
   }
-  reasons.push(...timeProblems(result, samples.n, context));
+  const reasons: [ReasonCode, ...ReasonCode[]] = [first ?? 'score-missing', ...rest];
+  return { conclusive: false, reasons, score, stderr, n, alsoFound: whole.alsoFound, ...beside };
+}
 
-  const [first, ...rest] = reasons;
-  if (first === undefined && scores.score !== null) {
-    return {
-      conclusive: true,
-      score: scores.score,
-      stderr: stderr.stderr,
-      n: samples.n,
-      reasons: [],
-      alsoFound: null,
-    };
-  }
+function detailsOf(arm: Arm, { total, scored, errored, refused, lost }: Counts): ReadingDetails {
   return {
-    conclusive: false,
-    reasons: [first ?? 'score-missing', ...rest],
-    score: scores.score,
-    stderr: stderr.stderr,
-    n: samples.n,
-    alsoFound: scores.alsoFound,
+    ...(total === null ? {} : { total }),
+    ...(scored === null ? {} : { scored }),
+    ...(errored === null ? {} : { errored }),
+    ...(refused === null ? {} : { refused }),
+    ...(lost === 0 ? {} : { lost }),
+    ...arm.beside,
   };
 }
 
@@ -99,113 +133,49 @@ function statusReasons({ status, doubts = [] }: NativeResult): ReasonCode[] {
   }
 }
 
-function readScores(
-  stated: readonly (Stated | undefined)[],
-  [min, max]: readonly [number, number],
-): { score: number | null; alsoFound: number | null; reasons: ReasonCode[] } {
-  const given = stated.filter((value) => value !== undefined);
-  if (given.length === 0) return { score: null, alsoFound: null, reasons: ['score-missing'] };
-  const finite = given.filter((value) => value !== UNUSABLE);
-  const onScale = finite.filter((value) => value >= min && value <= max);
-  const [score = null, other = null] = onScale;
-  const disagree = score !== null && other !== null && Math.abs(score - other) > SAME_SCORE * (max - min);
+// --- two arms ------------------------------------------------------------------------------------------
 
-  const reasons: ReasonCode[] = [];
-  if (finite.length < given.length) reasons.push('score-not-finite');
-  if (onScale.length < finite.length) reasons.push('score-out-of-range');
-  if (disagree) reasons.push('metric-disagrees');
-  return { score, alsoFound: disagree ? other : null, reasons };
-}
-
-interface Samples {
-  n: number | null;
-  stated: boolean;
-  reasons: ReasonCode[];
-}
-
-function readSamples(stated: Stated | undefined): Samples {
-  if (stated === undefined) return { n: null, stated: false, reasons: [] };
-  if (stated === UNUSABLE) return { n: null, stated: true, reasons: ['samples-invalid'] };
-  return { n: stated, stated: true, reasons: stated === 0 ? ['zero-samples'] : [] };
-}
-
-interface Stderr {
-  stderr: number | null;
-  stated: boolean;
-  reasons: ReasonCode[];
-}
-
-function readStderr(
-  stated: readonly (Stated | undefined)[],
-  score: number | null,
-  n: number | null,
-  { kind, range: [min, max] }: ScoreDefinition,
-): Stderr {
-  const given = stated.filter((value) => value !== undefined);
-  if (given.length === 0) return { stderr: null, stated: false, reasons: [] };
-  const invalid: Stderr = { stderr: null, stated: true, reasons: ['stderr-invalid'] };
-  const finite = given.filter((value) => value !== UNUSABLE);
-  if (finite.length < given.length || finite.some((value) => value < 0)) return invalid;
-  // Of two, the wider: the narrower one may be of another metric.
-  const stderr = Math.max(...finite);
-  // A mean of values within the range cannot have more (Popoviciu's inequality).
-  if (stderr > (max - min) / 2) return invalid;
-  if (stderr === 0 && n === 1) return invalid;
-  const between = score !== null && score > 0 && score < 1;
-  if (stderr === 0 && kind === 'proportion' && between) return invalid;
-  return { stderr, stated: true, reasons: [] };
-}
-
-function evidenceProblems(
-  score: number,
-  stderr: Stderr,
-  samples: Samples,
-  { kind, minSamples, totalSamples }: ScoreDefinition,
-): ReasonCode[] {
-  const reasons: ReasonCode[] = [];
-  // A proportion has its interval from n alone; a mean never has.
-  const interval = stderr.stderr !== null || (kind === 'proportion' && samples.n !== null);
-  if (!interval && !stderr.stated && !(kind === 'proportion' && samples.stated)) {
-    reasons.push('uncertainty-missing');
+function readDifference(
+  result: NativeResult,
+  treatment: Arm,
+  definition: ScoreDefinition,
+  context: ReadingContext,
+): Arm {
+  const name = definition.control ?? definition.metric;
+  const byName = name === definition.metric ? undefined : own(result.metrics, name);
+  const isMissing = result.control === undefined && byName === undefined;
+  const native = { ...result.control, ...(result.harness === undefined ? {} : { harness: result.harness }) };
+  const control = isMissing ? null : readArm(native, byName, { ...definition, metric: name }, context);
+  const reasons: ReasonCode[] = [
+    ...treatment.reasons,
+    ...(control === null ? (['control-missing'] as const) : control.reasons),
+  ];
+  const { score: one } = treatment;
+  const two = control?.score ?? null;
+  if (control === null || one === null || two === null) {
+    return { ...treatment, score: null, stderr: null, alsoFound: null, reasons, beside: {} };
   }
-  if (samples.n !== null && samples.n > 0) {
-    if (samples.n < minSamples) reasons.push('too-few-samples');
-    if (totalSamples !== undefined && samples.n < totalSamples) reasons.push('samples-incomplete');
-  }
-  if (!samples.stated && interval && minSamples > 1) {
-    const implied = kind === 'proportion' ? impliedSamples(score, stderr.stderr) : null;
-    if (implied === null) reasons.push('samples-missing');
-    else if (implied < minSamples) reasons.push('too-few-samples');
-  }
-  return reasons;
+  const arms = {
+    treatment: measuredArm(treatment, one, definition),
+    control: measuredArm(control, two, definition),
+  };
+  const a = armStderr(arms.treatment, definition);
+  const b = armStderr(arms.control, definition);
+  const stderr = a === null || b === null ? null : Math.sqrt(a * a + b * b);
+  return { ...treatment, score: one - two, stderr, alsoFound: null, reasons, beside: { arms } };
 }
 
-/** A proportion's standard error says how many samples it is worth; generous by rounding and by n - 1. */
-function impliedSamples(score: number, stderr: number | null): number | null {
-  if (stderr === null || stderr === 0) return null;
-  return Math.ceil((1.01 * score * (1 - score)) / (stderr * stderr)) + 1;
-}
-
-function timeProblems(result: NativeResult, n: number | null, context: ReadingContext): ReasonCode[] {
-  const reasons: ReasonCode[] = [];
-  const startedMs = instantMs(result.startedAt);
-  const completedMs = instantMs(result.completedAt);
-  const reportedMs = instantMs(context.checkpointReportedAt);
-  if (startedMs !== null && completedMs !== null) {
-    if (completedMs < startedMs) reasons.push('completed-before-started');
-    if (completedMs === startedMs && n !== null && n >= INSTANT_SAMPLES) reasons.push('took-no-time');
-  }
-  const earliestMs = startedMs ?? completedMs;
-  if (reportedMs !== null && earliestMs !== null && earliestMs < reportedMs - CLOCK_TOLERANCE_MS) {
-    reasons.push('started-before-checkpoint');
-  }
-  return reasons;
-}
-
-function instantMs(text: string | undefined): number | null {
-  if (text === undefined) return null;
-  const ms = Date.parse(text);
-  return Number.isNaN(ms) ? null : ms;
+/** A share with its n needs no standard error; its interval is the score interval. */
+function measuredArm({ stderr, n, beside }: Arm, score: number, { kind }: ScoreDefinition): Measured {
+  const { effectiveN, clusters } = beside;
+  const isShare = kind === 'proportion' && n !== null;
+  return {
+    score,
+    stderr: isShare ? null : stderr,
+    n,
+    ...(effectiveN === undefined ? {} : { effectiveN }),
+    ...(clusters === undefined ? {} : { clusters }),
+  };
 }
 
 function own<T>(record: { [key: string]: T } | undefined, key: string): T | undefined {
