@@ -24,7 +24,7 @@ import {
   text,
 } from './harness-values.ts';
 import type { LogSource } from './log-source.ts';
-import { firstLineOutline } from './outline.ts';
+import { outlineOf } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
 
 export const garak: HarnessFormat = {
@@ -40,7 +40,7 @@ export const garak: HarnessFormat = {
 };
 
 function kindOf(head: Uint8Array): 'garak-report-jsonl' | 'garak-hitlog-jsonl' | null {
-  const { root, paths } = firstLineOutline(head);
+  const { root, paths } = outlineOf(head);
   if (root !== 'object') return null;
   if (paths.has('entry_type')) return 'garak-report-jsonl';
   return ['attempt_id', 'probe', 'detector', 'generator'].every((name) => paths.has(name))

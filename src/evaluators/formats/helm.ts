@@ -46,8 +46,8 @@ type Kind = 'helm-stats' | 'helm-run-spec' | 'helm-per-instance-stats' | 'helm-s
 function kindOf(head: Uint8Array): Kind | null {
   const { root, paths } = outlineOf(head);
   const has = (...names: string[]): boolean => names.every((name) => paths.has(name));
-  if (root === 'list' && has('*.name.name', '*.count', '*.sum')) return 'helm-stats';
-  if (root === 'list' && has('*.instance_id', '*.stats')) return 'helm-per-instance-stats';
+  if (root === 'array' && has('*.name.name', '*.count', '*.sum')) return 'helm-stats';
+  if (root === 'array' && has('*.instance_id', '*.stats')) return 'helm-per-instance-stats';
   if (root !== 'object') return null;
   if (has('adapter_spec', 'scenario_spec')) return 'helm-run-spec';
   return has('adapter_spec', 'request_states') ? 'helm-scenario-state' : null;

@@ -21,18 +21,28 @@ import { parseHarnessJson } from './json-text.ts';
 import { faultsAsProblems, LogFault } from './log-fault.ts';
 import { digestOfLog, type LogSource } from './log-source.ts';
 
-export const inspectFormat: HarnessFormat = inspectFormatWithin(READ_LIMITS);
-
 /** With other bounds, for tests. */
 export function inspectFormatWithin(limits: ReadLimits): HarnessFormat {
   return {
     name: 'inspect',
+    kinds: Object.values(KINDS),
+    kind: ({ fileName, head }) => KINDS[kindOf(head, fileName) ?? 'log'],
     claims: ({ fileName, head }) => kindOf(head, fileName) !== null,
     read: (source, options) => faultsAsProblems(() => read(source, options, limits)),
   };
 }
 
 type Kind = 'archive' | 'log' | 'manifest' | 'listing';
+
+/** As `format` of a log. */
+const KINDS = {
+  archive: 'inspect-eval-zip',
+  log: 'inspect-json',
+  manifest: 'inspect-eval-set-manifest',
+  listing: 'inspect-logs-listing',
+} as const satisfies Record<Kind, string>;
+
+export const inspectFormat: HarnessFormat = inspectFormatWithin(READ_LIMITS);
 
 const HEAD_BYTES = 65_536;
 

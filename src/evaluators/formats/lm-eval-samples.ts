@@ -26,7 +26,7 @@ import type { Outline } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
 
 export function claimsSamples({ root, paths }: Outline): boolean {
-  const at = root === 'list' ? '*.' : '';
+  const at = root === 'array' ? '*.' : '';
   return (
     root !== null &&
     ['doc_id', 'doc'].every((name) => paths.has(`${at}${name}`)) &&

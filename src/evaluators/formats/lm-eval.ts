@@ -32,7 +32,7 @@ import {
 } from './harness-values.ts';
 import { claimsSamples, readSamples, scoresOfRun } from './lm-eval-samples.ts';
 import type { LogSource } from './log-source.ts';
-import { firstLineOutline, outlineOf } from './outline.ts';
+import { outlineOf } from './outline.ts';
 
 export const lmEval: HarnessFormat = {
   name: 'lm-eval',
@@ -43,7 +43,7 @@ export const lmEval: HarnessFormat = {
 };
 
 function claims({ head }: Glimpse): boolean {
-  return claimsResults(head) || claimsSamples(firstLineOutline(head)) || claimsSamples(outlineOf(head));
+  return claimsResults(head) || claimsSamples(outlineOf(head));
 }
 
 function claimsResults(head: Uint8Array): boolean {

@@ -24,14 +24,14 @@ import {
   text,
 } from './harness-values.ts';
 import type { LogSource } from './log-source.ts';
-import { firstLineOutline } from './outline.ts';
+import { outlineOf } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
 
 export const metr: HarnessFormat = {
   name: 'metr',
   kinds: ['metr-runs-jsonl'],
   claims: ({ head }) => {
-    const { root, paths } = firstLineOutline(head);
+    const { root, paths } = outlineOf(head);
     const isRun = ['run_id', 'task_id'].every((name) => paths.has(name));
     return (
       root === 'object' &&

@@ -17,8 +17,7 @@ export const native: HarnessFormat = {
   name: 'native',
   kinds: ['native'],
   claims: ({ head }) => {
-    const { root, paths, texts } = outlineOf(head);
-    const status = texts.get('status');
+    const { root, paths, status } = outlineOf(head);
     if (root !== 'object' || (status !== 'success' && status !== 'error')) return false;
     return [...paths].every((path) => MEMBERS.has(path.split('.')[0] ?? ''));
   },

@@ -24,14 +24,14 @@ import {
   text,
 } from './harness-values.ts';
 import type { LogSource } from './log-source.ts';
-import { firstLineOutline } from './outline.ts';
+import { outlineOf } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
 
 export const openaiEvals: HarnessFormat = {
   name: 'openai-evals',
   kinds: ['openai-evals-jsonl'],
   claims: ({ head }) => {
-    const { root, paths } = firstLineOutline(head);
+    const { root, paths } = outlineOf(head);
     return (
       root === 'object' &&
       paths.has('spec.eval_name') &&

@@ -33,7 +33,7 @@ import {
 } from './harness-values.ts';
 import { ANY, type Selection } from './json-select.ts';
 import type { LogSource } from './log-source.ts';
-import { firstLineOutline, type Outline, outlineOf } from './outline.ts';
+import { type Outline, outlineOf } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
 
 export const promptfoo: HarnessFormat = {
@@ -69,7 +69,7 @@ function kindOf(head: Uint8Array): Kind | null {
   if (has('createdAt', 'config', 'prompts', 'results.*')) return 'promptfoo-eval-record';
   if (has('results.*.prompt', 'results.*.vars') || has('results.*', 'stats.successes', 'table'))
     return 'promptfoo-json';
-  return isRow(firstLineOutline(head)) ? 'promptfoo-jsonl' : null;
+  return isRow(outline) ? 'promptfoo-jsonl' : null;
 }
 
 const isRow = ({ root, paths }: Outline): boolean =>

@@ -6,6 +6,7 @@ import { dclm } from './dclm.ts';
 import type { HarnessFormat } from './format.ts';
 import { garak } from './garak.ts';
 import { helm } from './helm.ts';
+import { inspectFormat } from './inspect.ts';
 import { intercode } from './intercode.ts';
 import { lighteval } from './lighteval.ts';
 import { lmEval } from './lm-eval.ts';
@@ -17,6 +18,7 @@ import { promptfoo } from './promptfoo.ts';
 import { sweBench } from './swe-bench.ts';
 
 export const FORMATS: readonly HarnessFormat[] = [
+  inspectFormat,
   lmEval,
   promptfoo,
   helm,
