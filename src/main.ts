@@ -20,6 +20,7 @@ import { buildServer } from './http/server.ts';
 import { createSessions } from './http/sessions.ts';
 import { STREAM_LIMITS } from './http/sse.ts';
 import { createAnchors } from './ledger/anchors.ts';
+import { createEvaluationProgress } from './ledger/evaluation-progress.ts';
 import { haltedRuns } from './ledger/halted-runs.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import { createProgressStore } from './ledger/progress.ts';
@@ -118,6 +119,7 @@ async function serve(
 
   const policies = createPolicyBook(ledger, configured);
   const progress = createProgressStore(database.pool);
+  const evaluationProgress = createEvaluationProgress(database.pool);
   const runs = createRunService({ ledger, progress, policies, clock, logger });
   const guard = createRestoreGuard({
     ledger,
@@ -164,6 +166,7 @@ async function serve(
     outbound,
     identities: identities.current,
     instance,
+    evaluationProgress,
     baseUrl,
     metrics,
     clock,
@@ -222,6 +225,7 @@ async function serve(
     heads: guard.heads,
     guard,
     progress,
+    evaluationProgress,
     signer,
     clock,
     metrics,

@@ -215,6 +215,23 @@ export const Scorecard = z.object({
   categories: z.array(
     z.object({ id: z.string(), title: z.string(), stages: z.record(z.string(), StageLevels) }),
   ),
+  running: z
+    .array(
+      z.object({
+        name: z.string(),
+        attempt: z.number(),
+        status: z.string(),
+        progress: z
+          .object({
+            done: z.number(),
+            total: z.number().nullable(),
+            unit: z.string(),
+            errored: z.number().nullable(),
+          })
+          .nullable(),
+      }),
+    )
+    .optional(),
 });
 export type Scorecard = z.infer<typeof Scorecard>;
 

@@ -87,6 +87,8 @@ function permitLine(run: Run, now: Date): string {
   return `up to ${shortCompute(run.ceiling)}${binds}; next checkpoint at ${shortCompute(run.nextCheckpointAt)} or ${relative(run.nextCheckpointBy, now)}`;
 }
 
+type RunningEvaluation = NonNullable<Scorecard['running']>[number];
+
 function riskLine({ level, probability, spent, budget, permit }: NonNullable<Run['risk']>): string {
   const percent = (p: number): string => `${(100 * p).toFixed(2)} %`;
   const taken =
@@ -118,8 +120,26 @@ function levelLines(scorecard: Scorecard | null, style: Style): string[] {
       const paint = levelPaint(estimate, upper, style);
       return [`    ${printable(id).padEnd(width)}  ${levelBar(estimate, upper, style)}  ${paint(figures)}`];
     }),
+    ...(scorecard.running ?? []).map((each) => `    ${runningLine(each)}`),
     ...findingLines(scorecard.findings.filter(({ waived }) => !waived)),
   ];
+}
+
+/** Queued is no progress, and a harness that says nothing of itself is not at zero. */
+export function runningLine({ name, attempt, status, progress }: RunningEvaluation): string {
+  const again = attempt > 1 ? `, attempt ${attempt}` : '';
+  const what = `${printable(name)}: ${printable(status)}${again}`;
+  return progress === null ? what : `${what}, ${progressText(progress)}`;
+}
+
+export function progressText({
+  done,
+  total,
+  unit,
+  errored,
+}: NonNullable<RunningEvaluation['progress']>): string {
+  const share = total === null ? `${done}` : `${done} of ${total}`;
+  return `${share} ${printable(unit)}${errored ? `, ${errored} in error` : ''}`;
 }
 
 const findingLines = (findings: readonly Finding[]): string[] =>

@@ -11,12 +11,15 @@ import type { Environment } from '../config/environment.ts';
 import type { IdentityRecord } from '../config/identities.ts';
 import type { DatabaseHandle } from '../database/open-database.ts';
 import { type Containment, detectContainment } from '../evaluators/containment.ts';
+import { readLog } from '../evaluators/formats/detect.ts';
 import { sweepOrphans } from '../evaluators/job-records.ts';
+import { removeAbandonedAttempts } from '../evaluators/launchers/attempt-directories.ts';
 import { evaluationLimits } from '../evaluators/limits.ts';
 import { watchOrphans } from '../evaluators/orphan-watch.ts';
 import { createEvaluators } from '../evaluators/registry.ts';
 import { createDigester } from '../evaluators/weights/digester.ts';
 import { openIsolators } from '../isolation/registry.ts';
+import type { EvaluationProgressStore } from '../ledger/evaluation-progress.ts';
 import { createInstances } from '../ledger/instances.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { readStanding } from '../ledger/standing.ts';
@@ -51,6 +54,7 @@ export interface ActingDeps {
   readonly outbound: Outbound;
   readonly identities: () => readonly IdentityRecord[];
   readonly instance: string;
+  readonly evaluationProgress: EvaluationProgressStore;
   /** Where this service is reached; known for good once it listens. */
   readonly baseUrl: () => string;
   readonly metrics: Metrics;
@@ -86,6 +90,8 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
 
   const jobsDirectory = join(config.dataDir, 'jobs');
   await mkdir(jobsDirectory, { recursive: true, mode: 0o700 });
+  const attemptsDirectory = join(config.dataDir, 'attempts');
+  await removeAbandonedAttempts(attemptsDirectory, clock().getTime());
   const containment = await detectContainment({
     mode: config.evaluators.containment,
     limits: evaluationLimits(config.evaluators.limits),
@@ -136,6 +142,7 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
     ledger,
     running,
     weights: weights ?? undefined,
+    evaluationProgress: deps.evaluationProgress,
     signer,
     instance,
     channels,
@@ -146,6 +153,8 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
         baseEnvironment: { PATH: env['PATH'], HOME: env['HOME'], LANG: env['LANG'] },
         environmentVariable: (name) => (OWN_SECRETS.has(name) ? undefined : env[name]),
         jobsDirectory,
+        attemptsDirectory,
+        readLog,
         baseDirectory: dirname(config.file),
         containment,
       },

@@ -7,7 +7,7 @@
 import { z } from 'zod';
 import type { Alert, AlertChannel } from '../alerts/alert-channel.ts';
 import { assertNever } from '../domain/assert-never.ts';
-import { type Located, locate } from '../domain/run/evaluation.ts';
+import { isPending, type Located, locate } from '../domain/run/evaluation.ts';
 import { explain } from '../domain/run/halt.ts';
 import { outstanding } from '../domain/run/outstanding.ts';
 import type { Halt } from '../domain/run/state.ts';
@@ -16,6 +16,7 @@ import type { EvaluatorOutcome } from '../evaluators/evaluator.ts';
 import type { Evaluators } from '../evaluators/registry.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { Isolators } from '../isolation/registry.ts';
+import type { EvaluationProgressStore } from '../ledger/evaluation-progress.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Orchestrator } from '../orchestrators/orchestrator.ts';
 import type { WorkHandlers, WorkItem } from '../queue/work-queue.ts';
@@ -29,6 +30,7 @@ import { evaluationRequest } from './evaluation-request.ts';
 import { isolate } from './isolate-work.ts';
 import { observeStop } from './observe-stop.ts';
 import { signOrder } from './orders.ts';
+import { createProgressNotes } from './progress-notes.ts';
 import { type ReportedResult, recordResult } from './results.ts';
 import type { LoadedRun, RunService } from './run-service.ts';
 import type { RunningEvaluations } from './running-evaluations.ts';
@@ -43,6 +45,8 @@ export interface WorkDeps {
   readonly running: RunningEvaluations;
   /** Left out: nobody looks at the weights. */
   readonly weights?: Pick<WeightsGuard, 'look'> | undefined;
+  /** Where progress is written down for whoever asks; left out, it is not. */
+  readonly evaluationProgress?: EvaluationProgressStore;
   /** The adapter for one target of a run. */
   readonly orchestratorOf: (loaded: LoadedRun, targetId: string) => Orchestrator | null;
   readonly isolatorOf: Isolators;
@@ -179,6 +183,11 @@ async function runAttempt(
   const { checkpoint, evaluation, spec } = located;
   const { evaluators, running, logger } = deps;
   const job = running.begin(runId, evaluationId, attempt, signal);
+  const { evaluationProgress } = deps;
+  const notes =
+    evaluationProgress === undefined
+      ? null
+      : createProgressNotes({ runId, evaluationId, attempt }, evaluationProgress, deps.timers);
   let outcome: EvaluatorOutcome;
   try {
     outcome = before.ok
@@ -186,6 +195,7 @@ async function runAttempt(
           spec.executor,
           evaluationRequest(runId, attempt, located, deps.callbackUrl),
           job.signal,
+          notes === null ? {} : { onProgress: notes.heard },
         )
       : { kind: 'failed', reason: before.reason };
     outcome = await ofSameWeights(outcome, runId, evaluationId, deps);
@@ -195,6 +205,7 @@ async function runAttempt(
   } finally {
     job.end();
   }
+  await notes?.end();
   const known = {
     checkpointId: checkpoint.checkpointId,
     evaluation: evaluation.evaluation,
@@ -205,7 +216,26 @@ async function runAttempt(
   faultPoint('evaluation.ended');
   await untilRecorded(() => report(runId, known, outcome, signal, deps), signal, deps.timers);
   faultPoint('evaluation.recorded');
+  await forgetIfOver(runId, evaluationId, located, deps);
   return outcome;
+}
+
+/** Files that a further attempt would go on from; what is left by a failure here is removed when it is old. */
+async function forgetIfOver(
+  runId: string,
+  evaluationId: string,
+  { spec: { executor } }: Located,
+  { runs, evaluators, logger }: WorkDeps,
+): Promise<void> {
+  if (evaluators.forget === undefined) return;
+  try {
+    const loaded = await runs.load(runId);
+    const now = loaded === null ? null : locate(loaded.state, evaluationId, loaded.policy);
+    if (now !== null && isPending(now.evaluation)) return;
+    await evaluators.forget(executor, evaluationId);
+  } catch (error) {
+    logger.warn({ err: error, runId, evaluationId }, 'files of an evaluation that is over were not removed');
+  }
 }
 
 /**

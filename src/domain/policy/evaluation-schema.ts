@@ -6,7 +6,8 @@
  */
 import { z } from 'zod';
 import { ComputeSchema } from '../compute.ts';
-import { EnvironmentSchema, ExecutorSchema } from '../executor.ts';
+import { ExecutorSchema } from '../executor.ts';
+import { EnvironmentSchema } from '../executor-fields.ts';
 import { AxesSchema, MatrixSchema } from './axes.ts';
 import { ExpectsSchema, LeadsSchema, ScoreSchema } from './score-schema.ts';
 

@@ -31,6 +31,7 @@ import { haltDoc, runSummary } from '../../domain/run/views.ts';
 import type { Progress } from '../../ledger/progress.ts';
 import { type LoadedRun, seenProgress } from '../../service/run-service.ts';
 import { ComputeOut } from './common.ts';
+import { ProgressDocument, RunningEvaluationDocument } from './progress-part.ts';
 
 const RunShadow = z
   .object({
@@ -357,6 +358,9 @@ export const ScorecardDocument = z
     digest: z.string().nullable(),
     reportedAt: z.string(),
     assessedAt: z.string().nullable(),
+    running: z.array(RunningEvaluationDocument).optional().meta({
+      description: 'While open: evaluations that are still to report, and how far they are',
+    }),
   })
   .meta({ id: 'Scorecard' });
 
@@ -399,7 +403,13 @@ export const CheckpointDocument = z
     deadlineAt: z.string().nullable(),
     verdict: VerdictSchema.nullable(),
     evaluations: z.array(
-      z.object({ evaluationId: z.string(), name: z.string(), status: z.string(), attempt: z.number() }),
+      z.object({
+        evaluationId: z.string(),
+        name: z.string(),
+        status: z.string(),
+        attempt: z.number(),
+        progress: ProgressDocument.optional(),
+      }),
     ),
   })
   .meta({ id: 'Checkpoint' });

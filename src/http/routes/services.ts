@@ -1,6 +1,7 @@
 /** What the routes are given: the service layer, and nothing that reaches around it. */
 
 import type { DrillResult } from '../../domain/run/halt-documents.ts';
+import type { EvaluationProgressStore } from '../../ledger/evaluation-progress.ts';
 import type { SignedHeads } from '../../ledger/heads.ts';
 import type { Ledger } from '../../ledger/ledger.ts';
 import type { ProgressStore } from '../../ledger/progress.ts';
@@ -23,6 +24,7 @@ export interface Services {
   readonly heads: SignedHeads;
   readonly guard: Pick<RestoreGuard, 'accept'>;
   readonly progress: ProgressStore;
+  readonly evaluationProgress: Pick<EvaluationProgressStore, 'ofRun'>;
   readonly signer: TokenSigner;
   readonly clock: () => Date;
   readonly metrics: Metrics;

@@ -16,9 +16,10 @@ import { statusOfRun } from '../../domain/run/views.ts';
 import type { LoadedRun } from '../../service/run-service.ts';
 import { type Html, html, page } from '../html.ts';
 import { type RawCall, type Route, rawResponse, route } from '../route.ts';
-import { openScorecard, RunSummary, ScorecardDocument } from './documents.ts';
+import { RunSummary, ScorecardDocument } from './documents.ts';
 import { forecastPart } from './forecast-part.ts';
 import { latestForecasts } from './latest-forecasts.ts';
+import { scorecardNow } from './open-scorecard.ts';
 import { clock, quarantinePart, quarantineStep } from './quarantine-part.ts';
 import type { Services } from './services.ts';
 import { cookiesOf } from './sign-in.ts';
@@ -216,14 +217,16 @@ const STATUS_TEXT = {
   finished: 'finished',
 } as const;
 
-async function newestScorecard(
-  loaded: LoadedRun,
-  { ledger, clock }: Services,
-): Promise<ScorecardBody | null> {
+async function newestScorecard(loaded: LoadedRun, services: Services): Promise<ScorecardBody | null> {
   const newest = loaded.state.checkpoints.at(-1);
-  const open = newest === undefined ? null : openScorecard(loaded, newest.checkpointId, clock());
+  const open = newest === undefined ? null : await scorecardNow(loaded, newest.checkpointId, services);
   if (open !== null) return ScorecardDocument.parse(open);
-  const [row] = await ledger.views({ kind: 'scorecard', runId: loaded.state.runId, limit: 1, order: 'desc' });
+  const [row] = await services.ledger.views({
+    kind: 'scorecard',
+    runId: loaded.state.runId,
+    limit: 1,
+    order: 'desc',
+  });
   return row === undefined ? null : ScorecardDocument.parse(row.doc);
 }
 
@@ -283,8 +286,28 @@ function levelsPart(scorecard: ScorecardBody): Html {
   const verdict = scorecard.verdict ?? 'evaluating';
   return html`<h3>Checkpoint ${scorecard.checkpointId} at ${short(scorecard.effectiveCompute)} FLOP: <span class="${verdict}">${verdict}</span></h3>
 <table><thead><tr><th scope="col">Category</th><th scope="col">Before mitigations</th><th scope="col">After</th></tr></thead><tbody>${rows}</tbody></table>
+${runningPart(scorecard.running ?? [])}
 ${findingsPart(scorecard.findings)}`;
 }
+
+/** What is still to report; one that says nothing of its progress is not at zero. */
+function runningPart(running: NonNullable<ScorecardBody['running']>): Html[] {
+  if (running.length === 0) return [];
+  const items = running.map(({ name, attempt, status, progress }) => {
+    const again = attempt > 1 ? `, attempt ${attempt}` : '';
+    return html`<li>${name}: ${status}${again}${progress === null ? '' : progressPart(progress)}</li>`;
+  });
+  return [html`<ul>${items}</ul>`];
+}
+
+function progressPart({ done, total, unit, errored }: ShownProgress): Html {
+  const errors =
+    errored === null || errored === 0 ? '' : html`, <span class="warn">${errored} in error</span>`;
+  const bar = total === null ? '' : html` <progress max="${total}" value="${done}"></progress>`;
+  return html`${bar} ${done}${total === null ? '' : ` of ${total}`} ${unit}${errors}`;
+}
+
+type ShownProgress = NonNullable<NonNullable<ScorecardBody['running']>[number]['progress']>;
 
 interface StageLevels {
   readonly estimate: number | null;
