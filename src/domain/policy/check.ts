@@ -13,6 +13,7 @@ import { type OperatingCharacteristics, operatingCharacteristics } from './chara
 import { type Ladder, ladderProblems, missingLastStep, TARGET_KINDS, type TargetKind } from './ladder.ts';
 import { callOutProblems } from './quarantine.ts';
 import { riskProblems, riskWarnings } from './risk-check.ts';
+import { schedulingProblems } from './scheduling-check.ts';
 import {
   BUILT_IN_RULES,
   type Evaluation,
@@ -69,6 +70,7 @@ export function checkPolicy(input: unknown): PolicyCheck {
     ...deadlineProblems(policy),
     ...riskProblems(policy),
     ...tierProblems(policy),
+    ...schedulingProblems(policy),
   ];
   // Levels can only be computed from thresholds that make sense.
   const sound = problems.length === 0;

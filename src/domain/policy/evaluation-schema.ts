@@ -6,6 +6,7 @@
  */
 import { z } from 'zod';
 import { EnvironmentSchema, ExecutorSchema } from '../executor.ts';
+import { SCHEDULING } from './scheduling-schema.ts';
 
 export const NameSchema = z
   .string()
@@ -69,6 +70,7 @@ export const EvaluationSchema = z.strictObject({
   tier: z.enum(['tripwire', 'full']).optional().meta({
     description: 'tripwire: takes minutes, and comes first at every due point; full unless set',
   }),
+  ...SCHEDULING,
   topUps: z.int().min(0).max(5).default(0).meta({
     description: 'Further attempts with fresh samples, asked for while High is not ruled out; pooled',
   }),

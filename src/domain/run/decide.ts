@@ -11,13 +11,8 @@ import { type NoteUsage, noteUsage } from './accounting.ts';
 import { type RecordAlertDelivery, recordAlertDelivery } from './alerts.ts';
 import { type RecordArchivedResult, recordArchivedResult } from './archived.ts';
 import { type RecordCallOff, recordCallOff } from './call-off.ts';
-import {
-  closeCheckpoints,
-  type ReportCheckpoint,
-  reportCheckpoint,
-  requestTopUps,
-  sealForecasts,
-} from './checkpoint.ts';
+import { closeCheckpoints, type ReportCheckpoint, reportCheckpoint, sealForecasts } from './checkpoint.ts';
+import { requestTopUps, wakePeople } from './closing-in.ts';
 import { confirmHalt, escalateHalt } from './confirmation.ts';
 import { type Context, type Decision, isRejection, reject } from './context.ts';
 import { endDrill, orderDrill, type RecordDrill, recordDrill } from './drill.ts';
@@ -175,6 +170,7 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   requeueCancelled,
   liftHolds,
   placeHolds,
+  wakePeople,
   beginQuarantine,
   confirmHalt,
   takePages,

@@ -8,6 +8,7 @@ import { accountingEvolvers } from './accounting.ts';
 import { alertEvolvers } from './alerts.ts';
 import { callOffEvolvers } from './call-off.ts';
 import { checkpointEvolvers } from './checkpoint-state.ts';
+import { closingInEvolvers } from './closing-in.ts';
 import { drillEvolvers } from './drill-state.ts';
 import { estimateEvolvers } from './estimate-state.ts';
 import { evaluationEvolvers } from './evaluation.ts';
@@ -40,6 +41,7 @@ const evolvers: Evolvers = {
   ...tierEvolvers,
   ...callOffEvolvers,
   ...holdEvolvers,
+  ...closingInEvolvers,
   ...haltEvolvers,
   ...quarantineEvolvers,
   ...scopedWorkEvolvers,

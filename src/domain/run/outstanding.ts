@@ -7,11 +7,12 @@
 import { compareCompute } from '../compute.ts';
 import { OWN_STEPS } from '../policy/ladder.ts';
 import type { Policy } from '../policy/schema.ts';
+import { executorFor } from './attempts.ts';
 import { nextDueAt } from './cadence.ts';
 import { quietAt } from './confirmation.ts';
 import { isOverDrill } from './drill-state.ts';
 import { roundsOf } from './estimate-state.ts';
-import { currentAttempt, isConcluded, statusOf } from './evaluation.ts';
+import { currentAttempt, isConcluded, specOf, statusOf } from './evaluation.ts';
 import { isExpiryKnown } from './halt.ts';
 import { OVERDUE_KEY } from './holds.ts';
 import { stepsDueMs } from './ladder-due.ts';
@@ -59,7 +60,6 @@ export function nextDueMs(items: readonly WorkItem[]): number | null {
 
 /** Of a finished run too: what its last checkpoint can do is still to be known. */
 function evaluations({ runId, checkpoints }: RunState, policy: Policy): WorkItem[] {
-  const handedOver = new Set(policy.evaluations.filter(isHandedOver).map(({ id }) => id));
   return checkpoints.flatMap((checkpoint) =>
     checkpoint.evaluations.flatMap((evaluation) => {
       const { state, attempt, notBefore } = currentAttempt(evaluation);
@@ -69,7 +69,7 @@ function evaluations({ runId, checkpoints }: RunState, policy: Policy): WorkItem
       return [
         ...callOffs,
         {
-          kind: handedOver.has(evaluation.evaluation) ? ('dispatch' as const) : ('evaluate' as const),
+          kind: isHandedOver(evaluation, attempt, policy) ? ('dispatch' as const) : ('evaluate' as const),
           key: `${evaluationId}/${attempt}`,
           runId,
           notBeforeMs: Date.parse(notBefore),
@@ -95,8 +95,10 @@ function callOff(runId: string, evaluationId: string, { attempt, callOff: standi
   ];
 }
 
-const isHandedOver = ({ executor }: Policy['evaluations'][number]): boolean =>
-  executor.kind === 'http' && executor.mode === 'callback';
+function isHandedOver(evaluation: EvaluationState, attempt: number, policy: Policy): boolean {
+  const executor = executorFor(evaluation, attempt, specOf(policy, evaluation.evaluation));
+  return executor.kind === 'http' && executor.mode === 'callback';
+}
 
 function halts(state: RunState, policy: Policy): WorkItem[] {
   const { runId, halt, targets } = state;
@@ -213,7 +215,10 @@ export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
     for (const hold of shadow.holds) if (!isExpiryKnown(state, hold)) add(hold.deadlineAt);
   }
   if (state.halt === null) {
-    for (const { deadlineAt } of state.holds) add(deadlineAt);
+    for (const { deadlineAt, closingIn } of state.holds) {
+      add(deadlineAt);
+      add(closingIn?.until ?? null);
+    }
     // A waiver that nothing rests on expires without consequence.
     if (state.checkpoints.some(restsOnWaiver)) add(state.waiver?.expires ?? null);
   } else {

@@ -149,9 +149,10 @@ function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
   const { conclusive, doubtful } = standingOf(evaluation, policy);
   const stands = worst([conclusive, doubtful].filter((each) => each !== null));
   const status = statusOf(evaluation);
-  const reasons = evaluation.attempts.flatMap(({ reading, reason }) => [
+  const reasons = evaluation.attempts.flatMap(({ reading, reason, exhausted }) => [
     ...(reason === null ? [] : [reason]),
     ...(reading?.reasons ?? []),
+    ...(exhausted === undefined ? [] : ['budget-exhausted']),
   ]);
   return {
     evaluationId: evaluation.evaluationId,

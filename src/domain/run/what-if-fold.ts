@@ -90,6 +90,7 @@ const READS = {
   ShadowEnded: 'left',
   HoldPlaced: 'left',
   HoldLifted: 'left',
+  ClosingInEnded: 'left',
   /** A person's word, and the halt of a parent, stop a run under any policy. */
   HaltOrdered: 'taken',
   PressRecorded: 'left',
