@@ -53,14 +53,9 @@ export const SCHEDULING = {
     .meta({ description: 'Labels of the workers that may carry it out, as `gpu`; each must be had' }),
   budget: BudgetSchema.optional(),
   closingIn: ClosingInSchema.optional(),
-  replicas: z
-    .array(ExecutorSchema)
-    .min(1)
-    .max(5)
-    .optional()
-    .meta({
-      description: 'The same evaluation carried out elsewhere: tried in turn where an attempt breaks',
-    }),
+  replicas: z.array(ExecutorSchema).min(1).max(5).optional().meta({
+    description: 'The same evaluation carried out elsewhere: tried in turn where an attempt breaks',
+  }),
 } as const;
 
 const CLOSING_ATTEMPTS = 5;

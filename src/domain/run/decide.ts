@@ -99,6 +99,7 @@ import {
   type NoteTrainingStage,
   noteTrainingStage,
 } from './training-stage.ts';
+import { type NoteUnstaffed, noteUnstaffed } from './unstaffed.ts';
 
 export interface Tick {
   readonly type: 'Tick';
@@ -110,6 +111,7 @@ export type Command =
   | NoteProgress
   | NoteTrainingStage
   | DeclareBreakthrough
+  | NoteUnstaffed
   | StartEvaluation
   | NoteDispatched
   | ReturnAttempt
@@ -229,6 +231,8 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return noteTrainingStage(state, command, context);
     case 'DeclareBreakthrough':
       return declareBreakthrough(state, command, context);
+    case 'NoteUnstaffed':
+      return noteUnstaffed(state, command, context);
     case 'StartEvaluation':
       return startEvaluation(state, command, context);
     case 'NoteDispatched':

@@ -252,6 +252,13 @@ const events = {
     deadlineAt: at,
     at,
   }),
+  /** They wait for labels that no worker had for a while. */
+  EvaluationsUnstaffed: z.object({
+    checkpointId: id,
+    evaluationIds: z.array(id).min(1),
+    labels: z.array(z.string()).min(1),
+    at,
+  }),
   EvaluationStarted: z.object({
     evaluationId: id,
     attempt: int,

@@ -28,6 +28,7 @@ import { shadowEvolvers } from './shadow-state.ts';
 import type { RunState } from './state.ts';
 import { tierEvolvers } from './tiers.ts';
 import { trainingStageEvolvers } from './training-stage.ts';
+import { unstaffedEvolvers } from './unstaffed.ts';
 
 type Evolvers = { readonly [K in RunEventKind]: (state: RunState, data: RunEventData<K>) => RunState };
 
@@ -39,6 +40,7 @@ const evolvers: Evolvers = {
   ...trainingStageEvolvers,
   ...evaluationEvolvers,
   ...tierEvolvers,
+  ...unstaffedEvolvers,
   ...callOffEvolvers,
   ...holdEvolvers,
   ...closingInEvolvers,

@@ -17,6 +17,7 @@ import { isExpiryKnown } from './halt.ts';
 import { OVERDUE_KEY } from './holds.ts';
 import { stepsDueMs } from './ladder-due.ts';
 import { isDone, pagesDueMs } from './own-steps.ts';
+import { priorityOf } from './priority.ts';
 import { isQuarantined, jobsStoppedBecause, quarantineDeadlines } from './quarantine.ts';
 import { isKnownInShadow, shadowOf } from './shadow-state.ts';
 import type { Attempt, CheckpointState, EvaluationState, Halt, RunState, Shadow } from './state.ts';
@@ -36,6 +37,10 @@ export interface WorkItem {
   readonly runId: string;
   readonly notBeforeMs: number;
   readonly ids: Readonly<Record<string, string | number>>;
+  /** A smaller one goes first, within its kind. */
+  readonly priority?: number;
+  /** What a worker must have to carry it out. */
+  readonly labels?: readonly string[];
 }
 
 export function outstanding(state: RunState, policy: Policy): WorkItem[] {
@@ -59,21 +64,27 @@ export function nextDueMs(items: readonly WorkItem[]): number | null {
 }
 
 /** Of a finished run too: what its last checkpoint can do is still to be known. */
-function evaluations({ runId, checkpoints }: RunState, policy: Policy): WorkItem[] {
+function evaluations(run: RunState, policy: Policy): WorkItem[] {
+  const { runId, checkpoints } = run;
   return checkpoints.flatMap((checkpoint) =>
     checkpoint.evaluations.flatMap((evaluation) => {
       const { state, attempt, notBefore } = currentAttempt(evaluation);
       const { evaluationId } = evaluation;
       const callOffs = evaluation.attempts.flatMap((each) => callOff(runId, evaluationId, each));
       if (state !== 'queued') return callOffs;
+      const isElsewhere = isHandedOver(evaluation, attempt, policy);
+      const { resources } = specOf(policy, evaluation.evaluation);
       return [
         ...callOffs,
         {
-          kind: isHandedOver(evaluation, attempt, policy) ? ('dispatch' as const) : ('evaluate' as const),
+          kind: isElsewhere ? ('dispatch' as const) : ('evaluate' as const),
           key: `${evaluationId}/${attempt}`,
           runId,
           notBeforeMs: Date.parse(notBefore),
           ids: { evaluationId, attempt },
+          priority: priorityOf(run, checkpoint, evaluation, policy),
+          // Who is asked by a message has machines of its own.
+          ...(isElsewhere || resources === undefined ? {} : { labels: [...resources].sort() }),
         },
       ];
     }),

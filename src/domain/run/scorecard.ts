@@ -12,6 +12,7 @@ import { besideEvidence } from './comparable.ts';
 import { scoreRange, specOf, statusOf } from './evaluation.ts';
 import type { Evidence, Scorecard, StoredReading } from './events.ts';
 import type { CheckpointState, EvaluationState } from './state.ts';
+import { waitsInVain } from './unstaffed.ts';
 
 const NOT_ENOUGH = 'not enough information';
 
@@ -144,7 +145,7 @@ function worst(candidates: readonly Standing[]): Standing | null {
   );
 }
 
-function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
+function evidenceOf(checkpoint: CheckpointState, evaluation: EvaluationState, policy: Policy): Evidence {
   const spec = specOf(policy, evaluation.evaluation);
   const { conclusive, doubtful } = standingOf(evaluation, policy);
   const stands = worst([conclusive, doubtful].filter((each) => each !== null));
@@ -154,6 +155,7 @@ function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
     ...(reading?.reasons ?? []),
     ...(exhausted === undefined ? [] : ['budget-exhausted']),
   ]);
+  const inVain = waitsInVain(checkpoint, evaluation, spec.resources);
   return {
     evaluationId: evaluation.evaluationId,
     evaluation: evaluation.evaluation,
@@ -166,7 +168,7 @@ function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
     n: stands?.measured.n ?? null,
     estimate: stands?.estimate ?? null,
     upper: stands?.upper ?? null,
-    reasons: status === 'completed' ? [] : [...new Set(reasons)],
+    reasons: status === 'completed' ? [] : [...new Set([...reasons, ...(inVain === null ? [] : [inVain])])],
     ...besideEvidence(evaluation, spec),
   };
 }
@@ -237,7 +239,7 @@ function makeScorecard(checkpoint: CheckpointState, policy: Policy): Scorecard {
         return spec.category === id && spec.stage === stage;
       });
       if (evaluations.length === 0) continue;
-      const evidence = evaluations.map((evaluation) => evidenceOf(evaluation, policy));
+      const evidence = evaluations.map((evaluation) => evidenceOf(checkpoint, evaluation, policy));
       const levels = stageLevels(evidence, evaluations, policy);
       if (levels !== undefined) stages[stage] = levels;
     }

@@ -112,6 +112,8 @@ export const CheckpointStateSchema = z.object({
   /** The training stage that it is of, and which entry into it. */
   trainingStage: z.object({ name: z.string(), enteredAt: at, compute: ComputeSchema.optional() }).optional(),
   risk: PermitRiskSchema.optional(),
+  /** Labels that its evaluations waited for and no worker had: people know. */
+  unstaffed: z.array(z.string()).optional(),
   /** Of the run's risk budget, by the permits that it earned. */
   riskPaid: z.number().optional(),
   questions: z.array(EstimateQuestionSchema).optional(),

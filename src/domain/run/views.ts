@@ -142,6 +142,7 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'EvaluationsReleased':
     case 'TripwireCleared':
     case 'CheckpointMadeDue':
+    case 'EvaluationsUnstaffed':
       return checkpointsWith(after, event.data.evaluationIds);
     case 'ArchivedResultReported':
       return [resultView(event, after.runId)];

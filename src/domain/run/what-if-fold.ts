@@ -124,6 +124,7 @@ const READS = {
   /** Where the other policy's tripwires clear it as well. */
   TripwireCleared: 'taken',
   CheckpointMadeDue: 'taken',
+  EvaluationsUnstaffed: 'left',
   AlertRaised: 'left',
   AlertAttempted: 'left',
 } as const satisfies Readonly<Record<RunEventKind, 'taken' | 'left'>>;
