@@ -6,7 +6,7 @@
  */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { z } from 'zod';
-import { SERVICE_ROLES, type ServiceRole } from '../config/schema.ts';
+import { SERVICE_ROLES, type ServiceRole, WORKER_LABELS_MAX } from '../config/schema.ts';
 import { VERSION } from '../version.ts';
 import type { BacktestOptions } from './backtest.ts';
 import { EXIT, type ExitCode, exitCodeOf, explainError } from './exit.ts';
@@ -84,7 +84,12 @@ Begin with:
       'what this process does, with commas: api, worker, scheduler, button (default: roles)',
       roles,
     )
-    .action((options: { config?: string; port?: number; roles?: readonly ServiceRole[] }) =>
+    .option(
+      '--labels <list>',
+      'a worker for evaluations that need one of these labels, with commas, and for nothing else (how many at once: workers.labels)',
+      labels,
+    )
+    .action((options: ServeOptions) =>
       perform(async (t) => {
         // The red button alone loads neither database nor queue.
         const isButton = options.roles?.every((role) => role === 'button') === true;
@@ -191,6 +196,23 @@ Begin with:
   addBreakGlassCommands(program, perform);
   addKeyCommands(program, perform);
   return program;
+}
+
+interface ServeOptions {
+  config?: string;
+  port?: number;
+  roles?: readonly ServiceRole[];
+  labels?: readonly string[];
+}
+
+function labels(text: string): readonly string[] {
+  const all = [...new Set(text.split(','))];
+  const wrong = all.find((label) => !/^[a-z0-9][a-z0-9-]{0,30}$/.test(label));
+  if (wrong !== undefined) {
+    throw new InvalidArgumentError(`"${wrong}" is no label: lower-case letters, digits and dashes`);
+  }
+  if (all.length > WORKER_LABELS_MAX) throw new InvalidArgumentError(`at most ${WORKER_LABELS_MAX} labels`);
+  return all;
 }
 
 function roles(text: string): readonly ServiceRole[] {

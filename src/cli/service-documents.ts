@@ -164,7 +164,13 @@ export const Run = RunSummary.extend({
   nextCheckpointBy: instant,
   heartbeatAt: instant.nullable(),
   openHolds: z.array(
-    z.object({ holdId: z.string(), key: z.string(), deadlineAt: instant, findings: z.array(Finding) }),
+    z.object({
+      holdId: z.string(),
+      key: z.string(),
+      deadlineAt: instant,
+      findings: z.array(Finding),
+      closingIn: z.object({ until: instant }).optional(),
+    }),
   ),
   openHalt: Halt.nullable(),
   proposals: z.array(Proposal),

@@ -41,6 +41,11 @@ export function showRun({ run, scorecard }: Shown, now: Date, style: Style): str
     ...(run.openHalt === null ? [] : haltLines(run.openHalt, now, style)),
     ...run.openHolds.flatMap((hold) => [
       `  hold      ${printable(hold.key)}, becomes a halt ${relative(hold.deadlineAt, now)}`,
+      ...(hold.closingIn === undefined
+        ? []
+        : [
+            `            closing in: further samples are drawn; people are woken ${relative(hold.closingIn.until, now)} at the latest`,
+          ]),
       ...findingLines(hold.findings),
     ]),
     ...run.proposals.map(

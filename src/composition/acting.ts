@@ -27,6 +27,7 @@ import type { Orchestrator } from '../orchestrators/orchestrator.ts';
 import { type Orchestrators, openOrchestrators } from '../orchestrators/registry.ts';
 import type { Outbound } from '../outbound/outbound.ts';
 import { createWorkQueue } from '../queue/create-work-queue.ts';
+import { createLabelSlots } from '../queue/labels.ts';
 import type { WorkItem, WorkQueue } from '../queue/work-queue.ts';
 import type { Check } from '../service/readiness.ts';
 import type { LoadedRun, RunService } from '../service/run-service.ts';
@@ -178,7 +179,10 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
     statusUrl: (runId) => `${baseUrl()}/#${encodeURIComponent(runId)}`,
   });
 
+  const { labels: capacity, only = false } = config.workers;
+  const labels = { capacity, only, slots: createLabelSlots(capacity) };
   const queue = createWorkQueue({
+    labels,
     backend:
       config.redis.url === null
         ? { kind: 'postgres', url: database.directUrl }
@@ -195,6 +199,7 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
     handlers,
     committed,
     queue,
+    labels,
     isWorker: config.roles.includes('worker'),
     isScheduler: config.roles.includes('scheduler'),
     clock,

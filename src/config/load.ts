@@ -53,6 +53,8 @@ export interface Configuration<Alert> {
   readonly button: { readonly host: string; readonly port: number };
   readonly roles: readonly ServiceRole[];
   readonly evaluators: ConfigurationFile['evaluators'];
+  /** `only`: started as a worker of these labels and nothing else. */
+  readonly workers: ConfigurationFile['workers'] & { readonly only?: boolean };
   readonly limits: ConfigurationFile['limits'];
   readonly logLevel: ConfigurationFile['logLevel'];
   readonly identities: readonly IdentityRecord[];
@@ -192,6 +194,7 @@ export async function loadConfiguration<A extends z.ZodType>(
     button: { host: stated.button.host ?? stated.server.host, port: stated.button.port },
     roles: stated.roles,
     evaluators: stated.evaluators,
+    workers: stated.workers,
     limits: stated.limits,
     logLevel: stated.logLevel,
     identities,

@@ -7,11 +7,15 @@
  */
 import { z } from 'zod';
 import { DurationSchema } from '../domain/duration.ts';
+import { ResourceLabelSchema } from '../domain/policy/scheduling-schema.ts';
 import { IDENTITY_ID } from './identities.ts';
 import { IsolationConfigSchema } from './isolation.ts';
 import { ModeSchema, ShadowTimeSchema } from './mode.ts';
 import { OidcProvider } from './oidc.ts';
 import { OrchestratorsConfigSchema } from './orchestrators.ts';
+
+/** So that a worker does not keep queues, and connections, by the dozen. */
+export const WORKER_LABELS_MAX = 4;
 
 export const SERVICE_ROLES = ['api', 'worker', 'scheduler', 'button'] as const;
 export type ServiceRole = (typeof SERVICE_ROLES)[number];
@@ -161,6 +165,18 @@ export const ConfigurationFile = z.strictObject({
           cpuTime: DurationSchema.optional(),
         })
         .prefault({}),
+    })
+    .prefault({}),
+  /** Labels of this process's workers, and how much of each runs here at once. */
+  workers: z
+    .strictObject({
+      labels: z
+        .record(ResourceLabelSchema, z.int().min(1).max(64))
+        .refine(
+          (labels) => Object.keys(labels).length <= WORKER_LABELS_MAX,
+          `must be at most ${WORKER_LABELS_MAX} labels: each set of them is a queue`,
+        )
+        .default({}),
     })
     .prefault({}),
   limits: z

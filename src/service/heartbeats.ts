@@ -215,7 +215,10 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
       ...(retryAfterS === null ? {} : { retryAfterS }),
       answer: {
         directive:
-          typeof issued === 'string' ? { action: 'continue' } : await directive(state, signer, issued),
+          typeof issued === 'string'
+            ? { action: 'continue' }
+            : (closingInDirective(current, said.effectiveCompute, clock()) ??
+              (await directive(state, signer, issued))),
         permit,
         nextCheckpointAt: nextCheckpointAt(state, current),
         retain: [...kept.keys()],
@@ -431,6 +434,30 @@ function mayMatter({ state, policy }: LoadedRun, effectiveCompute: Compute, adva
 function retryAfter({ halt, holds, finishedAt }: RunState, refused: Refused | null): number | null {
   if (halt !== null || holds.length > 0 || finishedAt !== null) return null;
   return refused !== null && 'retryAfterS' in refused ? refused.retryAfterS : null;
+}
+
+/**
+ * While further samples may decide what holds the run, only the next permit is held: the one in force runs out by itself,
+ * by time or at its ceiling, and until then nothing of the run is stopped.
+ */
+export function closingInDirective(
+  { state, policy }: Pick<LoadedRun, 'state' | 'policy'>,
+  effectiveCompute: Compute,
+  now: Date,
+): Directive | null {
+  const { holds, halt, finishedAt, ceiling } = state;
+  const [first, ...rest] = holds;
+  if (first === undefined || halt !== null || finishedAt !== null) return null;
+  if (holds.some(({ closingIn }) => closingIn === undefined)) return null;
+  // Whatever permit was issued last was issued before the first of them.
+  const placedMs = Math.min(...[first, ...rest].map(({ placedAt }) => Date.parse(placedAt)));
+  const hasRunOut = now.getTime() >= placedMs + durationMs(policy.permit.ttl);
+  if (hasRunOut || compareCompute(effectiveCompute, ceiling) >= 0) return null;
+  const what = first.findings[0]?.explanation ?? first.key;
+  return {
+    action: 'continue',
+    reason: `no new permit while further samples are drawn, until ${first.closingIn?.until}: ${what}`,
+  };
 }
 
 export async function directive(

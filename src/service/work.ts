@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import type { Alert, AlertChannel } from '../alerts/alert-channel.ts';
 import { assertNever } from '../domain/assert-never.ts';
+import { executorFor } from '../domain/run/attempts.ts';
 import { isPending, type Located, locate } from '../domain/run/evaluation.ts';
 import { explain } from '../domain/run/halt.ts';
 import { outstanding } from '../domain/run/outstanding.ts';
@@ -119,7 +120,7 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
     'interlock.checkpoint.id': checkpointId,
     'interlock.evaluation.id': evaluationId,
     'interlock.attempt': attempt,
-    'interlock.kind': located.spec.executor.kind,
+    'interlock.kind': executorFor(located.evaluation, attempt, located.spec).kind,
   };
   if (tracingOn()) {
     recordSpan('work.claim', attributes, { ...thread(), kind: 'consumer', startTime, endTime: new Date() });
@@ -192,7 +193,7 @@ async function runAttempt(
   try {
     outcome = before.ok
       ? await evaluators.run(
-          spec.executor,
+          executorFor(evaluation, attempt, spec),
           evaluationRequest(runId, attempt, located, deps.callbackUrl),
           job.signal,
           notes === null ? {} : { onProgress: notes.heard },

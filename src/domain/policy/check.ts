@@ -15,6 +15,7 @@ import { callOutProblems } from './quarantine.ts';
 import { riskProblems, riskWarnings } from './risk-check.ts';
 import { compoundProblems, refusalProblems } from './rule-check.ts';
 import { scoreRange } from './scale.ts';
+import { schedulingProblems } from './scheduling-check.ts';
 import {
   BUILT_IN_RULES,
   type Evaluation,
@@ -75,6 +76,7 @@ export function checkPolicy(input: unknown): PolicyCheck {
     ...deadlineProblems(policy),
     ...riskProblems(policy),
     ...tierProblems(policy),
+    ...schedulingProblems(policy),
   ];
   // Levels can only be computed from thresholds that make sense.
   const sound = problems.length === 0;

@@ -9,6 +9,7 @@ import { ComputeSchema } from '../compute.ts';
 import { ExecutorSchema } from '../executor.ts';
 import { EnvironmentSchema } from '../executor-fields.ts';
 import { AxesSchema, MatrixSchema } from './axes.ts';
+import { SCHEDULING } from './scheduling-schema.ts';
 import { ExpectsSchema, LeadsSchema, ScoreSchema } from './score-schema.ts';
 
 export const NameSchema = z
@@ -81,6 +82,7 @@ export const EvaluationSchema = z.strictObject({
   tier: z.enum(['tripwire', 'full']).optional().meta({
     description: 'tripwire: takes minutes, and comes first at every due point; full unless set',
   }),
+  ...SCHEDULING,
   topUps: z.int().min(0).max(5).default(0).meta({
     description: 'Further attempts with fresh samples, asked for while High is not ruled out; pooled',
   }),

@@ -27,7 +27,7 @@ import { type DueReason, whyDue } from './cadence.ts';
 import { seriesPoints } from './checkpoint-state.ts';
 import { comparableHistory } from './comparable.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
-import { isConcluded, specOf, statusOf } from './evaluation.ts';
+import { isConcluded, specOf } from './evaluation.ts';
 import type { RunEvent, Scorecard, StatedStage } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import type { SealedForecast } from './forecast-documents.ts';
@@ -39,7 +39,6 @@ import { isShadowed } from './shadow-state.ts';
 import { type CheckpointState, type EvaluationState, REQUESTED_OPEN_MAX, type RunState } from './state.ts';
 import { askedOf, beginSuccessions, evaluationsWanted } from './succession.ts';
 import { hasTripwires, isDeferred, isTripwireOnly } from './tiers.ts';
-import { unscorableBecause } from './weights.ts';
 
 export interface ReportCheckpoint {
   readonly type: 'ReportCheckpoint';
@@ -455,39 +454,4 @@ export function earnedCeiling(
   const waiver = findings.some(({ waived }) => waived) ? activeWaiver(state, checkpoint, context.now) : null;
   const granted = waiver !== null && compareCompute(safe, waiver.ceiling) > 0 ? waiver.ceiling : safe;
   return maxCompute(state.ceiling, granted);
-}
-
-/** Asks for fresh samples where an evaluation may draw them and High or worse is not ruled out. */
-export function requestTopUps(state: RunState, context: Context): RunEvent[] {
-  for (const checkpoint of state.checkpoints) {
-    if (unscorableBecause(checkpoint) !== null) continue;
-    const { scorecard, findings } = assess(state, checkpoint, context.policy, context.now);
-    for (const finding of findings) {
-      if (finding.kind !== 'level' || finding.basis !== 'upper' || finding.waived) continue;
-      const threshold = typeof finding.threshold === 'number' ? finding.threshold : 5;
-      const stages = scorecard.categories.find(({ id }) => id === finding.category)?.stages;
-      for (const row of (finding.stage === null ? undefined : stages?.[finding.stage])?.evidence ?? []) {
-        const undecided = (row.upper ?? 0) >= threshold && (row.estimate ?? 5) < threshold;
-        const evaluation = checkpoint.evaluations.find((each) => each.evaluationId === row.evaluationId);
-        const allowed = context.policy.evaluations.find(({ id }) => id === row.evaluation)?.topUps ?? 0;
-        const used = evaluation?.attempts.filter(({ purpose }) => purpose === 'top-up') ?? [];
-        const pending = used.some(({ state: attempt }) => attempt !== 'reported' && attempt !== 'failed');
-        if (!undecided || evaluation === undefined || pending || used.length >= allowed) continue;
-        if (statusOf(evaluation) !== 'completed') continue;
-        return [
-          {
-            kind: 'EvaluationRequeued',
-            data: {
-              evaluationId: evaluation.evaluationId,
-              attempt: (evaluation.attempts.at(-1)?.attempt ?? 0) + 1,
-              purpose: 'top-up',
-              by: 'interlock',
-              at: iso(context.now),
-            },
-          },
-        ];
-      }
-    }
-  }
-  return [];
 }

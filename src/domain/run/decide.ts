@@ -11,13 +11,8 @@ import { type NoteUsage, noteUsage } from './accounting.ts';
 import { type RecordAlertDelivery, recordAlertDelivery } from './alerts.ts';
 import { type RecordArchivedResult, recordArchivedResult } from './archived.ts';
 import { type RecordCallOff, recordCallOff } from './call-off.ts';
-import {
-  closeCheckpoints,
-  type ReportCheckpoint,
-  reportCheckpoint,
-  requestTopUps,
-  sealForecasts,
-} from './checkpoint.ts';
+import { closeCheckpoints, type ReportCheckpoint, reportCheckpoint, sealForecasts } from './checkpoint.ts';
+import { requestTopUps, wakePeople } from './closing-in.ts';
 import { confirmHalt, escalateHalt } from './confirmation.ts';
 import { type Context, type Decision, isRejection, reject } from './context.ts';
 import { endDrill, orderDrill, type RecordDrill, recordDrill } from './drill.ts';
@@ -105,6 +100,7 @@ import {
   type NoteTrainingStage,
   noteTrainingStage,
 } from './training-stage.ts';
+import { type NoteUnstaffed, noteUnstaffed } from './unstaffed.ts';
 import { type NoteWeights, noteWeights } from './weights.ts';
 
 export interface Tick {
@@ -118,6 +114,7 @@ export type Command =
   | NoteTrainingStage
   | DeclareBreakthrough
   | NoteWeights
+  | NoteUnstaffed
   | StartEvaluation
   | NoteDispatched
   | ReturnAttempt
@@ -179,6 +176,7 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   requeueCancelled,
   liftHolds,
   placeHolds,
+  wakePeople,
   beginQuarantine,
   confirmHalt,
   takePages,
@@ -239,6 +237,8 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return declareBreakthrough(state, command, context);
     case 'NoteWeights':
       return noteWeights(state, command, context);
+    case 'NoteUnstaffed':
+      return noteUnstaffed(state, command, context);
     case 'StartEvaluation':
       return startEvaluation(state, command, context);
     case 'NoteDispatched':

@@ -171,6 +171,12 @@ export type Scorecard = z.infer<typeof ScorecardSchema>;
 export const StatedStageSchema = z.object({ name: z.string(), compute: ComputeSchema.optional() });
 export type StatedStage = z.infer<typeof StatedStageSchema>;
 
+/** Where the policy gives the evaluation a budget: what the attempt used of it, and which part of it is used up with it. */
+const budgeted = {
+  spentMs: int.optional(),
+  exhausted: z.enum(['attempts', 'wallTime', 'samples']).optional(),
+};
+
 const events = {
   RunRegistered: z.object({
     runId: id,
@@ -322,12 +328,28 @@ const events = {
     deadlineAt: at,
     at,
   }),
-  EvaluationStarted: z.object({ evaluationId: id, attempt: int, instance: z.string(), deadlineAt: at, at }),
+  /** They wait for labels that no worker had for a while. */
+  EvaluationsUnstaffed: z.object({
+    checkpointId: id,
+    evaluationIds: z.array(id).min(1),
+    labels: z.array(z.string()).min(1),
+    at,
+  }),
+  EvaluationStarted: z.object({
+    evaluationId: id,
+    attempt: int,
+    instance: z.string(),
+    deadlineAt: at,
+    /** Which of the replicas carries it out, from 1; left out: the executor itself. */
+    replica: int.optional(),
+    at,
+  }),
   EvaluationDispatched: z.object({ evaluationId: id, attempt: int, at }),
   EvaluationReturned: z.object({
     evaluationId: id,
     attempt: int,
     reason: z.enum(['shutdown', 'instance-lost']),
+    spentMs: int.optional(),
     at,
   }),
   EvaluationReported: z.object({
@@ -339,6 +361,7 @@ const events = {
     transcriptUri: z.string().nullable(),
     late: z.boolean(),
     nextAttemptAt: at.nullable(),
+    ...budgeted,
     by: z.string(),
     at,
   }),
@@ -349,6 +372,7 @@ const events = {
     detail: z.string().nullable(),
     reading: ReadingSchema.nullable(),
     nextAttemptAt: at.nullable(),
+    ...budgeted,
     at,
   }),
   EvaluationRequeued: z.object({
@@ -486,8 +510,12 @@ const events = {
     key: z.string(),
     findings: z.array(FindingSchema).min(1),
     deadlineAt: at,
+    /** Further samples may decide it: people are not woken before `until`, or before there are none left. */
+    closingIn: z.object({ until: at }).optional(),
     at,
   }),
+  /** The hold stands: `undecided`, samples or budget are used up or something else holds it too; `time`, `until` has come. */
+  ClosingInEnded: z.object({ holdId: id, reason: z.enum(['undecided', 'time']), at }),
   HoldLifted: z.object({ holdId: id, reason: z.enum(['evidence', 'sign-off']), at }),
   /** `escalateAt`: people are paged if the stop is not confirmed by then. */
   HaltOrdered: z.object({

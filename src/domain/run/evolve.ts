@@ -8,6 +8,7 @@ import { accountingEvolvers } from './accounting.ts';
 import { alertEvolvers } from './alerts.ts';
 import { callOffEvolvers } from './call-off.ts';
 import { checkpointEvolvers } from './checkpoint-state.ts';
+import { closingInEvolvers } from './closing-in.ts';
 import { drillEvolvers } from './drill-state.ts';
 import { estimateEvolvers } from './estimate-state.ts';
 import { evaluationEvolvers } from './evaluation.ts';
@@ -28,6 +29,7 @@ import type { RunState } from './state.ts';
 import { successionEvolvers } from './succession.ts';
 import { tierEvolvers } from './tiers.ts';
 import { trainingStageEvolvers } from './training-stage.ts';
+import { unstaffedEvolvers } from './unstaffed.ts';
 import { weightsEvolvers } from './weights.ts';
 
 type Evolvers = { readonly [K in RunEventKind]: (state: RunState, data: RunEventData<K>) => RunState };
@@ -42,8 +44,10 @@ const evolvers: Evolvers = {
   ...tierEvolvers,
   ...weightsEvolvers,
   ...successionEvolvers,
+  ...unstaffedEvolvers,
   ...callOffEvolvers,
   ...holdEvolvers,
+  ...closingInEvolvers,
   ...haltEvolvers,
   ...quarantineEvolvers,
   ...scopedWorkEvolvers,

@@ -24,7 +24,7 @@ import { scoreForecasts } from './forecast-scores.ts';
 import { boundRecord, dueBeyond } from './forecast-state.ts';
 import { haltingFindings } from './halt.ts';
 import type { HaltCause } from './halt-documents.ts';
-import { holdCauses } from './holds.ts';
+import { closingInOf, holdCauses } from './holds.ts';
 import type { Digest } from './ids.ts';
 import { riskProblem, riskTaken } from './permit-risk.ts';
 import { confidenceZ, scoreSpecOf } from './scorecard.ts';
@@ -256,12 +256,16 @@ function scoreDiffers(
 
 function holdDiffers(
   before: RunState,
-  { key, findings }: RunEventData<'HoldPlaced'>,
+  { key, findings, closingIn }: Omit<RunEventData<'HoldPlaced'>, 'holdId'>,
   context: Context,
 ): string | null {
   const cause = holdCauses(before, context).find((each) => each.key === key);
   if (cause === undefined) return `the hold ${key} does not follow from what was known`;
-  return same(cause.findings, findings) ? null : `the hold ${key}: the rules give other findings`;
+  if (!same(cause.findings, findings)) return `the hold ${key}: the rules give other findings`;
+  if (isShadowed(before, context.now)) return null;
+  return closingInOf(before, key, context) === (closingIn?.until ?? null)
+    ? null
+    : `the hold ${key}: whether people are woken for it is recorded otherwise`;
 }
 
 function same(a: object, b: object): boolean {

@@ -15,6 +15,7 @@ import { besideEvidence } from './comparable.ts';
 import { specOf, statusOf } from './evaluation.ts';
 import type { Evidence, Scorecard, StoredReading } from './events.ts';
 import type { CheckpointState, EvaluationState } from './state.ts';
+import { waitsInVain } from './unstaffed.ts';
 
 const NOT_ENOUGH = 'not enough information';
 
@@ -166,15 +167,17 @@ function worst(candidates: readonly Standing[]): Standing | null {
   );
 }
 
-function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
+function evidenceOf(checkpoint: CheckpointState, evaluation: EvaluationState, policy: Policy): Evidence {
   const spec = specOf(policy, evaluation.evaluation);
   const stands = isControl(spec) ? controlStanding(evaluation, spec) : graver(standingOf(evaluation, policy));
   const axes = variantOf(spec, evaluation)?.axes;
   const status = statusOf(evaluation);
-  const reasons = evaluation.attempts.flatMap(({ reading, reason }) => [
+  const reasons = evaluation.attempts.flatMap(({ reading, reason, exhausted }) => [
     ...(reason === null ? [] : [reason]),
     ...(reading?.reasons ?? []),
+    ...(exhausted === undefined ? [] : ['budget-exhausted']),
   ]);
+  const inVain = waitsInVain(checkpoint, evaluation, spec.resources);
   return {
     evaluationId: evaluation.evaluationId,
     evaluation: evaluation.evaluation,
@@ -187,7 +190,7 @@ function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
     n: stands?.measured.n ?? null,
     estimate: stands?.estimate ?? null,
     upper: stands?.upper ?? null,
-    reasons: status === 'completed' ? [] : [...new Set(reasons)],
+    reasons: status === 'completed' ? [] : [...new Set([...reasons, ...(inVain === null ? [] : [inVain])])],
     ...besideEvidence(evaluation, spec),
     ...samplesOf(evaluation, stands),
     ...(axes === undefined ? {} : { axes }),
@@ -334,7 +337,7 @@ function makeScorecard(checkpoint: CheckpointState, policy: Policy): Scorecard {
         return spec.category === id && spec.stage === stage;
       });
       if (evaluations.length === 0) continue;
-      const evidence = evaluations.map((evaluation) => evidenceOf(evaluation, policy));
+      const evidence = evaluations.map((evaluation) => evidenceOf(checkpoint, evaluation, policy));
       const levels = stageLevels(evidence, evaluations, policy);
       if (levels !== undefined) stages[stage] = levels;
     }

@@ -40,6 +40,11 @@ export const AttemptSchema = z.object({
   reading: ReadingSchema.nullable(),
   resultDigest: z.string().nullable(),
   reason: z.string().nullable(),
+  /** Which of the replicas carries it out, from 1. */
+  replica: int.optional(),
+  /** Of the evaluation's budget, and the part of it that is used up with this attempt. */
+  spentMs: int.optional(),
+  exhausted: z.enum(['attempts', 'wallTime', 'samples']).optional(),
   /** Who carries it out elsewhere has to be told that it is cancelled; `nextAt` is null once they were. */
   callOff: z.object({ calls: int, nextAt: at.nullable(), lastDetail: z.string().nullable() }).optional(),
 });
@@ -120,6 +125,8 @@ export const CheckpointStateSchema = z.object({
   /** The training stage that it is of, and which entry into it. */
   trainingStage: z.object({ name: z.string(), enteredAt: at, compute: ComputeSchema.optional() }).optional(),
   risk: PermitRiskSchema.optional(),
+  /** Labels that its evaluations waited for and no worker had: people know. */
+  unstaffed: z.array(z.string()).optional(),
   /** Of the run's risk budget, by the permits that it earned. */
   riskPaid: z.number().optional(),
   questions: z.array(EstimateQuestionSchema).optional(),
@@ -141,6 +148,8 @@ export const HoldSchema = z.object({
   findings: z.array(FindingSchema).min(1),
   placedAt: at,
   deadlineAt: at,
+  /** Further samples may decide it; people are woken once this is gone. */
+  closingIn: z.object({ until: at }).optional(),
 });
 export type Hold = z.infer<typeof HoldSchema>;
 

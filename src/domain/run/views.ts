@@ -102,7 +102,12 @@ export function runSummary(state: RunState) {
             orderedAt: halt.orderedAt,
             stopped: halt.confirmedAt !== null,
           },
-    holds: state.holds.map(({ holdId, key, deadlineAt }) => ({ holdId, key, deadlineAt })),
+    holds: state.holds.map(({ holdId, key, deadlineAt, closingIn = null }) => ({
+      holdId,
+      key,
+      deadlineAt,
+      closingIn,
+    })),
     shadow: toldOfShadow(state),
     registeredAt: state.registeredAt,
     finishedAt: state.finishedAt,
@@ -148,6 +153,7 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'EvaluationsReleased':
     case 'TripwireCleared':
     case 'CheckpointMadeDue':
+    case 'EvaluationsUnstaffed':
       return checkpointsWith(after, event.data.evaluationIds);
     case 'ArchivedResultReported':
       return [resultView(event, after.runId)];
@@ -261,6 +267,7 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'PermitRiskSealed':
     case 'HoldPlaced':
     case 'HoldLifted':
+    case 'ClosingInEnded':
     case 'RunFinished':
     case 'AlertRaised':
     case 'AlertAttempted':

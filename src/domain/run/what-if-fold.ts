@@ -95,6 +95,7 @@ const READS = {
   ShadowEnded: 'left',
   HoldPlaced: 'left',
   HoldLifted: 'left',
+  ClosingInEnded: 'left',
   /** A person's word, and the halt of a parent, stop a run under any policy. */
   HaltOrdered: 'taken',
   PressRecorded: 'left',
@@ -128,6 +129,7 @@ const READS = {
   /** Where the other policy's tripwires clear it as well. */
   TripwireCleared: 'taken',
   CheckpointMadeDue: 'taken',
+  EvaluationsUnstaffed: 'left',
   AlertRaised: 'left',
   AlertAttempted: 'left',
 } as const satisfies Readonly<Record<RunEventKind, 'taken' | 'left'>>;

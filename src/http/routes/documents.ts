@@ -56,6 +56,10 @@ const RunShadow = z
       'Everything is decided and recorded, and nothing but a press of the red button stops the run',
   });
 
+const ClosingIn = z.object({ until: z.string() }).meta({
+  description: 'Further samples may decide it: people are woken when there are none left, at the latest then',
+});
+
 export const RunSummary = z
   .object({
     runId: z.string(),
@@ -75,7 +79,14 @@ export const RunSummary = z
     halt: z
       .object({ haltId: z.string(), action: HaltActionSchema, orderedAt: z.string(), stopped: z.boolean() })
       .nullable(),
-    holds: z.array(z.object({ holdId: z.string(), key: z.string(), deadlineAt: z.string() })),
+    holds: z.array(
+      z.object({
+        holdId: z.string(),
+        key: z.string(),
+        deadlineAt: z.string(),
+        closingIn: ClosingIn.nullable().default(null),
+      }),
+    ),
     shadow: RunShadow.nullable().default(null),
     registeredAt: z.string(),
     finishedAt: z.string().nullable(),
@@ -262,6 +273,7 @@ export const RunDocument = RunSummary.extend({
       placedAt: z.string(),
       deadlineAt: z.string(),
       findings: z.array(FindingSchema),
+      closingIn: ClosingIn.optional(),
     }),
   ),
   openHalt: HaltDocument.nullable(),

@@ -95,6 +95,9 @@ async function allRuns(ledger: Services['ledger']): Promise<Summary[]> {
   }
 }
 
+const isClosingIn = ({ holds }: Pick<Summary, 'holds'>): boolean =>
+  holds.length > 0 && holds.every(({ closingIn = null }) => closingIn !== null);
+
 function urgency({ halt, holds }: Summary): number {
   if (halt !== null) return halt.stopped ? 1 : 3;
   return holds.length > 0 ? 2 : 0;
@@ -109,13 +112,14 @@ function body(
 ): Html {
   const count = (level: number): number => runs.filter((run) => urgency(run) === level).length;
   const [open, held, stopped] = [count(3), count(2), count(1)];
+  const closing = runs.filter((run) => urgency(run) === 2 && isClosingIn(run)).length;
   const rest = runs.length - cards.length;
   const shadow = shadowBanner(runs, shadowUntil);
   const headline =
     open > 0
       ? html`<p class="banner bad">${open} ${plural(open, 'run has', 'runs have')} been ordered to halt and ${plural(open, 'is', 'are')} not known to have stopped.</p>`
       : held > 0
-        ? html`<p class="banner warn">${held} ${plural(held, 'run is', 'runs are')} on hold and ${plural(held, 'waits', 'wait')} for people.</p>`
+        ? html`<p class="banner warn">${held} ${plural(held, 'run is', 'runs are')} on hold${closing === held ? ' while further samples are drawn' : ` and ${held - closing} ${plural(held - closing, 'waits', 'wait')} for people`}.</p>`
         : stopped > 0
           ? html`<p class="banner warn">${stopped} ${plural(stopped, 'run is', 'runs are')} halted and known to have stopped. Nothing else is open.</p>`
           : html`<p class="banner ok">No run is halted or on hold.</p>`;
@@ -267,7 +271,7 @@ ${halt.scoped === undefined ? [] : [html`<p class="warn">Evaluation and alignmen
 
 function holdPart({ holds }: RunState): Html {
   return html`<section class="hold"><h3>On hold: no new permit</h3>
-<ul>${holds.map(({ findings, deadlineAt }) => html`<li>${findings[0]?.explanation ?? ''}. Becomes a halt at ${clock(deadlineAt)}.</li>`)}</ul></section>`;
+<ul>${holds.map(({ findings, deadlineAt, closingIn }) => html`<li>${findings[0]?.explanation ?? ''}. ${closingIn === undefined ? '' : `Closing in: further samples are drawn, people are woken at ${clock(closingIn.until)} at the latest. `}Becomes a halt at ${clock(deadlineAt)}.</li>`)}</ul></section>`;
 }
 
 function waiverPart({ ceiling, levels, expires }: NonNullable<RunState['waiver']>): Html {
@@ -344,6 +348,8 @@ function nextStep({ halt, holds, finishedAt, proposals, runId, checkpoints, shad
       ? `read the findings; to go on, propose a resume with terms (POST /v1/runs/${runId}/proposals) and collect the sign-offs.`
       : `a ${open.kind} is proposed (${open.proposalId}); the groups it needs must sign or veto.`;
   }
+  if (holds.length > 0 && holds.every(({ closingIn }) => closingIn !== undefined))
+    return 'wait: further samples are drawn, and people are woken if they do not decide it.';
   if (holds.length > 0)
     return 'supply the missing evidence (retry the evaluation, report the checkpoint) or sign the hold off.';
   if (finishedAt !== null) return 'nothing; the run is finished.';

@@ -192,7 +192,7 @@ describe('under an approved reference', () => {
 });
 
 describe('tripwires alone of a checkpoint that is not due', () => {
-  function before(changes: JsonObject = TIERED): RunLife {
+  function asked(changes: JsonObject = TIERED): RunLife {
     const run = life(changes);
     run.pass('c1', '1e22', 0.05);
     run.report('c2', '1.5e22', { evaluate: true, tripwiresOnly: true });
@@ -200,7 +200,7 @@ describe('tripwires alone of a checkpoint that is not due', () => {
   }
 
   it('clear nothing, and let the run train on', () => {
-    const run = before();
+    const run = asked();
     expect(queued(run)).toHaveLength(2);
     quickly(run, 'c2', 0.05);
     expect(run.last('CheckpointAssessed')).toMatchObject({
@@ -215,7 +215,7 @@ describe('tripwires alone of a checkpoint that is not due', () => {
   });
 
   it('that have jumped make the suite due at once', () => {
-    const run = before();
+    const run = asked();
     expect(quickly(run, 'c2', 0.16)).toContain('CheckpointMadeDue');
     expect(run.last('CheckpointMadeDue')).toMatchObject({
       reason: 'tripwire-jump',
@@ -229,7 +229,7 @@ describe('tripwires alone of a checkpoint that is not due', () => {
   });
 
   it('that turn out to have jumped after it closed hold the run until the suite is in', () => {
-    const run = before();
+    const run = asked();
     quickly(run, 'c2', 0.05);
     run.does({ type: 'RetryEvaluation', evaluationId: run.idOf('c2', 'ctf-quick'), by: 'operator' });
     expect(run.result('c2/ctf-quick', 0.3)).toContain('HoldPlaced');
