@@ -14,7 +14,7 @@ import type { Terminal } from './terminal.ts';
 
 export interface ParsedResult {
   readonly format: 'native';
-  readonly status: 'success' | 'error';
+  readonly status: NativeResult['status'];
   readonly task: string | null;
   readonly model: string | null;
   readonly created: string | null;

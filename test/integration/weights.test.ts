@@ -17,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => interlock?.close());
 
 async function registered(): Promise<RunDriver> {
-  const run = drive(interlock);
+  const run = drive(interlock, { kind: 'webhook', url: 'http://127.0.0.1:9/halt' });
   const sent = await run.register();
   expect(sent.status, sent.text).toBe(201);
   return run;

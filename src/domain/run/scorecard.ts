@@ -6,10 +6,11 @@
  * completes nothing. Missing evidence has no level at all: never 1, never Low.
  */
 import { LEVEL_TITLES, levelName, levelsOf, type Measured, type ScoreSpec, sharedZ } from '../levels.ts';
+import { scoreRange } from '../policy/scale.ts';
 import type { Category, Evaluation, Policy, Stage } from '../policy/schema.ts';
 import { STAGES } from '../policy/schema.ts';
 import { besideEvidence } from './comparable.ts';
-import { scoreRange, specOf, statusOf } from './evaluation.ts';
+import { specOf, statusOf } from './evaluation.ts';
 import type { Evidence, Scorecard, StoredReading } from './events.ts';
 import type { CheckpointState, EvaluationState } from './state.ts';
 
@@ -21,7 +22,7 @@ export function scoreSpecOf(spec: Evaluation): ScoreSpec {
     best: spec.score.best,
     levels: spec.levels,
     kind: spec.score.kind,
-    range: spec.score.range ?? (spec.score.kind === 'proportion' ? [0, 1] : scoreRange(spec)),
+    range: scoreRange(spec),
     stderrFloor: spec.score.stderrFloor,
     elicitationMargin: spec.elicitationMargin,
   };

@@ -5,8 +5,8 @@
  * reading stands for what the other policy would have read; where not, it was never run as far as that policy knows.
  * Fails towards inconclusive: what the record does not show to be enough for the other policy is not enough.
  */
+import { scoreRange } from '../policy/scale.ts';
 import type { Evaluation, Policy } from '../policy/schema.ts';
-import { scoreRange } from './evaluation.ts';
 import type { RunEventData, StoredReading } from './events.ts';
 
 type Reported = RunEventData<'CheckpointReported'>['evaluations'][number];
@@ -70,7 +70,7 @@ export function rejudged(taken: StoredReading, own: Evaluation, other: Evaluatio
   const { lead: _lead, ...withoutLead } = taken;
   const reading = own.leads?.metric === other.leads?.metric ? taken : withoutLead;
   const { score, n, reasons } = reading;
-  const [low, high] = scaleOf(other);
+  const [low, high] = scoreRange(other);
   if (score !== null && (score < low || score > high)) {
     return { ...reading, conclusive: false, score: null, reasons: [...reasons, 'score-out-of-range'] };
   }
@@ -85,9 +85,4 @@ export function rejudged(taken: StoredReading, own: Evaluation, other: Evaluatio
     return { ...reading, conclusive: true, reasons: [] };
   }
   return reading;
-}
-
-function scaleOf(spec: Evaluation): readonly [number, number] {
-  if (spec.score.range !== undefined) return spec.score.range;
-  return spec.score.kind === 'proportion' ? [0, 1] : scoreRange(spec);
 }
