@@ -25,6 +25,7 @@ import { type Orchestrators, openOrchestrators } from '../orchestrators/registry
 import type { Outbound } from '../outbound/outbound.ts';
 import { createWorkQueue } from '../queue/create-work-queue.ts';
 import type { WorkItem, WorkQueue } from '../queue/work-queue.ts';
+import type { Evidence } from '../service/evidence.ts';
 import type { Check } from '../service/readiness.ts';
 import type { LoadedRun, RunService } from '../service/run-service.ts';
 import { createRunningEvaluations } from '../service/running-evaluations.ts';
@@ -51,6 +52,8 @@ export interface ActingDeps {
   readonly outbound: Outbound;
   readonly identities: () => readonly IdentityRecord[];
   readonly instance: string;
+  /** Null where no logs are kept. */
+  readonly evidence: Evidence | null;
   /** Where this service is reached; known for good once it listens. */
   readonly baseUrl: () => string;
   readonly metrics: Metrics;

@@ -45,6 +45,10 @@ export const EvaluationSchema = z.strictObject({
   elicitationMargin: z.number().min(0).max(2).default(0).meta({ description: 'In levels' }),
   // Without a default: a policy that names none must keep the digest that runs have pinned.
   leads: LeadsSchema.optional(),
+  // Without a default, as above.
+  hazardous: z.boolean().optional().meta({
+    description: 'Its logs are dangerous to read: sealed where they are kept; default: as its category says',
+  }),
   topUps: z.int().min(0).max(5).default(0).meta({
     description: 'Further attempts with fresh samples, asked for while High is not ruled out; pooled',
   }),

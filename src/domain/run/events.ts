@@ -10,6 +10,7 @@ import type { JsonObject } from '../canonical-json.ts';
 import { ComputeSchema } from '../compute.ts';
 import { StageSchema } from '../policy/schema.ts';
 import { AncestrySchema, TargetUsageSchema } from './ancestry-documents.ts';
+import { EVIDENCE_EVENTS } from './evidence-documents.ts';
 import { FindingSchema, VerdictSchema } from './finding-documents.ts';
 import {
   ExpertPoolSchema,
@@ -418,6 +419,7 @@ const events = {
     at,
   }),
   ...quarantineEvents,
+  ...EVIDENCE_EVENTS,
   ProposalOpened: proposalWith({ at }),
   ProposalVoided: z.object({
     proposalId: id,

@@ -12,6 +12,7 @@ import { drillEvolvers } from './drill-state.ts';
 import { estimateEvolvers } from './estimate-state.ts';
 import { evaluationEvolvers } from './evaluation.ts';
 import type { RunEvent, RunEventData, RunEventKind } from './events.ts';
+import { evidenceEvolvers } from './evidence.ts';
 import { forecastEvolvers } from './forecast-state.ts';
 import { governanceEvolvers } from './governance.ts';
 import { haltEvolvers } from './halt-state.ts';
@@ -36,6 +37,7 @@ const evolvers: Evolvers = {
   ...checkpointEvolvers,
   ...evaluationEvolvers,
   ...weightsEvolvers,
+  ...evidenceEvolvers,
   ...callOffEvolvers,
   ...holdEvolvers,
   ...haltEvolvers,

@@ -29,6 +29,7 @@ export interface View {
     | 'press'
     | 'lineage'
     | 'weights'
+    | 'evidence'
     | 'proposal'
     | 'estimate-round'
     | 'estimate'
@@ -41,6 +42,7 @@ export interface View {
 
 /** Views are keyed across runs; a run's own ids are made unique by it. */
 export const checkpointKey = (runId: string, checkpointId: string): string => `${runId}/${checkpointId}`;
+export const evidenceKey = (digest: string, runId: string): string => `${digest}/${runId}`;
 export const pressKey = (runId: string, pressId: string): string => `${runId}/${pressId}`;
 /** One row per result, for ever: a repetition must be known long after its checkpoint has left the state. */
 export const resultKey = (evaluationId: string, attempt: number): string => `${evaluationId}/${attempt}`;
@@ -128,6 +130,8 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'EvaluationRequeued':
     case 'EvaluationCalledOff':
       return checkpointsWith(after, [event.data.evaluationId]);
+    case 'EvidenceKept':
+      return [evidenceView(event.data, after)];
     case 'WeightsDigested':
     case 'WeightsChanged':
       return after.checkpoints
@@ -232,6 +236,9 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
       return [estimateView(event.data, after.runId), ...estimateRoundViews(after, event.data.roundId)];
     case 'ForecastScored':
       return [forecastScoreView(event.data, after.runId)];
+    case 'EvidenceReleaseAsked':
+    case 'EvidenceReleased':
+    case 'EvidenceRead':
     case 'WouldHaveHalted':
     case 'WouldHaveHeld':
     case 'WouldHaveLifted':
@@ -282,6 +289,20 @@ function weightsView(data: RunEventData<'CheckpointReported'>, { runId }: RunSta
       doc: json({ runId, checkpointId, effectiveCompute }),
     },
   ];
+}
+
+/** Found by the digest: several runs may keep the same log. */
+function evidenceView(
+  { digest, bytes, sealed, evaluationId, attempt, at }: RunEventData<'EvidenceKept'>,
+  { runId }: RunState,
+): View {
+  return {
+    kind: 'evidence',
+    id: evidenceKey(digest, runId),
+    runId: digest,
+    ordinal: Date.parse(at),
+    doc: json({ runId, digest, bytes, sealed, evaluationId, attempt, keptAt: at }),
+  };
 }
 
 /** Which halt a press is a cause of, for as long as the ledger: the state keeps the causes of the first few alone. */
