@@ -21,6 +21,7 @@ import { addLedgerCommands } from './program-ledger.ts';
 import { CONFIG_OPTION, describe, JSON_OPTION, type Register } from './program-parts.ts';
 import { addRunCommands } from './program-runs.ts';
 import { addTokenCommands } from './program-tokens.ts';
+import type { ResultsParseOptions } from './results-parse.ts';
 import type { Terminal } from './terminal.ts';
 
 export async function run(argv: readonly string[], terminal: Terminal): Promise<number> {
@@ -142,15 +143,24 @@ Begin with:
 
   const results = program.command('results').description('read evaluation results');
   describe(results.command('parse'), {
-    summary: "show what Interlock takes from an evaluation harness's result",
-    details: 'Numbers and status only; text that a model may have written is never printed.',
-    example: 'interlock results parse --format native result.json --json',
-    exits: '0 read; 1 not a result of that format; 2 the file or the format cannot be used',
+    summary: "show what Interlock takes from an evaluation harness's log",
+    details:
+      'Recognises the format by the content. Of a directory, every log in it, one line each. A file that accompanies logs, or is none, is said to be so. Prompts, answers and samples are never printed.',
+    example: 'interlock results parse results_2026-07-08T18-15-33.json --json',
+    exits:
+      '0 read; 1 a log that cannot be read, or not of that format; 2 the file or the format cannot be used',
   })
-    .argument('<file>', 'the result, JSON')
-    .requiredOption('--format <format>', 'native (inspect, lm-eval and promptfoo come later)')
-    .option(...JSON_OPTION('{format, status, task, model, created, metrics, samples, error}'))
-    .action((file: string, options: { format: string; json?: true }) =>
+    .argument('<file>', 'the log, or a directory')
+    .option(
+      '--format <format>',
+      'what it is: inspect, lm-eval, promptfoo, helm, openai-evals, swe-bench, garak, bigcode, metr, intercode, mle-bench, lighteval, dclm, native, or a kind of file of one of these',
+    )
+    .option(
+      ...JSON_OPTION(
+        '{format, status, task, model, created, metrics, samples, error, harness, ...}, of a directory one line each',
+      ),
+    )
+    .action((file: string, options: ResultsParseOptions) =>
       perform(async (t) => (await import('./results-parse.ts')).resultsParse(file, options, t)),
     );
 

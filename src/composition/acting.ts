@@ -11,7 +11,9 @@ import type { Environment } from '../config/environment.ts';
 import type { IdentityRecord } from '../config/identities.ts';
 import type { DatabaseHandle } from '../database/open-database.ts';
 import { type Containment, detectContainment } from '../evaluators/containment.ts';
+import { readLog } from '../evaluators/formats/detect.ts';
 import { sweepOrphans } from '../evaluators/job-records.ts';
+import { removeAbandonedAttempts } from '../evaluators/launchers/attempt-directories.ts';
 import { evaluationLimits } from '../evaluators/limits.ts';
 import { watchOrphans } from '../evaluators/orphan-watch.ts';
 import { createEvaluators } from '../evaluators/registry.ts';
@@ -89,6 +91,8 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
 
   const jobsDirectory = join(config.dataDir, 'jobs');
   await mkdir(jobsDirectory, { recursive: true, mode: 0o700 });
+  const attemptsDirectory = join(config.dataDir, 'attempts');
+  await removeAbandonedAttempts(attemptsDirectory, clock().getTime());
   const containment = await detectContainment({
     mode: config.evaluators.containment,
     limits: evaluationLimits(config.evaluators.limits),
@@ -149,6 +153,8 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
         baseEnvironment: { PATH: env['PATH'], HOME: env['HOME'], LANG: env['LANG'] },
         environmentVariable: (name) => (OWN_SECRETS.has(name) ? undefined : env[name]),
         jobsDirectory,
+        attemptsDirectory,
+        readLog,
         baseDirectory: dirname(config.file),
         containment,
       },

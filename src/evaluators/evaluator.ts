@@ -26,6 +26,23 @@ export interface EvaluationRequest {
   /** Extra samples asked for, on top of the first ones, because the level was too close to call. */
   topUp?: number;
   callbackUrl: string;
+  /** Scores of single samples are wanted from a log; by this member of a sample's metadata as its cluster. */
+  scores?: { cluster?: string };
+}
+
+/** How far one attempt has come, in figures alone. */
+export interface EvaluationProgress {
+  done: number;
+  /** Null where the harness does not say how many there will be. */
+  total: number | null;
+  unit: 'samples' | 'requests' | 'tests' | 'steps';
+  /** Of those done, ended in an error, where the harness says so while it runs. */
+  errored?: number;
+}
+
+export interface RunOptions {
+  /** Called as often as the harness says something; whoever listens slows it down. Must not throw. */
+  onProgress?: ((progress: EvaluationProgress) => void) | undefined;
 }
 
 /** Why there is no clean result. Fixed codes: they go to the ledger, to alerts and to metric labels. */
@@ -76,6 +93,6 @@ export interface CallOffOutcome {
 }
 
 export interface Evaluator {
-  run(request: EvaluationRequest, signal: AbortSignal): Promise<EvaluatorOutcome>;
+  run(request: EvaluationRequest, signal: AbortSignal, options?: RunOptions): Promise<EvaluatorOutcome>;
   callOff(request: EvaluationRequest, signal: AbortSignal): Promise<CallOffOutcome>;
 }

@@ -5,7 +5,8 @@
  * Members that came after a run could have pinned a policy have no default: a policy that says nothing of them keeps its digest.
  */
 import { z } from 'zod';
-import { EnvironmentSchema, ExecutorSchema } from '../executor.ts';
+import { ExecutorSchema } from '../executor.ts';
+import { EnvironmentSchema } from '../executor-fields.ts';
 import { ExpectsSchema, LeadsSchema, ScoreSchema } from './score-schema.ts';
 
 export const NameSchema = z

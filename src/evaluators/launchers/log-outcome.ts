@@ -1,0 +1,41 @@
+/**
+ * What an attempt comes to whose result is a harness's log: the log as read, and what is known of the program beside it.
+ *
+ * Nothing is judged: exit code, times and what the harness was told go along, and the domain holds them against the log. Only
+ * where the program plainly did not run to its end is the attempt failed, its log beside the failure. A cancelled attempt leaves none.
+ */
+import type { LaunchFacts } from '../../domain/launch-facts.ts';
+import { type ContainedRun, failed, failureOf } from '../contained-run.ts';
+import type { EvaluationRequest, EvaluatorOutcome } from '../evaluator.ts';
+import { findLog, type LogWanted, type ReadHarnessLog } from './find-log.ts';
+
+export interface LogExpected extends LogWanted {
+  /** By which the harness says that it ran to its end; [0] unless stated. */
+  readonly completedExitCodes?: readonly number[] | undefined;
+  readonly expects?: Pick<LaunchFacts, 'task' | 'model' | 'revision'> | undefined;
+  /** When the first of the attempts began whose samples the log may hold, RFC 3339; default: this one. */
+  readonly begunAt?: string | undefined;
+}
+
+export async function settleLog(
+  run: ContainedRun,
+  expected: LogExpected,
+  { scores }: Pick<EvaluationRequest, 'scores'>,
+  readLog: ReadHarnessLog,
+): Promise<EvaluatorOutcome> {
+  const { completedExitCodes = [0], expects, begunAt = run.startedAt } = expected;
+  const failure = failureOf(run, completedExitCodes);
+  if (failure?.reason === 'cancelled') return failure;
+  const found = await findLog(expected, readLog, scores === undefined ? {} : { scores });
+  if (!found.ok) return failure ?? failed(found.problem, `${found.detail}; ${run.sizes}`);
+  const { ending } = run.ended;
+  const launch: LaunchFacts = {
+    ...(ending.how === 'exited' ? { exitCode: ending.code } : {}),
+    completedExitCodes: [...completedExitCodes],
+    startedAt: begunAt,
+    logModifiedAt: found.modifiedAt,
+    ...expects,
+  };
+  const result = { harnessLog: found.log };
+  return failure === null ? { kind: 'reported', result, launch } : { ...failure, result, launch };
+}
