@@ -11,6 +11,7 @@ import type { Environment } from '../config/environment.ts';
 import type { IdentityRecord } from '../config/identities.ts';
 import type { DatabaseHandle } from '../database/open-database.ts';
 import { type Containment, detectContainment } from '../evaluators/containment.ts';
+import type { EvaluationRequest } from '../evaluators/evaluator.ts';
 import { readLog } from '../evaluators/formats/detect.ts';
 import { sweepOrphans } from '../evaluators/job-records.ts';
 import { removeAbandonedAttempts } from '../evaluators/launchers/attempt-directories.ts';
@@ -27,7 +28,7 @@ import { type Orchestrators, openOrchestrators } from '../orchestrators/registry
 import type { Outbound } from '../outbound/outbound.ts';
 import { createWorkQueue } from '../queue/create-work-queue.ts';
 import type { WorkItem, WorkQueue } from '../queue/work-queue.ts';
-import type { Evidence } from '../service/evidence.ts';
+import type { Evidence, EvidenceSource } from '../service/evidence.ts';
 import type { Check } from '../service/readiness.ts';
 import type { LoadedRun, RunService } from '../service/run-service.ts';
 import { createRunningEvaluations } from '../service/running-evaluations.ts';
@@ -78,7 +79,7 @@ export interface Acting {
 
 export async function createActing(deps: ActingDeps): Promise<Acting> {
   const { config, env, database, ledger, runs, signer, outbound, instance, baseUrl } = deps;
-  const { metrics, clock, logger, stops } = deps;
+  const { evidence, metrics, clock, logger, stops } = deps;
   const running = createRunningEvaluations();
   const secretsOf = (by: string) => secretsOfSenders(deps.identities())(by);
   const orchestrators = openOrchestrators({
@@ -155,6 +156,7 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
         jobsDirectory,
         attemptsDirectory,
         readLog,
+        keepLog: evidence === null ? undefined : keptBy(evidence),
         baseDirectory: dirname(config.file),
         containment,
       },
@@ -222,6 +224,12 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
     weights,
   };
 }
+
+const keptBy =
+  (evidence: Evidence) =>
+  async (source: EvidenceSource, { runId, evaluationId, attempt }: EvaluationRequest): Promise<void> => {
+    await evidence.keep(source, { runId, evaluationId, attempt, by: 'interlock' });
+  };
 
 /** Known and accepted at start, hence never a reason not to be ready: `evaluators.containment` is how to insist. */
 function containmentCheck({ kind, enforced, missing }: Containment): Check {
