@@ -10,6 +10,7 @@ import type { Logger } from 'pino';
 import { createActing } from './composition/acting.ts';
 import { createCallers, signedIn } from './composition/callers.ts';
 import type { InterlockConfiguration } from './composition/configuration.ts';
+import { openEvidence } from './composition/evidence.ts';
 import { inOrder, type Step } from './composition/steps.ts';
 import { databaseClock, openStore, type Store } from './composition/store.ts';
 import type { Environment } from './config/environment.ts';
@@ -156,7 +157,9 @@ async function serve(
   const baseUrl = (): string =>
     config.server.publicUrl ?? `http://${hostInUrl(config.server.host)}:${port.value}`;
 
+  const evidence = openEvidence({ config, env, outbound, runs, ledger, clock, logger, stops });
   const acting = await createActing({
+    evidence,
     config,
     env,
     database,
@@ -236,6 +239,7 @@ async function serve(
     jwks: () => keyring.jwks(),
     shadowUntil: inShadowUntil,
     modelRoots: config.models.roots,
+    evidence,
     page: {
       isOpen: isLoopback(config.server.host),
       publicUrl: config.server.publicUrl,

@@ -14,6 +14,7 @@ import type { PolicyCheckOptions } from './policy-check.ts';
 import { addBreakGlassCommands } from './program-break-glass.ts';
 import { addCheckpointCommands } from './program-checkpoints.ts';
 import { addEstimateCommands } from './program-estimates.ts';
+import { addEvidenceCommands } from './program-evidence.ts';
 import { addForecastCommands } from './program-forecast.ts';
 import { addKeyCommands } from './program-keys.ts';
 import { addLedgerCommands } from './program-ledger.ts';
@@ -190,6 +191,7 @@ Begin with:
   addRunCommands(program, perform);
   addCheckpointCommands(program, perform);
   addEstimateCommands(program, perform);
+  addEvidenceCommands(program, perform);
   addForecastCommands(program, perform);
   addLedgerCommands(program, perform);
   addTokenCommands(program, perform);

@@ -11,6 +11,7 @@ import type { Environment } from '../config/environment.ts';
 import type { IdentityRecord } from '../config/identities.ts';
 import type { DatabaseHandle } from '../database/open-database.ts';
 import { type Containment, detectContainment } from '../evaluators/containment.ts';
+import type { EvaluationRequest } from '../evaluators/evaluator.ts';
 import { readLog } from '../evaluators/formats/detect.ts';
 import { sweepOrphans } from '../evaluators/job-records.ts';
 import { removeAbandonedAttempts } from '../evaluators/launchers/attempt-directories.ts';
@@ -29,6 +30,7 @@ import type { Outbound } from '../outbound/outbound.ts';
 import { createWorkQueue } from '../queue/create-work-queue.ts';
 import { createLabelSlots } from '../queue/labels.ts';
 import type { WorkItem, WorkQueue } from '../queue/work-queue.ts';
+import type { Evidence, EvidenceSource } from '../service/evidence.ts';
 import type { Check } from '../service/readiness.ts';
 import type { LoadedRun, RunService } from '../service/run-service.ts';
 import { createRunningEvaluations } from '../service/running-evaluations.ts';
@@ -56,6 +58,8 @@ export interface ActingDeps {
   readonly identities: () => readonly IdentityRecord[];
   readonly instance: string;
   readonly evaluationProgress: EvaluationProgressStore;
+  /** Null where no logs are kept. */
+  readonly evidence: Evidence | null;
   /** Where this service is reached; known for good once it listens. */
   readonly baseUrl: () => string;
   readonly metrics: Metrics;
@@ -78,7 +82,7 @@ export interface Acting {
 
 export async function createActing(deps: ActingDeps): Promise<Acting> {
   const { config, env, database, ledger, runs, signer, outbound, instance, baseUrl } = deps;
-  const { metrics, clock, logger, stops } = deps;
+  const { evidence, metrics, clock, logger, stops } = deps;
   const running = createRunningEvaluations();
   const secretsOf = (by: string) => secretsOfSenders(deps.identities())(by);
   const orchestrators = openOrchestrators({
@@ -156,6 +160,7 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
         jobsDirectory,
         attemptsDirectory,
         readLog,
+        keepLog: evidence === null ? undefined : keptBy(evidence),
         baseDirectory: dirname(config.file),
         containment,
       },
@@ -227,6 +232,12 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
     weights,
   };
 }
+
+const keptBy =
+  (evidence: Evidence) =>
+  async (source: EvidenceSource, { runId, evaluationId, attempt }: EvaluationRequest): Promise<void> => {
+    await evidence.keep(source, { runId, evaluationId, attempt, by: 'interlock' });
+  };
 
 /** Known and accepted at start, hence never a reason not to be ready: `evaluators.containment` is how to insist. */
 function containmentCheck({ kind, enforced, missing }: Containment): Check {

@@ -8,6 +8,7 @@
 import { z } from 'zod';
 import { DurationSchema } from '../domain/duration.ts';
 import { ResourceLabelSchema } from '../domain/policy/scheduling-schema.ts';
+import { EvidenceConfigSchema } from './evidence.ts';
 import { IDENTITY_ID } from './identities.ts';
 import { IsolationConfigSchema } from './isolation.ts';
 import { ModeSchema, ShadowTimeSchema } from './mode.ts';
@@ -135,6 +136,7 @@ export const ConfigurationFile = z.strictObject({
       digest: z.enum(['local', 'off']).default('local'),
     })
     .prefault({}),
+  evidence: EvidenceConfigSchema,
   outbound: z.strictObject({ allow: z.array(z.string().min(1).max(255)).default([]) }).prefault({}),
   orchestrators: OrchestratorsConfigSchema,
   isolation: IsolationConfigSchema,

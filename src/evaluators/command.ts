@@ -22,14 +22,11 @@ import {
   runContained,
 } from './contained-run.ts';
 import type { Evaluator, EvaluatorOutcome } from './evaluator.ts';
-import type { ReadHarnessLog } from './launchers/find-log.ts';
-import { settleLog } from './launchers/log-outcome.ts';
+import { type LogDeps, settleLog } from './launchers/log-outcome.ts';
 import { progressOfLines, STATED_PROGRESS } from './launchers/progress.ts';
 import { lastJsonLine, type ResultText, readResultFile } from './result-text.ts';
 
-export interface CommandDeps extends ContainedDeps {
-  readonly readLog: ReadHarnessLog;
-}
+export interface CommandDeps extends ContainedDeps, LogDeps {}
 
 /** Ends well inside of what the queue gives it. */
 const CALL_OFF_TIMEOUT = '30s';
@@ -53,7 +50,7 @@ export function createCommandEvaluator(executor: CommandExecutor, deps: CommandD
             if (format === 'native') return settleResult(run);
             const directory = logDirectoryOf(run.directory);
             const { log: pattern = DEFAULT_LOG[format] } = executor;
-            return settleLog(run, { directory, pattern, format }, request, deps.readLog);
+            return settleLog(run, { directory, pattern, format }, request, deps);
           },
           onErrorOutput: progressOfLines(STATED_PROGRESS, onProgress),
         },

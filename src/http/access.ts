@@ -74,6 +74,9 @@ export const ACCESS: AccessTable = {
   'POST /v1/runs/:run/estimate-rounds/:round/second': to(['evaluator', 'governance'], 'intake', 'intake'),
   'POST /v1/runs/:run/estimates': to(['evaluator', 'governance'], 'intake', 'intake'),
 
+  'GET /v1/evidence/:digest': reading(['auditor', 'governance']),
+  'POST /v1/evidence/:digest/release': to(['governance'], 'intake', 'intake'),
+  'POST /v1/evidence/:digest/release/approval': to(['governance'], 'intake', 'intake'),
   'GET /v1/runs': reading(),
   'GET /v1/runs/:run': reading(),
   'GET /v1/runs/:run/checkpoints': reading(),

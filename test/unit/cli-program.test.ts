@@ -47,6 +47,8 @@ describe('help', () => {
       'estimate give',
       'estimate open',
       'estimate show',
+      'evidence keygen',
+      'evidence open',
       'forecast record',
       'halt',
       'init',

@@ -124,7 +124,7 @@ describe('the fingerprint', () => {
 
 describe('the digester', () => {
   it('works in a thread, tells how far it is, and answers all who ask for the same', async () => {
-    const file = put('model', new Uint8Array(3_000_000).fill(1));
+    const file = put('model', new Uint8Array(20_000_000).fill(1));
     const digester = createDigester([root]);
     const [one, two] = await Promise.all([digester.digest(file), digester.digest(file)]);
     expect(one).toBe(two);

@@ -72,6 +72,7 @@ export function checkPolicy(input: unknown): PolicyCheck {
     ...policy.rules.flatMap((rule, i) => ruleProblems(policy, rule, `rules.${i}`)),
     ...haltingProblems(policy),
     ...governanceProblems(policy),
+    ...evidenceProblems(policy),
     ...quarantineProblems(policy),
     ...deadlineProblems(policy),
     ...riskProblems(policy),
@@ -272,6 +273,15 @@ function governanceProblems(policy: Policy): PolicyProblem[] {
         })),
     ),
   );
+}
+
+function evidenceProblems({ governance: { groups, evidence } }: Policy): PolicyProblem[] {
+  return (evidence?.groups ?? [])
+    .filter((group) => !groups.includes(group))
+    .map((group) => ({
+      path: 'governance.evidence.groups',
+      message: `${group} is not one of governance.groups (${groups.join(', ')})`,
+    }));
 }
 
 function signers({ governance }: Policy) {

@@ -83,6 +83,10 @@ export const EvaluationSchema = z.strictObject({
     description: 'tripwire: takes minutes, and comes first at every due point; full unless set',
   }),
   ...SCHEDULING,
+  // Without a default, as above.
+  hazardous: z.boolean().optional().meta({
+    description: 'Its logs are dangerous to read: sealed where they are kept; default: as its category says',
+  }),
   topUps: z.int().min(0).max(5).default(0).meta({
     description: 'Further attempts with fresh samples, asked for while High is not ruled out; pooled',
   }),

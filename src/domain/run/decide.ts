@@ -43,6 +43,16 @@ import {
   startEvaluation,
 } from './evaluation.ts';
 import type { RunEvent } from './events.ts';
+import {
+  type ApproveRelease,
+  type AskRelease,
+  approveRelease,
+  askRelease,
+  type NoteEvidence,
+  type NoteEvidenceRead,
+  noteEvidence,
+  noteEvidenceRead,
+} from './evidence.ts';
 import { evolve, evolveAll } from './evolve.ts';
 import { lifeAfterStop, type RecordLife, recordLife } from './fence.ts';
 import { scoreForecasts } from './forecast-scores.ts';
@@ -115,6 +125,10 @@ export type Command =
   | DeclareBreakthrough
   | NoteWeights
   | NoteUnstaffed
+  | NoteEvidence
+  | AskRelease
+  | ApproveRelease
+  | NoteEvidenceRead
   | StartEvaluation
   | NoteDispatched
   | ReturnAttempt
@@ -239,6 +253,14 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return noteWeights(state, command, context);
     case 'NoteUnstaffed':
       return noteUnstaffed(state, command, context);
+    case 'NoteEvidence':
+      return noteEvidence(state, command, context);
+    case 'AskRelease':
+      return askRelease(state, command, context);
+    case 'ApproveRelease':
+      return approveRelease(state, command, context);
+    case 'NoteEvidenceRead':
+      return noteEvidenceRead(state, command, context);
     case 'StartEvaluation':
       return startEvaluation(state, command, context);
     case 'NoteDispatched':

@@ -206,10 +206,8 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
     const [{ path, message }] = parsed.problems;
     return reject('invalid', message, path);
   }
-  const reading = settled(
-    readingOf(parsed.result, situationOf(state, located, attempt, command.launch, context)),
-    located.checkpoint,
-  );
+  const situation = situationOf(state, located, attempt, command.launch, context);
+  const reading = settled(readingOf(parsed.result, situation), located.checkpoint);
   const current = attempt === currentAttempt(located.evaluation);
   return [
     {

@@ -11,6 +11,7 @@ import { ComputeSchema } from '../compute.ts';
 import { AxesSchema } from '../policy/axes.ts';
 import { StageSchema } from '../policy/schema.ts';
 import { AncestrySchema, TargetUsageSchema } from './ancestry-documents.ts';
+import { EVIDENCE_EVENTS } from './evidence-documents.ts';
 import { FindingSchema, VerdictSchema } from './finding-documents.ts';
 import {
   ExpertPoolSchema,
@@ -608,6 +609,7 @@ const events = {
     at,
   }),
   ...quarantineEvents,
+  ...EVIDENCE_EVENTS,
   ProposalOpened: proposalWith({ at }),
   ProposalVoided: z.object({
     proposalId: id,

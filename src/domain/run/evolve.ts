@@ -13,6 +13,7 @@ import { drillEvolvers } from './drill-state.ts';
 import { estimateEvolvers } from './estimate-state.ts';
 import { evaluationEvolvers } from './evaluation.ts';
 import type { RunEvent, RunEventData, RunEventKind } from './events.ts';
+import { evidenceEvolvers } from './evidence.ts';
 import { forecastEvolvers } from './forecast-state.ts';
 import { governanceEvolvers } from './governance.ts';
 import { haltEvolvers } from './halt-state.ts';
@@ -45,6 +46,7 @@ const evolvers: Evolvers = {
   ...weightsEvolvers,
   ...successionEvolvers,
   ...unstaffedEvolvers,
+  ...evidenceEvolvers,
   ...callOffEvolvers,
   ...holdEvolvers,
   ...closingInEvolvers,

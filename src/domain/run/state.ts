@@ -9,6 +9,7 @@ import { ComputeSchema } from '../compute.ts';
 import { StageSchema } from '../policy/schema.ts';
 import { ContributionSchema, TargetUsageSchema } from './ancestry-documents.ts';
 import { LeadSchema, ReadingSchema } from './events.ts';
+import { EvidenceReleaseSchema } from './evidence-documents.ts';
 import { FindingSchema, VerdictSchema } from './finding-documents.ts';
 import { ExpertPoolSchema, ForecastSchema } from './forecast-documents.ts';
 import { HaltActionSchema, HaltCauseSchema, RunTargetSchema } from './halt-documents.ts';
@@ -396,6 +397,8 @@ export const RunStateSchema = z.object({
       }),
     )
     .optional(),
+  /** Requests for sealed evidence, and releases of it, that have not ended. */
+  evidence: z.object({ releases: z.array(EvidenceReleaseSchema) }).optional(),
   holds: z.array(HoldSchema),
   halt: HaltSchema.nullable(),
   /** Of a run that was registered in shadow; how it went stays after its end. */

@@ -29,6 +29,7 @@ export interface View {
     | 'press'
     | 'lineage'
     | 'weights'
+    | 'evidence'
     | 'proposal'
     | 'estimate-round'
     | 'estimate'
@@ -44,6 +45,7 @@ export interface View {
 export const checkpointKey = (runId: string, checkpointId: string): string => `${runId}/${checkpointId}`;
 export const breakthroughKey = (runId: string, breakthroughId: string): string =>
   `${runId}/${breakthroughId}`;
+export const evidenceKey = (digest: string, runId: string): string => `${digest}/${runId}`;
 export const pressKey = (runId: string, pressId: string): string => `${runId}/${pressId}`;
 /** One row per result, for ever: a repetition must be known long after its checkpoint has left the state. */
 export const resultKey = (evaluationId: string, attempt: number): string => `${evaluationId}/${attempt}`;
@@ -142,6 +144,8 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'EvaluationRequeued':
     case 'EvaluationCalledOff':
       return checkpointsWith(after, [event.data.evaluationId]);
+    case 'EvidenceKept':
+      return [evidenceView(event.data, after)];
     case 'WeightsDigested':
     case 'WeightsChanged':
       return after.checkpoints
@@ -252,6 +256,9 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
       return [breakthroughView(event.data, after.runId)];
     case 'ForecastScored':
       return [forecastScoreView(event.data, after.runId)];
+    case 'EvidenceReleaseAsked':
+    case 'EvidenceReleased':
+    case 'EvidenceRead':
     case 'WouldHaveHalted':
     case 'WouldHaveHeld':
     case 'WouldHaveLifted':
@@ -319,6 +326,20 @@ function weightsView(data: RunEventData<'CheckpointReported'>, { runId }: RunSta
       doc: json({ runId, checkpointId, effectiveCompute }),
     },
   ];
+}
+
+/** Found by the digest: several runs may keep the same log. */
+function evidenceView(
+  { digest, bytes, sealed, evaluationId, attempt, at }: RunEventData<'EvidenceKept'>,
+  { runId }: RunState,
+): View {
+  return {
+    kind: 'evidence',
+    id: evidenceKey(digest, runId),
+    runId: digest,
+    ordinal: Date.parse(at),
+    doc: json({ runId, digest, bytes, sealed, evaluationId, attempt, keptAt: at }),
+  };
 }
 
 /** Which halt a press is a cause of, for as long as the ledger: the state keeps the causes of the first few alone. */

@@ -16,7 +16,7 @@ import { filesMeant, type ReadHarnessLog } from './find-log.ts';
 import { launchInspect } from './inspect.ts';
 import type { Launch, LaunchContext, Launched } from './launch.ts';
 import { launchLmEval } from './lm-eval.ts';
-import { settleLog } from './log-outcome.ts';
+import { type LogDeps, settleLog } from './log-outcome.ts';
 import {
   changes,
   growingRows,
@@ -31,10 +31,9 @@ import {
 } from './progress.ts';
 import { launchPromptfoo, PROMPTFOO_ROWS } from './promptfoo.ts';
 
-export interface HarnessDeps extends ContainedDeps {
+export interface HarnessDeps extends ContainedDeps, LogDeps {
   /** Directories of evaluations, one each; see attempt-directories.ts. */
   readonly attemptsDirectory: string;
-  readonly readLog: ReadHarnessLog;
   /** Between two looks at what a harness has written; a test lowers it. */
   readonly progressEveryMs?: number;
 }
@@ -82,7 +81,7 @@ export function createHarnessEvaluator(executor: HarnessExecutor, deps: HarnessD
               if (launch === null || directories === null) throw new Error('settled before it was built');
               const { log: pattern, format, completedExitCodes, expects } = launch;
               const wanted = { directory: directories.logDirectory, pattern, format };
-              return settleLog(run, { ...wanted, completedExitCodes, expects }, request, deps.readLog);
+              return settleLog(run, { ...wanted, completedExitCodes, expects }, request, deps);
             },
             onOutput: progressOfLines(PRINTED[executor.kind].output, onProgress),
             onErrorOutput: progressOfLines(PRINTED[executor.kind].errors, onProgress),

@@ -7,7 +7,8 @@
 import type { LaunchFacts } from '../../domain/launch-facts.ts';
 import { type ContainedRun, failed, failureOf } from '../contained-run.ts';
 import type { EvaluationRequest, EvaluatorOutcome } from '../evaluator.ts';
-import { findLog, type LogWanted, type ReadHarnessLog } from './find-log.ts';
+import { type LogSource, openLog } from '../formats/log-source.ts';
+import { filesMeant, findLog, type LogWanted, type ReadHarnessLog } from './find-log.ts';
 
 export interface LogExpected extends LogWanted {
   /** By which the harness says that it ran to its end; [0] unless stated. */
@@ -17,15 +18,38 @@ export interface LogExpected extends LogWanted {
   readonly begunAt?: string | undefined;
 }
 
+export interface LogDeps {
+  readonly readLog: ReadHarnessLog;
+  /** Called with each file that could be the log, read or not: what was wrong with it is for people to see. Must not reject. */
+  readonly keepLog?: ((source: LogSource, request: EvaluationRequest) => Promise<void>) | undefined;
+}
+
+/** More than any harness writes in one attempt. */
+const KEPT_MAX = 32;
+
+async function keepAll(
+  wanted: LogWanted,
+  request: EvaluationRequest,
+  keepLog: NonNullable<LogDeps['keepLog']>,
+): Promise<void> {
+  for (const file of (await filesMeant(wanted)).slice(0, KEPT_MAX)) {
+    const source = await openLog(file);
+    if (source === null) continue;
+    await keepLog(source, request).finally(() => source.close());
+  }
+}
+
 export async function settleLog(
   run: ContainedRun,
   expected: LogExpected,
-  { scores }: Pick<EvaluationRequest, 'scores'>,
-  readLog: ReadHarnessLog,
+  request: EvaluationRequest,
+  { readLog, keepLog }: LogDeps,
 ): Promise<EvaluatorOutcome> {
   const { completedExitCodes = [0], expects, begunAt = run.startedAt } = expected;
   const failure = failureOf(run, completedExitCodes);
   if (failure?.reason === 'cancelled') return failure;
+  if (keepLog !== undefined) await keepAll(expected, request, keepLog);
+  const { scores } = request;
   const found = await findLog(expected, readLog, scores === undefined ? {} : { scores });
   if (!found.ok) return failure ?? failed(found.problem, `${found.detail}; ${run.sizes}`);
   const { ending } = run.ended;

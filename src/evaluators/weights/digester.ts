@@ -1,11 +1,12 @@
 /**
- * Digests of weights, one after the other in a thread of their own: terabytes are hashed while halts go out next door.
+ * Digests of weights, one after the other, in a thread of their own but for small ones: terabytes are hashed while halts
+ * go out next door.
  *
  * Who asks for a path that is under way joins it. A digest is cut short by `close` alone: it is of use to whoever asks next,
  * also where the job that asked first has run out of its time.
  */
 import { Worker } from 'node:worker_threads';
-import type { WeightsDigest, WeightsProblem } from './digest.ts';
+import { digestWeights, inventory, type WeightsDigest, WeightsError, type WeightsProblem } from './digest.ts';
 
 export type DigestMessage =
   | { kind: 'progress'; done: number; total: number }
@@ -29,14 +30,29 @@ export interface Digester {
   close(): Promise<void>;
 }
 
+/** Read before a thread would have begun. */
+const HERE_MAX_BYTES = 16 * 1024 * 1024;
+
 export function createDigester(roots: readonly string[]): Digester {
   const underWay = new Map<string, { answer: Promise<Digested>; progress: DigestProgress }>();
   let running: Worker | null = null;
   let isClosed = false;
   let last: Promise<unknown> = Promise.resolve();
 
-  function work(path: string): Promise<Digested> {
-    if (isClosed) return Promise.resolve(failed('digesting was ended'));
+  async function work(path: string): Promise<Digested> {
+    try {
+      const { bytes } = await inventory(path, { roots });
+      if (isClosed) return failed('digesting was ended');
+      return bytes <= HERE_MAX_BYTES
+        ? { ok: true, found: await digestWeights(path, { roots }) }
+        : await inThread(path);
+    } catch (error) {
+      if (!(error instanceof WeightsError)) throw error;
+      return { ok: false, problem: error.problem, detail: error.message };
+    }
+  }
+
+  function inThread(path: string): Promise<Digested> {
     return new Promise((resolve) => {
       const worker = startThread({ path, roots: [...roots] });
       running = worker;

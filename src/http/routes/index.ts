@@ -6,6 +6,7 @@ import { checkpointRoutes } from './checkpoints.ts';
 import { drillRoutes } from './drills.ts';
 import { estimateRoutes } from './estimates.ts';
 import { evaluationRoutes } from './evaluations.ts';
+import { evidenceRoutes } from './evidence.ts';
 import { forecastRoutes } from './forecasts.ts';
 import { governanceRoutes } from './governance.ts';
 import { haltRoutes } from './halts.ts';
@@ -33,6 +34,7 @@ export const routesOf = (services: Services): Route[] => [
   ...drillRoutes(services),
   ...governanceRoutes(services),
   ...estimateRoutes(services),
+  ...evidenceRoutes(services),
   ...forecastRoutes(services),
   ...ledgerRoutes(services),
   ...probeRoutes(services),
