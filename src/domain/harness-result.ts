@@ -59,6 +59,7 @@ export function resultOfLog(
     errorLength: log.error === null || log.error === '' ? undefined : log.error.length,
     startedAt: instant(log.startedAt),
     completedAt: instant(log.completedAt),
+    createdAt: instant(log.created),
     protocol: protocolOf(log, digest),
     doubts: doubts.length === 0 ? undefined : doubts,
     harness: safeName(log.harness),

@@ -208,6 +208,10 @@ const CASES: Record<string, Case> = {
     },
   },
   'begun before it was launched': { context: launch({ startedAt: '2026-11-01T02:06:00Z' }) },
+  'created before it was launched': {
+    log: { startedAt: null, completedAt: null },
+    context: launch({ startedAt: '2026-11-01T02:06:00Z' }),
+  },
   'written before it was launched': {
     context: launch({ startedAt: '2026-11-01T02:00:00Z', logModifiedAt: '2026-11-01T01:59:50Z' }),
   },
@@ -286,6 +290,7 @@ const TABLE = rows(`
   started before the checkpoint      | started-before-checkpoint
   a thousand in no time              | took-no-time
   begun before it was launched       | stale-log
+  created before it was launched     | stale-log
   written before it was launched     | stale-log
   the file of another checkpoint     | replayed-log
 `);
