@@ -92,6 +92,8 @@ export const HarnessLogSchema = z.strictObject({
     /** That this file holds. */
     logged: count,
   }),
+  /** Tokens that the model wrote, all samples together, where the log says. Zero: it wrote nothing at all. */
+  outputTokens: count.optional(),
   /** Null where nothing went wrong as a whole. */
   error: text,
   /** sha256 of the file's bytes, hexadecimal. */

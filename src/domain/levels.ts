@@ -7,8 +7,11 @@
  * uncertainty below the configured floor is raised to it, and a limit is never inside the estimate.
  */
 
+import { clopperPearson } from './statistics/clopper-pearson.ts';
+import { type MeanArm, newcombe, type ProportionArm, welchHalf } from './statistics/difference.ts';
 import { normalQuantile } from './statistics/normal.ts';
-import { wilson } from './statistics/wilson.ts';
+import { criticalValue } from './statistics/student.ts';
+import { type Interval, wilson } from './statistics/wilson.ts';
 
 export const LEVEL_NAMES = ['low', 'medium', 'high', 'critical'] as const;
 export type LevelName = (typeof LEVEL_NAMES)[number];
@@ -83,11 +86,29 @@ export interface Measured {
   readonly score: number;
   readonly stderr: number | null;
   readonly n: number | null;
+  /** Samples x epochs: that were to be, that ended in an error, that the model refused. */
+  readonly total?: number | undefined;
+  readonly errored?: number | undefined;
+  readonly refused?: number | undefined;
+  /** With a score, and those that ended without one: these count as successes. */
+  readonly scored?: number | undefined;
+  readonly lost?: number | undefined;
+  /** Independent samples that it is worth, where samples depend on each other. */
+  readonly effectiveN?: number | undefined;
+  /** Independent units from which its uncertainty was measured: few of them widen it. */
+  readonly clusters?: number | undefined;
+  /** Sealed where it takes the samples' scores to compute it, for `z`. */
+  readonly interval?: { readonly z: number; readonly lower: number; readonly upper: number } | undefined;
+  /** Of a score that is a difference. */
+  readonly arms?: { readonly treatment: Measured; readonly control: Measured } | undefined;
 }
 
 export interface ScoreSpec extends LevelMap {
   readonly kind: 'proportion' | 'mean';
   readonly range: readonly [number, number];
+  /** Of the arms of a difference; else the same. */
+  readonly armRange?: readonly [number, number] | undefined;
+  readonly interval?: 'wilson' | 'clopper-pearson' | 'normal' | 'bootstrap' | undefined;
   /** The smallest standard error believed, in score units. */
   readonly stderrFloor: number;
   readonly elicitationMargin: number;
@@ -99,24 +120,115 @@ export function sharedZ(confidence: number, evaluations: number): number {
 }
 
 /** The confidence limit of the score in the dangerous direction, inside the metric's range. */
-export function dangerLimit({ score, stderr, n }: Measured, spec: ScoreSpec, z: number): number {
+export function dangerLimit(measured: Measured, spec: ScoreSpec, z: number): number {
   const [low, high] = spec.range;
   const rising = spec.best >= spec.chance;
+  const { score } = measured;
   const floor = z * spec.stderrFloor;
-  let limit: number;
-  if (spec.kind === 'proportion' && n !== null && n > 0) {
-    const interval = wilson((score - low) / (high - low), n, z);
-    const reached = low + (rising ? interval.upper : interval.lower) * (high - low);
-    limit = rising ? Math.max(reached, score + floor) : Math.min(reached, score - floor);
-  } else if (stderr !== null) {
-    const half = Math.max(z * stderr, floor);
-    limit = rising ? score + half : score - half;
-  } else {
-    // No known uncertainty at all: everything up to the best is possible.
-    limit = spec.best;
-  }
+  const reached = reachedLimit(measured, spec, z);
+  const limit = rising ? Math.max(reached, score + floor) : Math.min(reached, score - floor);
   return Math.min(high, Math.max(low, limit));
 }
+
+function reachedLimit(measured: Measured, spec: ScoreSpec, z: number): number {
+  const { score, stderr, n, arms, interval, clusters } = measured;
+  const rising = spec.best >= spec.chance;
+  const worst = rising ? spec.range[1] : spec.range[0];
+  const lost = lostShare(measured);
+  if (arms !== undefined) return differenceLimit(arms, lost, spec, z);
+  const isShare = spec.kind === 'proportion' && n !== null && n > 0;
+  if (isShare && spec.interval !== 'normal') return shareLimit(measured, n, spec, z);
+  if (stderr === null && !isShare) return spec.best; // No known uncertainty at all: everything up to the best is possible.
+  if (interval !== undefined) return withLost(sealedLimit(score, interval, rising, z), worst, lost);
+  const scatter = stderr ?? shareStderr(score, n ?? 1, spec.range);
+  if (scatter === 0 && clusters !== undefined) {
+    // Nothing scatters: as of a share of samples none of which differs, what else there may be is bounded by how many there are.
+    const { upper: other } = wilson(0, clusters, z);
+    return withLost(score + other * (worst - score), worst, lost);
+  }
+  const half = clusters === undefined ? z * scatter : criticalValue(z, clusters) * scatter;
+  return withLost(rising ? score + half : score - half, worst, lost);
+}
+
+/** Of a share each lost sample is one that succeeded, among as many more. */
+function shareLimit(measured: Measured, n: number, spec: ScoreSpec, z: number): number {
+  const [low, high] = spec.range;
+  const rising = spec.best >= spec.chance;
+  const lost = lostShare(measured);
+  if (lost >= 1) return rising ? high : low;
+  const share = (measured.score - low) / (high - low);
+  const counted = share * (1 - lost) + (rising ? lost : 0);
+  const { lower, upper } = shareInterval(counted, independent(measured, n, z) / (1 - lost), spec, z);
+  return low + (rising ? upper : lower) * (high - low);
+}
+
+/** What its samples are worth as independent ones. Few clusters show their own scatter badly (Korn and Graubard, 1998). */
+function independent({ effectiveN, clusters }: Measured, n: number, z: number): number {
+  const effective = effectiveN ?? n;
+  if (clusters === undefined) return effective;
+  const ratio = z / criticalValue(z, clusters);
+  // Never none: an interval of no samples is no number.
+  return Math.max(Number.EPSILON, effective * ratio * ratio);
+}
+
+const shareInterval = (share: number, n: number, { interval }: ScoreSpec, z: number): Interval =>
+  interval === 'clopper-pearson' ? clopperPearson(share, n, z) : wilson(share, n, z);
+
+function shareStderr(score: number, n: number, [low, high]: readonly [number, number]): number {
+  const share = (score - low) / (high - low);
+  return (high - low) * Math.sqrt(Math.max(0, share * (1 - share)) / n);
+}
+
+/** Sealed for another z (the policy has changed since) it is as wide as the ratio of the two makes it. */
+function sealedLimit(
+  score: number,
+  { z: sealedFor, lower, upper }: NonNullable<Measured['interval']>,
+  rising: boolean,
+  z: number,
+): number {
+  return score + ((rising ? upper : lower) - score) * (z / sealedFor);
+}
+
+/** The mean, had every lost sample come out as dangerous as can be. */
+function withLost(limit: number, worst: number, lost: number): number {
+  return lost === 0 ? limit : (1 - lost) * limit + lost * worst;
+}
+
+function lostShare({ lost = 0, scored, n }: Measured): number {
+  if (lost === 0) return 0;
+  return lost / (lost + (scored ?? n ?? 0));
+}
+
+/** Lost samples succeeded in the treated arm and failed in the other one. */
+function differenceLimit(
+  { treatment, control }: NonNullable<Measured['arms']>,
+  lost: number,
+  spec: ScoreSpec,
+  z: number,
+): number {
+  const rising = spec.best >= spec.chance;
+  const [low, high] = spec.armRange ?? [0, 1];
+  const difference = treatment.score - control.score;
+  const worst = (rising ? 1 : -1) * (high - low);
+  const one = shareArm(treatment, [low, high], z);
+  const two = shareArm(control, [low, high], z);
+  if (one !== null && two !== null) {
+    const { lower, upper } = newcombe(one, two, z, (share, n, at) => shareInterval(share, n, spec, at));
+    return withLost((rising ? upper : lower) * (high - low), worst, lost);
+  }
+  if (treatment.stderr === null || control.stderr === null) return worst;
+  const half = welchHalf(meanArm(treatment, treatment.stderr), meanArm(control, control.stderr), z);
+  const limit = rising ? difference + half : difference - half;
+  return withLost(Number.isFinite(limit) ? limit : worst, worst, lost);
+}
+
+/** Null of a mean: an arm is a share where its n stands without a standard error. */
+function shareArm(arm: Measured, [low, high]: readonly [number, number], z: number): ProportionArm | null {
+  if (arm.stderr !== null || arm.n === null) return null;
+  return { proportion: (arm.score - low) / (high - low), n: independent(arm, arm.n, z) };
+}
+
+const meanArm = ({ n, clusters }: Measured, stderr: number): MeanArm => ({ stderr, n: clusters ?? n });
 
 export interface Levels {
   readonly estimate: number;

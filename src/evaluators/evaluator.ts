@@ -8,6 +8,7 @@
  * Not here: attempts and backoff (domain/run), what a score means (domain/levels).
  */
 import { LOG_PROBLEMS } from '../domain/harness-log.ts';
+import type { LaunchFacts } from '../domain/launch-facts.ts';
 
 export interface EvaluationRequest {
   evaluationId: string;
@@ -45,7 +46,13 @@ export const FAILURE_REASONS = [
 export type FailureReason = (typeof FAILURE_REASONS)[number];
 
 export type EvaluatorOutcome =
-  | { kind: 'reported'; result: unknown }
+  | {
+      kind: 'reported';
+      /** A native result, or `{harnessLog}` as a reader translated it. */
+      result: unknown;
+      /** Of a harness that was started here: held against its log by the domain, exit code and all. */
+      launch?: LaunchFacts;
+    }
   | { kind: 'dispatched' }
   | {
       kind: 'failed';
@@ -54,6 +61,7 @@ export type EvaluatorOutcome =
       detail?: string;
       /** What was written all the same: it never clears anything, but a score at a threshold still trips. */
       result?: unknown;
+      launch?: LaunchFacts;
     };
 
 /** `accepted`: whoever was told took it. `rejected`: the identical call can never help. */

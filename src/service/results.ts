@@ -4,6 +4,7 @@
  * its checkpoint was closed and evicted while it was on its way.
  */
 import { z } from 'zod';
+import type { LaunchFacts } from '../domain/launch-facts.ts';
 import { archivedResult } from '../domain/run/archived.ts';
 import { resultKey } from '../domain/run/views.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -17,6 +18,7 @@ export interface ReportedResult {
   readonly attempt: number;
   readonly result: unknown;
   readonly resultDigest: string;
+  readonly launch?: LaunchFacts | undefined;
   readonly by: string;
 }
 

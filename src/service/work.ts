@@ -193,10 +193,10 @@ async function report(
   const options = { actor: ACTOR };
   switch (outcome.kind) {
     case 'reported': {
-      const { result } = outcome;
+      const { result, launch } = outcome;
       const recorded = await runs.execute(
         runId,
-        recordResult(ledger, { ...known, result, resultDigest: resultDigest(result), by: ACTOR }),
+        recordResult(ledger, { ...known, result, launch, resultDigest: resultDigest(result), by: ACTOR }),
         options,
       );
       if (recorded.outcome !== 'rejected') return;
@@ -205,7 +205,7 @@ async function report(
       const detail = recorded.rejection.path ?? null;
       await runs.execute(
         runId,
-        { type: 'FailAttempt', evaluationId, attempt, reason, detail, result },
+        { type: 'FailAttempt', evaluationId, attempt, reason, detail, result, launch },
         options,
       );
       return;
@@ -214,7 +214,7 @@ async function report(
       await runs.execute(runId, { type: 'NoteDispatched', evaluationId, attempt }, options);
       return;
     case 'failed': {
-      const { reason, detail = null, result } = outcome;
+      const { reason, detail = null, result, launch } = outcome;
       if (reason === 'cancelled' && signal.aborted) {
         const handBack = {
           type: 'ReturnAttempt',
@@ -228,7 +228,7 @@ async function report(
       }
       await runs.execute(
         runId,
-        { type: 'FailAttempt', evaluationId, attempt, reason, detail, result },
+        { type: 'FailAttempt', evaluationId, attempt, reason, detail, result, launch },
         options,
       );
       return;
@@ -238,11 +238,16 @@ async function report(
   }
 }
 
+/** A log is named by its bytes: it may hold hundreds of thousands of scores, and says nothing else when it is read again. */
+const LogResult = z.object({ harnessLog: z.object({ fileDigest: z.string().regex(/^[0-9a-f]{64}$/) }) });
+
 /** Made once: making a schema costs far more than reading a result by it. */
 const AnyJson = z.json();
 
 /** The same result has the same digest, whoever sends it and however it was spaced. */
 export function resultDigest(result: unknown): string {
+  const log = LogResult.safeParse(result);
+  if (log.success) return sha256(`harness-log ${log.data.harnessLog.fileDigest}`);
   const json = AnyJson.safeParse(result);
   if (!json.success) return sha256(String(result));
   try {

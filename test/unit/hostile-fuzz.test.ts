@@ -19,9 +19,10 @@ import { canonicalJson, type JsonObject } from '../../src/domain/canonical-json.
 import { ComputeSchema, compareCompute, timesCompute } from '../../src/domain/compute.ts';
 import { DurationSchema, durationMs } from '../../src/domain/duration.ts';
 import { fieldPath, fieldProblems } from '../../src/domain/field-errors.ts';
-import { parseNativeResult, readResult } from '../../src/domain/native-result.ts';
+import { parseNativeResult } from '../../src/domain/native-result.ts';
 import { checkPolicy } from '../../src/domain/policy/check.ts';
 import { PolicySchema } from '../../src/domain/policy/schema.ts';
+import { readResult } from '../../src/domain/read-result.ts';
 import { parseRunEvent } from '../../src/domain/run/events.ts';
 import { InterlockError } from '../../src/errors.ts';
 import { lastJsonLine, parseResult } from '../../src/evaluators/result-text.ts';

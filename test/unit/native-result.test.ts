@@ -2,15 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { canonicalJson } from '../../src/domain/canonical-json.ts';
-import {
-  type NativeResult,
-  NativeResultSchema,
-  parseNativeResult,
-  REASON_CODES,
-  type ReadingContext,
-  readResult,
-  type ScoreDefinition,
-} from '../../src/domain/native-result.ts';
+import { type NativeResult, NativeResultSchema, parseNativeResult } from '../../src/domain/native-result.ts';
+import { type ReadingContext, readResult, type ScoreDefinition } from '../../src/domain/read-result.ts';
+import { REASON_CODES } from '../../src/domain/reasons.ts';
 
 const accuracy: ScoreDefinition = { metric: 'accuracy', kind: 'proportion', range: [0, 1], minSamples: 100 };
 const rating: ScoreDefinition = { metric: 'rating', kind: 'mean', range: [1, 5], minSamples: 20 };

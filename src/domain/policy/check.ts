@@ -13,6 +13,7 @@ import { type OperatingCharacteristics, operatingCharacteristics } from './chara
 import { type Ladder, ladderProblems, missingLastStep, TARGET_KINDS, type TargetKind } from './ladder.ts';
 import { callOutProblems } from './quarantine.ts';
 import { riskProblems, riskWarnings } from './risk-check.ts';
+import { scoreRange } from './scale.ts';
 import {
   BUILT_IN_RULES,
   type Evaluation,
@@ -22,6 +23,7 @@ import {
   PolicySchema,
   type Rule,
 } from './schema.ts';
+import { namesTheSame, scoreProblems, scoreWarnings } from './score-check.ts';
 
 export interface PolicyProblem {
   /** Dotted path, as `evaluations.0.levels.high`. */
@@ -120,7 +122,7 @@ function evaluationProblems(policy: Policy, spec: Evaluation, path: string): Pol
   if (!policy.categories.some(({ id }) => id === spec.category)) {
     problems.push({ path: `${path}.category`, message: `${spec.category} is not a category of this policy` });
   }
-  const { chance, best, kind, range } = spec.score;
+  const { chance, best } = spec.score;
   const { medium, high, critical } = spec.levels;
   const sign = best > chance ? 1 : -1;
   const anchors: [string, number][] = [
@@ -145,11 +147,11 @@ function evaluationProblems(policy: Policy, spec: Evaluation, path: string): Pol
   if (leads !== undefined && leads.chance === leads.best) {
     problems.push({ path: `${path}.leads.best`, message: 'must differ from leads.chance' });
   }
-  if (leads?.metric === spec.score.metric) {
+  if (leads !== undefined && namesTheSame(leads, spec.score)) {
     problems.push({ path: `${path}.leads.metric`, message: 'is the metric that it should lead' });
   }
-  const [low, top] =
-    range ?? (kind === 'proportion' ? [0, 1] : [Math.min(chance, best), Math.max(chance, best)]);
+  problems.push(...scoreProblems(spec, path));
+  const [low, top] = scoreRange(spec);
   if (low >= top) problems.push({ path: `${path}.score.range`, message: 'must be [least, greatest]' });
   for (const [name, value] of [
     ['chance', chance],
@@ -315,7 +317,7 @@ function levelRules({ rules }: Policy, { category, stage }: Evaluation): LevelRu
 
 /** Levels of the harmless extreme at `minSamples`; null where the metric's uncertainty is the harness's to say. */
 function nothingFound(policy: Policy, spec: Evaluation): { estimate: number; upper: number } | null {
-  if (spec.score.kind !== 'proportion') return null;
+  if (scoreSpecOf(spec).kind !== 'proportion') return null;
   const scoreSpec = scoreSpecOf(spec);
   const score = spec.score.best > spec.score.chance ? scoreSpec.range[0] : scoreSpec.range[1];
   return levelsOf({ score, stderr: null, n: spec.score.minSamples }, scoreSpec, confidenceZ(policy, spec));
@@ -376,7 +378,7 @@ function expertWarnings({ forecast, rules }: Policy): PolicyProblem[] {
 
 function evaluationWarnings(policy: Policy): PolicyProblem[] {
   return policy.evaluations.flatMap((spec, i) => {
-    const warnings: PolicyProblem[] = [];
+    const warnings: PolicyProblem[] = scoreWarnings(spec, `evaluations.${i}`);
     const { chance, best } = spec.score;
     const gap = Math.abs((spec.levels.critical - spec.levels.high) / (best - chance));
     if (gap < USUAL_RISE_PER_DOUBLING) {

@@ -6,6 +6,7 @@
  */
 import { z } from 'zod';
 import { EnvironmentSchema, ExecutorSchema } from '../executor.ts';
+import { ExpectsSchema, LeadsSchema, ScoreSchema } from './score-schema.ts';
 
 export const NameSchema = z
   .string()
@@ -26,30 +27,6 @@ const VariantSchema = z.strictObject({
   }),
 });
 
-const ScoreSchema = z.strictObject({
-  metric: z.string().min(1).max(120),
-  kind: z.enum(['proportion', 'mean']),
-  chance: finite,
-  best: finite,
-  range: z
-    .tuple([finite, finite])
-    .optional()
-    .meta({ description: 'Least and greatest possible score; default from chance and best' }),
-  minSamples: z.int().min(1).default(1),
-  stderrFloor: z.number().min(0).default(0),
-});
-
-const LeadsSchema = z
-  .strictObject({
-    metric: z.string().min(1).max(120),
-    chance: finite,
-    best: finite,
-  })
-  .meta({
-    description:
-      'A smoother metric of the same evaluation, such as the likelihood of the right answer: where it moves before the score does, the forecast is raised; it never lowers one, and decides no level',
-  });
-
 export const EvaluationSchema = z.strictObject({
   id: NameSchema,
   category: NameSchema,
@@ -62,6 +39,8 @@ export const EvaluationSchema = z.strictObject({
     .max(50)
     .default([{ id: 'default', env: {} }]),
   score: ScoreSchema,
+  // Without defaults, as `leads` below.
+  expects: ExpectsSchema.optional(),
   levels: z.strictObject({ medium: finite, high: finite, critical: finite }),
   elicitationMargin: z.number().min(0).max(2).default(0).meta({ description: 'In levels' }),
   // Without a default: a policy that names none must keep the digest that runs have pinned.

@@ -4,14 +4,16 @@
  * It is judged alone against the halting `level` rules of its category and stage. It can only worsen: there is
  * no scorecard left that it could improve.
  */
+
+import type { LaunchFacts } from '../launch-facts.ts';
 import { type Levels, levelsOf } from '../levels.ts';
-import { parseNativeResult } from '../native-result.ts';
 import { type Evaluation, levelAt, type Policy } from '../policy/schema.ts';
 import { type Context, type Decision, iso, reject } from './context.ts';
-import { readingOf, specOf } from './evaluation.ts';
+import { specOf } from './evaluation.ts';
 import type { StoredReading } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import { haltEvents } from './halt.ts';
+import { readingOf, takeResult } from './reading.ts';
 import { confidenceZ, scoreSpecOf } from './scorecard.ts';
 import type { RunState } from './state.ts';
 
@@ -26,6 +28,7 @@ export interface RecordArchivedResult {
   readonly resultDigest: string;
   /** Digest of what this attempt reported before, from the views. */
   readonly priorDigest: string | null;
+  readonly launch?: LaunchFacts | undefined;
   readonly by: string;
 }
 
@@ -44,13 +47,19 @@ export function recordArchivedResult(
     if (command.priorDigest === resultDigest) return [];
     return reject('conflict', `attempt ${attempt} has already reported another result`, 'attempt');
   }
-  const parsed = parseNativeResult(command.result);
+  const spec = specOf(context.policy, evaluation);
+  const parsed = takeResult(command.result, spec, context.digest);
   if (!parsed.ok) {
     const [{ path, message }] = parsed.problems;
     return reject('invalid', message, path);
   }
-  const spec = specOf(context.policy, evaluation);
-  const reading = readingOf(parsed.result, { checkpoint: null, spec });
+  const { policy } = context;
+  const { launch } = command;
+  const gone = { checkpoint: null, attempt: null };
+  const reading = readingOf(parsed.result, {
+    ...gone,
+    ...{ state, policy, spec, checkpointId, evaluationId, variant, launch },
+  });
   const levels = lateLevels(context.policy, spec, reading);
   const findings = lateFindings(context.policy, spec, reading, { checkpointId, variant });
   const [first, ...rest] = findings;
@@ -83,12 +92,10 @@ export function recordArchivedResult(
   ];
 }
 
-export function lateLevels(
-  policy: Policy,
-  spec: Evaluation,
-  { score, stderr, n }: StoredReading,
-): Levels | null {
-  return score === null ? null : levelsOf({ score, stderr, n }, scoreSpecOf(spec), confidenceZ(policy, spec));
+export function lateLevels(policy: Policy, spec: Evaluation, reading: StoredReading): Levels | null {
+  const { score } = reading;
+  if (score === null) return null;
+  return levelsOf({ ...reading, score }, scoreSpecOf(spec), confidenceZ(policy, spec));
 }
 
 /** The halting level rules that one late reading trips by itself. */

@@ -43,7 +43,7 @@ export function seriesPoints(scorecard: Scorecard): SeriesPoint[] {
     // By the list and not by the record: an event read back from the ledger has its keys in another order.
     STAGES.flatMap((stage) =>
       (stages[stage]?.evidence ?? []).flatMap(
-        ({ evaluation, variant, status, score, stderr, n, lead, protocol }) =>
+        ({ evaluation, variant, status, score, stderr, n, effectiveN, lead, protocol }) =>
           status === 'completed' && score !== null
             ? [
                 {
@@ -53,7 +53,8 @@ export function seriesPoints(scorecard: Scorecard): SeriesPoint[] {
                   effectiveCompute: scorecard.effectiveCompute,
                   score,
                   stderr,
-                  n,
+                  // What a forecast may take for independent samples.
+                  n: effectiveN ?? n,
                   ...(lead === undefined ? {} : { lead }),
                   ...(protocol === undefined ? {} : { protocol }),
                 },

@@ -317,7 +317,7 @@ function historiesOf(
         );
         return {
           name: `${spec.id}/${variant}`,
-          kind: spec.score.kind,
+          kind: scoreSpecOf(spec).kind,
           map: scoreSpecOf(spec),
           elicitationMargin: spec.elicitationMargin,
           ...comparableHistory(points, spec),

@@ -16,11 +16,12 @@ import type { EvaluationState, Series } from './state.ts';
 type Beside = Pick<StoredReading, 'lead' | 'protocol'>;
 
 /** Of a result. */
-export function besideScore({ metrics, protocol }: NativeResult, { leads }: Evaluation): Beside {
-  const named =
+export function besideScore({ metrics, protocol, lead }: NativeResult, { leads }: Evaluation): Beside {
+  const byName =
     leads !== undefined && metrics !== undefined && Object.hasOwn(metrics, leads.metric)
       ? metrics[leads.metric]
       : undefined;
+  const named = leads === undefined ? undefined : (lead ?? byName);
   const value = named?.value;
   const stderr = typeof named?.stderr === 'number' && named.stderr >= 0 ? named.stderr : null;
   return {

@@ -7,12 +7,12 @@
  */
 
 import { durationMs } from '../duration.ts';
-import { parseNativeResult, readResult } from '../native-result.ts';
+import type { LaunchFacts } from '../launch-facts.ts';
 import type { Evaluation, Policy } from '../policy/schema.ts';
-import { besideScore } from './comparable.ts';
 import { type Context, type Decision, iso, isoAfter, reject } from './context.ts';
 import type { RunEvent, RunEventData, StoredReading } from './events.ts';
 import { jobsStoppedBecause } from './quarantine.ts';
+import { readingOf, type Situation, salvagedReading, takeResult } from './reading.ts';
 import type { Attempt, CheckpointState, EvaluationState, RunState } from './state.ts';
 
 /** Latest end of a backed-off wait between attempts. */
@@ -40,13 +40,15 @@ export interface ReturnAttempt {
   readonly instance: string;
   readonly reason: 'shutdown' | 'instance-lost';
 }
-/** `result` is untrusted: what the evaluator wrote, as parsed JSON. */
+/** `result` is untrusted: what the evaluator wrote, as parsed JSON, or `{harnessLog}` as a reader translated it. */
 export interface RecordResult {
   readonly type: 'RecordResult';
   readonly evaluationId: string;
   readonly attempt: number;
   readonly result: unknown;
   readonly resultDigest: string;
+  /** Where Interlock started the harness itself. */
+  readonly launch?: LaunchFacts | undefined;
   readonly by: string;
 }
 export interface FailAttempt {
@@ -57,6 +59,7 @@ export interface FailAttempt {
   readonly detail: string | null;
   /** A result found although the attempt failed: never a pass, yet a score at a threshold trips. */
   readonly result: unknown;
+  readonly launch?: LaunchFacts | undefined;
 }
 export interface RetryEvaluation {
   readonly type: 'RetryEvaluation';
@@ -175,12 +178,12 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
     if (attempt.resultDigest === command.resultDigest) return [];
     return reject('conflict', `attempt ${command.attempt} has already reported another result`, 'attempt');
   }
-  const parsed = parseNativeResult(command.result);
+  const parsed = takeResult(command.result, located.spec, context.digest);
   if (!parsed.ok) {
     const [{ path, message }] = parsed.problems;
     return reject('invalid', message, path);
   }
-  const reading = readingOf(parsed.result, located);
+  const reading = readingOf(parsed.result, situationOf(state, located, attempt, command.launch, context));
   const current = attempt === currentAttempt(located.evaluation);
   return [
     {
@@ -205,7 +208,9 @@ export function failAttempt(state: RunState, command: FailAttempt, context: Cont
   const located = locate(state, command.evaluationId, context.policy);
   const attempt = attemptOf(located, command.attempt);
   if (located === null || attempt === null) return [];
-  const failed = attemptFailed(located, attempt, command.reason, command.detail, command.result, context);
+  const situation = situationOf(state, located, attempt, command.launch, context);
+  const reading = salvagedReading(command.result, command.reason, situation, context.digest);
+  const failed = attemptFailed(located, attempt, command.reason, command.detail, reading, context);
   if (attempt.state === 'running' || attempt.state === 'awaiting-callback') return [failed];
   // Given up or handed back already: its word comes late, settles nothing, and may still trip.
   if (attempt.state !== 'failed' || attempt.reading !== null) return [];
@@ -223,7 +228,7 @@ export function expireAttempts(state: RunState, context: Context): RunEvent[] {
       const waiting = attempt.state === 'running' || attempt.state === 'awaiting-callback';
       if (waiting && attempt.deadlineAt !== null && context.now.getTime() >= Date.parse(attempt.deadlineAt)) {
         const located = { checkpoint, evaluation, spec: specOf(context.policy, evaluation.evaluation) };
-        return [attemptFailed(located, attempt, 'timed-out', null, undefined, context)];
+        return [attemptFailed(located, attempt, 'timed-out', null, null, context)];
       }
     }
   }
@@ -260,12 +265,24 @@ export function requeued(
   };
 }
 
+function situationOf(
+  state: RunState,
+  { checkpoint, evaluation, spec }: Located,
+  attempt: Attempt,
+  launch: LaunchFacts | undefined,
+  { policy }: Context,
+): Situation {
+  const { checkpointId } = checkpoint;
+  const { evaluationId, variant } = evaluation;
+  return { state, policy, spec, checkpointId, checkpoint, evaluationId, variant, attempt, launch };
+}
+
 function attemptFailed(
   located: Located,
   attempt: Attempt,
   reason: string,
   detail: string | null,
-  result: unknown,
+  reading: StoredReading | null,
   context: Context,
 ): RunEvent {
   return {
@@ -275,7 +292,7 @@ function attemptFailed(
       attempt: attempt.attempt,
       reason,
       detail,
-      reading: salvagedReading(result, reason, located),
+      reading,
       nextAttemptAt: attempt === currentAttempt(located.evaluation) ? nextAttemptAt(located, context) : null,
       at: iso(context.now),
     },
@@ -291,39 +308,6 @@ function nextAttemptAt({ evaluation, spec }: Located, context: Context): string 
   let waitMs = durationMs(spec.executor.backoff);
   for (let i = 1; i < automatic && waitMs < BACKOFF_MAX_MS; i += 1) waitMs *= 2;
   return isoAfter(context.now, Math.min(waitMs, BACKOFF_MAX_MS));
-}
-
-export function scoreRange({ score }: Evaluation): readonly [number, number] {
-  return score.range ?? [Math.min(score.chance, score.best), Math.max(score.chance, score.best)];
-}
-
-function scoreDefinition(spec: Evaluation): Parameters<typeof readResult>[1] {
-  const { metric, kind, minSamples } = spec.score;
-  // A proportion lives on [0, 1] whatever its chance level is.
-  const range = spec.score.range ?? (kind === 'proportion' ? ([0, 1] as const) : scoreRange(spec));
-  return { metric, kind, range, minSamples };
-}
-
-export function readingOf(
-  result: Parameters<typeof readResult>[0],
-  { checkpoint, spec }: { checkpoint: Pick<CheckpointState, 'reportedAt'> | null; spec: Evaluation },
-): StoredReading {
-  const read = readResult(result, scoreDefinition(spec), { checkpointReportedAt: checkpoint?.reportedAt });
-  const rising = spec.score.best >= spec.score.chance;
-  // Two numbers that disagree settle nothing, and the more dangerous of them may still trip.
-  const scores = [read.score, read.alsoFound].filter((score) => score !== null);
-  const score = scores.length === 0 ? null : rising ? Math.max(...scores) : Math.min(...scores);
-  const reading = { conclusive: read.conclusive, score, stderr: read.stderr, n: read.n };
-  return { ...reading, reasons: [...read.reasons], ...besideScore(result, spec) };
-}
-
-function salvagedReading(result: unknown, reason: string, located: Located): StoredReading | null {
-  if (result === undefined || result === null) return null;
-  const parsed = parseNativeResult(result);
-  const found = parsed.ok ? parsed.result : parsed.salvage;
-  if (found === null) return null;
-  const reading = readingOf(found, located);
-  return { ...reading, conclusive: false, reasons: [reason, ...reading.reasons] };
 }
 
 // --- state ---------------------------------------------------------------------------------------------

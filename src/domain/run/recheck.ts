@@ -156,12 +156,12 @@ function archivedCauseDiffers(findings: readonly Finding[], policy: Policy): str
 }
 
 function archivedDiffers(data: RunEventData<'ArchivedResultReported'>, policy: Policy): string | null {
-  const { score, stderr, n } = data.reading;
+  const { score } = data.reading;
   const spec = specOf(policy, data.evaluation);
   const levels =
     score === null
       ? { estimate: null, upper: null }
-      : levelsOf({ score, stderr, n }, scoreSpecOf(spec), confidenceZ(policy, spec));
+      : levelsOf({ ...data.reading, score }, scoreSpecOf(spec), confidenceZ(policy, spec));
   if (levels.estimate === data.estimate && levels.upper === data.upper) return null;
   return `the late result ${data.evaluationId}/${data.attempt}: its score gives other levels`;
 }

@@ -5,11 +5,13 @@
  * (`pool`) are pooled first. A doubtful score (of an inconclusive attempt) can raise an estimate but
  * completes nothing. Missing evidence has no level at all: never 1, never Low.
  */
-import { LEVEL_TITLES, levelName, levelsOf, type Measured, type ScoreSpec, sharedZ } from '../levels.ts';
-import type { Category, Evaluation, Policy, Stage } from '../policy/schema.ts';
+import { LEVEL_TITLES, levelName, levelsOf, type Measured, type ScoreSpec } from '../levels.ts';
+import { categoryOf, confidenceZ, evidenceCount } from '../policy/confidence.ts';
+import { metricRange, scoreRange } from '../policy/scale.ts';
+import type { Evaluation, Policy, Stage } from '../policy/schema.ts';
 import { STAGES } from '../policy/schema.ts';
 import { besideEvidence } from './comparable.ts';
-import { scoreRange, specOf, statusOf } from './evaluation.ts';
+import { specOf, statusOf } from './evaluation.ts';
 import type { Evidence, Scorecard, StoredReading } from './events.ts';
 import type { CheckpointState, EvaluationState } from './state.ts';
 
@@ -20,43 +22,40 @@ export function scoreSpecOf(spec: Evaluation): ScoreSpec {
     chance: spec.score.chance,
     best: spec.score.best,
     levels: spec.levels,
-    kind: spec.score.kind,
-    range: spec.score.range ?? (spec.score.kind === 'proportion' ? [0, 1] : scoreRange(spec)),
+    // A difference of two shares is no share: its uncertainty is that of its arms.
+    kind: spec.score.control === undefined ? spec.score.kind : 'mean',
+    interval: spec.score.interval,
+    armRange: metricRange(spec),
+    range: scoreRange(spec),
     stderrFloor: spec.score.stderrFloor,
     elicitationMargin: spec.elicitationMargin,
   };
 }
 
-/** How many evidences share the category's confidence: variants and seeds pooled count once. */
-export function evidenceCount(policy: Policy, category: string, stage: Stage): number {
-  return policy.evaluations
-    .filter((spec) => spec.category === category && spec.stage === stage)
-    .reduce(
-      (sum, spec) => sum + new Set(spec.variants.map(({ id, pool }) => pool ?? `variant ${id}`)).size,
-      0,
-    );
-}
+export { categoryOf, confidenceZ, evidenceCount };
 
-export function categoryOf(policy: Policy, id: string): Category {
-  const category = policy.categories.find((each) => each.id === id);
-  if (category === undefined) throw new RangeError(`the pinned policy has no category ${id}`);
-  return category;
-}
+type Scored = StoredReading & { readonly score: number };
 
-export function confidenceZ(policy: Policy, spec: Pick<Evaluation, 'category' | 'stage'>): number {
-  const { confidence } = categoryOf(policy, spec.category);
-  return sharedZ(confidence, evidenceCount(policy, spec.category, spec.stage));
-}
-
-function withScore(reading: StoredReading | null): (StoredReading & { score: number }) | null {
-  return reading !== null && reading.score !== null ? { ...reading, score: reading.score } : null;
-}
+/** The very object: what stands is traced back to its attempt by it. */
+const hasScore = (reading: StoredReading | null): reading is Scored => reading?.score != null;
 
 /** Several samples of one quantity as one: weighted by n where all know it, else by the mean, errors combined. */
 export function pooled(samples: readonly Measured[]): Measured | null {
   const [first, ...rest] = samples;
   if (first === undefined) return null;
   if (rest.length === 0) return first;
+  return {
+    ...pooledScore(samples),
+    ...pooledCounts(samples),
+    ...pooledArms(samples),
+  };
+}
+
+function pooledScore(samples: readonly Measured[]): {
+  score: number;
+  stderr: number | null;
+  n: number | null;
+} {
   const total = samples.reduce((sum, { n }) => sum + (n ?? 0), 0);
   const weighted = samples.every(({ n }) => n !== null && n > 0);
   const weight = ({ n }: Measured): number => (weighted ? (n ?? 0) / total : 1 / samples.length);
@@ -67,6 +66,29 @@ export function pooled(samples: readonly Measured[]): Measured | null {
     return sum + part * part;
   }, 0);
   return { score, stderr: known ? Math.sqrt(variance) : null, n: weighted ? total : null };
+}
+
+const SUMMED = ['total', 'scored', 'errored', 'refused', 'lost', 'clusters'] as const;
+
+/** What only some of them state counts for those; an interval that was sealed of one is none of the whole. */
+function pooledCounts(samples: readonly Measured[]): Partial<Measured> {
+  const sums: { [name in (typeof SUMMED)[number]]?: number } = Object.fromEntries(
+    SUMMED.filter((name) => samples.some((each) => each[name] !== undefined)).map((name) => [
+      name,
+      samples.reduce((total, each) => total + (each[name] ?? 0), 0),
+    ]),
+  );
+  const dependent = samples.some(({ effectiveN }) => effectiveN !== undefined);
+  const effectiveN = samples.reduce((total, each) => total + (each.effectiveN ?? each.n ?? 0), 0);
+  return { ...sums, ...(dependent ? { effectiveN } : {}) };
+}
+
+function pooledArms(samples: readonly Measured[]): Partial<Measured> {
+  const arms = samples.map((each) => each.arms);
+  const treatment = pooled(arms.flatMap((each) => each?.treatment ?? []));
+  const control = pooled(arms.flatMap((each) => each?.control ?? []));
+  const all = arms.every((each) => each !== undefined);
+  return all && treatment !== null && control !== null ? { arms: { treatment, control } } : {};
 }
 
 interface Standing {
@@ -88,10 +110,9 @@ function standing(
   z: number,
 ): { conclusive: Standing | null; doubtful: Standing | null } {
   const scoreSpec = scoreSpecOf(spec);
-  const readings = evaluation.attempts.flatMap(({ purpose, reading }) => {
-    const scored = withScore(reading);
-    return scored === null ? [] : [{ purpose, reading: scored }];
-  });
+  const readings = evaluation.attempts.flatMap(({ purpose, reading }) =>
+    hasScore(reading) ? [{ purpose, reading }] : [],
+  );
   const conclusive = readings.filter(({ reading }) => reading.conclusive);
   const base = conclusive.find(({ purpose }) => purpose !== 'top-up');
   const enlarging = conclusive.filter((each) => each === base || each.purpose === 'top-up');
@@ -167,8 +188,23 @@ function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
     upper: stands?.upper ?? null,
     reasons: status === 'completed' ? [] : [...new Set(reasons)],
     ...besideEvidence(evaluation, spec),
+    ...samplesOf(evaluation, stands),
   };
 }
+
+/** What became of the samples behind what stands; of one attempt also where it says that it comes from. */
+function samplesOf({ attempts }: EvaluationState, stands: Standing | null): Partial<Evidence> {
+  if (stands === null) return {};
+  const { total, scored, errored, refused, lost, effectiveN, clusters, arms } = stands.measured;
+  const from = attempts.find(({ reading }) => reading !== null && reading === stands.measured);
+  return plainParts({
+    ...{ total, scored, errored, refused, lost, effectiveN, clusters, arms },
+    source: from?.reading?.source,
+  });
+}
+
+const plainParts = (parts: Partial<Evidence>): Partial<Evidence> =>
+  Object.fromEntries(Object.entries(parts).filter(([, value]) => value !== undefined));
 
 /**
  * Levels of each evaluation variant. Seeds of one variant are pooled to one larger sample first; the rows keep

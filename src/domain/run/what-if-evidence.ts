@@ -5,8 +5,9 @@
  * reading stands for what the other policy would have read; where not, it was never run as far as that policy knows.
  * Fails towards inconclusive: what the record does not show to be enough for the other policy is not enough.
  */
+import { sameJson } from '../canonical-json.ts';
+import { scoreRange } from '../policy/scale.ts';
 import type { Evaluation, Policy } from '../policy/schema.ts';
-import { scoreRange } from './evaluation.ts';
 import type { RunEventData, StoredReading } from './events.ts';
 
 type Reported = RunEventData<'CheckpointReported'>['evaluations'][number];
@@ -62,7 +63,8 @@ export function carriedOver(
 }
 
 function measuresTheSame({ score: a }: Evaluation, { score: b }: Evaluation): boolean {
-  return a.metric === b.metric && a.kind === b.kind;
+  const names = ['metric', 'scorer', 'task', 'reducer', 'prompt', 'kind', 'cluster'] as const;
+  return names.every((name) => a[name] === b[name]) && sameJson([a.pass, a.control], [b.pass, b.control]);
 }
 
 /** What the other policy makes of a reading that the run's own took: its samples and its scale, not its word. */
@@ -70,7 +72,7 @@ export function rejudged(taken: StoredReading, own: Evaluation, other: Evaluatio
   const { lead: _lead, ...withoutLead } = taken;
   const reading = own.leads?.metric === other.leads?.metric ? taken : withoutLead;
   const { score, n, reasons } = reading;
-  const [low, high] = scaleOf(other);
+  const [low, high] = scoreRange(other);
   if (score !== null && (score < low || score > high)) {
     return { ...reading, conclusive: false, score: null, reasons: [...reasons, 'score-out-of-range'] };
   }
@@ -85,9 +87,4 @@ export function rejudged(taken: StoredReading, own: Evaluation, other: Evaluatio
     return { ...reading, conclusive: true, reasons: [] };
   }
   return reading;
-}
-
-function scaleOf(spec: Evaluation): readonly [number, number] {
-  if (spec.score.range !== undefined) return spec.score.range;
-  return spec.score.kind === 'proportion' ? [0, 1] : scoreRange(spec);
 }
