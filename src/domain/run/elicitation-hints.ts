@@ -143,11 +143,12 @@ function errorOf(
 ): number | null {
   const stated =
     a.stderr !== null && b.stderr !== null ? Math.sqrt(a.stderr * a.stderr + b.stderr * b.stderr) : null;
-  if (kind === 'mean' || a.n === null || b.n === null || a.n === 0 || b.n === 0) return stated;
+  const [n, m] = [a.effectiveN ?? a.n, b.effectiveN ?? b.n];
+  if (kind === 'mean' || n === null || m === null || n <= 0 || m <= 0) return stated;
   const width = high - low;
   const share = (sample: Measured): number => (sample.score - low) / width;
-  const p = (a.n * share(a) + b.n * share(b)) / (a.n + b.n);
-  const binomial = width * Math.sqrt(Math.max(0, p * (1 - p)) * (1 / a.n + 1 / b.n));
+  const p = (n * share(a) + m * share(b)) / (n + m);
+  const binomial = width * Math.sqrt(Math.max(0, p * (1 - p)) * (1 / n + 1 / m));
   return Math.max(binomial, stated ?? 0);
 }
 

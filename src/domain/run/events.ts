@@ -128,16 +128,16 @@ export const EvidenceSchema = z
     upper: z.number().nullable(),
     reasons: z.array(z.string()),
     ...besideScore,
-    ...samplesOfReading,
-    arms,
-    /** Of the attempt that stands. */
-    source: SourceSchema.optional(),
     /** Only of variants that have any. */
     axes: AxesSchema.optional(),
     /** Of a benign control: no evidence of any level. */
     control: z.literal(true).optional(),
     /** Asked of a checkpoint that was cleared without it, for a changed protocol. */
     beside: z.literal(true).optional(),
+    ...samplesOfReading,
+    arms,
+    /** Of the attempt that stands. */
+    source: SourceSchema.optional(),
   })
   .meta({ id: 'Evidence' });
 export type Evidence = z.infer<typeof EvidenceSchema>;

@@ -192,29 +192,12 @@ function evidenceOf(checkpoint: CheckpointState, evaluation: EvaluationState, po
     upper: stands?.upper ?? null,
     reasons: status === 'completed' ? [] : [...new Set([...reasons, ...(inVain === null ? [] : [inVain])])],
     ...besideEvidence(evaluation, spec),
-    ...samplesOf(evaluation, stands),
     ...(axes === undefined ? {} : { axes }),
     ...(isControl(spec) ? { control: true as const } : {}),
     ...(evaluation.beside === undefined ? {} : { beside: evaluation.beside }),
+    ...samplesOf(evaluation, stands),
   };
 }
-
-/** What became of the samples behind what stands; of one attempt also where it says that it comes from. */
-function samplesOf(
-  { attempts }: EvaluationState,
-  stands: { readonly measured: Measured } | null,
-): Partial<Evidence> {
-  if (stands === null) return {};
-  const { total, scored, errored, refused, lost, effectiveN, clusters, arms } = stands.measured;
-  const from = attempts.find(({ reading }) => reading !== null && reading === stands.measured);
-  return plainParts({
-    ...{ total, scored, errored, refused, lost, effectiveN, clusters, arms },
-    source: from?.reading?.source,
-  });
-}
-
-const plainParts = (parts: Partial<Evidence>): Partial<Evidence> =>
-  Object.fromEntries(Object.entries(parts).filter(([, value]) => value !== undefined));
 
 const graver = ({ conclusive, doubtful }: Standings): Standing | null =>
   worst([conclusive, doubtful].filter((each) => each !== null));
@@ -225,9 +208,10 @@ function controlStanding(
   { score: { chance, best } }: Evaluation,
 ): { measured: Measured; estimate: null; upper: null } | null {
   const sign = best >= chance ? 1 : -1;
-  const scored = attempts.flatMap(({ reading }) =>
-    hasScore(reading) && reading.conclusive ? [reading] : [],
-  );
+  const scored = attempts
+    .map(({ reading }) => reading)
+    .filter(hasScore)
+    .filter(({ conclusive }) => conclusive);
   const [first, ...rest] = scored;
   if (first === undefined) return null;
   const measured = rest.reduce(
@@ -247,6 +231,23 @@ export interface Arm {
   readonly sample: Measured | null;
   readonly levels: readonly { readonly estimate: number; readonly upper: number }[];
 }
+
+/** What became of the samples behind what stands; of one attempt also where it says that it comes from. */
+function samplesOf(
+  { attempts }: EvaluationState,
+  stands: Pick<Standing, 'measured'> | null,
+): Partial<Evidence> {
+  if (stands === null) return {};
+  const { total, scored, errored, refused, lost, effectiveN, clusters, arms } = stands.measured;
+  const from = attempts.find(({ reading }) => reading !== null && reading === stands.measured);
+  return plainParts({
+    ...{ total, scored, errored, refused, lost, effectiveN, clusters, arms },
+    source: from?.reading?.source,
+  });
+}
+
+const plainParts = (parts: Partial<Evidence>): Partial<Evidence> =>
+  Object.fromEntries(Object.entries(parts).filter(([, value]) => value !== undefined));
 
 /**
  * Levels of each evaluation variant. Seeds of one variant are pooled to one larger sample first; the rows keep
