@@ -13,6 +13,7 @@ import { EXIT, type ExitCode, exitCodeOf, explainError } from './exit.ts';
 import type { PolicyCheckOptions } from './policy-check.ts';
 import { addBreakGlassCommands } from './program-break-glass.ts';
 import { addEstimateCommands } from './program-estimates.ts';
+import { addEvaluationCommands } from './program-evaluations.ts';
 import { addForecastCommands } from './program-forecast.ts';
 import { addKeyCommands } from './program-keys.ts';
 import { addLedgerCommands } from './program-ledger.ts';
@@ -181,6 +182,7 @@ Begin with:
       perform(async (t) => (await import('./backtest.ts')).backtestCommand(options, t)),
     );
 
+  addEvaluationCommands(program, perform);
   addRunCommands(program, perform);
   addEstimateCommands(program, perform);
   addForecastCommands(program, perform);

@@ -1,4 +1,5 @@
 /** What an evaluator is told of one attempt. */
+import { scoresWanted } from '../domain/harness-result.ts';
 import type { Located } from '../domain/run/evaluation.ts';
 import type { EvaluationRequest } from '../evaluators/evaluator.ts';
 
@@ -24,5 +25,6 @@ export function evaluationRequest(
     variantEnv: variant?.env ?? {},
     ...(topUp === 0 ? {} : { topUp }),
     callbackUrl: callbackUrl(evaluationId, attempt),
+    scores: scoresWanted(spec),
   };
 }
