@@ -87,7 +87,7 @@ export function timeProblems(
     if (completedMs < startedMs) reasons.push('completed-before-started');
     if (completedMs === startedMs && n !== null && n >= INSTANT_SAMPLES) reasons.push('took-no-time');
   }
-  const earliestMs = startedMs ?? completedMs;
+  const earliestMs = startedMs ?? completedMs ?? instantMs(result.createdAt);
   if (reportedMs !== null && earliestMs !== null && earliestMs < reportedMs - CLOCK_TOLERANCE_MS) {
     reasons.push('started-before-checkpoint');
   }
