@@ -25,6 +25,7 @@ import { digestOf } from './digest.ts';
 import { shadowProblem } from './drill-targets.ts';
 import type { ResolveParents } from './parentage.ts';
 import type { PinnedPolicy, PolicyBook } from './policies.ts';
+import { type PostedLog, readPosted } from './posted-logs.ts';
 import { recordResult } from './results.ts';
 import type { Executed, Receipt, RunService } from './run-service.ts';
 import { checkpointThread } from './stories.ts';
@@ -107,6 +108,14 @@ export interface Intake {
     identity: Identity,
     receipt?: Receipt,
   ): Promise<Executed | Refused>;
+  /** As `recordResult`, of the log that a harness wrote. One that cannot be read is refused, and nothing is recorded. */
+  recordLog(
+    evaluationId: string,
+    attempt: number,
+    log: PostedLog,
+    identity: Identity,
+    receipt?: Receipt,
+  ): Promise<Executed | Refused>;
 }
 
 const EvaluationDoc = z.object({
@@ -115,6 +124,8 @@ const EvaluationDoc = z.object({
   evaluation: z.string(),
   variant: z.string(),
 });
+
+type KnownEvaluation = z.infer<typeof EvaluationDoc>;
 
 const KnownCheckpointDoc = z.object({ contentDigest: z.string() });
 
@@ -312,38 +323,60 @@ export function createIntake(deps: IntakeDeps): Intake {
     },
 
     async recordResult(evaluationId, attempt, result, identity, receipt) {
-      const view = await ledger.view('evaluation', evaluationId);
-      if (view === null) return refused('not-found', `there is no evaluation ${evaluationId}`);
-      const known = EvaluationDoc.parse(view.doc);
-      const foreign = foreignEvaluation(known, identity);
-      if (foreign !== null) return foreign;
-      const digest = resultDigest(result);
-      const by = identity.id;
-      const receive = () =>
-        runs.execute(
-          known.runId,
-          recordResult(ledger, { ...known, evaluationId, attempt, result, resultDigest: digest, by }),
-          { actor: by, receipt, urgent: true },
-        );
-      const { runId, checkpointId } = known;
-      return withSpan(
-        'evaluation.receive',
-        {
-          'interlock.run.id': runId,
-          'interlock.checkpoint.id': checkpointId,
-          'interlock.evaluation.id': evaluationId,
-          'interlock.attempt': attempt,
-          ...correlation(),
-        },
-        async (set) => {
-          const executed = await receive();
-          set({ 'interlock.outcome': executed.outcome });
-          return executed;
-        },
-        () => ({ ...checkpointThread(runId, checkpointId), kind: 'server' }),
-      );
+      const known = await evaluationFor(evaluationId, identity);
+      return 'outcome' in known
+        ? known
+        : receive(known, { evaluationId, attempt, result }, identity, receipt);
+    },
+
+    async recordLog(evaluationId, attempt, log, identity, receipt) {
+      const known = await evaluationFor(evaluationId, identity);
+      if ('outcome' in known) return known;
+      const run = await runs.load(known.runId);
+      const spec = run?.policy.evaluations.find(({ id }) => id === known.evaluation);
+      const posted = await readPosted(log, spec);
+      if (!posted.ok) return refused('invalid', posted.message, 'log');
+      return receive(known, { evaluationId, attempt, result: posted.result }, identity, receipt);
     },
   };
+
+  /** That is there, and that its sender may speak for. */
+  async function evaluationFor(evaluationId: string, identity: Identity): Promise<KnownEvaluation | Refused> {
+    const view = await ledger.view('evaluation', evaluationId);
+    if (view === null) return refused('not-found', `there is no evaluation ${evaluationId}`);
+    const known = EvaluationDoc.parse(view.doc);
+    return foreignEvaluation(known, identity) ?? known;
+  }
+
+  function receive(
+    known: KnownEvaluation,
+    own: { evaluationId: string; attempt: number; result: unknown },
+    { id: by }: Identity,
+    receipt: Receipt | undefined,
+  ): Promise<Executed | Refused> {
+    const { runId, checkpointId } = known;
+    return withSpan(
+      'evaluation.receive',
+      {
+        'interlock.run.id': runId,
+        'interlock.checkpoint.id': checkpointId,
+        'interlock.evaluation.id': own.evaluationId,
+        'interlock.attempt': own.attempt,
+        ...correlation(),
+      },
+      async (set) => {
+        const resulted = { ...known, ...own, resultDigest: resultDigest(own.result), by };
+        const executed = await runs.execute(runId, recordResult(ledger, resulted), {
+          actor: by,
+          receipt,
+          urgent: true,
+        });
+        set({ 'interlock.outcome': executed.outcome });
+        return executed;
+      },
+      () => ({ ...checkpointThread(runId, checkpointId), kind: 'server' }),
+    );
+  }
 }
 
 /** What was recorded a moment ago need not be looked up. */

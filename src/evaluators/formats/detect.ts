@@ -17,13 +17,18 @@ export type Reading =
 export interface ReadRequest extends ReadOptions {
   /** A reader's name, as policies give it. Left out, the file is recognised by its content. */
   readonly format?: string | undefined;
+  /** Instead of all of them, such as readers with other bounds. */
+  readonly readers?: readonly HarnessFormat[] | undefined;
 }
 
-export async function readLog(source: LogSource, { format, ...options }: ReadRequest = {}): Promise<Reading> {
+export async function readLog(
+  source: LogSource,
+  { format, readers = FORMATS, ...options }: ReadRequest = {},
+): Promise<Reading> {
   const glimpse = await glimpseOf(source);
   if (isBlank(glimpse)) return { ...refusal('log-empty', 'is empty'), kind: null };
-  const claimants = claimantsOf(glimpse);
-  const named = format === undefined ? undefined : FORMATS.find(({ name }) => name === format);
+  const claimants = claimantsOf(glimpse, readers);
+  const named = format === undefined ? undefined : readers.find(({ name }) => name === format);
   if (format !== undefined && named === undefined) {
     return { ...refusal('format-unknown', 'is to be read by a format that there is none of'), kind: null };
   }
@@ -43,8 +48,8 @@ export async function glimpseOf(source: LogSource): Promise<Glimpse> {
   return { fileName: source.fileName, size: source.size, head };
 }
 
-export const claimantsOf = (glimpse: Glimpse): HarnessFormat[] =>
-  FORMATS.filter((format) => format.claims(glimpse));
+export const claimantsOf = (glimpse: Glimpse, readers = FORMATS): HarnessFormat[] =>
+  readers.filter((format) => format.claims(glimpse));
 
 async function read(
   format: HarnessFormat,
