@@ -14,6 +14,7 @@ import type { PolicyCheckOptions } from './policy-check.ts';
 import { addBreakGlassCommands } from './program-break-glass.ts';
 import { addCheckpointCommands } from './program-checkpoints.ts';
 import { addEstimateCommands } from './program-estimates.ts';
+import { addEvaluationCommands } from './program-evaluations.ts';
 import { addEvidenceCommands } from './program-evidence.ts';
 import { addForecastCommands } from './program-forecast.ts';
 import { addKeyCommands } from './program-keys.ts';
@@ -188,6 +189,7 @@ Begin with:
       perform(async (t) => (await import('./backtest.ts')).backtestCommand(options, t)),
     );
 
+  addEvaluationCommands(program, perform);
   addRunCommands(program, perform);
   addCheckpointCommands(program, perform);
   addEstimateCommands(program, perform);

@@ -108,7 +108,7 @@ function waiverLine({ ceiling, levels, expires }: NonNullable<Run['waiver']>, no
   return `resumed up to ${shortCompute(ceiling)}${waived.length === 0 ? '' : `, levels up to ${waived.join(', ')}`}, ends ${relative(expires, now)}`;
 }
 
-function levelLines(scorecard: Scorecard | null, style: Style): string[] {
+export function levelLines(scorecard: Scorecard | null, style: Style): string[] {
   if (scorecard === null) return ['  levels    no checkpoint has been evaluated'];
   const { checkpointId, effectiveCompute, state, verdict, categories } = scorecard;
   const width = Math.max(...categories.map(({ id }) => id.length), 0);

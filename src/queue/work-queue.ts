@@ -22,7 +22,7 @@ export interface WorkItem {
   /** From 1, a smaller one first among the waiting of its queue; left out: before all that have one. */
   priority?: number;
   /** Only a worker that has all of these carries it out; none unless set. */
-  labels?: string[];
+  labels?: readonly string[];
 }
 
 /** `signal` is aborted on close, on loss of the job's lock and on timeout; the slot is freed soon after. */
