@@ -46,6 +46,7 @@ describe('help', () => {
       'estimate give',
       'estimate open',
       'estimate show',
+      'eval run',
       'forecast record',
       'halt',
       'init',
