@@ -47,6 +47,7 @@ describe('help', () => {
       'estimate give',
       'estimate open',
       'estimate show',
+      'eval run',
       'evidence keygen',
       'evidence open',
       'forecast record',
