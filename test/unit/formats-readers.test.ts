@@ -131,6 +131,13 @@ describe('lm-eval samples', () => {
     expect((await logOf('lm-eval-samples', { text: pairs })).metrics).toEqual([]);
   });
 
+  test('that do not name their metrics have what stands beside their fixed members', async () => {
+    const text = textOf('lm-eval-samples').replaceAll('"metrics":["acc"],', '');
+    expect((await logOf('lm-eval-samples', { text })).metrics).toMatchObject([
+      { name: 'acc', value: 2 / 3, n: 3 },
+    ]);
+  });
+
   test('as one list, too', async () => {
     const text = `[${linesOf('lm-eval-samples').join(',')}]`;
     expect(await logOf('lm-eval-samples', { text })).toMatchObject({
