@@ -131,6 +131,13 @@ describe('lm-eval samples', () => {
     expect((await logOf('lm-eval-samples', { text: pairs })).metrics).toEqual([]);
   });
 
+  test('that do not name their metrics have what stands beside their fixed members', async () => {
+    const text = textOf('lm-eval-samples').replaceAll('"metrics":["acc"],', '');
+    expect((await logOf('lm-eval-samples', { text })).metrics).toMatchObject([
+      { name: 'acc', value: 2 / 3, n: 3 },
+    ]);
+  });
+
   test('as one list, too', async () => {
     const text = `[${linesOf('lm-eval-samples').join(',')}]`;
     expect(await logOf('lm-eval-samples', { text })).toMatchObject({
@@ -184,6 +191,15 @@ describe('promptfoo', () => {
   test('statistics that its rows deny are not read', async () => {
     const text = changed({ stats: { successes: 4, failures: 0, errors: 0 } });
     expect(problemOf(await read('promptfoo-json', { text }))).toBe('log-unreadable');
+  });
+
+  test('where a prompt keeps no counts, those of the rows are taken, over all prompts', async () => {
+    const [first, second] = PROMPTFOO.results.prompts;
+    const log = await logOf('promptfoo-json', {
+      text: changed({ prompts: [first, { ...second, metrics: null }] }),
+    });
+    expect(log.metrics).toMatchObject([{ scorer: null, value: 0.25, n: 4 }]);
+    expect(log.samples).toMatchObject({ total: 4, completed: 3, errored: 1 });
   });
 
   test('before version 3 a row without an output is an error', async () => {
@@ -351,8 +367,13 @@ describe('the others', () => {
     const log = await logOf('mle-bench-grading-report', { scores: '' });
     expect(log).toMatchObject({ facts: { null_scores: 1 }, samples: { total: 2, errored: null } });
     expect(values(log)).toEqual([1, 0]);
-    const text = textOf('mle-bench-grading-report').replace('"total_medals":1', '"total_medals":2');
-    expect(problemOf(await read('mle-bench-grading-report', { text }))).toBe('log-unreadable');
+    for (const [said, other] of [
+      ['"total_medals":1', '"total_medals":2'],
+      ['"total_runs_with_submissions":2', '"total_runs_with_submissions":3'],
+    ] as const) {
+      const text = textOf('mle-bench-grading-report').replace(said, other);
+      expect(problemOf(await read('mle-bench-grading-report', { text }))).toBe('log-unreadable');
+    }
   });
 
   test('lighteval: averages are groups, NaN keeps its name', async () => {

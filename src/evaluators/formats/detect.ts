@@ -6,6 +6,7 @@
  */
 import { GLIMPSE_BYTES, type Glimpse, type HarnessFormat, type ReadLog, type ReadOptions } from './format.ts';
 import { refusal } from './harness-values.ts';
+import { faultsAsProblems } from './log-fault.ts';
 import type { LogSource } from './log-source.ts';
 import { FORMATS } from './registry.ts';
 
@@ -57,7 +58,7 @@ async function read(
   glimpse: Glimpse,
   options: ReadOptions,
 ): Promise<Reading> {
-  const result = await format.read(source, options);
+  const result = await faultsAsProblems(() => format.read(source, options));
   return result.ok ? result : { ...result, kind: format.kind(glimpse) };
 }
 

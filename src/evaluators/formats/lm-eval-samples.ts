@@ -1,8 +1,8 @@
 /**
  * lm-evaluation-harness: the samples of one task, one JSON object a line, or, until 0.4.1, one list although the file is named so.
  *
- * One row per sample and filter. A row names its metrics from late 2024 on; before, nothing in it tells a metric from another
- * number, and none is guessed. What a metric keeps per sample need not be its value (a pair of answers, for an F1): means are of
+ * One row per sample and filter. A row names its metrics from late 2024 on; before, they are what it has beside its fixed members.
+ * What a metric keeps per sample need not be its value (a pair of answers, for an F1): means are of
  * numbers, and are not what the harness reports.
  */
 import { z } from 'zod';
@@ -42,6 +42,22 @@ const RowSchema = z.looseObject({
 });
 type Row = z.infer<typeof RowSchema>;
 
+const FIXED = [
+  'doc_id',
+  'doc',
+  'target',
+  'arguments',
+  'resps',
+  'filtered_resps',
+  'filter',
+  'metrics',
+  'doc_hash',
+  'prompt_hash',
+  'target_hash',
+];
+
+const unlisted = (row: Row): string[] => Object.keys(row).filter((name) => !FIXED.includes(name));
+
 /** Sums of one metric under one filter; broken as soon as one row keeps something else than a number. */
 interface Mean {
   filter: string | null;
@@ -73,7 +89,7 @@ class Samples {
     this.rows += 1;
     this.docs.add(row.doc_id);
     if (row.filter != null) this.filters.add(row.filter);
-    for (const name of row.metrics ?? []) this.#measure(row, name);
+    for (const name of row.metrics ?? unlisted(row)) this.#measure(row, name);
     return this.#sheets?.isFull ? refusal('log-too-large', 'holds more samples than are read') : undefined;
   }
 

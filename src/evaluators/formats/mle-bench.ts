@@ -77,6 +77,9 @@ async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
   if (reports.filter((report) => report.any_medal).length !== grading.total_medals) {
     return refusal('log-unreadable', 'counts other medals than it reports');
   }
+  if (grading.total_runs_with_submissions > grading.total_runs) {
+    return refusal('log-unreadable', 'counts more submissions than runs');
+  }
   const sheets = options.scores === undefined ? null : new ScoreSheets();
   for (const { competition_id: sample, any_medal: value } of reports) {
     sheets?.add({ scorer: SCORER, name: 'any_medal_rate' }, { sample, value });

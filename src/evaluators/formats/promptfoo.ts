@@ -196,6 +196,10 @@ const tallyOf = ({ metrics }: Prompt): Tally => ({
   errors: metrics?.testErrorCount ?? 0,
 });
 
+/** All of them, or the file's counts are those of its rows. */
+const countsItself = (prompts: readonly Prompt[]): boolean =>
+  prompts.length > 0 && prompts.every(({ metrics }) => metrics != null);
+
 function metricsOf(prompt: Prompt, index: number): HarnessMetric[] {
   const { provider, metrics } = prompt;
   if (metrics == null) return [];
@@ -286,7 +290,6 @@ async function readSummary(source: LogSource, options: ReadOptions): Promise<Rea
       version: version ?? null,
       evalId,
       harnessVersion: text.parse(metadata?.['promptfooVersion']),
-      isPerPrompt: prompts != null,
     }),
     source,
   );
@@ -297,7 +300,7 @@ function settle(rows: Rows, prompts: readonly Prompt[] | null, stats: Stats | nu
   const ofRows: Tally = { pass: rows.tally.pass, fail: rows.tally.fail, errors: rows.tally.error };
   const ofStats: Tally | null =
     stats === null ? null : { pass: stats.successes, fail: stats.failures, errors: stats.errors ?? 0 };
-  const stated = prompts?.some(({ metrics }) => metrics != null) ? total(prompts.map(tallyOf)) : null;
+  const stated = prompts !== null && countsItself(prompts) ? total(prompts.map(tallyOf)) : null;
   const saysAll = rows.count > 0 && rows.unsaid === 0;
   const found = stated ?? (saysAll ? ofRows : ofStats);
   if (found === null) return refusal('log-unreadable', 'counts neither passes nor failures');
@@ -326,12 +329,10 @@ interface Summary {
   version: number | null;
   evalId: string | null;
   harnessVersion: string | null;
-  isPerPrompt: boolean;
 }
 
 function summaryLog(format: Kind, said: Summary): Draft {
-  const { config, prompts, models, rows, tally, created, version, evalId, harnessVersion, isPerPrompt } =
-    said;
+  const { config, prompts, models, rows, tally, created, version, evalId, harnessVersion } = said;
   const options = isRecord(config['evaluateOptions']) ? config['evaluateOptions'] : {};
   const { repeat } = options;
   return draft(format, 'promptfoo', {
@@ -342,7 +343,7 @@ function summaryLog(format: Kind, said: Summary): Draft {
     created,
     startedAt: created,
     epochs: typeof repeat === 'number' && repeat > 0 ? repeat : null,
-    metrics: isPerPrompt ? prompts.flatMap(metricsOf) : [passRate(null, tally)],
+    metrics: countsItself(prompts) ? prompts.flatMap(metricsOf) : [passRate(null, tally)],
     samples: samplesOf(tally, rows),
     facts: jsonMembers({
       sample_errors: tally.errors,
@@ -394,7 +395,6 @@ async function readRecord(source: LogSource, options: ReadOptions): Promise<Read
       version: null,
       evalId: id,
       harnessVersion: null,
-      isPerPrompt: true,
     }),
     source,
   );
@@ -419,7 +419,6 @@ async function readRowLines(source: LogSource, options: ReadOptions): Promise<Re
       version: null,
       evalId: null,
       harnessVersion: null,
-      isPerPrompt: false,
     }),
     source,
   );
