@@ -13,8 +13,6 @@ export interface LogExpected extends LogWanted {
   /** By which the harness says that it ran to its end; [0] unless stated. */
   readonly completedExitCodes?: readonly number[] | undefined;
   readonly expects?: Pick<LaunchFacts, 'task' | 'model' | 'revision'> | undefined;
-  /** When the first of the attempts began whose samples the log may hold, RFC 3339; default: this one. */
-  readonly begunAt?: string | undefined;
 }
 
 export async function settleLog(
@@ -23,7 +21,7 @@ export async function settleLog(
   { scores }: Pick<EvaluationRequest, 'scores'>,
   readLog: ReadHarnessLog,
 ): Promise<EvaluatorOutcome> {
-  const { completedExitCodes = [0], expects, begunAt = run.startedAt } = expected;
+  const { completedExitCodes = [0], expects } = expected;
   const failure = failureOf(run, completedExitCodes);
   if (failure?.reason === 'cancelled') return failure;
   const found = await findLog(expected, readLog, scores === undefined ? {} : { scores });
@@ -32,7 +30,7 @@ export async function settleLog(
   const launch: LaunchFacts = {
     ...(ending.how === 'exited' ? { exitCode: ending.code } : {}),
     completedExitCodes: [...completedExitCodes],
-    startedAt: begunAt,
+    startedAt: run.startedAt,
     logModifiedAt: found.modifiedAt,
     ...expects,
   };
