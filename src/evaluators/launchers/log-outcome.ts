@@ -14,8 +14,6 @@ export interface LogExpected extends LogWanted {
   /** By which the harness says that it ran to its end; [0] unless stated. */
   readonly completedExitCodes?: readonly number[] | undefined;
   readonly expects?: Pick<LaunchFacts, 'task' | 'model' | 'revision'> | undefined;
-  /** When the first of the attempts began whose samples the log may hold, RFC 3339; default: this one. */
-  readonly begunAt?: string | undefined;
 }
 
 export interface LogDeps {
@@ -45,7 +43,7 @@ export async function settleLog(
   request: EvaluationRequest,
   { readLog, keepLog }: LogDeps,
 ): Promise<EvaluatorOutcome> {
-  const { completedExitCodes = [0], expects, begunAt = run.startedAt } = expected;
+  const { completedExitCodes = [0], expects } = expected;
   const failure = failureOf(run, completedExitCodes);
   if (failure?.reason === 'cancelled') return failure;
   if (keepLog !== undefined) await keepAll(expected, request, keepLog);
@@ -56,7 +54,7 @@ export async function settleLog(
   const launch: LaunchFacts = {
     ...(ending.how === 'exited' ? { exitCode: ending.code } : {}),
     completedExitCodes: [...completedExitCodes],
-    startedAt: begunAt,
+    startedAt: run.startedAt,
     logModifiedAt: found.modifiedAt,
     ...expects,
   };

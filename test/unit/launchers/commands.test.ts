@@ -2,7 +2,9 @@
 import { describe, expect, test } from 'vitest';
 import { ExecutorSchema } from '../../../src/domain/executor.ts';
 import type { HarnessExecutor } from '../../../src/domain/harness-executors.ts';
+import { HARNESS_FORMATS } from '../../../src/domain/log-pattern.ts';
 import type { PlaceholderValues } from '../../../src/evaluators/contained-run.ts';
+import { FORMAT_NAMES } from '../../../src/evaluators/formats/registry.ts';
 import { launchOf } from '../../../src/evaluators/launchers/harness.ts';
 import type { LaunchContext } from '../../../src/evaluators/launchers/launch.ts';
 
@@ -224,4 +226,8 @@ test('what the log should say goes along, where the command line says it', () =>
     revision: 'main',
   });
   expect(expects(promptfoo)).toEqual({ model: 'openai:ck-7' });
+});
+
+test('every format that a policy may name has a reader, and every reader a name in policies', () => {
+  expect([...HARNESS_FORMATS, 'native'].sort()).toEqual([...FORMAT_NAMES].sort());
 });
