@@ -35,7 +35,9 @@ export function readArm(
   const scores = given === undefined ? null : readScores(given, scoresWanted(definition, context));
   const stated = readValues([metric?.value, score], range);
   const used = usableScores(scores, stated.score, n, definition);
-  const samples = readSamples(pass !== undefined || n === undefined ? (used.scores?.n ?? n) : n);
+  const samples = readSamples(
+    pass !== undefined ? (used.scores?.n ?? n) : distinctSamples(n, scores, used.scores),
+  );
   const values = pass === undefined ? stated : ofScores(used.scores);
   const spread = readStderr([metric?.stderr, wholeStderr], values.score, samples.n, definition);
   const stderr = withSpread(pass === undefined ? spread : NO_STDERR, used.scores, kind);
@@ -62,6 +64,16 @@ export function readArm(
   };
 }
 
+/** A metric may count answers or checks, and its list of samples be cut: no more samples than there are scores of. */
+function distinctSamples(
+  n: Stated | undefined,
+  listed: ScoresRead | null,
+  used: ScoresRead | null,
+): Stated | undefined {
+  if (n === undefined) return used?.n;
+  return typeof n === 'number' && listed !== null && listed.n > 0 ? Math.min(n, listed.n) : n;
+}
+
 function scoresWanted(definition: ScoreDefinition, { z = 1.96, seed = 1 }: ReadingContext) {
   const { kind, range, interval, pass, cluster } = definition;
   return { kind, range, interval, pass, clustered: cluster !== undefined, z, seed };
@@ -83,7 +95,10 @@ function usableScores(
   if (scores.reasons.length > 0) return { ...none, reasons: [...scores.reasons] };
   const reasons: ReasonCode[] = [];
   let alsoFound: number | null = null;
-  if (pass === undefined && (reducer === undefined || reducer === 'mean') && stated !== null) {
+  const isMean = reducer === undefined || reducer === 'mean';
+  // A list of other samples than n is of more than this metric.
+  const isOfIt = typeof n !== 'number' || scores.n === n;
+  if (pass === undefined && isMean && isOfIt && stated !== null) {
     const { score } = scores;
     if (score !== null && Math.abs(score - stated) > SAME_MEAN * (high - low)) {
       reasons.push(isPercentOf(score, stated) ? 'units-disagree' : 'scores-disagree');
@@ -92,13 +107,15 @@ function usableScores(
   }
   if (isAskedFor) {
     if (scores.score === null) reasons.push('scores-missing');
-    if (pass === undefined && typeof n === 'number' && scores.n !== n) reasons.push('scores-disagree');
+    if (pass === undefined && !isOfIt) reasons.push('scores-disagree');
     return { scores, alsoFound, reasons };
   }
-  const isOfIt = reasons.length === 0 && (typeof n !== 'number' || scores.n >= n);
-  const isMean = reducer === undefined || reducer === 'mean';
   const isAllowed = reasons.every((reason) => allow.includes(reason));
-  return { scores: isOfIt && isMean ? scores : null, alsoFound: isAllowed ? null : alsoFound, reasons };
+  return {
+    scores: isOfIt && isMean && reasons.length === 0 ? scores : null,
+    alsoFound: isAllowed ? null : alsoFound,
+    reasons,
+  };
 }
 
 const isPercentOf = (a: number, b: number): boolean =>

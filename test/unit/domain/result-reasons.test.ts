@@ -208,6 +208,10 @@ const CASES: Record<string, Case> = {
     },
   },
   'begun before it was launched': { context: launch({ startedAt: '2026-11-01T02:06:00Z' }) },
+  'created before it was launched': {
+    log: { startedAt: null, completedAt: null },
+    context: launch({ startedAt: '2026-11-01T02:06:00Z' }),
+  },
   'written before it was launched': {
     context: launch({ startedAt: '2026-11-01T02:00:00Z', logModifiedAt: '2026-11-01T01:59:50Z' }),
   },
@@ -286,6 +290,7 @@ const TABLE = rows(`
   started before the checkpoint      | started-before-checkpoint
   a thousand in no time              | took-no-time
   begun before it was launched       | stale-log
+  created before it was launched     | stale-log
   written before it was launched     | stale-log
   the file of another checkpoint     | replayed-log
 `);
@@ -336,6 +341,7 @@ describe('the metric', () => {
     metric({ scorer: 'verify', reducer: 'pass_at_5', task: 'a', value: 0.9 }),
     metric({ scorer: 'verify', reducer: 'mean', task: 'b', value: 0.1 }),
     metric({ scorer: 'other', facts: { prompt_index: 1 }, value: 0.2 }),
+    metric({ scorer: null, reducer: 'mean', value: 0.7 }),
   ];
   it.each(
     rows(`
@@ -347,6 +353,7 @@ describe('the metric', () => {
       {"reducer":"pass_at_5"}          | 0.9
       {"prompt":1}                     | 0.2
       {"prompt":0}                     | none
+      {"scorer":null}                  | 0.7
       {"scorer":"Verify"}              | none
       {"metric":"acc"}                 | none
     `).slice(1),
@@ -403,6 +410,19 @@ describe("samples' scores", () => {
     const reading = readResult(resultOfLog(logOf(five(0.3)), spec, digest), definition, context);
     expect(reading).toMatchObject({ conclusive: true, n: 100, details: { clusters: 100 } });
     expect(reading.details?.effectiveN).toBeCloseTo(99, 6);
+  });
+
+  it('are no fewer than the samples that count, and of another list than n no disagreement', () => {
+    const cut = logOf(scores([1, 1, 1, 0]));
+    expect(readResult(resultOfLog(cut, spec, digest), definition, context)).toMatchObject({
+      n: 4,
+      reasons: ['too-few-samples'],
+    });
+    const longer = logOf({ ...scores([...thirty, ...thirty.map(() => 1)]) });
+    expect(readResult(resultOfLog(longer, spec, digest), definition, context)).toMatchObject({
+      conclusive: true,
+      n: 100,
+    });
   });
 
   it('of one document are one sample', () => {
