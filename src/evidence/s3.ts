@@ -35,7 +35,7 @@ export function createS3Store(options: S3Options): EvidenceStore {
   const { endpoint, bucket, region, prefix, outbound, clock, partBytes = PART_BYTES } = options;
 
   const urlOf = (name: BlobName, query = ''): string =>
-    `${endpoint.replace(/\/+$/, '')}/${bucket}/${prefix}${pathOf(name)}${query}`;
+    `${withoutSlash(endpoint)}/${bucket}/${prefix}${pathOf(name)}${query}`;
 
   async function send(
     method: OutboundRequest['method'],
@@ -178,4 +178,10 @@ async function bytesAt(handle: FileHandle, at: number, length: number): Promise<
     filled += bytesRead;
   }
   return buffer;
+}
+
+function withoutSlash(url: string): string {
+  let end = url.length;
+  while (url[end - 1] === '/') end -= 1;
+  return url.slice(0, end);
 }

@@ -297,7 +297,7 @@ const LETTERS: ReadonlyMap<string, number> = new Map([
   ['I', 0],
   ['N', 0],
 ]);
-const DECIMAL = /^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?$/;
+const DECIMAL = /^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[-+]?[0-9]+)?$/;
 
 export function scoreToNumber(value: JsonValue): number | null {
   if (typeof value === 'number') return value;

@@ -5,8 +5,8 @@
  * JSON, at most a mebibyte, no unknown keys. Of error text its length is kept.
  */
 import { z } from 'zod';
-import type { HarnessLog, HarnessMetric } from '../../domain/harness-log.ts';
-import { type NativeResult, parseNativeResult } from '../../domain/native-result.ts';
+import { HARNESS_STATUSES, type HarnessLog, type HarnessMetric } from '../../domain/harness-log.ts';
+import { type NativeResult, NativeResultSchema, parseNativeResult } from '../../domain/native-result.ts';
 import { parseResult, RESULT_LIMIT_BYTES } from '../result-text.ts';
 import type { HarnessFormat, ReadLog } from './format.ts';
 import { counts, draft, finish, jsonMembers, refusal } from './harness-values.ts';
@@ -18,27 +18,14 @@ export const native: HarnessFormat = {
   kinds: ['native'],
   claims: ({ head }) => {
     const { root, paths, status } = outlineOf(head);
-    if (root !== 'object' || (status !== 'success' && status !== 'error')) return false;
+    if (root !== 'object' || !HARNESS_STATUSES.some((known) => known === status)) return false;
     return [...paths].every((path) => MEMBERS.has(path.split('.')[0] ?? ''));
   },
   kind: () => 'native',
   read,
 };
 
-const MEMBERS = new Set([
-  'status',
-  'score',
-  'stderr',
-  'n',
-  'metrics',
-  'model',
-  'startedAt',
-  'completedAt',
-  'error',
-  'errorLength',
-  'transcriptUri',
-  'protocol',
-]);
+const MEMBERS = new Set(Object.keys(NativeResultSchema.shape));
 
 async function read(source: LogSource): Promise<ReadLog> {
   if (source.size > RESULT_LIMIT_BYTES)
@@ -64,15 +51,33 @@ function said(result: NativeResult, model: string | null): Partial<HarnessLog> {
   const score = result.score === undefined ? [] : [reading('score', result.score, result.stderr)];
   return {
     status: result.status,
+    harnessVersion: result.harnessVersion ?? null,
+    task: result.task ?? null,
     model,
+    revision: result.revision ?? null,
+    modelBaseUrl: result.endpoint ?? null,
     created: result.completedAt ?? result.startedAt ?? null,
     startedAt: result.startedAt ?? null,
     completedAt: result.completedAt ?? null,
     metrics: [...score, ...named],
-    samples: counts({ total: n, completed: n }),
+    epochs: usable(result.epochs),
+    limits: result.limits ?? {},
+    samples: counts({
+      total: usable(result.samples?.total) ?? n,
+      completed: usable(result.samples?.completed) ?? n,
+      scored: usable(result.samples?.scored),
+      errored: usable(result.samples?.errored),
+      refused: usable(result.samples?.refused),
+    }),
     error:
       result.errorLength === undefined ? null : `${result.errorLength} characters of error text, not shown`,
-    facts: jsonMembers({ transcript_uri: result.transcriptUri, protocol: result.protocol }),
+    facts: jsonMembers({
+      harness: result.harness,
+      weights_digest: result.weightsDigest,
+      transcript_uri: result.transcriptUri,
+      protocol: result.protocol,
+      doubts: result.doubts,
+    }),
     protocol: jsonMembers({ protocol: result.protocol }),
   };
 }
