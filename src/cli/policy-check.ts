@@ -53,7 +53,7 @@ export async function policyCheck(
     }
     return EXIT.negative;
   }
-  const { policy, characteristics } = check;
+  const { policy, gaps, characteristics } = check;
   const warnings = [...check.warnings, ...independenceWarnings(policy, offered)];
   const { digest } = pin(policy);
   const isWanted = options.characteristics === true;
@@ -69,6 +69,7 @@ export async function policyCheck(
         digest,
         problems: [],
         warnings,
+        gaps,
         characteristics,
         ...(steps === null ? {} : { riskSteps: steps }),
         ...simulated,
@@ -78,10 +79,11 @@ export async function policyCheck(
   }
   const { style } = terminal;
   terminal.print(
-    `${file}: usable, ${plural(policy.rules.length, 'rule')}, ${plural(warnings.length, 'warning')}`,
+    `${file}: usable, ${plural(policy.rules.length, 'rule')}, ${plural(warnings.length, 'warning')}, ${plural(gaps.length, 'gap')}`,
   );
   terminal.print(`policy  ${style.bold(policy.policy)}\ndigest  ${digest}`);
   if (warnings.length > 0) terminal.print(`\n${style.yellow('warnings')}\n${listed(warnings)}`);
+  if (gaps.length > 0) terminal.print(`\n${style.yellow('gaps in its evaluations')}\n${listed(gaps)}`);
   terminal.print(`\n${characteristicsTable(characteristics, style)}`);
   if (steps !== null) terminal.print(`\n${riskTables(steps, style)}`);
   if (trips !== undefined) terminal.print(`\n${tripTables(trips, style)}`);

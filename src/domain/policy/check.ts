@@ -11,6 +11,7 @@ import { levelsOf } from '../levels.ts';
 import { confidenceZ, scoreSpecOf } from '../run/scorecard.ts';
 import { type OperatingCharacteristics, operatingCharacteristics } from './characteristics.ts';
 import { type Ladder, ladderProblems, missingLastStep, TARGET_KINDS, type TargetKind } from './ladder.ts';
+import { evaluationGaps, measureWarnings } from './measure-warnings.ts';
 import { callOutProblems } from './quarantine.ts';
 import { riskProblems, riskWarnings } from './risk-check.ts';
 import { compoundProblems, refusalProblems } from './rule-check.ts';
@@ -42,6 +43,8 @@ export type PolicyCheck =
       readonly ok: true;
       readonly policy: Policy;
       readonly warnings: readonly PolicyProblem[];
+      /** What its evaluations do not cover: of nearly every policy something, and no mistake in what is written. */
+      readonly gaps: readonly PolicyProblem[];
       readonly characteristics: readonly OperatingCharacteristics[];
     }
   | {
@@ -51,8 +54,6 @@ export type PolicyCheck =
     };
 
 const PERMIT_TTL_MAX_MS = 3_600_000;
-/** High and Critical nearer than this in skill: one ordinary doubling can pass both. A judgement. */
-const USUAL_RISE_PER_DOUBLING = 0.1;
 
 export function checkPolicy(input: unknown): PolicyCheck {
   const parsed = PolicySchema.safeParse(input);
@@ -85,7 +86,8 @@ export function checkPolicy(input: unknown): PolicyCheck {
   const all = [...problems, ...samples];
   const warnings = sound ? warningsOf(policy) : [];
   if (all.length > 0) return { ok: false, problems: all, warnings };
-  return { ok: true, policy, warnings, characteristics: operatingCharacteristics(policy) };
+  const gaps = evaluationGaps(policy);
+  return { ok: true, policy, warnings, gaps, characteristics: operatingCharacteristics(policy) };
 }
 
 function schemaProblems(error: z.ZodError): PolicyProblem[] {
@@ -356,6 +358,7 @@ function warningsOf(policy: Policy): PolicyProblem[] {
     ...ladderWarnings(policy),
     ...accountingWarnings(policy),
     ...evaluationWarnings(policy),
+    ...measureWarnings(policy),
   ];
 }
 
@@ -405,16 +408,6 @@ function expertWarnings({ forecast, rules }: Policy): PolicyProblem[] {
 function evaluationWarnings(policy: Policy): PolicyProblem[] {
   return policy.evaluations.flatMap((spec, i) => {
     const warnings: PolicyProblem[] = scoreWarnings(spec, `evaluations.${i}`);
-    if (isControl(spec)) return warnings;
-    const { chance, best } = spec.score;
-    const { high, critical } = levelMarks(spec);
-    const gap = Math.abs((critical - high) / (best - chance));
-    if (gap < USUAL_RISE_PER_DOUBLING) {
-      warnings.push({
-        path: `evaluations.${i}.levels.critical`,
-        message: `lies only ${(100 * gap).toFixed(0)} % of the scale above high: one doubling can pass both`,
-      });
-    }
     const none = nothingFound(policy, spec);
     for (const rule of none === null ? [] : levelRules(policy, spec)) {
       if (none !== null && rule.then.includes('hold') && none[rule.basis] >= levelAt(rule.atLeast)) {
