@@ -10,6 +10,7 @@ import type { Logger } from 'pino';
 import { createActing } from './composition/acting.ts';
 import { createCallers, signedIn } from './composition/callers.ts';
 import type { InterlockConfiguration } from './composition/configuration.ts';
+import { openEvidence } from './composition/evidence.ts';
 import { inOrder, type Step } from './composition/steps.ts';
 import { databaseClock, openStore, type Store } from './composition/store.ts';
 import type { Environment } from './config/environment.ts';
@@ -20,6 +21,7 @@ import { buildServer } from './http/server.ts';
 import { createSessions } from './http/sessions.ts';
 import { STREAM_LIMITS } from './http/sse.ts';
 import { createAnchors } from './ledger/anchors.ts';
+import { createEvaluationProgress } from './ledger/evaluation-progress.ts';
 import { haltedRuns } from './ledger/halted-runs.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import { createProgressStore } from './ledger/progress.ts';
@@ -47,6 +49,7 @@ import { createRunService } from './service/run-service.ts';
 import { createSecurityLog } from './service/security.ts';
 import { aboutTrainer, watchStopWords } from './service/stop-words.ts';
 import { observeCommits } from './service/telemetry.ts';
+import { watchWeights } from './service/weights-guard.ts';
 import { type Keyring, loadKeyring } from './signing/keyring.ts';
 import { createTokenSigner } from './signing/tokens.ts';
 import { createMetrics } from './telemetry/metrics.ts';
@@ -117,6 +120,7 @@ async function serve(
 
   const policies = createPolicyBook(ledger, configured);
   const progress = createProgressStore(database.pool);
+  const evaluationProgress = createEvaluationProgress(database.pool);
   const runs = createRunService({ ledger, progress, policies, clock, logger });
   const guard = createRestoreGuard({
     ledger,
@@ -153,7 +157,9 @@ async function serve(
   const baseUrl = (): string =>
     config.server.publicUrl ?? `http://${hostInUrl(config.server.host)}:${port.value}`;
 
+  const evidence = openEvidence({ config, env, outbound, runs, ledger, clock, logger, stops });
   const acting = await createActing({
+    evidence,
     config,
     env,
     database,
@@ -163,6 +169,7 @@ async function serve(
     outbound,
     identities: identities.current,
     instance,
+    evaluationProgress,
     baseUrl,
     metrics,
     clock,
@@ -175,6 +182,7 @@ async function serve(
   headSchedule.start();
   stops.push(['head schedule', () => headSchedule.stop()]);
   watchStopWords(runs, security);
+  watchWeights(runs, security);
   const pulse = createLedgerPulse(database.pool);
   if (config.roles.includes('scheduler')) {
     const fences = createFenceWatch({
@@ -220,6 +228,7 @@ async function serve(
     heads: guard.heads,
     guard,
     progress,
+    evaluationProgress,
     signer,
     clock,
     metrics,
@@ -230,6 +239,7 @@ async function serve(
     jwks: () => keyring.jwks(),
     shadowUntil: inShadowUntil,
     modelRoots: config.models.roots,
+    evidence,
     page: {
       isOpen: isLoopback(config.server.host),
       publicUrl: config.server.publicUrl,
@@ -271,6 +281,7 @@ async function serve(
       shadowUntil: inShadowUntil,
       resolveParents,
       latchLineage: (state) => lineage.latch(state),
+      ...(acting.weights === null ? {} : { weights: acting.weights }),
       statusUrl: (runId, checkpointId) =>
         `${baseUrl()}/v1/runs/${encodeURIComponent(runId)}/scorecards/${encodeURIComponent(checkpointId)}`,
     }),

@@ -37,9 +37,9 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 from urllib.parse import quote, urlsplit
 
 try:
@@ -1116,6 +1116,8 @@ class HeartbeatReply:
     key_set: Optional[str]
     retry_after_s: Optional[int] = None
     """Where no permit is to be had before: seconds until asking again is of use."""
+    retain_until: Mapping[str, str] = field(default_factory=dict)
+    """By checkpoint, RFC 3339: to be kept at least until then. An older service says nothing of it."""
 
 
 class InterlockClient:
@@ -1347,6 +1349,7 @@ def _read_heartbeat_reply(reply: Any) -> HeartbeatReply:
     if directive.get("action") not in _ACTIONS:
         raise _bad_reply("unknown directive")
     retain, due = reply.get("retain"), _text(reply.get("nextCheckpointAt"))
+    until = reply.get("retainUntil")
     return HeartbeatReply(
         action=str(directive["action"]),
         reason=_text(directive.get("reason")),
@@ -1356,6 +1359,7 @@ def _read_heartbeat_reply(reply: Any) -> HeartbeatReply:
         next_checkpoint_at=due if due is not None and is_decimal(due) else None,
         retain=tuple(each for each in retain if isinstance(each, str)) if isinstance(retain, list) else (),
         key_set=_text(reply.get("keySet")),
+        retain_until={key: at for key, at in until.items() if isinstance(at, str)} if isinstance(until, dict) else {},
     )
 
 
@@ -1460,7 +1464,11 @@ class PermitGuard:
         self._granted: Optional[Dict[str, Any]] = None
         self._next_checkpoint_at: Optional[str] = None
         self._checkpoint_at: Optional[str] = None
-        self._retain: Tuple[str, ...] = ()
+        # None until Interlock has answered.
+        self._retain: Optional[Tuple[str, ...]] = None
+        self._retain_until: Mapping[str, str] = {}
+        # Reported here, and not yet answered for: whether Interlock needs them is not known.
+        self._unheard: Set[str] = set()
         self._resume_from: Optional[str] = None
         self._delivery_failures = 0
         self._deliver_at = 0.0
@@ -1650,6 +1658,7 @@ class PermitGuard:
         more = {"weights_digest": weights_digest, "parents": parents}
         self._queue.put(report_body(self._run_id, checkpoint_id, effective_compute, model_uri, step, **more))
         with self._changed:
+            self._unheard.add(checkpoint_id)
             self._checkpoint_at = to_decimal(effective_compute)
             self._hurry = True
             self._changed.notify_all()
@@ -1664,7 +1673,18 @@ class PermitGuard:
     @property
     def retain(self) -> Tuple[str, ...]:
         """Checkpoints that Interlock still needs: do not delete them."""
-        return self._retain
+        return self._retain or ()
+
+    @property
+    def retain_until(self) -> Mapping[str, str]:
+        """Of each of them, until when at least (RFC 3339), as the last answer said."""
+        return self._retain_until
+
+    def can_delete(self, checkpoint_id: str) -> bool:
+        """Ask before you delete a checkpoint: true only where Interlock knows of it and does not need it."""
+        with self._changed:
+            known = self._retain is not None and checkpoint_id not in self._unheard
+            return known and checkpoint_id not in (self._retain or ())
 
     @property
     def resume_from(self) -> Optional[str]:
@@ -1816,6 +1836,7 @@ class PermitGuard:
             nonce = self._nonce()
             # Before the checkpoints go: whatever this compute needs is among them.
             beat = {**self._progress, "nonce": nonce, **self._standing()}
+            waiting = set(self._unheard)
         try:
             self._deliver()
         except OSError:
@@ -1825,7 +1846,11 @@ class PermitGuard:
         self._last_beat_failed = False
         # Before anything signed is judged: it may be signed by a key that this brings, or takes away.
         self._refresh_keys(reply.key_set)
-        self._next_checkpoint_at, self._retain = reply.next_checkpoint_at, reply.retain
+        with self._changed:
+            self._next_checkpoint_at = reply.next_checkpoint_at
+            self._retain, self._retain_until = reply.retain, reply.retain_until
+            if not self._undelivered:
+                self._unheard -= waiting
         self._resume_from = reply.resume_from or self._resume_from
         if reply.action != self._last_action:
             self._emit(kind="directive", action=reply.action, reason=reply.reason)
@@ -2290,6 +2315,11 @@ class DistributedGuard:
         """The same answer on all ranks: a sharded checkpoint is written by all of them."""
         due = self._guard is not None and self._guard.checkpoint_due(effective_compute)
         return self._reduce_max(int(due)) > 0
+
+    def can_delete(self, checkpoint_id: str) -> bool:
+        """The same answer on all ranks: what rank 0 heard."""
+        keep = self._guard is not None and not self._guard.can_delete(checkpoint_id)
+        return self._reduce_max(int(keep)) == 0
 
     @property
     def permit_guard(self) -> Optional[PermitGuard]:

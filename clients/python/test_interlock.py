@@ -449,6 +449,24 @@ class Deliveries(Guarded):
         bodies = self.service.bodies("/v1/checkpoints")
         self.assertEqual([body["checkpointId"] for body in bodies[-2:]], ["c1", "c2"])
 
+    def test_a_checkpoint_may_be_deleted_only_where_an_answer_that_knew_it_does_not_ask_to_keep_it(self) -> None:
+        kept = {"retain": ["c0"], "retainUntil": {"c0": "2027-01-31T00:00:00.000Z", "c9": 7}}
+        answer = {"directive": {"action": "continue"}, "permit": None, "nextCheckpointAt": "500", **kept}
+        self.service.handlers["/heartbeat"] = lambda _: (503, "")
+        guard = self.open()
+        self.assertFalse(guard.can_delete("c5"))
+        self.service.handlers["/heartbeat"] = lambda _: (200, json.dumps(answer))
+        until(lambda: guard.can_delete("c5"), "the first answer")
+        self.assertFalse(guard.can_delete("c0"))
+        self.assertEqual(dict(guard.retain_until), {"c0": "2027-01-31T00:00:00.000Z"})
+        self.service.handlers["/v1/checkpoints"] = lambda _: (503, "")
+        guard.checkpoint("c1", "100", "file:///1", 1)
+        self.assertFalse(guard.can_delete("c1"))
+        until(lambda: len(self.service.bodies("/heartbeat")) > 5, "answers that do not know of it")
+        self.assertFalse(guard.can_delete("c1"))
+        self.service.handlers["/v1/checkpoints"] = lambda _: (202, '{"disposition":"recorded"}')
+        until(lambda: guard.can_delete("c1"), "an answer after the delivery")
+
     def test_one_that_is_refused_for_good_does_not_hold_up_the_next(self) -> None:
         self.service.handlers["/v1/checkpoints"] = lambda body: (
             (409, '{"code":"checkpoint.differs"}')

@@ -73,6 +73,8 @@ export interface HeartbeatReply {
   permit: string | null;
   nextCheckpointAt: string | null;
   retain: readonly string[];
+  /** By checkpoint, RFC 3339: to be kept at least until then. An older service says nothing of it. */
+  retainUntil?: Readonly<Record<string, string>>;
   /** Changes with the key set: fetch it again. */
   keySet?: string | null;
   /** Where no permit is to be had before: seconds until asking again is of use. */
@@ -375,8 +377,16 @@ function readHeartbeatReply(reply: unknown): HeartbeatReply {
     permit: textOrNull(reply['permit']),
     nextCheckpointAt: next !== null && isDecimal(next) ? next : null,
     retain: retain.filter((id: unknown) => typeof id === 'string'),
+    retainUntil: textsOf(reply['retainUntil']),
     keySet: textOrNull(reply['keySet']),
   };
+}
+
+function textsOf(value: unknown): Record<string, string> {
+  const entries = isRecord(value) ? Object.entries(value) : [];
+  return Object.fromEntries(
+    entries.flatMap(([key, text]) => (typeof text === 'string' ? [[key, text] as const] : [])),
+  );
 }
 
 function textOrNull(value: unknown): string | null {

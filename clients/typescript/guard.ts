@@ -76,11 +76,20 @@ export class PermitGuard {
   #left = false;
   // The contract takes no zero: a run that has not begun states the least that it could have spent.
   #progress: { effectiveCompute: string; step?: number } = { effectiveCompute: '1' };
-  #next: { checkpointAt: string | null; retain: readonly string[]; resumeFrom: string | null } = {
+  #next: {
+    checkpointAt: string | null;
+    /** Null until Interlock has answered. */
+    retain: readonly string[] | null;
+    retainUntil: Readonly<Record<string, string>>;
+    resumeFrom: string | null;
+  } = {
     checkpointAt: null,
-    retain: [],
+    retain: null,
+    retainUntil: {},
     resumeFrom: null,
   };
+  /** Reported here, and not yet answered for: whether Interlock needs them is not known. */
+  readonly #unheard = new Set<string>();
   #lastBeatFailed = false;
   /** Until then Interlock does not want to be asked. */
   #notBeforeMonotonicMs = 0;
@@ -324,7 +333,23 @@ export class PermitGuard {
 
   /** Checkpoints that Interlock still needs: do not delete them. */
   get retain(): readonly string[] {
-    return this.#next.retain;
+    return this.#next.retain ?? [];
+  }
+
+  /** Of each of them, until when at least (RFC 3339), as the last answer said. */
+  get retainUntil(): Readonly<Record<string, string>> {
+    return this.#next.retainUntil;
+  }
+
+  /** Whether the weights may be deleted: only where an answer that knew of the checkpoint did not ask to keep it. */
+  canDelete(checkpointId: string): boolean {
+    const { retain } = this.#next;
+    return retain !== null && !retain.includes(checkpointId) && !this.#unheard.has(checkpointId);
+  }
+
+  /** Reported by this process: kept until Interlock has it and has answered a heartbeat after that. */
+  expectAnswerFor(checkpointId: string): void {
+    this.#unheard.add(checkpointId);
   }
 
   /** The checkpoint to go back to, where Interlock named one. */
@@ -348,6 +373,7 @@ export class PermitGuard {
       this.#saved();
       // Before the checkpoints go: whatever this compute needs is among them.
       const beat = { ...this.#progress, nonce, ...this.#standing() };
+      const waiting = [...this.#unheard];
       const deliverInMs = (await this.#options.deliver?.(this.#closing.signal)) ?? null;
       const sentAtMonotonicMs = this.#monotonicMs();
       this.#deliverAtMonotonicMs = deliverInMs === null ? null : sentAtMonotonicMs + deliverInMs;
@@ -356,8 +382,10 @@ export class PermitGuard {
       this.#next = {
         checkpointAt: reply.nextCheckpointAt,
         retain: reply.retain,
+        retainUntil: reply.retainUntil ?? {},
         resumeFrom: reply.directive.resumeFrom ?? this.#next.resumeFrom,
       };
+      if (deliverInMs === null) for (const checkpointId of waiting) this.#unheard.delete(checkpointId);
       // Before anything signed is judged: it may be signed by a key that this brings, or takes away.
       await this.#refreshKeys(reply.keySet ?? null);
       const { action, reason, order } = reply.directive;

@@ -128,6 +128,7 @@ export class TrainingGuard {
   /** On disk when it returns; sent in order with the heartbeats until Interlock has it. */
   checkpoint(report: Omit<CheckpointReport, 'runId'>): void {
     this.#queue.put(reportBody({ ...report, runId: this.#options.runId }));
+    this.#guard.expectAnswerFor(report.checkpointId);
     this.#checkpointAt = toDecimal(report.effectiveCompute);
     this.#guard.hurry();
   }
@@ -142,6 +143,16 @@ export class TrainingGuard {
   /** Checkpoints that Interlock still needs: do not delete them. */
   get retain(): readonly string[] {
     return this.#guard.retain;
+  }
+
+  /** Of each of them, until when at least (RFC 3339), as the last answer said. */
+  get retainUntil(): Readonly<Record<string, string>> {
+    return this.#guard.retainUntil;
+  }
+
+  /** Ask before you delete a checkpoint: true only where Interlock knows of it and does not need it. */
+  canDelete(checkpointId: string): boolean {
+    return this.#guard.canDelete(checkpointId);
   }
 
   /** The checkpoint to go back to, where Interlock named one. */

@@ -4,7 +4,7 @@
     torchrun --nproc-per-node 8 --max-restarts 0 examples/trainers/hugging_face.py my-run ./state ./out
 
 Two lines are Interlock's: the guard and the callback. `TrainingArguments` must keep checkpoints for as long as
-Interlock needs them (`guard.retain`), hence no `save_total_limit`.
+Interlock needs them (`guard.can_delete`), hence no `save_total_limit`.
 """
 
 import sys

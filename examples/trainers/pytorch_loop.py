@@ -60,7 +60,7 @@ def main() -> None:
             os.replace(f"{path}.part", path)
         return f"file://{path}"
 
-    step = 0
+    step, saved = 0, []
     meter = interlock.ComputeMeter.from_6nd(parameters=parameters, tokens_per_step=BATCH * ranks)  # interlock
 
     def on_halt(halted: interlock.Halted) -> None:  # interlock: the last checkpoint, on all ranks
@@ -87,6 +87,11 @@ def main() -> None:
             meter.add()  # interlock
             if guard.checkpoint_due(meter.spent):  # interlock
                 guard.checkpoint(f"step-{step}", meter.spent, save(step), step)
+                saved.append(step)
+            for old in [each for each in saved[:-1] if guard.can_delete(f"step-{each}")]:  # interlock: the others are needed
+                saved.remove(old)
+                if rank == 0:
+                    os.remove(os.path.join(os.path.abspath(options.models), f"{options.run}-{old}.pt"))
             say(rank=rank, step=step, loss=round(loss.item(), 4))
     say(rank=rank, end="done", step=step)
 

@@ -6,19 +6,23 @@
  */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { z } from 'zod';
-import { SERVICE_ROLES, type ServiceRole } from '../config/schema.ts';
+import { SERVICE_ROLES, type ServiceRole, WORKER_LABELS_MAX } from '../config/schema.ts';
 import { VERSION } from '../version.ts';
 import type { BacktestOptions } from './backtest.ts';
 import { EXIT, type ExitCode, exitCodeOf, explainError } from './exit.ts';
 import type { PolicyCheckOptions } from './policy-check.ts';
 import { addBreakGlassCommands } from './program-break-glass.ts';
+import { addCheckpointCommands } from './program-checkpoints.ts';
 import { addEstimateCommands } from './program-estimates.ts';
+import { addEvaluationCommands } from './program-evaluations.ts';
+import { addEvidenceCommands } from './program-evidence.ts';
 import { addForecastCommands } from './program-forecast.ts';
 import { addKeyCommands } from './program-keys.ts';
 import { addLedgerCommands } from './program-ledger.ts';
 import { CONFIG_OPTION, describe, JSON_OPTION, type Register } from './program-parts.ts';
 import { addRunCommands } from './program-runs.ts';
 import { addTokenCommands } from './program-tokens.ts';
+import type { ResultsParseOptions } from './results-parse.ts';
 import type { Terminal } from './terminal.ts';
 
 export async function run(argv: readonly string[], terminal: Terminal): Promise<number> {
@@ -82,7 +86,12 @@ Begin with:
       'what this process does, with commas: api, worker, scheduler, button (default: roles)',
       roles,
     )
-    .action((options: { config?: string; port?: number; roles?: readonly ServiceRole[] }) =>
+    .option(
+      '--labels <list>',
+      'a worker for evaluations that need one of these labels, with commas, and for nothing else (how many at once: workers.labels)',
+      labels,
+    )
+    .action((options: ServeOptions) =>
       perform(async (t) => {
         // The red button alone loads neither database nor queue.
         const isButton = options.roles?.every((role) => role === 'button') === true;
@@ -140,15 +149,24 @@ Begin with:
 
   const results = program.command('results').description('read evaluation results');
   describe(results.command('parse'), {
-    summary: "show what Interlock takes from an evaluation harness's result",
-    details: 'Numbers and status only; text that a model may have written is never printed.',
-    example: 'interlock results parse --format native result.json --json',
-    exits: '0 read; 1 not a result of that format; 2 the file or the format cannot be used',
+    summary: "show what Interlock takes from an evaluation harness's log",
+    details:
+      'Recognises the format by the content. Of a directory, every log in it, one line each. A file that accompanies logs, or is none, is said to be so. Prompts, answers and samples are never printed.',
+    example: 'interlock results parse results_2026-07-08T18-15-33.json --json',
+    exits:
+      '0 read; 1 a log that cannot be read, or not of that format; 2 the file or the format cannot be used',
   })
-    .argument('<file>', 'the result, JSON')
-    .requiredOption('--format <format>', 'native (inspect, lm-eval and promptfoo come later)')
-    .option(...JSON_OPTION('{format, status, task, model, created, metrics, samples, error}'))
-    .action((file: string, options: { format: string; json?: true }) =>
+    .argument('<file>', 'the log, or a directory')
+    .option(
+      '--format <format>',
+      'what it is: inspect, lm-eval, promptfoo, helm, openai-evals, swe-bench, garak, bigcode, metr, intercode, mle-bench, lighteval, dclm, native, or a kind of file of one of these',
+    )
+    .option(
+      ...JSON_OPTION(
+        '{format, status, task, model, created, metrics, samples, error, harness, ...}, of a directory one line each',
+      ),
+    )
+    .action((file: string, options: ResultsParseOptions) =>
       perform(async (t) => (await import('./results-parse.ts')).resultsParse(file, options, t)),
     );
 
@@ -171,14 +189,34 @@ Begin with:
       perform(async (t) => (await import('./backtest.ts')).backtestCommand(options, t)),
     );
 
+  addEvaluationCommands(program, perform);
   addRunCommands(program, perform);
+  addCheckpointCommands(program, perform);
   addEstimateCommands(program, perform);
+  addEvidenceCommands(program, perform);
   addForecastCommands(program, perform);
   addLedgerCommands(program, perform);
   addTokenCommands(program, perform);
   addBreakGlassCommands(program, perform);
   addKeyCommands(program, perform);
   return program;
+}
+
+interface ServeOptions {
+  config?: string;
+  port?: number;
+  roles?: readonly ServiceRole[];
+  labels?: readonly string[];
+}
+
+function labels(text: string): readonly string[] {
+  const all = [...new Set(text.split(','))];
+  const wrong = all.find((label) => !/^[a-z0-9][a-z0-9-]{0,30}$/.test(label));
+  if (wrong !== undefined) {
+    throw new InvalidArgumentError(`"${wrong}" is no label: lower-case letters, digits and dashes`);
+  }
+  if (all.length > WORKER_LABELS_MAX) throw new InvalidArgumentError(`at most ${WORKER_LABELS_MAX} labels`);
+  return all;
 }
 
 function roles(text: string): readonly ServiceRole[] {

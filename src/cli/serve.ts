@@ -31,11 +31,11 @@ const GARBAGE_PERCENT_MAX = 25;
 const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 
 export async function serve(
-  options: { config?: string; port?: number; roles?: readonly ServiceRole[] },
+  options: { config?: string; port?: number; roles?: readonly ServiceRole[]; labels?: readonly string[] },
   terminal: Terminal,
 ): Promise<ExitCode> {
   const stated = await loadConfig(options.config, terminal);
-  const config = options.roles === undefined ? stated : { ...stated, roles: options.roles };
+  const config = withOptions(stated, options);
   if (config.roles.every((role) => role === 'button')) {
     return (await import('./serve-button.ts')).serveButton({ config: config.file }, terminal);
   }
@@ -74,6 +74,19 @@ export async function serve(
   stop.done();
   logger.info('stopped');
   return EXIT.ok;
+}
+
+function withOptions(
+  stated: InterlockConfiguration,
+  { roles = stated.roles, labels }: { roles?: readonly ServiceRole[]; labels?: readonly string[] },
+): InterlockConfiguration {
+  if (labels === undefined) return { ...stated, roles };
+  if (!roles.includes('worker')) {
+    throw new InterlockError('--labels is for a process with the role worker', { code: 'cli.usage' });
+  }
+  const capacity = stated.workers.labels;
+  const own = Object.fromEntries(labels.map((label) => [label, capacity[label] ?? 1]));
+  return { ...stated, roles, workers: { labels: own, only: true } };
 }
 
 const PARENT_POLL_MS = 500;

@@ -165,7 +165,13 @@ export const Run = RunSummary.extend({
   nextCheckpointBy: instant,
   heartbeatAt: instant.nullable(),
   openHolds: z.array(
-    z.object({ holdId: z.string(), key: z.string(), deadlineAt: instant, findings: z.array(Finding) }),
+    z.object({
+      holdId: z.string(),
+      key: z.string(),
+      deadlineAt: instant,
+      findings: z.array(Finding),
+      closingIn: z.object({ until: instant }).optional(),
+    }),
   ),
   openHalt: Halt.nullable(),
   proposals: z.array(Proposal),
@@ -218,6 +224,23 @@ export const Scorecard = z.object({
     z.object({ id: z.string(), title: z.string(), stages: z.record(z.string(), StageLevels) }),
   ),
   budgets: z.array(BudgetBestSchema).optional(),
+  running: z
+    .array(
+      z.object({
+        name: z.string(),
+        attempt: z.number(),
+        status: z.string(),
+        progress: z
+          .object({
+            done: z.number(),
+            total: z.number().nullable(),
+            unit: z.string(),
+            errored: z.number().nullable(),
+          })
+          .nullable(),
+      }),
+    )
+    .optional(),
 });
 export type Scorecard = z.infer<typeof Scorecard>;
 

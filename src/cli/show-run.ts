@@ -42,6 +42,11 @@ export function showRun({ run, scorecard }: Shown, now: Date, style: Style): str
     ...(run.openHalt === null ? [] : haltLines(run.openHalt, now, style)),
     ...run.openHolds.flatMap((hold) => [
       `  hold      ${printable(hold.key)}, becomes a halt ${relative(hold.deadlineAt, now)}`,
+      ...(hold.closingIn === undefined
+        ? []
+        : [
+            `            closing in: further samples are drawn; people are woken ${relative(hold.closingIn.until, now)} at the latest`,
+          ]),
       ...findingLines(hold.findings),
     ]),
     ...run.proposals.map(
@@ -88,6 +93,8 @@ function permitLine(run: Run, now: Date): string {
   return `up to ${shortCompute(run.ceiling)}${binds}; next checkpoint at ${shortCompute(run.nextCheckpointAt)} or ${relative(run.nextCheckpointBy, now)}`;
 }
 
+type RunningEvaluation = NonNullable<Scorecard['running']>[number];
+
 function riskLine({ level, probability, spent, budget, permit }: NonNullable<Run['risk']>): string {
   const percent = (p: number): string => `${(100 * p).toFixed(2)} %`;
   const taken =
@@ -102,7 +109,7 @@ function waiverLine({ ceiling, levels, expires }: NonNullable<Run['waiver']>, no
   return `resumed up to ${shortCompute(ceiling)}${waived.length === 0 ? '' : `, levels up to ${waived.join(', ')}`}, ends ${relative(expires, now)}`;
 }
 
-function levelLines(scorecard: Scorecard | null, style: Style): string[] {
+export function levelLines(scorecard: Scorecard | null, style: Style): string[] {
   if (scorecard === null) return ['  levels    no checkpoint has been evaluated'];
   const { checkpointId, effectiveCompute, state, verdict, categories, budgets = [] } = scorecard;
   const width = Math.max(...categories.map(({ id }) => id.length), 0);
@@ -124,8 +131,26 @@ function levelLines(scorecard: Scorecard | null, style: Style): string[] {
       ];
     }),
     ...budgets.map((best) => `    = ${printable(budgetText(best))}`),
+    ...(scorecard.running ?? []).map((each) => `    ${runningLine(each)}`),
     ...findingLines(scorecard.findings.filter(({ waived }) => !waived)),
   ];
+}
+
+/** Queued is no progress, and a harness that says nothing of itself is not at zero. */
+export function runningLine({ name, attempt, status, progress }: RunningEvaluation): string {
+  const again = attempt > 1 ? `, attempt ${attempt}` : '';
+  const what = `${printable(name)}: ${printable(status)}${again}`;
+  return progress === null ? what : `${what}, ${progressText(progress)}`;
+}
+
+export function progressText({
+  done,
+  total,
+  unit,
+  errored,
+}: NonNullable<RunningEvaluation['progress']>): string {
+  const share = total === null ? `${done}` : `${done} of ${total}`;
+  return `${share} ${printable(unit)}${errored ? `, ${errored} in error` : ''}`;
 }
 
 const findingLines = (findings: readonly Finding[]): string[] =>

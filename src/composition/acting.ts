@@ -11,11 +11,16 @@ import type { Environment } from '../config/environment.ts';
 import type { IdentityRecord } from '../config/identities.ts';
 import type { DatabaseHandle } from '../database/open-database.ts';
 import { type Containment, detectContainment } from '../evaluators/containment.ts';
+import type { EvaluationRequest } from '../evaluators/evaluator.ts';
+import { readLog } from '../evaluators/formats/detect.ts';
 import { sweepOrphans } from '../evaluators/job-records.ts';
+import { removeAbandonedAttempts } from '../evaluators/launchers/attempt-directories.ts';
 import { evaluationLimits } from '../evaluators/limits.ts';
 import { watchOrphans } from '../evaluators/orphan-watch.ts';
 import { createEvaluators } from '../evaluators/registry.ts';
+import { createDigester } from '../evaluators/weights/digester.ts';
 import { openIsolators } from '../isolation/registry.ts';
+import type { EvaluationProgressStore } from '../ledger/evaluation-progress.ts';
 import { createInstances } from '../ledger/instances.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { readStanding } from '../ledger/standing.ts';
@@ -23,12 +28,15 @@ import type { Orchestrator } from '../orchestrators/orchestrator.ts';
 import { type Orchestrators, openOrchestrators } from '../orchestrators/registry.ts';
 import type { Outbound } from '../outbound/outbound.ts';
 import { createWorkQueue } from '../queue/create-work-queue.ts';
+import { createLabelSlots } from '../queue/labels.ts';
 import type { WorkItem, WorkQueue } from '../queue/work-queue.ts';
+import type { Evidence, EvidenceSource } from '../service/evidence.ts';
 import type { Check } from '../service/readiness.ts';
 import type { LoadedRun, RunService } from '../service/run-service.ts';
 import { createRunningEvaluations } from '../service/running-evaluations.ts';
 import { observeStanding } from '../service/standing.ts';
 import { observeParts } from '../service/telemetry.ts';
+import { createWeightsGuard, type WeightsGuard } from '../service/weights-guard.ts';
 import { createWorkHandlers } from '../service/work.ts';
 import { createWorker, type Worker } from '../service/worker.ts';
 import type { TokenSigner } from '../signing/tokens.ts';
@@ -49,6 +57,9 @@ export interface ActingDeps {
   readonly outbound: Outbound;
   readonly identities: () => readonly IdentityRecord[];
   readonly instance: string;
+  readonly evaluationProgress: EvaluationProgressStore;
+  /** Null where no logs are kept. */
+  readonly evidence: Evidence | null;
   /** Where this service is reached; known for good once it listens. */
   readonly baseUrl: () => string;
   readonly metrics: Metrics;
@@ -65,11 +76,13 @@ export interface Acting {
   readonly channels: ReadonlySet<string>;
   readonly containment: Check;
   readonly look: ReturnType<typeof observeStanding>;
+  /** Null where the configuration leaves weights unread. */
+  readonly weights: WeightsGuard | null;
 }
 
 export async function createActing(deps: ActingDeps): Promise<Acting> {
   const { config, env, database, ledger, runs, signer, outbound, instance, baseUrl } = deps;
-  const { metrics, clock, logger, stops } = deps;
+  const { evidence, metrics, clock, logger, stops } = deps;
   const running = createRunningEvaluations();
   const secretsOf = (by: string) => secretsOfSenders(deps.identities())(by);
   const orchestrators = openOrchestrators({
@@ -82,6 +95,8 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
 
   const jobsDirectory = join(config.dataDir, 'jobs');
   await mkdir(jobsDirectory, { recursive: true, mode: 0o700 });
+  const attemptsDirectory = join(config.dataDir, 'attempts');
+  await removeAbandonedAttempts(attemptsDirectory, clock().getTime());
   const containment = await detectContainment({
     mode: config.evaluators.containment,
     limits: evaluationLimits(config.evaluators.limits),
@@ -119,12 +134,20 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
     const target = state.targets.find((each) => each.targetId === targetId);
     return target === undefined ? null : orchestrators.of(target, state.by);
   };
+  const digester = createDigester(config.models.roots);
+  stops.push(['digests of weights', () => digester.close()]);
+  const weights =
+    config.models.digest === 'off'
+      ? null
+      : createWeightsGuard({ runs, digester, modelRoots: config.models.roots, logger });
   const committed = new WeakMap<WorkItem, LoadedRun>();
   const handlers = createWorkHandlers({
     runs,
     committed,
     ledger,
     running,
+    weights: weights ?? undefined,
+    evaluationProgress: deps.evaluationProgress,
     signer,
     instance,
     channels,
@@ -135,6 +158,9 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
         baseEnvironment: { PATH: env['PATH'], HOME: env['HOME'], LANG: env['LANG'] },
         environmentVariable: (name) => (OWN_SECRETS.has(name) ? undefined : env[name]),
         jobsDirectory,
+        attemptsDirectory,
+        readLog,
+        keepLog: evidence === null ? undefined : keptBy(evidence),
         baseDirectory: dirname(config.file),
         containment,
       },
@@ -158,7 +184,10 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
     statusUrl: (runId) => `${baseUrl()}/#${encodeURIComponent(runId)}`,
   });
 
+  const { labels: capacity, only = false } = config.workers;
+  const labels = { capacity, only, slots: createLabelSlots(capacity) };
   const queue = createWorkQueue({
+    labels,
     backend:
       config.redis.url === null
         ? { kind: 'postgres', url: database.directUrl }
@@ -175,6 +204,7 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
     handlers,
     committed,
     queue,
+    labels,
     isWorker: config.roles.includes('worker'),
     isScheduler: config.roles.includes('scheduler'),
     clock,
@@ -199,8 +229,15 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
     channels: new Set(channels.keys()),
     containment: containmentCheck(containment),
     look,
+    weights,
   };
 }
+
+const keptBy =
+  (evidence: Evidence) =>
+  async (source: EvidenceSource, { runId, evaluationId, attempt }: EvaluationRequest): Promise<void> => {
+    await evidence.keep(source, { runId, evaluationId, attempt, by: 'interlock' });
+  };
 
 /** Known and accepted at start, hence never a reason not to be ready: `evaluators.containment` is how to insist. */
 function containmentCheck({ kind, enforced, missing }: Containment): Check {

@@ -13,6 +13,7 @@ import type { z } from 'zod';
 import { type FieldProblem, fieldPath, fieldProblems, type PathPart } from '../domain/field-errors.ts';
 import { InterlockError } from '../errors.ts';
 import { type Environment, resolveEnv } from './environment.ts';
+import type { EvidenceConfig } from './evidence.ts';
 import { type IdentityRecord, parseIdentities } from './identities.ts';
 import type { IsolationConfig } from './isolation.ts';
 import { type Mode, modeOf, modeProblems } from './mode.ts';
@@ -45,7 +46,9 @@ export interface Configuration<Alert> {
     readonly default: string;
     readonly byLabel: Readonly<Record<string, string>>;
   };
-  readonly models: { readonly roots: readonly string[] };
+  readonly models: { readonly roots: readonly string[]; readonly digest: 'local' | 'off' };
+  /** Null where no logs are kept. */
+  readonly evidence: EvidenceConfig | null;
   readonly outbound: { readonly allow: readonly string[] };
   readonly orchestrators: OrchestratorsConfig;
   readonly isolation: IsolationConfig;
@@ -53,6 +56,8 @@ export interface Configuration<Alert> {
   readonly button: { readonly host: string; readonly port: number };
   readonly roles: readonly ServiceRole[];
   readonly evaluators: ConfigurationFile['evaluators'];
+  /** `only`: started as a worker of these labels and nothing else. */
+  readonly workers: ConfigurationFile['workers'] & { readonly only?: boolean };
   readonly limits: ConfigurationFile['limits'];
   readonly logLevel: ConfigurationFile['logLevel'];
   readonly identities: readonly IdentityRecord[];
@@ -184,7 +189,8 @@ export async function loadConfiguration<A extends z.ZodType>(
     signingKey: at(stated.signingKey),
     ledger: { anchors: stated.ledger.anchors === undefined ? null : at(stated.ledger.anchors) },
     policies: { directory, default: stated.policies.default, byLabel: stated.policies.byLabel },
-    models: { roots: stated.models.roots.map(at) },
+    models: { ...stated.models, roots: stated.models.roots.map(at) },
+    evidence: stated.evidence === undefined ? null : evidenceAt(stated.evidence, at),
     outbound: stated.outbound,
     orchestrators: stated.orchestrators,
     isolation: stated.isolation,
@@ -192,12 +198,25 @@ export async function loadConfiguration<A extends z.ZodType>(
     button: { host: stated.button.host ?? stated.server.host, port: stated.button.port },
     roles: stated.roles,
     evaluators: stated.evaluators,
+    workers: stated.workers,
     limits: stated.limits,
     logLevel: stated.logLevel,
     identities,
     identitiesFile: at(stated.identities),
     oidc: stated.oidc,
   });
+}
+
+function evidenceAt(stated: EvidenceConfig, at: (relative: string) => string): EvidenceConfig {
+  const { directory, sealing } = stated;
+  const file = sealing?.privateKeyFile;
+  return {
+    ...stated,
+    ...(directory === undefined ? {} : { directory: at(directory) }),
+    ...(sealing === undefined
+      ? {}
+      : { sealing: { ...sealing, ...(file === undefined ? {} : { privateKeyFile: at(file) }) } }),
+  };
 }
 
 /** What is right in itself and wrong together. */

@@ -7,11 +7,16 @@
  */
 import { z } from 'zod';
 import { DurationSchema } from '../domain/duration.ts';
+import { ResourceLabelSchema } from '../domain/policy/scheduling-schema.ts';
+import { EvidenceConfigSchema } from './evidence.ts';
 import { IDENTITY_ID } from './identities.ts';
 import { IsolationConfigSchema } from './isolation.ts';
 import { ModeSchema, ShadowTimeSchema } from './mode.ts';
 import { OidcProvider } from './oidc.ts';
 import { OrchestratorsConfigSchema } from './orchestrators.ts';
+
+/** So that a worker does not keep queues, and connections, by the dozen. */
+export const WORKER_LABELS_MAX = 4;
 
 export const SERVICE_ROLES = ['api', 'worker', 'scheduler', 'button'] as const;
 export type ServiceRole = (typeof SERVICE_ROLES)[number];
@@ -124,7 +129,14 @@ export const ConfigurationFile = z.strictObject({
   }),
   /** A directory where the database is not: signed heads are kept there, and compared with at start. */
   ledger: z.strictObject({ anchors: path.optional() }).prefault({}),
-  models: z.strictObject({ roots: z.array(path).default([]) }).prefault({}),
+  models: z
+    .strictObject({
+      roots: z.array(path).default([]),
+      /** Whether weights in a local path are read and digested before anything evaluates them. */
+      digest: z.enum(['local', 'off']).default('local'),
+    })
+    .prefault({}),
+  evidence: EvidenceConfigSchema,
   outbound: z.strictObject({ allow: z.array(z.string().min(1).max(255)).default([]) }).prefault({}),
   orchestrators: OrchestratorsConfigSchema,
   isolation: IsolationConfigSchema,
@@ -155,6 +167,18 @@ export const ConfigurationFile = z.strictObject({
           cpuTime: DurationSchema.optional(),
         })
         .prefault({}),
+    })
+    .prefault({}),
+  /** Labels of this process's workers, and how much of each runs here at once. */
+  workers: z
+    .strictObject({
+      labels: z
+        .record(ResourceLabelSchema, z.int().min(1).max(64))
+        .refine(
+          (labels) => Object.keys(labels).length <= WORKER_LABELS_MAX,
+          `must be at most ${WORKER_LABELS_MAX} labels: each set of them is a queue`,
+        )
+        .default({}),
     })
     .prefault({}),
   limits: z

@@ -59,6 +59,7 @@ export function resultOfLog(
     errorLength: log.error === null || log.error === '' ? undefined : log.error.length,
     startedAt: instant(log.startedAt),
     completedAt: instant(log.completedAt),
+    createdAt: instant(log.created),
     protocol: protocolOf(log, digest),
     doubts: doubts.length === 0 ? undefined : doubts,
     harness: safeName(log.harness),
@@ -92,13 +93,16 @@ export function chooseMetric({ metrics }: Pick<HarnessLog, 'metrics'>, names: Me
   return second === undefined ? { kind: 'one', metric: first } : { kind: 'several', metrics: fitting };
 }
 
-/** A row that does not name its task is of the log's only one, whose name is judged with the rest of its provenance. */
+/**
+ * A row that does not name its task is of the log's only one, whose name is judged with the rest of its provenance. Null names
+ * the row that has no scorer, task or reducer.
+ */
 function fits(row: HarnessMetric, { metric, scorer, task, reducer, prompt }: MetricNames): boolean {
   return (
     row.name === metric &&
     (scorer === undefined || row.scorer === scorer) &&
     (task === undefined || row.task == null || row.task === task) &&
-    (reducer === undefined || row.reducer === reducer) &&
+    (reducer === undefined || (row.reducer ?? null) === reducer) &&
     (prompt === undefined || row.facts?.['prompt_index'] === prompt)
   );
 }
@@ -128,10 +132,10 @@ function controlOf(log: HarnessLog, score: Score): NativeArm | undefined {
   if (control === undefined) return undefined;
   const chosen = chooseMetric(log, {
     metric: control.metric ?? score.metric,
-    scorer: control.scorer ?? score.scorer,
-    task: control.task ?? score.task,
-    reducer: control.reducer ?? score.reducer,
-    prompt: control.prompt ?? score.prompt,
+    scorer: control.scorer === undefined ? score.scorer : control.scorer,
+    task: control.task === undefined ? score.task : control.task,
+    reducer: control.reducer === undefined ? score.reducer : control.reducer,
+    prompt: control.prompt === undefined ? score.prompt : control.prompt,
   });
   if (chosen.kind !== 'one') return undefined;
   const row = withoutErrors(chosen.metric);

@@ -135,7 +135,7 @@ function reachedLimit(measured: Measured, spec: ScoreSpec, z: number): number {
   const rising = spec.best >= spec.chance;
   const worst = rising ? spec.range[1] : spec.range[0];
   const lost = lostShare(measured);
-  if (arms !== undefined) return differenceLimit(arms, spec, z);
+  if (arms !== undefined) return differenceLimit(arms, lost, spec, z);
   const isShare = spec.kind === 'proportion' && n !== null && n > 0;
   if (isShare && spec.interval !== 'normal') return shareLimit(measured, n, spec, z);
   if (stderr === null && !isShare) return spec.best; // No known uncertainty at all: everything up to the best is possible.
@@ -199,15 +199,15 @@ function lostShare({ lost = 0, scored, n }: Measured): number {
   return lost / (lost + (scored ?? n ?? 0));
 }
 
-/** In the treated arm lost samples succeeded, in the other one they failed. */
+/** Lost samples succeeded in the treated arm and failed in the other one. */
 function differenceLimit(
   { treatment, control }: NonNullable<Measured['arms']>,
+  lost: number,
   spec: ScoreSpec,
   z: number,
 ): number {
   const rising = spec.best >= spec.chance;
   const [low, high] = spec.armRange ?? [0, 1];
-  const lost = Math.max(lostShare(treatment), lostShare(control));
   const difference = treatment.score - control.score;
   const worst = (rising ? 1 : -1) * (high - low);
   const one = shareArm(treatment, [low, high], z);

@@ -52,6 +52,8 @@ export interface NativeResult {
   metrics?: { [name: string]: NativeMetric };
   startedAt?: string;
   completedAt?: string;
+  /** Of the log, where it says nothing of start and end. */
+  createdAt?: string;
   /** Characters of error text that were sent; the text itself is dropped. */
   errorLength?: number;
   transcriptUri?: string;
@@ -118,6 +120,7 @@ export const NativeResultSchema = z.strictObject({
   model: looseText,
   startedAt: instant,
   completedAt: instant,
+  createdAt: instant,
   error: z.string().max(1_000_000).nullish(),
   errorLength: z.int().min(0).optional(),
   transcriptUri: z.string().max(1_000_000).nullish(),
@@ -227,6 +230,7 @@ function strip(wire: z.infer<typeof NativeResultSchema>): NativeResult {
     metrics: wire.metrics == null ? undefined : stripMetrics(wire.metrics),
     startedAt: wire.startedAt ?? undefined,
     completedAt: wire.completedAt ?? undefined,
+    createdAt: wire.createdAt ?? undefined,
     errorLength: errorLength > 0 ? errorLength : undefined,
     transcriptUri,
     protocol: wire.protocol == null ? undefined : safeProtocol(wire.protocol),

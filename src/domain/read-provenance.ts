@@ -87,7 +87,7 @@ export function timeProblems(
     if (completedMs < startedMs) reasons.push('completed-before-started');
     if (completedMs === startedMs && n !== null && n >= INSTANT_SAMPLES) reasons.push('took-no-time');
   }
-  const earliestMs = startedMs ?? completedMs;
+  const earliestMs = startedMs ?? completedMs ?? instantMs(result.createdAt);
   if (reportedMs !== null && earliestMs !== null && earliestMs < reportedMs - CLOCK_TOLERANCE_MS) {
     reasons.push('started-before-checkpoint');
   }
@@ -139,9 +139,16 @@ const bare = (digest: string): string => digest.replace(/^sha256:/, '').toLowerC
 /** The address of an OpenAI-compatible server, with or without what clients append to it. */
 const sameEndpoint: Same = (stated, asked) => address(stated) === address(asked);
 
+/** Not by a pattern, which takes the square of their number to see that they end in something else. */
+function withoutSlashes(text: string): string {
+  let end = text.length;
+  while (text[end - 1] === '/') end -= 1;
+  return text.slice(0, end);
+}
+
 function address(url: string): string {
   const [place = ''] = url.split(/[?#]/);
-  const path = place.replace(/\/+$/, '').replace(/\/(chat\/completions|completions|responses|messages)$/, '');
+  const path = withoutSlashes(place).replace(/\/(chat\/completions|completions|responses|messages)$/, '');
   const [, scheme = '', host = '', rest = ''] = /^([A-Za-z]+:\/\/)([^/]*)(.*)$/.exec(path) ?? [
     '',
     '',

@@ -10,6 +10,8 @@
 import { LOG_PROBLEMS } from '../domain/harness-log.ts';
 import type { LaunchFacts } from '../domain/launch-facts.ts';
 import type { Axis } from '../domain/policy/axes.ts';
+import { WEIGHTS_CHANGED } from '../domain/run/weights.ts';
+import { WEIGHTS_PROBLEMS } from './weights/digest.ts';
 
 export interface EvaluationRequest {
   evaluationId: string;
@@ -27,6 +29,23 @@ export interface EvaluationRequest {
   /** Extra samples asked for, on top of the first ones, because the level was too close to call. */
   topUp?: number;
   callbackUrl: string;
+  /** Scores of single samples are wanted from a log; by this member of a sample's metadata as its cluster. */
+  scores?: { cluster?: string };
+}
+
+/** How far one attempt has come, in figures alone. */
+export interface EvaluationProgress {
+  done: number;
+  /** Null where the harness does not say how many there will be. */
+  total: number | null;
+  unit: 'samples' | 'requests' | 'tests' | 'steps';
+  /** Of those done, ended in an error, where the harness says so while it runs. */
+  errored?: number;
+}
+
+export interface RunOptions {
+  /** Called as often as the harness says something; whoever listens slows it down. Must not throw. */
+  onProgress?: ((progress: EvaluationProgress) => void) | undefined;
 }
 
 /** Why there is no clean result. Fixed codes: they go to the ledger, to alerts and to metric labels. */
@@ -45,6 +64,8 @@ export const FAILURE_REASONS = [
   'unreachable', // no connection, or it broke
   'cancelled', // Interlock called it off: a halt, a shutdown, a superseded attempt
   ...LOG_PROBLEMS, // a harness ran, and its log could not be read
+  ...WEIGHTS_PROBLEMS, // the weights could not be looked at, before or after
+  WEIGHTS_CHANGED, // others than the checkpoint was reported with
 ] as const;
 export type FailureReason = (typeof FAILURE_REASONS)[number];
 
@@ -75,6 +96,6 @@ export interface CallOffOutcome {
 }
 
 export interface Evaluator {
-  run(request: EvaluationRequest, signal: AbortSignal): Promise<EvaluatorOutcome>;
+  run(request: EvaluationRequest, signal: AbortSignal, options?: RunOptions): Promise<EvaluatorOutcome>;
   callOff(request: EvaluationRequest, signal: AbortSignal): Promise<CallOffOutcome>;
 }

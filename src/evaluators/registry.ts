@@ -4,25 +4,46 @@
  */
 import { assertNever } from '../domain/assert-never.ts';
 import type { Executor } from '../domain/executor.ts';
-import { type CommandDeps, createCommandEvaluator } from './command.ts';
-import type { CallOffOutcome, EvaluationRequest, Evaluator, EvaluatorOutcome } from './evaluator.ts';
+import { createCommandEvaluator } from './command.ts';
+import type {
+  CallOffOutcome,
+  EvaluationRequest,
+  Evaluator,
+  EvaluatorOutcome,
+  RunOptions,
+} from './evaluator.ts';
 import { createHttpEvaluator, type HttpDeps } from './http.ts';
+import { forgetAttempts } from './launchers/attempt-directories.ts';
+import { createHarnessEvaluator, type HarnessDeps } from './launchers/harness.ts';
 
 export interface EvaluatorDeps {
-  command: CommandDeps;
+  /** Of everything that starts a program here. */
+  command: HarnessDeps;
   http: HttpDeps;
 }
 
 export interface Evaluators {
-  run(executor: Executor, request: EvaluationRequest, signal: AbortSignal): Promise<EvaluatorOutcome>;
+  run(
+    executor: Executor,
+    request: EvaluationRequest,
+    signal: AbortSignal,
+    options?: RunOptions,
+  ): Promise<EvaluatorOutcome>;
   /** Tells whoever carries it out elsewhere that it is cancelled. */
   callOff(executor: Executor, request: EvaluationRequest, signal: AbortSignal): Promise<CallOffOutcome>;
+  /** No further attempt is to come: what was kept for one goes. */
+  forget?(executor: Executor, evaluationId: string): Promise<void>;
 }
 
 export function createEvaluators(deps: EvaluatorDeps): Evaluators {
   return {
-    run: (executor, request, signal) => createEvaluator(executor, deps).run(request, signal),
+    run: (executor, request, signal, options) =>
+      createEvaluator(executor, deps).run(request, signal, options),
     callOff: (executor, request, signal) => createEvaluator(executor, deps).callOff(request, signal),
+    async forget(executor, evaluationId) {
+      if (executor.kind === 'command' || executor.kind === 'http') return;
+      await forgetAttempts(deps.command.attemptsDirectory, evaluationId);
+    },
   };
 }
 
@@ -30,6 +51,10 @@ function createEvaluator(executor: Executor, deps: EvaluatorDeps): Evaluator {
   switch (executor.kind) {
     case 'command':
       return createCommandEvaluator(executor, deps.command);
+    case 'inspect':
+    case 'lm-eval':
+    case 'promptfoo':
+      return createHarnessEvaluator(executor, deps.command);
     case 'http':
       return createHttpEvaluator(executor, deps.http);
     default:

@@ -59,6 +59,7 @@ export const ACCESS: AccessTable = {
 
   'POST /v1/runs': to(['trainer', 'operator'], 'intake', 'intake'),
   'POST /v1/runs/:run/heartbeat': to(['trainer'], 'heartbeat', 'intake'),
+  'POST /v1/runs/:run/breakthroughs': to(['trainer', 'operator', 'governance'], 'intake', 'intake'),
   'POST /v1/runs/:run/arm': to(['operator'], 'intake', 'intake', TOKEN),
   'POST /v1/runs/:run/finish': to(['trainer', 'operator'], 'intake', 'intake'),
   // Whoever launches, by whatever identity. Not given up with reads: no answer is a no.
@@ -73,6 +74,9 @@ export const ACCESS: AccessTable = {
   'POST /v1/runs/:run/estimate-rounds/:round/second': to(['evaluator', 'governance'], 'intake', 'intake'),
   'POST /v1/runs/:run/estimates': to(['evaluator', 'governance'], 'intake', 'intake'),
 
+  'GET /v1/evidence/:digest': reading(['auditor', 'governance']),
+  'POST /v1/evidence/:digest/release': to(['governance'], 'intake', 'intake'),
+  'POST /v1/evidence/:digest/release/approval': to(['governance'], 'intake', 'intake'),
   'GET /v1/runs': reading(),
   'GET /v1/runs/:run': reading(),
   'GET /v1/runs/:run/checkpoints': reading(),
@@ -85,6 +89,7 @@ export const ACCESS: AccessTable = {
   'GET /v1/forecasts/record': reading(),
   'GET /v1/runs/:run/gates': reading(),
   'GET /v1/runs/:run/halts': reading(),
+  'GET /v1/runs/:run/breakthroughs': reading(),
   'GET /v1/runs/:run/proposals': reading(),
   'GET /v1/runs/:run/proposals/:proposal': reading(),
   'GET /v1/runs/:run/estimate-rounds': reading(),

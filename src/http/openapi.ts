@@ -10,6 +10,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { type AccessTable, accessOf } from './access.ts';
+import { FILE_MEDIA_TYPE } from './body.ts';
 import { JSON_MEDIA_TYPE } from './content-type.ts';
 import { FORM_MEDIA_TYPE } from './form.ts';
 import { PROBLEM_MEDIA_TYPE, Problem } from './problem.ts';
@@ -117,6 +118,9 @@ function operation(route: Route, table: AccessTable, components: Components, pro
               [route.form ? FORM_MEDIA_TYPE : JSON_MEDIA_TYPE]: {
                 schema: components.add(route.body, 'input'),
               },
+              ...(route.file !== null && {
+                [FILE_MEDIA_TYPE]: { schema: { type: 'string', format: 'binary' } },
+              }),
             },
           },
     responses,

@@ -126,6 +126,18 @@ export interface RouteDefinition<
   handler: (
     call: Call<z.output<P>, z.output<Q>, z.output<B>, O extends true ? null : Identity>,
   ) => Promise<Answer<R, S> | Refusal>;
+  /** Where the query asks for it, the body is a file: not parsed, and answered here. */
+  file?: FileFacts & {
+    handler: (
+      call: Call<z.output<P>, z.output<Q>, undefined, O extends true ? null : Identity>,
+    ) => Promise<Answer<R, S> | Refusal>;
+  };
+}
+
+export interface FileFacts {
+  isAsked: (query: unknown) => boolean;
+  /** Of callers who are known before their body is read; of others the route's own limit holds. */
+  limitBytes: number;
 }
 
 export interface Route extends RouteFacts {
@@ -133,6 +145,7 @@ export interface Route extends RouteFacts {
   query: z.ZodType | null;
   body: z.ZodType | null;
   responses: Responses;
+  file: FileFacts | null;
   open: boolean;
   tags: readonly string[];
   handle(call: RawCall): Promise<AnyAnswer | Refusal>;
@@ -158,11 +171,13 @@ export function route({
   const queryTaken = query ?? z.strictObject({});
   const body = d.body ?? null;
   const open = d.open ?? false;
+  const file = d.file ?? null;
   return {
     ...d,
     params,
     query,
     body,
+    file,
     open,
     tags: d.tags ?? [],
     async handle(call) {
@@ -172,7 +187,8 @@ export function route({
         query: check(queryTaken, call.query, 'query', errors),
         body: undefined as unknown,
       };
-      if (body !== null) {
+      const isFile = file?.isAsked(call.query) === true;
+      if (body !== null && !isFile) {
         const content = call.body ?? {};
         const inner = d.unwrap === undefined ? { value: content, at: '' } : d.unwrap(call.headers, content);
         if (!('value' in inner)) return inner;
@@ -182,6 +198,7 @@ export function route({
       if (!open && call.identity === null) {
         throw new TypeError(`${d.method} ${d.path} was reached without an identity`);
       }
+      if (isFile) return file.handler({ ...call, ...parsed, body: undefined });
       return handler({ ...call, ...parsed });
     },
   };

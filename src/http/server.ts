@@ -27,6 +27,7 @@ import { withIncomingTrace } from '../telemetry/tracing.ts';
 import { ACCESS, type Access, type AccessTable, accessOf } from './access.ts';
 import { isStream, routesByPath } from './allowed-methods.ts';
 import { type Authenticated, type Authenticator, refuseCredentialsInQuery } from './authentication.ts';
+import { bodyLimitOf, capOf, capped, FILE_MEDIA_TYPE, isFile, mediaTypesOf } from './body.ts';
 import { answerBrokenRequest, answerByHand, EXPECTATION_FAILED, NOT_HTTP } from './by-hand.ts';
 import { exactMediaType, JSON_MEDIA_TYPE } from './content-type.ts';
 import { documentationRoutes } from './documentation.ts';
@@ -148,6 +149,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     JSON_MEDIA_TYPE,
     FORM_MEDIA_TYPE,
     ...routes.flatMap((route) => route.mediaTypes ?? []),
+    FILE_MEDIA_TYPE,
   ]);
   for (const mediaType of bodyTypes) {
     app.addContentTypeParser(mediaType, { parseAs: 'buffer' }, (request, body, done) => {
@@ -227,7 +229,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
       method: route.method,
       url: route.path,
       exposeHeadRoute: route.method === 'GET' && !isStream(route),
-      ...(route.bodyLimitBytes !== undefined && { bodyLimit: route.bodyLimitBytes }),
+      ...bodyLimitOf(route),
 
       onRequest: async (request, reply) => {
         if (isClosing && priority !== 'halt') {
@@ -257,18 +259,19 @@ export function buildServer(options: ServerOptions): FastifyInstance {
         });
       },
 
-      preParsing: async (request) => {
-        if (!hasBody(request)) return;
+      preParsing: async (request, _reply, payload) => {
+        if (!hasBody(request)) return undefined;
         if (route.body === null) {
           throw malformed('unexpected-body', `${route.method} on this path takes no body`);
         }
         const encoding = request.headers['content-encoding'];
         if (encoding !== undefined)
           throw unsupportedMediaType('send the body without content-encoding', 'header.content-encoding');
-        const takes = route.form ? [FORM_MEDIA_TYPE] : [JSON_MEDIA_TYPE, ...(route.mediaTypes ?? [])];
+        const takes = mediaTypesOf(route, request.query);
         if (exactMediaType(request.headers['content-type'], takes) === null) {
           throw unsupportedMediaType(`Content-Type must be ${takes.join(' or ')}, in UTF-8`);
         }
+        return capped(payload, capOf(route, request, limits.bodyLimitBytes), request);
       },
 
       preValidation: async (request) => {
@@ -293,7 +296,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     async function handle(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
       const { rawBody } = request;
       const body: JsonObject | undefined =
-        route.body === null
+        route.body === null || isFile(route, request.query)
           ? undefined
           : route.form
             ? parseForm(rawBody ?? NO_BODY)

@@ -13,8 +13,8 @@ import type { FastifyReply } from 'fastify';
 import { malformed, Refusal } from './refusal.ts';
 
 export interface StreamEvent {
-  /** What a reader sends back as Last-Event-ID. No line breaks. */
-  id: string;
+  /** What a reader sends back as Last-Event-ID. No line breaks. Left out: a passing word, which nobody resumes from. */
+  id?: string;
   event?: string;
   data: unknown;
 }
@@ -178,9 +178,11 @@ export async function sse(reply: FastifyReply, o: SseOptions): Promise<void> {
 
 function encode({ id, event, data }: StreamEvent): string {
   // JSON has no raw line breaks, so one data line is enough; the names are ours and checked.
-  if (!EVENT_ID.test(id)) throw new TypeError('an event id has characters that a stream cannot carry');
+  if (id !== undefined && !EVENT_ID.test(id))
+    throw new TypeError('an event id has characters that a stream cannot carry');
   if (event !== undefined && !/^[a-z][a-z0-9.-]*$/.test(event)) {
     throw new TypeError('an event name has characters that a stream cannot carry');
   }
-  return `id: ${id}\n${event === undefined ? '' : `event: ${event}\n`}data: ${JSON.stringify(data)}\n\n`;
+  const position = id === undefined ? '' : `id: ${id}\n`;
+  return `${position}${event === undefined ? '' : `event: ${event}\n`}data: ${JSON.stringify(data)}\n\n`;
 }

@@ -7,6 +7,7 @@
  * (service/instance-home.ts).
  */
 import type { Pool } from 'pg';
+import { z } from 'zod';
 import { query } from './connection.ts';
 import { text } from './rows.ts';
 
@@ -15,10 +16,12 @@ export interface KnownInstance {
   readonly detail: string;
   /** Not seen for `lostAfterMs`, by the database's clock. */
   readonly silent: boolean;
+  /** Of labelled work that it takes. */
+  readonly labels: readonly string[];
 }
 
 export interface Instances {
-  beat(instance: string, detail: string): Promise<void>;
+  beat(instance: string, detail: string, labels?: readonly string[]): Promise<void>;
   known(lostAfterMs: number): Promise<KnownInstance[]>;
   /** Streams whose state names the instance. A scan, made only when one is lost. */
   streamsNaming(instance: string): Promise<string[]>;
@@ -27,23 +30,25 @@ export interface Instances {
 
 const TIMEOUT_MS = 5_000;
 
+const LabelsSchema = z.array(z.string());
+
 export function createInstances(pool: Pool): Instances {
   return {
-    async beat(instance, detail) {
+    async beat(instance, detail, labels = []) {
       await query(
         pool,
         TIMEOUT_MS,
-        `INSERT INTO instance (id, started_at, seen_at, detail)
-         VALUES ($1, clock_timestamp(), clock_timestamp(), $2)
-         ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp()`,
-        [instance, detail],
+        `INSERT INTO instance (id, started_at, seen_at, detail, labels)
+         VALUES ($1, clock_timestamp(), clock_timestamp(), $2, $3)
+         ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(), labels = EXCLUDED.labels`,
+        [instance, detail, [...labels]],
       );
     },
     async known(lostAfterMs) {
       const rows = await query(
         pool,
         TIMEOUT_MS,
-        `SELECT id, detail, seen_at < clock_timestamp() - $1 * interval '1 millisecond' AS silent
+        `SELECT id, detail, labels, seen_at < clock_timestamp() - $1 * interval '1 millisecond' AS silent
          FROM instance ORDER BY id`,
         [lostAfterMs],
       );
@@ -51,6 +56,7 @@ export function createInstances(pool: Pool): Instances {
         id: text(row, 'id'),
         detail: text(row, 'detail'),
         silent: row['silent'] === true,
+        labels: LabelsSchema.parse(row['labels']),
       }));
     },
     async streamsNaming(instance) {

@@ -15,6 +15,7 @@ import { CANARY_JOB_NAME, type Canary, createCanary, roundTrip } from './canary.
 import { checkClock, runCheck } from './checks.ts';
 import { attempt, CALL_DEADLINE_MS, withDeadline } from './deadline.ts';
 import { encodeJobId } from './job-id.ts';
+import { type LabelCapacity, type LabelSlots, labelledQueueName, labelSets } from './labels.ts';
 import { createFaultLog, type QueueLogger } from './log.ts';
 import { createPostgresBroker } from './postgres-broker.ts';
 import {
@@ -29,7 +30,7 @@ import {
 } from './queues.ts';
 import { createRedisBroker } from './redis-broker.ts';
 import type { HandlerRun } from './run-handler.ts';
-import { createJobRunner } from './run-job.ts';
+import { createJobRunner, giveBack } from './run-job.ts';
 import type { QueueCheck, QueueDepth, WorkHandlers, WorkItem, WorkKind, WorkQueue } from './work-queue.ts';
 import { createWorkerSlot, type WorkerSlot } from './worker-slot.ts';
 
@@ -41,6 +42,8 @@ export interface WorkQueueOptions {
   backend: QueueBackend;
   logger: QueueLogger;
   concurrency?: Partial<Record<WorkKind, number>>;
+  /** Labelled work that the workers of this process take; `only`: and nothing else. */
+  labels?: { readonly slots: LabelSlots; readonly capacity: LabelCapacity; readonly only: boolean };
   /** Milliseconds per kind; locks and the shutdown grace follow from it. */
   timeouts?: Partial<Record<WorkKind, number>>;
   /** Unix milliseconds. Injected for tests; the default is this host's clock. */
@@ -48,6 +51,8 @@ export interface WorkQueueOptions {
   canary?: { intervalMs?: number; limitMs?: number };
 }
 
+/** BullMQ's own. */
+const PRIORITY_LIMIT = 2 ** 21 - 1;
 const ADDS_AT_ONCE = 8;
 const BATCH_MAX = 64;
 const PREPARE_DEADLINE_MS = 70_000;
@@ -69,11 +74,26 @@ export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
   const now = () => options.clock?.now() ?? Date.now();
   const specs = resolveQueues({ concurrency: options.concurrency, timeoutsMs: options.timeouts });
   const faults = createFaultLog(logger);
+  const { labels } = options;
+  const sets = labelSets(Object.keys(labels?.capacity ?? {}));
+  const kinds = labels?.only === true ? [] : WORK_KINDS;
+  /** Every queue that work of a kind was put into from here, or is taken from here. */
+  const seenLabels = new Map(sets.map((set) => [labelledQueueName(specs.evaluate.name, set), set]));
+
+  /** The row of the table, or for labelled work one of its own. */
+  function specOf({ kind, labels: needed = [] }: Pick<WorkItem, 'kind' | 'labels'>): QueueSpec {
+    const spec = specs[kind];
+    if (needed.length === 0 || spec === undefined) return spec;
+    const name = labelledQueueName(spec.name, needed);
+    seenLabels.set(name, [...needed]);
+    const concurrency = Math.min(...needed.map((label) => labels?.capacity[label] ?? 1));
+    return { ...spec, name, concurrency };
+  }
   const broker: Broker =
     backend.kind === 'postgres'
       ? createPostgresBroker({
           url: backend.url,
-          workers: WORK_KINDS.length + 1,
+          workers: kinds.length + sets.length + 1,
           poolMax: backend.pool?.max,
           logger,
         })
@@ -110,7 +130,7 @@ export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
   }
 
   function jobOf(item: WorkItem): NewJob {
-    const spec = specs[item.kind];
+    const spec = specOf(item);
     const delayMs = Math.min(Math.max(Math.ceil(item.notBeforeMs - now()), 0), DELAY_MAX_MS);
     return {
       name: item.kind,
@@ -119,6 +139,7 @@ export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
         ...JOB_RETENTION,
         jobId: encodeJobId(item.kind, item.key),
         ...(delayMs > 0 ? { delay: delayMs } : {}),
+        ...(item.priority === undefined ? {} : { priority: Math.min(item.priority, PRIORITY_LIMIT) }),
       },
     };
   }
@@ -143,12 +164,13 @@ export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
   async function freeStranded(items: readonly WorkItem[]): Promise<boolean> {
     const dueBeforeMs = now() - STRANDED_AFTER_MS;
     const waiting = items.filter(({ notBeforeMs, kind }) => notBeforeMs < dueBeforeMs && kind in specs);
-    const kinds = new Set(waiting.map(({ kind }) => kind));
+    const names = new Set(waiting.map((item) => specOf(item).name));
     let inTime = true;
     await Promise.all(
-      [...kinds].map(async (kind) => {
-        const { name } = specs[kind];
-        const ids = waiting.filter((item) => item.kind === kind).map(({ key }) => encodeJobId(kind, key));
+      [...names].map(async (name) => {
+        const ids = waiting
+          .filter((item) => specOf(item).name === name)
+          .map(({ kind, key }) => encodeJobId(kind, key));
         try {
           // Each is asked for by itself where all are missing, as after a wipe: many take longer, and are no sign of a
           // store that does not answer.
@@ -181,7 +203,7 @@ export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
       if (isLate(error)) late = true;
       faults.warn(name, error, 'work was not queued; the reconciler makes good');
     };
-    const next = batches(items, (item) => specs[item.kind]?.name ?? 'unknown').values();
+    const next = batches(items, (item) => specOf(item)?.name ?? 'unknown').values();
     const adder = async () => {
       for (const { name, members } of next) {
         if (late || state === 'closed') {
@@ -287,7 +309,10 @@ export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
           ? (await allChecks()).filter(({ ok }) => !ok)
           : [await runCheck(`${backend.kind}-reachable`, () => Promise.reject(prepared))];
       if (failing.length > 0) throw refusal(failing);
-      await Promise.all(WORK_KINDS.map((kind) => open(kind, handlers)));
+      await Promise.all([
+        ...kinds.map((kind) => open({ kind }, handlers)),
+        ...sets.map((set) => open({ kind: 'evaluate', labels: set }, handlers)),
+      ]);
     } catch (error) {
       await Promise.all(slots.map((slot) => slot.close()));
       slots.length = 0;
@@ -306,8 +331,9 @@ export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
 
   const isClosed = () => state === 'closed';
 
-  async function open(kind: WorkKind, handlers: WorkHandlers): Promise<void> {
-    const spec: QueueSpec = specs[kind];
+  async function open(what: Pick<WorkItem, 'kind' | 'labels'>, handlers: WorkHandlers): Promise<void> {
+    const { kind, labels: needed = [] } = what;
+    const spec = specOf(what);
     const running = new Map<string, HandlerRun>();
     const runJob = createJobRunner({ kind, spec, handler: handlers[kind], logger, now, running });
     const slot = createWorkerSlot({
@@ -316,7 +342,17 @@ export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
       running,
       logger,
       processor: async (job: Job, token) => {
-        if (job.name !== CANARY_JOB_NAME) return runJob(job, token);
+        if (job.name !== CANARY_JOB_NAME) {
+          if (needed.length === 0 || labels === undefined) return runJob(job, token);
+          // Another of its queues may use up a label that this one needs too.
+          const release = await labels.slots.take(needed);
+          if (release === null) return giveBack(job, token);
+          try {
+            return await runJob(job, token);
+          } finally {
+            release();
+          }
+        }
         canary.seen(job.data);
         return undefined;
       },
@@ -389,8 +425,7 @@ export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
     if (isClosed()) return [];
     const counted = await Promise.all(
       WORK_KINDS.map(async (kind) => {
-        const counting = async () => (await port(specs[kind].name)).counts();
-        const { waiting, active, delayed } = await withDeadline('counting the queue', counting);
+        const { waiting, active, delayed } = await countsOfKind(kind);
         return [
           { kind, state: 'waiting' as const, jobs: waiting },
           { kind, state: 'active' as const, jobs: active },
@@ -399,6 +434,19 @@ export function createWorkQueue(options: WorkQueueOptions): CountedWorkQueue {
       }),
     );
     return counted.flat();
+  }
+
+  /** Of labelled work too, as far as this process has heard of its queues. */
+  async function countsOfKind(kind: WorkKind): Promise<Awaited<ReturnType<QueuePort['counts']>>> {
+    const names = [specs[kind].name, ...(kind === 'evaluate' ? seenLabels.keys() : [])];
+    const all = await Promise.all(
+      names.map((name) => withDeadline('counting the queue', async () => (await port(name)).counts())),
+    );
+    return all.reduce((sum, each) => ({
+      waiting: sum.waiting + each.waiting,
+      active: sum.active + each.active,
+      delayed: sum.delayed + each.delayed,
+    }));
   }
 
   return {

@@ -40,6 +40,8 @@ export interface ReconcilerOptions {
   sweep: (signal: AbortSignal) => Promise<WorkItem[]>;
   queue: Pick<WorkQueue, 'enqueue'>;
   runDirect: WorkHandlers;
+  /** Leave to run an item in this process, given back once it is done; null: not here, or not now. Always unless set. */
+  direct?: (item: WorkItem) => (() => void) | null;
   /** Direct runs at once, per kind. */
   concurrency?: Partial<Record<WorkKind, number>>;
   timeouts?: Partial<Record<WorkKind, number>>;
@@ -187,14 +189,23 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     if (stopping.signal.aborted) return;
     for (const kind of WORK_KINDS) {
       let free = concurrency(kind) - [...running.values()].filter((entry) => entry.kind === kind).length;
-      for (const [key, item] of waiting) {
+      for (const [key, item] of inOrder(kind)) {
         if (free <= 0) break;
-        if (item.kind !== kind) continue;
+        const done = options.direct === undefined ? () => undefined : options.direct(item);
+        if (done === null) continue;
         waiting.delete(key);
         free -= 1;
-        void direct(key, item);
+        void direct(key, item).finally(done);
       }
     }
+  }
+
+  /** As the queue would take them. */
+  function inOrder(kind: WorkKind): [string, WorkItem][] {
+    const all = [...waiting].filter(([, item]) => item.kind === kind);
+    return kind === 'evaluate'
+      ? all.sort(([, a], [, b]) => (a.priority ?? 0) - (b.priority ?? 0) || a.notBeforeMs - b.notBeforeMs)
+      : all;
   }
 
   async function direct(key: string, item: WorkItem): Promise<void> {

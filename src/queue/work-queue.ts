@@ -19,6 +19,10 @@ export interface WorkItem {
   /** Unix milliseconds. A convenience for the queue only: deadlines live in the ledger. */
   notBeforeMs: number;
   ids: { [name: string]: string | number };
+  /** From 1, a smaller one first among the waiting of its queue; left out: before all that have one. */
+  priority?: number;
+  /** Only a worker that has all of these carries it out; none unless set. */
+  labels?: readonly string[];
 }
 
 /** `signal` is aborted on close, on loss of the job's lock and on timeout; the slot is freed soon after. */

@@ -1,5 +1,6 @@
 /** The handler of a call-off: tells whoever carries an evaluation out elsewhere that it is cancelled, and reports what came of it. */
 import { z } from 'zod';
+import { executorFor } from '../domain/run/attempts.ts';
 import { locate } from '../domain/run/evaluation.ts';
 import type { CallOffOutcome } from '../evaluators/evaluator.ts';
 import type { Evaluators } from '../evaluators/registry.ts';
@@ -32,7 +33,11 @@ export async function callOff(
   const request = evaluationRequest(runId, attempt, located, deps.callbackUrl);
   let outcome: CallOffOutcome;
   try {
-    outcome = await deps.evaluators.callOff(located.spec.executor, request, signal);
+    outcome = await deps.evaluators.callOff(
+      executorFor(located.evaluation, attempt, located.spec),
+      request,
+      signal,
+    );
   } catch (error) {
     deps.logger.warn({ err: error, runId, evaluationId, attempt }, 'the evaluator broke');
     outcome = { kind: 'retry', detail: 'internal error' };

@@ -1,4 +1,6 @@
 /** What an evaluator is told of one attempt. */
+
+import { scoresWanted } from '../domain/harness-result.ts';
 import { AXES, type Axes, type Axis } from '../domain/policy/axes.ts';
 import { variantsOf } from '../domain/policy/schema.ts';
 import type { Located } from '../domain/run/evaluation.ts';
@@ -27,6 +29,7 @@ export function evaluationRequest(
     ...(variant?.axes === undefined ? {} : { axes: asText(variant.axes) }),
     ...(topUp === 0 ? {} : { topUp }),
     callbackUrl: callbackUrl(evaluationId, attempt),
+    scores: scoresWanted(spec),
   };
 }
 

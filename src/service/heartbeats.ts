@@ -9,13 +9,16 @@
 import { type Compute, compareCompute } from '../domain/compute.ts';
 import { durationMs } from '../domain/duration.ts';
 import { nextCheckpointAt, nextDueCompute } from '../domain/run/cadence.ts';
+import type { StatedStage } from '../domain/run/events.ts';
 import { explain } from '../domain/run/halt.ts';
 import { parentRuns } from '../domain/run/lineage.ts';
 import { nextDeadlineMs } from '../domain/run/outstanding.ts';
 import { permitTerms } from '../domain/run/permit.ts';
+import { retained } from '../domain/run/retention.ts';
 import { workTerms } from '../domain/run/scoped-work.ts';
 import { shadowOf } from '../domain/run/shadow-state.ts';
 import type { RunState } from '../domain/run/state.ts';
+import { mattersStage } from '../domain/run/training-stage.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { PermitClaim, ProgressStore } from '../ledger/progress.ts';
 import type { TokenSigner, WorkPermitClaims } from '../signing/tokens.ts';
@@ -35,6 +38,7 @@ export interface Heartbeat {
   readonly supersedes?: string | null;
   /** Halts that are in force at the trainer. */
   readonly halts?: readonly string[];
+  readonly trainingStage?: StatedStage | undefined;
   /** The process trains no more: it asks for no permit and keeps none. */
   readonly leaving?: boolean;
 }
@@ -52,6 +56,8 @@ export interface HeartbeatAnswer {
   readonly permit: string | null;
   readonly nextCheckpointAt: Compute;
   readonly retain: string[];
+  /** Of each of them, an instant: at least until then. */
+  readonly retainUntil: Record<string, string>;
   /** Names the key set: another name, another set to be fetched. */
   readonly keySet?: string;
 }
@@ -132,7 +138,17 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     }
     // Also what an earlier heartbeat stated whose answer, and whose effect, was lost on the way.
     const high = after.computeHigh ?? effectiveCompute;
-    return { loaded: await note(found, beat, high, advanced), advanced };
+    const staged = await noteStage(found, beat);
+    return { loaded: await note(staged, beat, high, advanced), advanced };
+  }
+
+  async function noteStage(
+    loaded: LoadedRun,
+    { trainingStage: stage, effectiveCompute, runId, by }: Heartbeat,
+  ): Promise<LoadedRun> {
+    if (stage === undefined || !mattersStage(loaded.state, stage, loaded)) return loaded;
+    await runs.execute(runId, { type: 'NoteTrainingStage', stage, effectiveCompute, by }, { actor: by });
+    return (await runs.load(runId)) ?? loaded;
   }
 
   async function note(
@@ -192,18 +208,21 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
     const current = (await runs.load(runId)) ?? loaded;
     const { state } = current;
     if (permit === null) await noteDirective(state, beat);
+    const kept = retained(state, current.policy, clock());
     const retryAfterS = typeof issued === 'string' ? null : retryAfter(state, issued);
     return {
       ok: true,
       ...(retryAfterS === null ? {} : { retryAfterS }),
       answer: {
         directive:
-          typeof issued === 'string' ? { action: 'continue' } : await directive(state, signer, issued),
+          typeof issued === 'string'
+            ? { action: 'continue' }
+            : (closingInDirective(current, said.effectiveCompute, clock()) ??
+              (await directive(state, signer, issued))),
         permit,
         nextCheckpointAt: nextCheckpointAt(state, current),
-        retain: state.checkpoints
-          .filter(({ closed }) => closed?.verdict !== 'proceed')
-          .map(({ checkpointId }) => checkpointId),
+        retain: [...kept.keys()],
+        retainUntil: Object.fromEntries(kept),
         ...(deps.keySet === undefined ? {} : { keySet: deps.keySet() }),
       },
     };
@@ -415,6 +434,30 @@ function mayMatter({ state, policy }: LoadedRun, effectiveCompute: Compute, adva
 function retryAfter({ halt, holds, finishedAt }: RunState, refused: Refused | null): number | null {
   if (halt !== null || holds.length > 0 || finishedAt !== null) return null;
   return refused !== null && 'retryAfterS' in refused ? refused.retryAfterS : null;
+}
+
+/**
+ * While further samples may decide what holds the run, only the next permit is held: the one in force runs out by itself,
+ * by time or at its ceiling, and until then nothing of the run is stopped.
+ */
+export function closingInDirective(
+  { state, policy }: Pick<LoadedRun, 'state' | 'policy'>,
+  effectiveCompute: Compute,
+  now: Date,
+): Directive | null {
+  const { holds, halt, finishedAt, ceiling } = state;
+  const [first, ...rest] = holds;
+  if (first === undefined || halt !== null || finishedAt !== null) return null;
+  if (holds.some(({ closingIn }) => closingIn === undefined)) return null;
+  // Whatever permit was issued last was issued before the first of them.
+  const placedMs = Math.min(...[first, ...rest].map(({ placedAt }) => Date.parse(placedAt)));
+  const hasRunOut = now.getTime() >= placedMs + durationMs(policy.permit.ttl);
+  if (hasRunOut || compareCompute(effectiveCompute, ceiling) >= 0) return null;
+  const what = first.findings[0]?.explanation ?? first.key;
+  return {
+    action: 'continue',
+    reason: `no new permit while further samples are drawn, until ${first.closingIn?.until}: ${what}`,
+  };
 }
 
 export async function directive(

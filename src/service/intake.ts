@@ -11,9 +11,11 @@ import type { Json } from '../domain/canonical-json.ts';
 import type { Compute } from '../domain/compute.ts';
 import { ladderProblems } from '../domain/policy/ladder.ts';
 import type { Policy } from '../domain/policy/schema.ts';
+import type { StatedStage } from '../domain/run/events.ts';
 import type { RunTarget } from '../domain/run/halt-documents.ts';
 import type { RunState } from '../domain/run/state.ts';
 import { checkpointKey, evaluationName } from '../domain/run/views.ts';
+import { WEIGHTS_CHANGED } from '../domain/run/weights.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { confirmationOf, ladderOf } from '../orchestrators/ladders.ts';
 import type { Orchestrators } from '../orchestrators/registry.ts';
@@ -25,9 +27,11 @@ import { digestOf } from './digest.ts';
 import { shadowProblem } from './drill-targets.ts';
 import type { ResolveParents } from './parentage.ts';
 import type { PinnedPolicy, PolicyBook } from './policies.ts';
+import { type PostedLog, readPosted } from './posted-logs.ts';
 import { recordResult } from './results.ts';
 import type { Executed, Receipt, RunService } from './run-service.ts';
 import { checkpointThread } from './stories.ts';
+import type { WeightsGuard } from './weights-guard.ts';
 import { resultDigest } from './work.ts';
 
 export interface Registration {
@@ -54,6 +58,8 @@ export interface CheckpointReport {
   readonly endpoint: string | null;
   readonly metadata: Json;
   readonly evaluate: boolean;
+  readonly tripwiresOnly?: true | undefined;
+  readonly trainingStage?: StatedStage | undefined;
   /** There only where it was said: the digest of what was sent must not change for those who left it out. */
   readonly declined?: true;
   readonly weightsDigest?: string;
@@ -67,6 +73,8 @@ export interface CheckpointAnswer {
   readonly disposition: 'evaluate' | 'recorded';
   readonly evaluations: { evaluationId: string; name: string }[];
   readonly statusUrl: string;
+  /** Until when the weights have to be kept, whatever comes; heartbeats extend it. Null: they need not be. */
+  readonly retainUntil: string | null;
 }
 
 export type Refused = {
@@ -92,6 +100,8 @@ export interface IntakeDeps {
   /** Latches a run that was just registered by halts that reach it already: before it asks for its first permit. */
   readonly latchLineage?: (state: RunState) => Promise<void>;
   readonly statusUrl: (runId: string, checkpointId: string) => string;
+  /** Looks at the weights before a result of them counts; left out: nobody does. */
+  readonly weights?: Pick<WeightsGuard, 'look'>;
 }
 
 export interface Intake {
@@ -107,6 +117,14 @@ export interface Intake {
     identity: Identity,
     receipt?: Receipt,
   ): Promise<Executed | Refused>;
+  /** As `recordResult`, of the log that a harness wrote. One that cannot be read is refused, and nothing is recorded. */
+  recordLog(
+    evaluationId: string,
+    attempt: number,
+    log: PostedLog,
+    identity: Identity,
+    receipt?: Receipt,
+  ): Promise<Executed | Refused>;
 }
 
 const EvaluationDoc = z.object({
@@ -116,11 +134,14 @@ const EvaluationDoc = z.object({
   variant: z.string(),
 });
 
+type KnownEvaluation = z.infer<typeof EvaluationDoc>;
+
 const KnownCheckpointDoc = z.object({ contentDigest: z.string() });
 
 const CheckpointDoc = z.object({
   disposition: z.enum(['evaluate', 'recorded']),
   evaluations: z.array(z.object({ evaluationId: z.string(), name: z.string() })),
+  deadlineAt: z.string().nullable(),
 });
 
 const refused = (code: Refused['rejection']['code'], message: string, path?: string): Refused => ({
@@ -248,9 +269,11 @@ export function createIntake(deps: IntakeDeps): Intake {
 
     async reportCheckpoint(report, identity, receipt) {
       const { runId, checkpointId, effectiveCompute, step, modelUri, endpoint, evaluate } = report;
-      const { efficiencyMultiplier, weightsDigest, parents, ...digested } = report;
+      const { efficiencyMultiplier, weightsDigest, parents, trainingStage, ...digested } = report;
       // Without the multiplier, which compute holds already: the digest of what was sent before it was kept stays the same.
-      const contentDigest = digestOf(JSON.parse(JSON.stringify({ ...digested, weightsDigest, parents })));
+      const contentDigest = digestOf(
+        JSON.parse(JSON.stringify({ ...digested, weightsDigest, parents, trainingStage })),
+      );
       const receive = () =>
         runs.execute(
           runId,
@@ -265,9 +288,11 @@ export function createIntake(deps: IntakeDeps): Intake {
               modelUri,
               endpoint,
               evaluate,
+              tripwiresOnly: report.tripwiresOnly,
               declined: report.declined === true,
               weightsDigest,
               efficiencyMultiplier,
+              trainingStage,
               ...(parents === undefined ? {} : { ancestry: await deps.resolveParents(parents, runId) }),
               contentDigest,
               priorDigest: prior.success ? prior.data.contentDigest : null,
@@ -290,7 +315,7 @@ export function createIntake(deps: IntakeDeps): Intake {
     },
 
     async checkpointAnswer(runId, checkpointId, executed) {
-      const { disposition, evaluations } =
+      const { disposition, evaluations, deadlineAt } =
         justReported(checkpointId, executed) ??
         CheckpointDoc.parse((await ledger.view('checkpoint', checkpointKey(runId, checkpointId)))?.doc);
       return {
@@ -299,6 +324,7 @@ export function createIntake(deps: IntakeDeps): Intake {
         disposition,
         evaluations: evaluations.map(({ evaluationId, name }) => ({ evaluationId, name })),
         statusUrl: deps.statusUrl(runId, checkpointId),
+        retainUntil: deadlineAt,
       };
     },
 
@@ -312,50 +338,82 @@ export function createIntake(deps: IntakeDeps): Intake {
     },
 
     async recordResult(evaluationId, attempt, result, identity, receipt) {
-      const view = await ledger.view('evaluation', evaluationId);
-      if (view === null) return refused('not-found', `there is no evaluation ${evaluationId}`);
-      const known = EvaluationDoc.parse(view.doc);
-      const foreign = foreignEvaluation(known, identity);
-      if (foreign !== null) return foreign;
-      const digest = resultDigest(result);
-      const by = identity.id;
-      const receive = () =>
-        runs.execute(
-          known.runId,
-          recordResult(ledger, { ...known, evaluationId, attempt, result, resultDigest: digest, by }),
-          { actor: by, receipt, urgent: true },
-        );
-      const { runId, checkpointId } = known;
-      return withSpan(
-        'evaluation.receive',
-        {
-          'interlock.run.id': runId,
-          'interlock.checkpoint.id': checkpointId,
-          'interlock.evaluation.id': evaluationId,
-          'interlock.attempt': attempt,
-          ...correlation(),
-        },
-        async (set) => {
-          const executed = await receive();
-          set({ 'interlock.outcome': executed.outcome });
-          return executed;
-        },
-        () => ({ ...checkpointThread(runId, checkpointId), kind: 'server' }),
-      );
+      const known = await evaluationFor(evaluationId, identity);
+      return 'outcome' in known
+        ? known
+        : receive(known, { evaluationId, attempt, result }, identity, receipt);
+    },
+
+    async recordLog(evaluationId, attempt, log, identity, receipt) {
+      const known = await evaluationFor(evaluationId, identity);
+      if ('outcome' in known) return known;
+      const run = await runs.load(known.runId);
+      const spec = run?.policy.evaluations.find(({ id }) => id === known.evaluation);
+      const posted = await readPosted(log, spec);
+      if (!posted.ok) return refused('invalid', posted.message, 'log');
+      return receive(known, { evaluationId, attempt, result: posted.result }, identity, receipt);
     },
   };
+
+  /** That is there, and that its sender may speak for. */
+  async function evaluationFor(evaluationId: string, identity: Identity): Promise<KnownEvaluation | Refused> {
+    const view = await ledger.view('evaluation', evaluationId);
+    if (view === null) return refused('not-found', `there is no evaluation ${evaluationId}`);
+    const known = EvaluationDoc.parse(view.doc);
+    return foreignEvaluation(known, identity) ?? known;
+  }
+
+  /** A result of weights that cannot be looked at settles nothing; of weights that were exchanged, the domain says so itself. */
+  async function commandFor(
+    known: KnownEvaluation,
+    own: { evaluationId: string; attempt: number; result: unknown; by: string },
+  ): Promise<Parameters<RunService['execute']>[1]> {
+    const look = (await deps.weights?.look(known.runId, own.evaluationId)) ?? { ok: true };
+    if (!look.ok && look.reason !== WEIGHTS_CHANGED) {
+      const { evaluationId, attempt, result } = own;
+      return { type: 'FailAttempt', evaluationId, attempt, reason: look.reason, detail: null, result };
+    }
+    return recordResult(ledger, { ...known, ...own, resultDigest: resultDigest(own.result) });
+  }
+
+  function receive(
+    known: KnownEvaluation,
+    own: { evaluationId: string; attempt: number; result: unknown },
+    { id: by }: Identity,
+    receipt: Receipt | undefined,
+  ): Promise<Executed | Refused> {
+    const { runId, checkpointId } = known;
+    return withSpan(
+      'evaluation.receive',
+      {
+        'interlock.run.id': runId,
+        'interlock.checkpoint.id': checkpointId,
+        'interlock.evaluation.id': own.evaluationId,
+        'interlock.attempt': own.attempt,
+        ...correlation(),
+      },
+      async (set) => {
+        const command = await commandFor(known, { ...own, by });
+        const executed = await runs.execute(runId, command, { actor: by, receipt, urgent: true });
+        set({ 'interlock.outcome': executed.outcome });
+        return executed;
+      },
+      () => ({ ...checkpointThread(runId, checkpointId), kind: 'server' }),
+    );
+  }
 }
 
 /** What was recorded a moment ago need not be looked up. */
 function justReported(
   checkpointId: string,
   executed: Executed | undefined,
-): Pick<CheckpointAnswer, 'disposition' | 'evaluations'> | null {
+): z.infer<typeof CheckpointDoc> | null {
   if (executed?.outcome !== 'recorded') return null;
   for (const { kind, data } of executed.events) {
     if (kind !== 'CheckpointReported' || data.checkpointId !== checkpointId) continue;
     return {
       disposition: data.deadlineAt === null ? 'recorded' : 'evaluate',
+      deadlineAt: data.deadlineAt,
       evaluations: data.evaluations.map((each) => ({
         evaluationId: each.evaluationId,
         name: evaluationName(each),

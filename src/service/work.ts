@@ -7,7 +7,8 @@
 import { z } from 'zod';
 import type { Alert, AlertChannel } from '../alerts/alert-channel.ts';
 import { assertNever } from '../domain/assert-never.ts';
-import { type Located, locate } from '../domain/run/evaluation.ts';
+import { executorFor } from '../domain/run/attempts.ts';
+import { isPending, type Located, locate } from '../domain/run/evaluation.ts';
 import { explain } from '../domain/run/halt.ts';
 import { outstanding } from '../domain/run/outstanding.ts';
 import type { Halt } from '../domain/run/state.ts';
@@ -16,6 +17,7 @@ import type { EvaluatorOutcome } from '../evaluators/evaluator.ts';
 import type { Evaluators } from '../evaluators/registry.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { Isolators } from '../isolation/registry.ts';
+import type { EvaluationProgressStore } from '../ledger/evaluation-progress.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Orchestrator } from '../orchestrators/orchestrator.ts';
 import type { WorkHandlers, WorkItem } from '../queue/work-queue.ts';
@@ -29,17 +31,23 @@ import { evaluationRequest } from './evaluation-request.ts';
 import { isolate } from './isolate-work.ts';
 import { observeStop } from './observe-stop.ts';
 import { signOrder } from './orders.ts';
+import { createProgressNotes } from './progress-notes.ts';
 import { type ReportedResult, recordResult } from './results.ts';
 import type { LoadedRun, RunService } from './run-service.ts';
 import type { RunningEvaluations } from './running-evaluations.ts';
 import { alertThread, checkpointThread, haltThread } from './stories.ts';
 import { correlationOf } from './telemetry.ts';
+import type { WeightsGuard, WeightsLook } from './weights-guard.ts';
 
 export interface WorkDeps {
   readonly runs: RunService;
   readonly ledger: Pick<Ledger, 'view'>;
   readonly evaluators: Evaluators;
   readonly running: RunningEvaluations;
+  /** Left out: nobody looks at the weights. */
+  readonly weights?: Pick<WeightsGuard, 'look'> | undefined;
+  /** Where progress is written down for whoever asks; left out, it is not. */
+  readonly evaluationProgress?: EvaluationProgressStore;
   /** The adapter for one target of a run. */
   readonly orchestratorOf: (loaded: LoadedRun, targetId: string) => Orchestrator | null;
   readonly isolatorOf: Isolators;
@@ -93,6 +101,9 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
   const { runs, instance } = deps;
   const { evaluationId, attempt } = EvaluateIds.parse(ids);
   const startTime = new Date();
+  // Before the attempt's time begins to count: the first look reads all of it.
+  const before = await unlessAborted(lookAt(runId, evaluationId, deps), signal);
+  if (before === null) return; // handed back, and the look goes on: whoever takes the item next joins it
   const started = await runs.execute(
     runId,
     { type: 'StartEvaluation', evaluationId, attempt, instance },
@@ -109,7 +120,7 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
     'interlock.checkpoint.id': checkpointId,
     'interlock.evaluation.id': evaluationId,
     'interlock.attempt': attempt,
-    'interlock.kind': located.spec.executor.kind,
+    'interlock.kind': executorFor(located.evaluation, attempt, located.spec).kind,
   };
   if (tracingOn()) {
     recordSpan('work.claim', attributes, { ...thread(), kind: 'consumer', startTime, endTime: new Date() });
@@ -119,7 +130,7 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
       'evaluation.run',
       attributes,
       async (set) => {
-        const outcome = await runAttempt({ runId, attempt, evaluationId }, located, signal, deps);
+        const outcome = await runAttempt({ runId, attempt, evaluationId, before }, located, signal, deps);
         set({ 'interlock.outcome': outcome.kind === 'failed' ? outcome.reason : outcome.kind });
       },
       thread,
@@ -127,8 +138,45 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
   );
 }
 
+interface Running {
+  readonly runId: string;
+  readonly evaluationId: string;
+  readonly attempt: number;
+  /** What the weights were found to be before the attempt began. */
+  readonly before: WeightsLook;
+}
+
+const lookAt = (runId: string, evaluationId: string, { weights }: WorkDeps): Promise<WeightsLook> =>
+  weights === undefined ? Promise.resolve({ ok: true }) : weights.look(runId, evaluationId);
+
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | null> {
+  if (signal.aborted) return null;
+  let abort: () => void = () => undefined;
+  const aborted = new Promise<null>((resolve) => {
+    abort = () => resolve(null);
+    signal.addEventListener('abort', abort, { once: true });
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+/** A score is of the weights that were there before and after; of others it clears nothing, and may still trip. */
+async function ofSameWeights(
+  outcome: EvaluatorOutcome,
+  runId: string,
+  evaluationId: string,
+  deps: WorkDeps,
+): Promise<EvaluatorOutcome> {
+  if (outcome.kind !== 'reported') return outcome;
+  const look = await lookAt(runId, evaluationId, deps);
+  return look.ok ? outcome : { kind: 'failed', reason: look.reason, result: outcome.result };
+}
+
 async function runAttempt(
-  { runId, evaluationId, attempt }: { runId: string; evaluationId: string; attempt: number },
+  { runId, evaluationId, attempt, before }: Running,
   located: Located,
   signal: AbortSignal,
   deps: WorkDeps,
@@ -136,19 +184,29 @@ async function runAttempt(
   const { checkpoint, evaluation, spec } = located;
   const { evaluators, running, logger } = deps;
   const job = running.begin(runId, evaluationId, attempt, signal);
+  const { evaluationProgress } = deps;
+  const notes =
+    evaluationProgress === undefined
+      ? null
+      : createProgressNotes({ runId, evaluationId, attempt }, evaluationProgress, deps.timers);
   let outcome: EvaluatorOutcome;
   try {
-    outcome = await evaluators.run(
-      spec.executor,
-      evaluationRequest(runId, attempt, located, deps.callbackUrl),
-      job.signal,
-    );
+    outcome = before.ok
+      ? await evaluators.run(
+          executorFor(evaluation, attempt, spec),
+          evaluationRequest(runId, attempt, located, deps.callbackUrl),
+          job.signal,
+          notes === null ? {} : { onProgress: notes.heard },
+        )
+      : { kind: 'failed', reason: before.reason };
+    outcome = await ofSameWeights(outcome, runId, evaluationId, deps);
   } catch (error) {
     logger.warn({ err: error, runId, evaluationId, attempt }, 'the evaluator broke');
     outcome = { kind: 'failed', reason: 'spawn-failed', detail: 'internal error' };
   } finally {
     job.end();
   }
+  await notes?.end();
   const known = {
     checkpointId: checkpoint.checkpointId,
     evaluation: evaluation.evaluation,
@@ -159,7 +217,26 @@ async function runAttempt(
   faultPoint('evaluation.ended');
   await untilRecorded(() => report(runId, known, outcome, signal, deps), signal, deps.timers);
   faultPoint('evaluation.recorded');
+  await forgetIfOver(runId, evaluationId, located, deps);
   return outcome;
+}
+
+/** Files that a further attempt would go on from; what is left by a failure here is removed when it is old. */
+async function forgetIfOver(
+  runId: string,
+  evaluationId: string,
+  { spec: { executor } }: Located,
+  { runs, evaluators, logger }: WorkDeps,
+): Promise<void> {
+  if (evaluators.forget === undefined) return;
+  try {
+    const loaded = await runs.load(runId);
+    const now = loaded === null ? null : locate(loaded.state, evaluationId, loaded.policy);
+    if (now !== null && isPending(now.evaluation)) return;
+    await evaluators.forget(executor, evaluationId);
+  } catch (error) {
+    logger.warn({ err: error, runId, evaluationId }, 'files of an evaluation that is over were not removed');
+  }
 }
 
 /**

@@ -15,6 +15,7 @@ import { faultPoint } from '../fault-points.ts';
 import type { Instances } from '../ledger/instances.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { exclusive } from '../queue/exclusive.ts';
+import type { LabelCapacity, LabelSlots } from '../queue/labels.ts';
 import type { QueueLogger } from '../queue/log.ts';
 import { createReconciler, type Reconciler } from '../queue/reconciler.ts';
 import type { WorkHandlers, WorkItem, WorkQueue } from '../queue/work-queue.ts';
@@ -39,6 +40,8 @@ export interface WorkerOptions {
   /** False on a process that only serves the API: it still takes the first steps of the halts it orders. */
   readonly isWorker: boolean;
   readonly isScheduler: boolean;
+  /** Labelled work that this process takes; none unless set. */
+  readonly labels?: WorkerLabels;
   readonly clock: () => Date;
   readonly logger: QueueLogger;
   readonly reconcileIntervalMs?: number;
@@ -46,6 +49,13 @@ export interface WorkerOptions {
   readonly timers?: Timers;
   /** Where this process runs, and whether one that runs elsewhere can be seen to have ended. */
   readonly home?: { describe(): string; hasEnded(detail: string): boolean };
+}
+
+export interface WorkerLabels {
+  readonly slots: LabelSlots;
+  readonly capacity: LabelCapacity;
+  /** A remote worker: it takes what its labels name, and nothing else. */
+  readonly only: boolean;
 }
 
 export interface Worker {
@@ -69,6 +79,8 @@ const AFTER_HALT_MS = 10;
 const OFFERS_TOLD_MAX = 10_000;
 
 const RUN_PREFIX = 'run-';
+/** Looked at this often for work that waits for a label in vain. */
+const UNSTAFFED_EVERY_MS = 15_000;
 
 export function createWorker(options: WorkerOptions): Worker {
   const { runs, ledger, instances, instance, running, queue, clock, logger } = options;
@@ -81,6 +93,10 @@ export function createWorker(options: WorkerOptions): Worker {
   /** Aborted before `stopping`: the queue hands its work back first. */
   const closing = new AbortController();
   const home = homes.describe();
+  const { labels } = options;
+  const ownLabels = options.isWorker ? Object.keys(labels?.capacity ?? {}).sort() : [];
+  let life: Timer | undefined;
+  let unstaffedAtMs = Number.NEGATIVE_INFINITY;
 
   /** Which story each item belongs to, for tracing alone: the queue carries nothing of it. */
   const threads = new WeakMap<WorkItem, Thread>();
@@ -131,7 +147,8 @@ export function createWorker(options: WorkerOptions): Worker {
     let isHalting = false;
     for (const item of fresh) {
       const delayMs = item.notBeforeMs - nowMs;
-      const urgent = item.kind === 'halt-step' || item.kind === 'observe';
+      // A remote worker has no hold on what trains: whoever sweeps takes the steps, within its interval.
+      const urgent = labels?.only !== true && (item.kind === 'halt-step' || item.kind === 'observe');
       if (urgent && delayMs <= 0) {
         if (version !== undefined) options.committed?.set(item, { version, state: after, policy });
         runNow(item);
@@ -188,7 +205,7 @@ export function createWorker(options: WorkerOptions): Worker {
 
   /** Work of instances that are gone, and jobs here that have been cancelled elsewhere. */
   async function tidy(): Promise<void> {
-    await instances.beat(instance, home);
+    await instances.beat(instance, home, ownLabels);
     for (const { id: gone, detail, silent } of await instances.known(options.lostAfterMs ?? LOST_AFTER_MS)) {
       // One that was killed beside us need not be waited for: its process shows it.
       if (gone === instance || !(silent || homes.hasEnded(detail))) continue;
@@ -199,6 +216,11 @@ export function createWorker(options: WorkerOptions): Worker {
       await instances.forget(gone);
       logger.warn({ instance: gone }, 'an instance is gone; its unfinished evaluations start again');
     }
+    await cancelStale();
+  }
+
+  /** Jobs here whose attempt has been cancelled elsewhere. */
+  async function cancelStale(): Promise<void> {
     for (const { runId, evaluationId, attempt } of running.list()) {
       const state = (await runs.load(runId))?.state;
       const standing = state?.checkpoints
@@ -206,6 +228,37 @@ export function createWorker(options: WorkerOptions): Worker {
         .find((each) => each.evaluationId === evaluationId)
         ?.attempts.find((each) => each.attempt === attempt);
       if (state !== undefined && standing?.state !== 'running') running.cancel([evaluationId]);
+    }
+  }
+
+  /** A process that does not sweep is told apart from one that is gone, and hears of cancelled work, by this alone. */
+  function showLife(): void {
+    const again = async (): Promise<void> => {
+      try {
+        await instances.beat(instance, home, ownLabels);
+        await cancelStale();
+      } catch (error) {
+        logger.warn({ err: error }, 'this worker could not say that it is alive; trying again');
+      }
+      if (!closing.signal.aborted) showLife();
+    };
+    life = timers.set(() => void again(), options.reconcileIntervalMs ?? RECONCILE_INTERVAL_MS, {
+      unref: true,
+    });
+  }
+
+  /** People hear of work that waits for a label which nobody has while there is time to start a worker. */
+  async function noteUnstaffed(items: readonly WorkItem[]): Promise<void> {
+    const labelled = new Set(items.flatMap(({ runId, labels = [] }) => (labels.length > 0 ? [runId] : [])));
+    const nowMs = clock().getTime();
+    if (labelled.size === 0 || Math.abs(nowMs - unstaffedAtMs) < UNSTAFFED_EVERY_MS) return;
+    unstaffedAtMs = nowMs;
+    const alive = await instances.known(options.lostAfterMs ?? LOST_AFTER_MS);
+    const workers = alive.flatMap(({ silent, labels }) =>
+      silent || labels.length === 0 ? [] : [[...labels]],
+    );
+    for (const runId of labelled) {
+      await runs.execute(runId, { type: 'NoteUnstaffed', workers }, { actor: 'interlock' });
     }
   }
 
@@ -264,10 +317,13 @@ export function createWorker(options: WorkerOptions): Worker {
     intervalMs: options.reconcileIntervalMs ?? RECONCILE_INTERVAL_MS,
     sweep: async () => {
       await tidy();
-      return dueItems();
+      const due = await dueItems();
+      await noteUnstaffed(due);
+      return due;
     },
     queue: { enqueue: offer },
     runDirect: handlers,
+    direct: (item) => directly(item, labels),
     logger,
     clock: { now: () => clock().getTime() },
     timers,
@@ -279,7 +335,8 @@ export function createWorker(options: WorkerOptions): Worker {
   return {
     reconciler,
     async start() {
-      await instances.beat(instance, home);
+      await instances.beat(instance, home, ownLabels);
+      if (!options.isScheduler) showLife();
       // First, so that what is outstanding is done even where the queue keeps us waiting.
       if (options.isScheduler) reconciler.start();
       if (options.isWorker) {
@@ -288,6 +345,7 @@ export function createWorker(options: WorkerOptions): Worker {
     },
     async stop() {
       closing.abort();
+      timers.clear(life);
       for (const timer of pending.values()) timers.clear(timer);
       pending.clear();
       for (const timer of waiting) timers.clear(timer);
@@ -303,9 +361,27 @@ export function createWorker(options: WorkerOptions): Worker {
   };
 }
 
+/** Whether this process may do an item where the queue does not take it; `null`: somebody else has to. */
+function directly(
+  { kind, labels: needed = [] }: WorkItem,
+  own: WorkerLabels | undefined,
+): (() => void) | null {
+  if (kind !== 'evaluate') return () => undefined;
+  if (needed.length === 0) return own?.only === true ? null : () => undefined;
+  return own?.slots.tryTake(needed) ?? null;
+}
+
 /** The domain's items are read-only; the queue's are plain records. */
-function mutable({ kind, key, runId, notBeforeMs, ids }: DueItem): WorkItem {
-  return { kind, key, runId, notBeforeMs, ids: { ...ids } };
+function mutable({ kind, key, runId, notBeforeMs, ids, priority, labels }: DueItem): WorkItem {
+  return {
+    kind,
+    key,
+    runId,
+    notBeforeMs,
+    ids: { ...ids },
+    ...(priority === undefined ? {} : { priority }),
+    ...(labels === undefined ? {} : { labels: [...labels] }),
+  };
 }
 
 async function bounded(work: Promise<unknown>, ms: number, timers: Timers): Promise<void> {

@@ -50,6 +50,7 @@ export interface Supervision {
   limits: ProgramLimits;
   signal: AbortSignal;
   onSpawned?: () => void;
+  onOutput?: (chunk: Buffer) => void;
   onErrorOutput?: (chunk: Buffer) => void;
 }
 
@@ -117,6 +118,7 @@ export async function runProgram(program: Program, supervision: Supervision): Pr
     };
     child.stdout?.on('data', (chunk: Buffer) => {
       stdout.push(chunk);
+      supervision.onOutput?.(chunk);
       count();
     });
     child.stderr?.on('data', (chunk: Buffer) => {

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CommandExecutorSchema, HttpExecutorSchema } from '../../src/domain/executor.ts';
 import { detectContainment } from '../../src/evaluators/containment.ts';
 import type { EvaluationRequest } from '../../src/evaluators/evaluator.ts';
+import { readLog } from '../../src/evaluators/formats/detect.ts';
 import { createEvaluators, type Evaluators } from '../../src/evaluators/registry.ts';
 import { createOutbound, type Outbound } from '../../src/outbound/outbound.ts';
 import { generateWebhookSecret, verifyWebhook, WebhookSecret } from '../../src/signing/standard-webhooks.ts';
@@ -40,6 +41,8 @@ beforeEach(async () => {
       baseEnvironment: { PATH: process.env['PATH'], HOME: directory, LANG: 'C' },
       environmentVariable: () => undefined,
       jobsDirectory: directory,
+      attemptsDirectory: join(directory, 'attempts'),
+      readLog,
       baseDirectory: directory,
       containment: await detectContainment({ mode: 'marks', limits: {} }),
     },

@@ -10,12 +10,14 @@ import {
   detectContainment,
 } from '../../src/evaluators/containment.ts';
 import type { EvaluationRequest, EvaluatorOutcome } from '../../src/evaluators/evaluator.ts';
+import { readLog } from '../../src/evaluators/formats/detect.ts';
+import type { HarnessDeps } from '../../src/evaluators/launchers/harness.ts';
 import { exampleRequest } from './describe-evaluator.ts';
 
 export interface CommandFixture {
   directory: string;
   modelRoot: string;
-  deps: CommandDeps;
+  deps: HarnessDeps;
   file(name: string): string;
   /** A script that can be executed; returns its path. */
   program(name: string, text: string): Promise<string>;
@@ -40,11 +42,13 @@ export async function commandFixture(
   const directory = await mkdtemp(path.join(os.tmpdir(), 'interlock-command-'));
   const modelRoot = path.join(directory, 'models');
   await mkdir(modelRoot);
-  const deps: CommandDeps = {
+  const deps: HarnessDeps = {
     modelRoots: [modelRoot],
     baseEnvironment: { PATH: process.env['PATH'], HOME: '/home/of-interlock', LANG: 'C.UTF-8' },
     environmentVariable: (name) => ({ EVAL_KEY: 'key-of-the-evaluator' })[name],
     jobsDirectory: path.join(directory, 'jobs'),
+    attemptsDirectory: path.join(directory, 'attempts'),
+    readLog,
     baseDirectory: directory,
     containment: await containment,
     limits: { killGraceMs: 300 },

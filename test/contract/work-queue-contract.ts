@@ -113,6 +113,17 @@ export function describeWorkQueue(
       await vi.waitFor(() => expect(ran.map(({ kind }) => kind).sort()).toEqual([...kinds].sort()), WITHIN);
     });
 
+    it('takes what has a smaller priority first, whenever it came', async () => {
+      const queue = open({ concurrency: { evaluate: 1 } });
+      const order = [5, 1, 131_072, 3].map((priority) => item('evaluate', { priority }));
+      await queue.enqueue(order);
+      const { ran, handlers } = recorder();
+      await queue.start(handlers);
+      await vi.waitFor(() => expect(ran).toHaveLength(4), WITHIN);
+      const keys = [order[1], order[3], order[0], order[2]].map((each) => each?.key);
+      expect(ran.map(({ key }) => key)).toEqual(keys);
+    });
+
     it('runs once what was added twice', async () => {
       const queue = open();
       const { ran, handlers, times } = recorder();

@@ -176,6 +176,15 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
     not: 'trainer',
     body: () => ({ reason: 'r' }),
   },
+  'POST /v1/runs/{run}/breakthroughs': {
+    path: () => `/v1/runs/${quiet.runId}/breakthroughs`,
+    as: 'operator',
+    not: 'auditor',
+    body: () => ({
+      breakthroughId: `b-${randomBytes(4).toString('hex')}`,
+      reason: 'a scaffold',
+    }),
+  },
   'POST /v1/runs/{run}/arm': {
     path: () => `/v1/runs/${quiet.runId}/arm`,
     as: 'operator',

@@ -56,6 +56,10 @@ const BODIES: Readonly<Record<string, { as: string; body: () => Record<string, u
     as: 'trainer',
     body: () => ({ effectiveCompute: '1e21', step: 1, nonce: 'n' }),
   },
+  'POST /v1/runs/{run}/breakthroughs': {
+    as: 'operator',
+    body: () => ({ breakthroughId: 'b1', reason: 'a scaffold', efficiencyMultiplier: 2 }),
+  },
   'POST /v1/runs/{run}/arm': { as: 'operator', body: () => ({}) },
   'POST /v1/runs/{run}/finish': { as: 'nobody', body: () => ({}) },
   'POST /v1/runs/{run}/halt': {

@@ -362,6 +362,7 @@ export function connect(deps: {
             id,
             detail,
             silent: seenMs < scheduler.nowMs - lostAfterMs,
+            labels: [],
           })),
         ),
       streamsNaming: (id) =>

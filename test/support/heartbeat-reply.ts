@@ -12,4 +12,5 @@ export const HeartbeatReply = z.object({
   permit: z.string().nullable(),
   nextCheckpointAt: z.string(),
   retain: z.array(z.string()),
+  retainUntil: z.record(z.string(), z.string()),
 });

@@ -79,6 +79,8 @@ export interface TestInterlock {
   readonly url: string;
   readonly ledger: Interlock['ledger'];
   readonly redis: TestRedis | null;
+  /** For another process on the same stores. */
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly logs: readonly string[];
   call(method: string, path: string, options?: CallOptions): Promise<Sent>;
   /** A signed POST, as a machine sends it. */
@@ -193,6 +195,7 @@ export async function startTestInterlock(options: InterlockOptions): Promise<Tes
     tokens,
     webhookSecrets,
     redis,
+    env,
     logs,
     get url() {
       return running().url;

@@ -61,6 +61,11 @@ export function createMemoryStore(): MemoryStore {
   return store;
 }
 
+/** As BullMQ does: what has no priority first, then by priority, each as it came. */
+function inOrder(jobs: Map<string, MemoryJob>): [string, MemoryJob][] {
+  return [...jobs].sort(([, a], [, b]) => (a.item.priority ?? 0) - (b.item.priority ?? 0));
+}
+
 export interface MemoryWorkQueueOptions {
   store?: MemoryStore;
   concurrency?: Partial<Record<WorkKind, number>>;
@@ -86,7 +91,7 @@ export function createMemoryWorkQueue(options: MemoryWorkQueueOptions = {}): Wor
     let nextInMs = Number.POSITIVE_INFINITY;
     for (const kind of WORK_KINDS) {
       let free = specs[kind].concurrency - running.count(kind);
-      for (const [id, job] of store.jobs) {
+      for (const [id, job] of inOrder(store.jobs)) {
         if (free <= 0) break;
         if (job.active || job.item.kind !== kind) continue;
         const delayMs = job.item.notBeforeMs - now();

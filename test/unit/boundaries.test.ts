@@ -16,7 +16,7 @@ const biome = createRequire(import.meta.url).resolve('@biomejs/biome/bin/biome')
 
 const LAYERS = {
   foundation: ['outbound', 'signing', 'database', 'telemetry', 'config', 'subprocess'],
-  adapter: ['evaluators', 'orchestrators', 'isolation', 'alerts', 'queue', 'ledger'],
+  adapter: ['evaluators', 'evidence', 'orchestrators', 'isolation', 'alerts', 'queue', 'ledger'],
 };
 const OUTWARDS = 'boundary: src/domain imports zod and its own files, nothing else.';
 const FOUNDATION = 'boundary: a foundation imports src/domain and src/errors.ts, no other folder.';

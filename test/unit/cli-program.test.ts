@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { PLAIN } from '../../src/cli/output.ts';
 import { createProgram } from '../../src/cli/program.ts';
 import { TripCharacteristicsSchema } from '../../src/domain/policy/trips.ts';
+import { FORMATS } from '../../src/evaluators/formats/registry.ts';
 import { say } from './cli-terminal.ts';
 
 let directory: string;
@@ -39,12 +40,16 @@ describe('help', () => {
       'break-glass create',
       'break-glass list',
       'break-glass revoke',
+      'checkpoint digest',
       'demo',
       'drill',
       'estimate close',
       'estimate give',
       'estimate open',
       'estimate show',
+      'eval run',
+      'evidence keygen',
+      'evidence open',
       'forecast record',
       'halt',
       'init',
@@ -415,8 +420,21 @@ describe('results parse', () => {
         { scorer: null, name: 'score', value: 0.5, stderr: null },
         { scorer: null, name: 'pass@1', value: 0.5, stderr: 0.03 },
       ],
-      samples: { total: 200, completed: 200 },
+      samples: { total: 200, completed: 200, scored: null, errored: null, refused: null, logged: null },
       error: null,
+      harness: 'native',
+      harnessVersion: null,
+      taskVersion: null,
+      revision: null,
+      modelBaseUrl: null,
+      dataset: null,
+      startedAt: null,
+      completedAt: null,
+      epochs: null,
+      limits: {},
+      facts: {},
+      protocol: {},
+      fileDigest: expect.stringMatching(/^[0-9a-f]{64}$/),
     });
   });
 
@@ -443,13 +461,17 @@ describe('results parse', () => {
   });
 
   test.each([
-    ['inspect', 'later version'],
-    ['lm-eval', 'later version'],
-    ['promptfoo', 'later version'],
     ['csv', 'no format csv'],
-  ])('the format %s: exit 2', async (format, complaint) => {
+    ['lm-eval-result', 'no format lm-eval-result'],
+  ])('the format %s: exit 2, and the formats that there are', async (format, complaint) => {
     const { code, err } = await say(['results', 'parse', '--format', format, await file('any.json', '{}')]);
     expect(code).toBe(2);
     expect(err).toContain(complaint);
+    for (const { name } of FORMATS) expect(err).toContain(name);
+  });
+
+  test('help names every format', async () => {
+    const { out } = await say(['results', 'parse', '--help']);
+    for (const { name } of FORMATS) expect(out.replaceAll(/\s+/g, ' ')).toContain(name);
   });
 });

@@ -100,6 +100,7 @@ export interface Script {
   away: boolean;
   directive: { action: string; haltId?: string; order?: string; reason?: string };
   permit: Partial<PermitClaims> | null;
+  kept: { retain: string[]; retainUntil?: Record<string, string> };
   onCheckpoint: (checkpoint: Checkpoint) => void | Promise<void>;
 }
 
@@ -111,6 +112,7 @@ export async function startInterlock(directory: string) {
     away: false,
     directive: { action: 'continue' },
     permit: {},
+    kept: { retain: [] },
     onCheckpoint: () => undefined,
   };
   const seen = {
@@ -154,7 +156,7 @@ export async function startInterlock(directory: string) {
       seq += 1;
       const permit =
         script.permit === null ? null : await signer.permit({ seq, nonce: beat.nonce, ...script.permit });
-      return [200, { directive: script.directive, permit, nextCheckpointAt: '2000', retain: [] }];
+      return [200, { directive: script.directive, permit, nextCheckpointAt: '2000', ...script.kept }];
     }
     const acked = /^\/v1\/halts\/([^/]+)\/ack$/.exec(path);
     if (acked !== null) {

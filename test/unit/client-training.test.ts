@@ -368,3 +368,27 @@ describe('state on disk', () => {
     ]);
   });
 });
+
+describe('whether a checkpoint may be deleted', () => {
+  const until = '2027-01-31T00:00:00.000Z';
+
+  it('is no before Interlock has answered, and while it asks to keep it', async () => {
+    interlock.script.kept = { retain: ['c1'], retainUntil: { c1: until } };
+    interlock.script.failures.push(503, 503, 503);
+    const guard = await newGuard();
+    expect(guard.canDelete('c9')).toBe(false);
+    await vi.waitFor(() => expect(guard.canDelete('c9')).toBe(true));
+    expect(guard.canDelete('c1')).toBe(false);
+    expect(guard.retainUntil).toEqual({ c1: until });
+  });
+
+  it('is no for one that was reported here until a heartbeat after its delivery was answered', async () => {
+    const guard = await newGuard();
+    await vi.waitFor(() => expect(guard.canDelete('c1')).toBe(true));
+    interlock.script.failures.push(503);
+    guard.checkpoint(report('c1'));
+    expect(guard.canDelete('c1')).toBe(false);
+    await vi.waitFor(() => expect(interlock.seen.checkpoints).toHaveLength(1));
+    await vi.waitFor(() => expect(guard.canDelete('c1')).toBe(true));
+  });
+});

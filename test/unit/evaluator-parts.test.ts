@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ExecutorSchema, replacePlaceholders } from '../../src/domain/executor.ts';
+import { ExecutorSchema } from '../../src/domain/executor.ts';
+import { replacePlaceholders } from '../../src/domain/executor-fields.ts';
 import { buildArguments } from '../../src/evaluators/command.ts';
 import { lastJsonLine } from '../../src/evaluators/result-text.ts';
 import { OutputTail } from '../../src/subprocess/output-tail.ts';
@@ -60,6 +61,7 @@ const values = {
   evaluation: 'ctf',
   variant: 'default',
   resultFile: '/tmp/x/result.json',
+  logDirectory: undefined,
 };
 
 describe('arguments', () => {

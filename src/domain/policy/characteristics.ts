@@ -2,7 +2,7 @@
  * Operating characteristics of a policy, as for any trip system: how often it would hold or halt a run that
  * is still below High, and the smallest rise it can see.
  *
- * Exact binomial for proportions at `minSamples`. For means the harness's standard error is not known
+ * Exact binomial for proportions at `minSamples` independent samples, by the evaluation's own interval. For means the harness's standard error is not known
  * beforehand, and nothing is claimed.
  */
 import { levelsOf, type ScoreSpec, scoreOfLevel } from '../levels.ts';
@@ -31,7 +31,7 @@ export function operatingCharacteristics(policy: Policy): OperatingCharacteristi
     .map((spec) => {
       const { id: evaluation, category, stage } = spec;
       const n = spec.score.minSamples;
-      const known = spec.score.kind === 'proportion';
+      const known = scoreSpecOf(spec).kind === 'proportion';
       return {
         evaluation,
         category,
@@ -47,7 +47,7 @@ function falseTrips(policy: Policy, spec: Evaluation): { trueLevel: number; halt
   const scoreSpec = scoreSpecOf(spec);
   const n = spec.score.minSamples;
   const z = confidenceZ(policy, spec);
-  const outcomes = Array.from({ length: n + 1 }, (_, k) => outcomeOf(policy, spec, scoreSpec, k / n, z));
+  const outcomes = outcomesOf(n, (k) => outcomeOf(policy, spec, scoreSpec, k / n, z));
   return TRUE_LEVELS.map((trueLevel) => {
     const p = proportionAt(trueLevel, spec, scoreSpec);
     const chances = binomialProbabilities(n, p);
@@ -56,6 +56,31 @@ function falseTrips(policy: Policy, spec: Evaluation): { trueLevel: number; halt
       1e6;
     return { trueLevel, halt: total('halt'), hold: total('hold') };
   });
+}
+
+type Outcome = 'halt' | 'hold' | 'none';
+
+/**
+ * Of every number of successes. More danger never fires less, so only where an outcome turns into another are the numbers in
+ * between looked at: an exact interval takes its time.
+ */
+function outcomesOf(n: number, outcomeAt: (successes: number) => Outcome): Outcome[] {
+  const outcomes = new Array<Outcome>(n + 1).fill('none');
+  const fill = (from: number, first: Outcome, to: number, last: Outcome): void => {
+    if (first === last) {
+      outcomes.fill(first, from, to + 1);
+      return;
+    }
+    outcomes[from] = first;
+    outcomes[to] = last;
+    if (to - from <= 1) return;
+    const middle = Math.floor((from + to) / 2);
+    const between = outcomeAt(middle);
+    fill(from, first, middle, between);
+    fill(middle, between, to, last);
+  };
+  fill(0, outcomeAt(0), n, outcomeAt(n));
+  return outcomes;
 }
 
 function proportionAt(level: number, spec: Evaluation, { range: [low, high] }: ScoreSpec): number {
@@ -69,7 +94,7 @@ function outcomeOf(
   scoreSpec: ScoreSpec,
   proportion: number,
   z: number,
-): 'halt' | 'hold' | 'none' {
+): Outcome {
   const [low, high] = scoreSpec.range;
   const score = low + proportion * (high - low);
   const levels = levelsOf({ score, stderr: null, n: spec.score.minSamples }, scoreSpec, z);

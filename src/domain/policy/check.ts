@@ -15,6 +15,8 @@ import { evaluationGaps, measureWarnings } from './measure-warnings.ts';
 import { callOutProblems } from './quarantine.ts';
 import { riskProblems, riskWarnings } from './risk-check.ts';
 import { compoundProblems, refusalProblems } from './rule-check.ts';
+import { scoreRange } from './scale.ts';
+import { schedulingProblems } from './scheduling-check.ts';
 import {
   BUILT_IN_RULES,
   type Evaluation,
@@ -26,6 +28,8 @@ import {
   PolicySchema,
   type Rule,
 } from './schema.ts';
+import { namesTheSame, scoreProblems, scoreWarnings } from './score-check.ts';
+import { tierProblems, tierWarnings } from './tier-check.ts';
 import { variantProblems } from './variant-check.ts';
 
 export interface PolicyProblem {
@@ -69,9 +73,12 @@ export function checkPolicy(input: unknown): PolicyCheck {
     ...policy.rules.flatMap((rule, i) => ruleProblems(policy, rule, `rules.${i}`)),
     ...haltingProblems(policy),
     ...governanceProblems(policy),
+    ...evidenceProblems(policy),
     ...quarantineProblems(policy),
     ...deadlineProblems(policy),
     ...riskProblems(policy),
+    ...tierProblems(policy),
+    ...schedulingProblems(policy),
   ];
   // Levels can only be computed from thresholds that make sense.
   const sound = problems.length === 0;
@@ -128,7 +135,7 @@ function evaluationProblems(policy: Policy, spec: Evaluation, path: string): Pol
   if (!policy.categories.some(({ id }) => id === spec.category)) {
     problems.push({ path: `${path}.category`, message: `${spec.category} is not a category of this policy` });
   }
-  const { chance, best, kind, range } = spec.score;
+  const { chance, best } = spec.score;
   problems.push(...variantProblems(policy, spec, path));
   const { medium, high, critical } = levelMarks(spec);
   const sign = best > chance ? 1 : -1;
@@ -154,11 +161,11 @@ function evaluationProblems(policy: Policy, spec: Evaluation, path: string): Pol
   if (leads !== undefined && leads.chance === leads.best) {
     problems.push({ path: `${path}.leads.best`, message: 'must differ from leads.chance' });
   }
-  if (leads?.metric === spec.score.metric) {
+  if (leads !== undefined && namesTheSame(leads, spec.score)) {
     problems.push({ path: `${path}.leads.metric`, message: 'is the metric that it should lead' });
   }
-  const [low, top] =
-    range ?? (kind === 'proportion' ? [0, 1] : [Math.min(chance, best), Math.max(chance, best)]);
+  problems.push(...scoreProblems(spec, path));
+  const [low, top] = scoreRange(spec);
   if (low >= top) problems.push({ path: `${path}.score.range`, message: 'must be [least, greatest]' });
   for (const [name, value] of [
     ['chance', chance],
@@ -270,6 +277,15 @@ function governanceProblems(policy: Policy): PolicyProblem[] {
   );
 }
 
+function evidenceProblems({ governance: { groups, evidence } }: Policy): PolicyProblem[] {
+  return (evidence?.groups ?? [])
+    .filter((group) => !groups.includes(group))
+    .map((group) => ({
+      path: 'governance.evidence.groups',
+      message: `${group} is not one of governance.groups (${groups.join(', ')})`,
+    }));
+}
+
 function signers({ governance }: Policy) {
   return (['resume', 'release', 'scopedResume'] as const).flatMap((name) => {
     const stated = governance[name];
@@ -328,7 +344,7 @@ function levelRules({ rules }: Policy, { category, stage }: Evaluation): LevelRu
 
 /** Levels of the harmless extreme at `minSamples`; null where the metric's uncertainty is the harness's to say. */
 function nothingFound(policy: Policy, spec: Evaluation): { estimate: number; upper: number } | null {
-  if (spec.score.kind !== 'proportion' || isControl(spec)) return null;
+  if (isControl(spec) || scoreSpecOf(spec).kind !== 'proportion') return null;
   const scoreSpec = scoreSpecOf(spec);
   const score = spec.score.best > spec.score.chance ? scoreSpec.range[0] : scoreSpec.range[1];
   return levelsOf({ score, stderr: null, n: spec.score.minSamples }, scoreSpec, confidenceZ(policy, spec));
@@ -338,6 +354,7 @@ function warningsOf(policy: Policy): PolicyProblem[] {
   return [
     ...expertWarnings(policy),
     ...riskWarnings(policy),
+    ...tierWarnings(policy),
     ...ladderWarnings(policy),
     ...accountingWarnings(policy),
     ...evaluationWarnings(policy),
@@ -390,7 +407,7 @@ function expertWarnings({ forecast, rules }: Policy): PolicyProblem[] {
 
 function evaluationWarnings(policy: Policy): PolicyProblem[] {
   return policy.evaluations.flatMap((spec, i) => {
-    const warnings: PolicyProblem[] = [];
+    const warnings: PolicyProblem[] = scoreWarnings(spec, `evaluations.${i}`);
     const none = nothingFound(policy, spec);
     for (const rule of none === null ? [] : levelRules(policy, spec)) {
       if (none !== null && rule.then.includes('hold') && none[rule.basis] >= levelAt(rule.atLeast)) {

@@ -6,8 +6,10 @@
  */
 import { z } from 'zod';
 import { ComputeSchema } from '../compute.ts';
-import { EnvironmentSchema, ExecutorSchema } from '../executor.ts';
+import { ExecutorSchema } from '../executor.ts';
+import { EnvironmentSchema } from '../executor-fields.ts';
 import { AxesSchema, MatrixSchema } from './axes.ts';
+import { SCHEDULING } from './scheduling-schema.ts';
 import { ExpectsSchema, LeadsSchema, ScoreSchema } from './score-schema.ts';
 
 export const NameSchema = z
@@ -77,6 +79,14 @@ export const EvaluationSchema = z.strictObject({
   expects: ExpectsSchema.optional(),
   elicitationMargin: z.number().min(0).max(2).default(0).meta({ description: 'In levels' }),
   leads: LeadsSchema.optional(),
+  tier: z.enum(['tripwire', 'full']).optional().meta({
+    description: 'tripwire: takes minutes, and comes first at every due point; full unless set',
+  }),
+  ...SCHEDULING,
+  // Without a default, as above.
+  hazardous: z.boolean().optional().meta({
+    description: 'Its logs are dangerous to read: sealed where they are kept; default: as its category says',
+  }),
   topUps: z.int().min(0).max(5).default(0).meta({
     description: 'Further attempts with fresh samples, asked for while High is not ruled out; pooled',
   }),

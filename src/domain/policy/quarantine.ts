@@ -6,7 +6,8 @@
  */
 import { z } from 'zod';
 import { DurationSchema } from '../duration.ts';
-import { EvaluatorUrlSchema, SecretReferenceSchema } from '../executor.ts';
+import { EvaluatorUrlSchema } from '../executor.ts';
+import { SecretReferenceSchema } from '../executor-fields.ts';
 
 const step = z
   .string()

@@ -128,6 +128,7 @@ export const BUILT_IN_RULES = [
   'suspicion',
   'lineage',
   'compute',
+  'weights',
   'control',
   'sandbagging',
   'contamination',

@@ -12,6 +12,8 @@ import { EvaluationSchema, NameSchema } from './evaluation-schema.ts';
 import { LadderSchema, TARGET_KINDS } from './ladder.ts';
 import { QuarantineSchema } from './quarantine.ts';
 import { LevelReferenceSchema, RuleSchema } from './rule-schema.ts';
+import { TiersSchema } from './tier-schema.ts';
+import { TrainingStagesSchema, TriggersSchema } from './trigger-schema.ts';
 
 export {
   type Evaluation,
@@ -38,6 +40,10 @@ const CategorySchema = z.strictObject({
     .max(0.9999)
     .default(0.95)
     .meta({ description: 'Two-sided, shared over evaluations' }),
+  // Without a default: a policy that says nothing of it must keep the digest that runs have pinned.
+  hazardous: z.boolean().optional().meta({
+    description: 'Logs of its evaluations are dangerous to read: sealed where they are kept',
+  }),
 });
 
 /** What stands in for a run's own history while there is next to none: people's word, reviewed with the policy. */
@@ -79,6 +85,11 @@ const CadenceSchema = z.strictObject({
   holdDeadline: DurationSchema.default('72h'),
   // Without a default, as `forecast` below.
   risk: CadenceRiskSchema.optional(),
+  trainingStages: TrainingStagesSchema.optional().meta({
+    description:
+      "Where a training stage's own compute has another cadence, by the name that the trainer states",
+  }),
+  triggers: TriggersSchema.optional(),
 });
 
 const EXPERTS_CHOICES = ['graver', 'pool', 'ignore'] as const;
@@ -178,6 +189,16 @@ const GovernanceSchema = z.strictObject({
     description:
       'Who lets evaluation and alignment work go on while the run stays halted; default: those of resume',
   }),
+  evidence: z
+    .strictObject({
+      groups: z.array(NameSchema).min(1).max(20).optional(),
+      validFor: DurationSchema.optional(),
+    })
+    .optional()
+    .meta({
+      description:
+        'Of which groups two people release sealed evidence (default: any of them), and for how long (default: 24h)',
+    }),
 });
 
 /** Whose approvals a kind of proposal takes, and who may block it. */
@@ -187,6 +208,26 @@ export function signersOf(
 ): z.infer<typeof SignersSchema> {
   const { resume, release = resume, scopedResume = resume } = governance;
   return { resume, release, 'scoped-resume': scopedResume }[kind];
+}
+
+/** Who may let sealed evidence be read, and for how long. */
+export function releaseTermsOf({ governance }: Pick<Policy, 'governance'>): {
+  readonly groups: readonly string[];
+  readonly validFor: string;
+} {
+  return {
+    groups: governance.evidence?.groups ?? governance.groups,
+    validFor: governance.evidence?.validFor ?? '24h',
+  };
+}
+
+/** Whether what an evaluation leaves behind is dangerous by itself: it is sealed where it is kept. */
+export function isHazardous(
+  { categories }: Pick<Policy, 'categories'>,
+  evaluation: { readonly category: string; readonly hazardous?: boolean | undefined },
+): boolean {
+  const category = categories.find(({ id }) => id === evaluation.category);
+  return evaluation.hazardous ?? category?.hazardous ?? false;
 }
 
 export const PolicySchema = z
@@ -206,6 +247,7 @@ export const PolicySchema = z
     // Without a default: a policy that says nothing of it must keep the digest that runs have pinned.
     forecast: ForecastSettingsSchema.optional(),
     accounting: AccountingSchema.optional(),
+    tiers: TiersSchema.optional(),
     riskBudget: probability.optional().meta({
       description: 'Most that all permits of a run may risk together, in the terms of `cadence.risk`',
     }),

@@ -9,18 +9,22 @@ import { WAIVABLE } from '../reasons.ts';
 
 const finite = z.number();
 const name = z.string().min(1).max(200);
+/** null: the one that has none, such as a total beside its parts. */
+const nameOrNone = name.nullable();
 
 /** Names one number of a log. What is left out must not be needed to tell two apart. */
 const metricNames = {
   metric: z.string().min(1).max(120),
-  scorer: name.optional().meta({
+  scorer: nameOrNone.optional().meta({
     description:
       "The scorer of a log's metric; lm-eval: the filter, HELM: the split, promptfoo: the provider",
   }),
   task: name
     .optional()
     .meta({ description: 'Of a log of several tasks, the one; of any log, what it must be of' }),
-  reducer: name.optional().meta({ description: 'How epochs were made one value, as in mean or pass_at_5' }),
+  reducer: nameOrNone
+    .optional()
+    .meta({ description: 'How epochs were made one value, as in mean or pass_at_5' }),
   prompt: z.int().min(0).max(10_000).optional().meta({
     description: 'Of a log of several prompts (promptfoo), the index of the one',
   }),

@@ -6,7 +6,8 @@
  * A run that would be stopped goes on all the same: each checkpoint is asked what the rules say of it.
  */
 import { type Compute, compute } from '../compute.ts';
-import { closeCheckpoints, requestTopUps, sealForecasts } from '../run/checkpoint.ts';
+import { closeCheckpoints, sealForecasts } from '../run/checkpoint.ts';
+import { requestTopUps } from '../run/closing-in.ts';
 import { type Context, isoAfter } from '../run/context.ts';
 import type { RunEvent, RunEventData, StoredReading } from '../run/events.ts';
 import { evolve } from '../run/evolve.ts';

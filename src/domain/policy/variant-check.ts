@@ -1,5 +1,5 @@
 /** `policy check`, of one evaluation: its variants, its benign control, and the evaluation that it succeeds. */
-import { type CommandPlaceholder, placeholdersIn } from '../executor.ts';
+import { type CommandPlaceholder, placeholdersIn } from '../executor-fields.ts';
 import { AXES, type Axis, axesText } from './axes.ts';
 import type { PolicyProblem } from './check.ts';
 import { type Evaluation, isControl, NameSchema, type Policy } from './schema.ts';
@@ -58,13 +58,14 @@ const COMBINATIONS_MAX = 10_000;
 /** A placeholder that a variant has no value for would fail at the first checkpoint. */
 function placeholderProblems(spec: Evaluation, path: string): PolicyProblem[] {
   const { executor } = spec;
-  if (executor.kind !== 'command') return [];
-  const named = new Set([...executor.command, ...(executor.callOff ?? [])].flatMap(placeholdersIn));
+  if (executor.kind === 'http') return [];
+  // Wherever it stands in the executor: in arguments, in a task, in a model's name.
+  const named = new Set(placeholdersIn(JSON.stringify(executor)));
   return AXES.filter((axis: Axis & CommandPlaceholder) => named.has(axis)).flatMap((axis) => {
     const without = variantsOf(spec).find(({ axes }) => axes?.[axis] === undefined);
     return without === undefined
       ? []
-      : [{ path, message: `the command takes {${axis}}, and the variant ${without.id} has no ${axis}` }];
+      : [{ path, message: `the executor takes {${axis}}, and the variant ${without.id} has no ${axis}` }];
   });
 }
 

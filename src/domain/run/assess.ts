@@ -23,7 +23,7 @@ import { compoundFindings } from './compound-findings.ts';
 import { reached } from './context.ts';
 import { controlFindings, refusalFindings } from './control-findings.ts';
 import { hintFindings } from './elicitation-hints.ts';
-import { currentAttempt, isConcluded, specOf } from './evaluation.ts';
+import { currentAttempt, isConcluded, specOf, statusOf } from './evaluation.ts';
 import type { Scorecard } from './events.ts';
 import { estimateFindings, heededBy, type Ruling, rulingOf } from './expert-findings.ts';
 import type { Finding, Verdict } from './finding-documents.ts';
@@ -33,6 +33,7 @@ import type { Terms } from './proposal-documents.ts';
 import { scorecardOf } from './scorecard.ts';
 import type { CheckpointState, RunState } from './state.ts';
 import { suspicionFindings } from './suspicion.ts';
+import { weightsFindings } from './weights.ts';
 
 export interface Assessment {
   readonly scorecard: Scorecard;
@@ -87,6 +88,7 @@ function makeAssessment(
   const found = [
     ...policy.rules.flatMap((rule) => ruleFindings(rule, { state, checkpoint, policy, scorecard })),
     ...riskFindings(checkpoint, policy),
+    ...weightsFindings(checkpoint, hardened(policy, 'weights', 'hold')),
     ...controlFindings(scorecard, policy, hardened(policy, 'control', 'hold')),
     ...hintFindings(checkpoint, policy, {
       sandbagging: hardened(policy, 'sandbagging', 'alert'),
@@ -103,7 +105,12 @@ function makeAssessment(
     complete:
       late ||
       checkpoint.evaluations.every(
-        (each) => isConcluded(each) || each.beside !== undefined || !specOf(policy, each.evaluation).required,
+        (each) =>
+          isConcluded(each) ||
+          each.beside !== undefined ||
+          !specOf(policy, each.evaluation).required ||
+          // Its tripwires alone were asked for.
+          (!checkpoint.due && statusOf(each) === 'deferred'),
       ),
   };
 }
@@ -185,6 +192,7 @@ function ruleFindings(rule: Rule, basis: Basis): Finding[] {
     case 'suspicion':
     case 'lineage':
     case 'compute':
+    case 'weights':
     case 'control':
     case 'sandbagging':
     case 'contamination':
@@ -327,7 +335,7 @@ function jumpFindings(rule: JumpRule, { state, checkpoint, scorecard }: Basis): 
 /** Asking again is no evidence: what was inconclusive once stays so until a conclusive result is in. */
 function inconclusiveFindings(
   scorecard: Scorecard,
-  { closed, evaluations }: CheckpointState,
+  { closed, evaluations, due }: CheckpointState,
   policy: Policy,
   late: boolean,
 ): Finding[] {
@@ -346,6 +354,7 @@ function inconclusiveFindings(
         // What is asked of a checkpoint that was cleared without it comes after any deadline.
         const isInTime = row.beside !== undefined || (!late && mayCome);
         const awaited = isInTime && !askedAgain.has(row.evaluationId);
+        if (row.status === 'not-needed' || (row.status === 'deferred' && !due)) return [];
         if (row.status === 'completed' || (open && awaited)) return [];
         const stage = policy.evaluations.find((spec) => spec.id === row.evaluation)?.stage ?? null;
         const missing = late ? 'not in by the deadline' : 'asked for again and not in yet';

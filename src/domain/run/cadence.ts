@@ -5,15 +5,27 @@
  * permit and that is what it allows: permit-risk.ts), or `maxInterval` since then.
  * *Overdue*: at or past the due point with no due checkpoint reported. *Overrun*: above the permit's
  * ceiling. Compute never silently decreases: the highest known value counts.
+ * A change of the training stage, the doubling of that stage's own compute and a declared breakthrough make one due beside
+ * these (training-stage.ts).
  * While a run is in shadow it trains past what stops it: due is a ratio beyond the furthest due checkpoint, cleared or not.
  */
 import { type Compute, compareCompute, maxCompute, minCompute, timesCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
 import { type Context, isoAfter, reached } from './context.ts';
+import type { StatedStage } from './events.ts';
 import { shadowOf } from './shadow-state.ts';
 import type { RunState } from './state.ts';
+import {
+  awaitedBy,
+  isAwaited,
+  type StageReason,
+  stageDueTotal,
+  stageIntervalMs,
+  stageOverdue,
+  whyDueByStage,
+} from './training-stage.ts';
 
-type DueReason = 'first' | 'ratio' | 'interval';
+export type DueReason = 'first' | 'ratio' | 'interval' | StageReason;
 
 /** What the next checkpoint is counted from. */
 function lastPassed(state: RunState): { readonly effectiveCompute: Compute; readonly at: string } | null {
@@ -24,7 +36,14 @@ function lastPassed(state: RunState): { readonly effectiveCompute: Compute; read
 }
 
 /** Compute at which the next checkpoint is due: a ratio beyond the last cleared, or nearer where its risk asks for it. */
-export function nextDueCompute(state: RunState, { policy }: Pick<Context, 'policy'>): Compute {
+export function nextDueCompute(state: RunState, context: Pick<Context, 'policy'>): Compute {
+  const due = ratioDue(state, context);
+  const byStage = stageDueTotal(state, context);
+  return byStage === null ? due : minCompute(due, byStage);
+}
+
+/** By the compute of the whole run alone. */
+function ratioDue(state: RunState, { policy }: Pick<Context, 'policy'>): Compute {
   const passed = lastPassed(state);
   if (passed === null) return state.firstCeiling;
   if (state.risk !== undefined && passed === state.lastCleared) {
@@ -35,21 +54,40 @@ export function nextDueCompute(state: RunState, { policy }: Pick<Context, 'polic
 
 /** Where the trainer should report the next one: at the due point, or at its ceiling where that comes first. */
 export function nextCheckpointAt(state: RunState, context: Pick<Context, 'policy'>): Compute {
+  // Whatever its compute: at once.
+  if (isAwaited(state) && state.computeHigh !== null) return state.computeHigh;
   const due = nextDueCompute(state, context);
   return shadowOf(state) === null && compareCompute(due, state.ceiling) > 0 ? state.ceiling : due;
 }
 
-/** When the next checkpoint is due by the calendar. */
-export function nextDueAt(state: RunState, { policy }: Pick<Context, 'policy'>): string {
-  return isoAfter(lastPassed(state)?.at ?? state.registeredAt, durationMs(policy.cadence.maxInterval));
+/** When the next checkpoint is due by the calendar, or because something was declared. */
+export function nextDueAt(state: RunState, context: Pick<Context, 'policy'>): string {
+  const at = intervalDueAt(state, context);
+  const awaited = awaitedBy(state);
+  return awaited !== null && Date.parse(awaited) < Date.parse(at) ? awaited : at;
 }
 
-export function whyDue(state: RunState, effectiveCompute: Compute, context: Context): DueReason | null {
+function intervalDueAt(state: RunState, { policy }: Pick<Context, 'policy'>): string {
+  const intervalMs = durationMs(policy.cadence.maxInterval);
+  const stageMs = stageIntervalMs(state, { policy }) ?? intervalMs;
+  return isoAfter(lastPassed(state)?.at ?? state.registeredAt, Math.min(intervalMs, stageMs));
+}
+
+export interface ReportedCompute {
+  readonly effectiveCompute: Compute;
+  readonly trainingStage?: StatedStage | undefined;
+}
+
+export function whyDue(state: RunState, reported: ReportedCompute, context: Context): DueReason | null {
+  return whyDueByRun(state, reported.effectiveCompute, context) ?? whyDueByStage(state, reported, context);
+}
+
+function whyDueByRun(state: RunState, effectiveCompute: Compute, context: Context): DueReason | null {
   const passed = lastPassed(state);
   if (passed === null) return whyDueBeforeAnyIsCleared(state, effectiveCompute, context);
-  if (compareCompute(effectiveCompute, nextDueCompute(state, context)) >= 0) return 'ratio';
+  if (compareCompute(effectiveCompute, ratioDue(state, context)) >= 0) return 'ratio';
   if (
-    reached(context.now, nextDueAt(state, context)) &&
+    reached(context.now, intervalDueAt(state, context)) &&
     compareCompute(effectiveCompute, passed.effectiveCompute) > 0
   ) {
     return 'interval';
@@ -77,20 +115,29 @@ export function highestCompute(state: RunState, context: Pick<Context, 'progress
   return maxCompute(beat, state.computeHigh);
 }
 
-export type Crossing =
-  | { readonly kind: 'overdue'; readonly observed: Compute | string; readonly threshold: Compute | string }
-  | { readonly kind: 'overrun'; readonly observed: Compute; readonly threshold: Compute };
+interface Overrun {
+  readonly kind: 'overrun';
+  readonly observed: Compute;
+  readonly threshold: Compute;
+}
 
-export function overrun(state: RunState, context: Context): Crossing | null {
+interface Overdue {
+  readonly kind: 'overdue';
+  readonly observed: Compute | string;
+  readonly threshold: Compute | string;
+  readonly explanation: string;
+}
+
+export function overrun(state: RunState, context: Context): Overrun | null {
   const high = highestCompute(state, context);
   if (high === null || compareCompute(high, state.ceiling) <= 0) return null;
   return { kind: 'overrun', observed: high, threshold: state.ceiling };
 }
 
 /** A due checkpoint that is already in, at or past the due point, is being evaluated: nothing is overdue. */
-export function overdue(state: RunState, context: Context): Crossing | null {
+export function overdue(state: RunState, context: Context): Overdue | null {
   if (state.finishedAt !== null) return null;
-  const due = nextDueCompute(state, context);
+  const due = ratioDue(state, context);
   const cleared = lastPassed(state)?.effectiveCompute ?? null;
   const pending = state.checkpoints.filter(
     (checkpoint) =>
@@ -100,12 +147,20 @@ export function overdue(state: RunState, context: Context): Crossing | null {
   const atDuePoint = pending.some(
     ({ effectiveCompute }) => cleared === null || compareCompute(effectiveCompute, due) >= 0,
   );
-  if (high !== null && !atDuePoint && compareCompute(high, due) >= 0) {
-    return { kind: 'overdue', observed: high, threshold: due };
+  if (high !== null && !atDuePoint && compareCompute(high, due) >= 0) return missing(high, due);
+  const byStage = stageOverdue(state, high, context);
+  if (byStage !== null) return { kind: 'overdue', ...byStage };
+  const now = context.now.toISOString();
+  const awaited = awaitedBy(state);
+  if (awaited !== null && reached(context.now, awaited)) {
+    const explanation = `no checkpoint was reported by ${awaited}, although a breakthrough or another training stage makes one due`;
+    return { kind: 'overdue', observed: now, threshold: awaited, explanation };
   }
-  const dueAt = nextDueAt(state, context);
-  if (pending.length === 0 && reached(context.now, dueAt)) {
-    return { kind: 'overdue', observed: context.now.toISOString(), threshold: dueAt };
-  }
-  return null;
+  const dueAt = intervalDueAt(state, context);
+  return pending.length === 0 && reached(context.now, dueAt) ? missing(now, dueAt) : null;
+}
+
+function missing(observed: Compute | string, threshold: Compute | string): Overdue {
+  const explanation = `no checkpoint was reported although one is due at ${threshold} and the run is at ${observed}`;
+  return { kind: 'overdue', observed, threshold, explanation };
 }

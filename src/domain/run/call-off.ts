@@ -6,6 +6,7 @@
  * Fails toward stopping: it is tried for as long as the checkpoint is in the state, and that keeps it there.
  */
 import type { Policy } from '../policy/schema.ts';
+import { executorFor } from './attempts.ts';
 import { type Context, type Decision, iso, isoAfter } from './context.ts';
 import type { RunEventData } from './events.ts';
 import type { EvaluationState, RunState } from './state.ts';
@@ -24,12 +25,14 @@ const RETRY_MS = [1_000, 2_000, 5_000, 15_000, 30_000, 60_000, 300_000] as const
 const SLOW_MS = 300_000;
 
 /** Of those that are to be cancelled, the ones that somebody else has to hear of: begun, and with a way to say so. */
-export function toCallOff(evaluations: readonly EvaluationState[], { evaluations: specs }: Policy): string[] {
-  const told = new Set(specs.filter(({ executor }) => executor.callOff !== undefined).map(({ id }) => id));
+export function toCallOff(evaluations: readonly EvaluationState[], policy: Policy): string[] {
   return evaluations
-    .filter(({ evaluation, attempts }) => {
-      const state = attempts.at(-1)?.state;
-      return told.has(evaluation) && (state === 'running' || state === 'awaiting-callback');
+    .filter((evaluation) => {
+      const current = evaluation.attempts.at(-1);
+      const spec = policy.evaluations.find(({ id }) => id === evaluation.evaluation);
+      if (current === undefined || spec === undefined) return false;
+      const { callOff } = executorFor(evaluation, current.attempt, spec);
+      return callOff !== undefined && (current.state === 'running' || current.state === 'awaiting-callback');
     })
     .map(({ evaluationId }) => evaluationId);
 }

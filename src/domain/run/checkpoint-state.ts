@@ -24,6 +24,7 @@ import {
   SERIES_POINTS_KEPT,
   SHADOW_CHECKPOINTS_KEPT,
 } from './state.ts';
+import { stageOfCheckpoint, withStageCleared, withStageReported } from './training-stage.ts';
 
 interface SeriesPoint {
   evaluation: string;
@@ -43,7 +44,7 @@ export function seriesPoints(scorecard: Scorecard): SeriesPoint[] {
     // By the list and not by the record: an event read back from the ledger has its keys in another order.
     STAGES.flatMap((stage) =>
       (stages[stage]?.evidence ?? []).flatMap(
-        ({ evaluation, variant, status, score, stderr, n, lead, protocol }) =>
+        ({ evaluation, variant, status, score, stderr, n, effectiveN, lead, protocol }) =>
           status === 'completed' && score !== null
             ? [
                 {
@@ -53,7 +54,8 @@ export function seriesPoints(scorecard: Scorecard): SeriesPoint[] {
                   effectiveCompute: scorecard.effectiveCompute,
                   score,
                   stderr,
-                  n,
+                  // What a forecast may take for independent samples.
+                  n: effectiveN ?? n,
                   ...(lead === undefined ? {} : { lead }),
                   ...(protocol === undefined ? {} : { protocol }),
                 },
@@ -86,6 +88,7 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
     ...stated(state, data),
     ...withEfficiency(state, data),
     ...withFurthest(state, data),
+    ...withStageReported(state, data),
   };
   // One that is only recorded lives in the views; nothing about it can change any more.
   if (data.deadlineAt === null) return next;
@@ -101,11 +104,17 @@ function reported(state: RunState, data: RunEventData<'CheckpointReported'>): Ru
     deadlineAt: data.deadlineAt,
     contentDigest: data.contentDigest,
     correlationId: data.correlationId,
-    evaluations: data.evaluations.map((each) => ({ ...each, attempts: [newAttempt(1, 'first', data.at)] })),
+    evaluations: data.evaluations.map(({ deferred, ...each }) => {
+      const first = newAttempt(1, 'first', data.at);
+      return { ...each, attempts: [deferred === true ? { ...first, state: 'deferred' as const } : first] };
+    }),
     forecasts: [],
+    ...stageOfCheckpoint(next, data),
     closed: null,
   };
-  return overtake({ ...next, checkpoints: [...state.checkpoints, checkpoint] }, checkpoint);
+  // In shadow what comes next is counted from the furthest that was due, whatever is found.
+  const stage = data.due && shadowOf(state) !== null ? withStageCleared(next, checkpoint, data.at) : {};
+  return overtake({ ...next, ...stage, checkpoints: [...state.checkpoints, checkpoint] }, checkpoint);
 }
 
 /** Held against what is in the weights, where the run was not made from nothing. */
@@ -124,12 +133,15 @@ function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): Ru
     withCheckpoint(state, checkpointId, (checkpoint) => ({ ...checkpoint, closed })),
     data,
   );
+  const clears = verdict === 'proceed' && data.clears === undefined;
   const cleared =
-    verdict === 'proceed' &&
+    clears &&
     (state.lastCleared === null ||
       compareCompute(scorecard.effectiveCompute, state.lastCleared.effectiveCompute) > 0);
+  const judged = state.checkpoints.find((each) => each.checkpointId === checkpointId);
   const after = {
     ...next,
+    ...(clears && judged !== undefined ? withStageCleared(next, judged, at) : {}),
     ceiling: data.ceiling ?? state.ceiling,
     lastCleared: cleared
       ? { checkpointId, effectiveCompute: scorecard.effectiveCompute, at }
@@ -145,12 +157,12 @@ function assessed(state: RunState, data: RunEventData<'CheckpointAssessed'>): Ru
 /** A waiver is leave to go on, and no evidence that its weights are ones to go back to. */
 function withCleared(
   { cleared = [], checkpoints }: RunState,
-  { checkpointId, verdict, findings }: RunEventData<'CheckpointAssessed'>,
+  { checkpointId, verdict, findings, clears }: RunEventData<'CheckpointAssessed'>,
 ): NonNullable<RunState['cleared']> {
   const others = cleared.filter((each) => each.checkpointId !== checkpointId);
   const checkpoint = checkpoints.find((each) => each.checkpointId === checkpointId);
-  if (checkpoint === undefined || verdict !== 'proceed' || findings.some(({ waived }) => waived))
-    return others;
+  const isCleared = verdict === 'proceed' && clears === undefined && !findings.some(({ waived }) => waived);
+  if (checkpoint === undefined || !isCleared) return others;
   const { effectiveCompute, modelUri, weightsDigest = null } = checkpoint;
   const all = [...others, { checkpointId, effectiveCompute, modelUri, weightsDigest }];
   all.sort(byCompute);

@@ -23,12 +23,12 @@ import { raiseAlert } from './alerts.ts';
 import { ancestryProblem } from './ancestry.ts';
 import type { Ancestry } from './ancestry-documents.ts';
 import { type Assessment, activeWaiver, assess, findingKey, stopsTraining } from './assess.ts';
-import { whyDue } from './cadence.ts';
+import { type DueReason, whyDue } from './cadence.ts';
 import { seriesPoints } from './checkpoint-state.ts';
 import { comparableHistory } from './comparable.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
-import { isConcluded, specOf, statusOf } from './evaluation.ts';
-import type { RunEvent, Scorecard } from './events.ts';
+import { isConcluded, specOf } from './evaluation.ts';
+import type { RunEvent, Scorecard, StatedStage } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import type { SealedForecast } from './forecast-documents.ts';
 import { boundRecord, dueBeyond } from './forecast-state.ts';
@@ -38,6 +38,7 @@ import { scorecardOf, scoreSpecOf } from './scorecard.ts';
 import { isShadowed } from './shadow-state.ts';
 import { type CheckpointState, type EvaluationState, REQUESTED_OPEN_MAX, type RunState } from './state.ts';
 import { askedOf, beginSuccessions, evaluationsWanted } from './succession.ts';
+import { hasTripwires, isDeferred, isTripwireOnly } from './tiers.ts';
 
 export interface ReportCheckpoint {
   readonly type: 'ReportCheckpoint';
@@ -47,12 +48,15 @@ export interface ReportCheckpoint {
   readonly modelUri: string;
   readonly endpoint: string | null;
   readonly evaluate: boolean;
+  /** Of one that is not due its tripwires alone. */
+  readonly tripwiresOnly?: boolean | undefined;
   /** `evaluate: false` was said, not only left out. */
   readonly declined?: boolean;
   readonly weightsDigest?: string | undefined;
   readonly efficiencyMultiplier?: number | undefined;
   /** Of weights that were merged into it; left out where it names none. */
   readonly ancestry?: Ancestry | undefined;
+  readonly trainingStage?: StatedStage | undefined;
   readonly contentDigest: string;
   /** Content digest of a checkpoint of this id that was reported before, from the views. */
   readonly priorDigest: string | null;
@@ -80,22 +84,32 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
   if (state.finishedAt !== null && compareCompute(command.effectiveCompute, state.ceiling) <= 0) {
     return reject('conflict', `run ${state.runId} was declared finished at ${state.finishedAt}`, 'runId');
   }
-  const why = whyDue(state, command.effectiveCompute, context);
+  const why = whyDue(state, command, context);
   // What is due always is evaluated; wishes beyond it must not swell the state until no append fits, a halt neither.
-  if (why === null && command.evaluate && state.checkpoints.length >= REQUESTED_OPEN_MAX) {
+  // Due by what a trainer states at will is no different: a stage that changes with every checkpoint fills it as well.
+  const atWill = why === null ? command.evaluate : isAtWill(why);
+  if (atWill && state.checkpoints.length >= REQUESTED_OPEN_MAX) {
     return reject(
       'conflict',
-      `${state.checkpoints.length} checkpoints of run ${state.runId} are open; this one is not due and cannot be evaluated now`,
-      'evaluate',
+      `${state.checkpoints.length} checkpoints of run ${state.runId} are open; this one is ${why === null ? 'not due' : `due by ${why} alone`} and cannot be evaluated now`,
+      why === null ? 'evaluate' : 'checkpointId',
     );
   }
-  const { weightsDigest, efficiencyMultiplier, ancestry } = command;
+  const { weightsDigest, efficiencyMultiplier, ancestry, trainingStage } = command;
   const problem = ancestry === undefined ? null : ancestryProblem(state, ancestry);
   if (problem !== null) return reject('invalid', problem, 'parents');
+  const tripwiresOnly = command.tripwiresOnly === true;
+  if (tripwiresOnly && !hasTripwires(policy)) {
+    return reject('invalid', 'the policy of this run has no tripwire; ask for true or false', 'evaluate');
+  }
   const evaluate = why !== null || command.evaluate;
+  const wanted = { due: why !== null, tripwiresOnly, effectiveCompute: command.effectiveCompute };
   const evaluations = evaluate
     ? evaluationsWanted(state, command, policy).flatMap((spec) =>
-        askedOf(spec, state.runId, command.checkpointId, context),
+        askedOf(spec, state.runId, command.checkpointId, context).map((asked) => ({
+          ...asked,
+          ...(isDeferred(spec, wanted, policy) ? { deferred: true as const } : {}),
+        })),
       )
     : [];
   return [
@@ -114,6 +128,7 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
         ...(weightsDigest === undefined ? {} : { weightsDigest }),
         ...(efficiencyMultiplier === undefined ? {} : { efficiencyMultiplier }),
         ...(ancestry === undefined ? {} : { ancestry }),
+        ...(trainingStage === undefined ? {} : { trainingStage }),
         deadlineAt: evaluate ? isoAfter(now, durationMs(policy.cadence.scorecardDeadline)) : null,
         contentDigest: command.contentDigest,
         correlationId: command.correlationId,
@@ -125,6 +140,9 @@ export function reportCheckpoint(state: RunState, command: ReportCheckpoint, con
     ...regressionNotice(state, command, context),
   ];
 }
+
+const isAtWill = (why: DueReason): boolean =>
+  why === 'stage' || why === 'stage-ratio' || why === 'breakthrough';
 
 /** Compute only grows: a checkpoint behind an earlier one is late, restarted or mistaken. People are told. */
 function regressionNotice(
@@ -191,7 +209,9 @@ export function horizon(
 export function sealForecasts(state: RunState, context: Context): RunEvent[] {
   const { policy, now } = context;
   for (const checkpoint of state.checkpoints) {
-    if (checkpoint.closed?.verdict === 'proceed') continue;
+    // What its tripwires alone say is no ground for a forecast; one that was made due since has none yet.
+    const isPassed = checkpoint.closed?.verdict === 'proceed' && checkpoint.forecasts.length > 0;
+    if (isPassed || isTripwireOnly(checkpoint)) continue;
     const newest = checkpoint === state.checkpoints.at(-1);
     const late = reached(now, checkpoint.deadlineAt);
     if (policy.cadence.risk !== undefined && isAhead(state, checkpoint)) {
@@ -327,7 +347,7 @@ function historiesOf(
           );
           return {
             name: `${spec.id}/${variant}`,
-            kind: spec.score.kind,
+            kind: scoreSpecOf(spec).kind,
             map: scoreSpecOf(spec),
             elicitationMargin: spec.elicitationMargin,
             ...comparableHistory(points, spec),
@@ -372,6 +392,9 @@ export function closeCheckpoints(state: RunState, context: Context): RunEvent[] 
           scorecard: assessment.scorecard,
           scorecardDigest: digest,
           ceiling,
+          ...(assessment.verdict === 'proceed' && isTripwireOnly(checkpoint)
+            ? { clears: false as const }
+            : {}),
           ...(taken === undefined ? {} : { risk: taken }),
           at: iso(context.now),
         },
@@ -423,7 +446,7 @@ export function earnedCeiling(
   { verdict, findings }: Assessment,
   context: Context,
 ): Compute | null {
-  if (verdict !== 'proceed') return null;
+  if (verdict !== 'proceed' || isTripwireOnly(checkpoint)) return null;
   const { ratio, grace } = context.policy.cadence;
   const earned = timesCompute(checkpoint.effectiveCompute, ratio, onePlus(grace));
   const safe = ceilingWithin(state, checkpoint, context.policy, earned);
@@ -431,38 +454,4 @@ export function earnedCeiling(
   const waiver = findings.some(({ waived }) => waived) ? activeWaiver(state, checkpoint, context.now) : null;
   const granted = waiver !== null && compareCompute(safe, waiver.ceiling) > 0 ? waiver.ceiling : safe;
   return maxCompute(state.ceiling, granted);
-}
-
-/** Asks for fresh samples where an evaluation may draw them and High or worse is not ruled out. */
-export function requestTopUps(state: RunState, context: Context): RunEvent[] {
-  for (const checkpoint of state.checkpoints) {
-    const { scorecard, findings } = assess(state, checkpoint, context.policy, context.now);
-    for (const finding of findings) {
-      if (finding.kind !== 'level' || finding.basis !== 'upper' || finding.waived) continue;
-      const threshold = typeof finding.threshold === 'number' ? finding.threshold : 5;
-      const stages = scorecard.categories.find(({ id }) => id === finding.category)?.stages;
-      for (const row of (finding.stage === null ? undefined : stages?.[finding.stage])?.evidence ?? []) {
-        const undecided = (row.upper ?? 0) >= threshold && (row.estimate ?? 5) < threshold;
-        const evaluation = checkpoint.evaluations.find((each) => each.evaluationId === row.evaluationId);
-        const allowed = context.policy.evaluations.find(({ id }) => id === row.evaluation)?.topUps ?? 0;
-        const used = evaluation?.attempts.filter(({ purpose }) => purpose === 'top-up') ?? [];
-        const pending = used.some(({ state: attempt }) => attempt !== 'reported' && attempt !== 'failed');
-        if (!undecided || evaluation === undefined || pending || used.length >= allowed) continue;
-        if (statusOf(evaluation) !== 'completed') continue;
-        return [
-          {
-            kind: 'EvaluationRequeued',
-            data: {
-              evaluationId: evaluation.evaluationId,
-              attempt: (evaluation.attempts.at(-1)?.attempt ?? 0) + 1,
-              purpose: 'top-up',
-              by: 'interlock',
-              at: iso(context.now),
-            },
-          },
-        ];
-      }
-    }
-  }
-  return [];
 }

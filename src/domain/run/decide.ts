@@ -11,13 +11,8 @@ import { type NoteUsage, noteUsage } from './accounting.ts';
 import { type RecordAlertDelivery, recordAlertDelivery } from './alerts.ts';
 import { type RecordArchivedResult, recordArchivedResult } from './archived.ts';
 import { type RecordCallOff, recordCallOff } from './call-off.ts';
-import {
-  closeCheckpoints,
-  type ReportCheckpoint,
-  reportCheckpoint,
-  requestTopUps,
-  sealForecasts,
-} from './checkpoint.ts';
+import { closeCheckpoints, type ReportCheckpoint, reportCheckpoint, sealForecasts } from './checkpoint.ts';
+import { requestTopUps, wakePeople } from './closing-in.ts';
 import { confirmHalt, escalateHalt } from './confirmation.ts';
 import { type Context, type Decision, isRejection, reject } from './context.ts';
 import { endDrill, orderDrill, type RecordDrill, recordDrill } from './drill.ts';
@@ -48,6 +43,16 @@ import {
   startEvaluation,
 } from './evaluation.ts';
 import type { RunEvent } from './events.ts';
+import {
+  type ApproveRelease,
+  type AskRelease,
+  approveRelease,
+  askRelease,
+  type NoteEvidence,
+  type NoteEvidenceRead,
+  noteEvidence,
+  noteEvidenceRead,
+} from './evidence.ts';
 import { evolve, evolveAll } from './evolve.ts';
 import { lifeAfterStop, type RecordLife, recordLife } from './fence.ts';
 import { scoreForecasts } from './forecast-scores.ts';
@@ -98,6 +103,15 @@ import { endScopedWork, stopJobs } from './scoped-work.ts';
 import { type ArmRun, armRun, endShadow, orderKept } from './shadow.ts';
 import type { RunState } from './state.ts';
 import { endSuccessions } from './succession.ts';
+import { settleTiers } from './tiers.ts';
+import {
+  type DeclareBreakthrough,
+  declareBreakthrough,
+  type NoteTrainingStage,
+  noteTrainingStage,
+} from './training-stage.ts';
+import { type NoteUnstaffed, noteUnstaffed } from './unstaffed.ts';
+import { type NoteWeights, noteWeights } from './weights.ts';
 
 export interface Tick {
   readonly type: 'Tick';
@@ -107,6 +121,14 @@ export type Command =
   | RegisterRun
   | ReportCheckpoint
   | NoteProgress
+  | NoteTrainingStage
+  | DeclareBreakthrough
+  | NoteWeights
+  | NoteUnstaffed
+  | NoteEvidence
+  | AskRelease
+  | ApproveRelease
+  | NoteEvidenceRead
   | StartEvaluation
   | NoteDispatched
   | ReturnAttempt
@@ -155,6 +177,7 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   closeEstimateRounds,
   // Before what comes is forecast, which reads how the last ones did. What is closed out of its turn may leave the state in
   // the same instant, and its evidence with it.
+  settleTiers,
   scoreForecasts,
   sealForecasts,
   closeCheckpoints,
@@ -167,6 +190,7 @@ const reactions: readonly ((state: RunState, context: Context) => RunEvent[])[] 
   requeueCancelled,
   liftHolds,
   placeHolds,
+  wakePeople,
   beginQuarantine,
   confirmHalt,
   takePages,
@@ -221,6 +245,22 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return recordDrill(state, command, context);
     case 'NoteProgress':
       return noteProgress(state, command, context);
+    case 'NoteTrainingStage':
+      return noteTrainingStage(state, command, context);
+    case 'DeclareBreakthrough':
+      return declareBreakthrough(state, command, context);
+    case 'NoteWeights':
+      return noteWeights(state, command, context);
+    case 'NoteUnstaffed':
+      return noteUnstaffed(state, command, context);
+    case 'NoteEvidence':
+      return noteEvidence(state, command, context);
+    case 'AskRelease':
+      return askRelease(state, command, context);
+    case 'ApproveRelease':
+      return approveRelease(state, command, context);
+    case 'NoteEvidenceRead':
+      return noteEvidenceRead(state, command, context);
     case 'StartEvaluation':
       return startEvaluation(state, command, context);
     case 'NoteDispatched':

@@ -9,16 +9,21 @@
 import { durationMs } from '../duration.ts';
 import type { LaunchFacts } from '../launch-facts.ts';
 import type { Evaluation, Policy } from '../policy/schema.ts';
+import {
+  budgetUsedUp,
+  executorFor,
+  nextAttemptWaitMs,
+  replicaOf,
+  spends,
+  wallTimeLeftMs,
+} from './attempts.ts';
 import { type Context, type Decision, iso, isoAfter, reject } from './context.ts';
 import type { RunEvent, RunEventData, StoredReading } from './events.ts';
 import { jobsStoppedBecause } from './quarantine.ts';
 import { readingOf, type Situation, salvagedReading, takeResult } from './reading.ts';
 import type { Attempt, CheckpointState, EvaluationState, RunState } from './state.ts';
+import { unscorableBecause, WEIGHTS_CHANGED } from './weights.ts';
 
-/** Latest end of a backed-off wait between attempts. */
-const BACKOFF_MAX_MS = 600_000;
-/** Attempts lost with their process cost none, up to here: an evaluation that kills its worker must end inconclusive. */
-const RETURNS_FORGIVEN = 5;
 /** Beyond the executor's own timeout, before an attempt without any word counts as failed. */
 const ATTEMPT_GRACE_MS = 10_000;
 
@@ -101,19 +106,26 @@ export type EvaluationStatus =
   | 'awaiting-callback'
   | 'completed'
   | 'inconclusive'
-  | 'cancelled';
+  | 'cancelled'
+  /** Waits for what the tripwires of its checkpoint come to. */
+  | 'deferred'
+  /** The tripwires cleared the checkpoint: never as good as passed, and no gap either. */
+  | 'not-needed';
 
 /** `completed` needs one conclusive reading; without one, an attempt still to come keeps it open. */
 export function statusOf(evaluation: EvaluationState): EvaluationStatus {
   const { state } = currentAttempt(evaluation);
   if (evaluation.attempts.some(({ reading }) => reading?.conclusive === true)) return 'completed';
   if (state === 'queued' || state === 'running' || state === 'awaiting-callback') return state;
-  return state === 'cancelled' ? 'cancelled' : 'inconclusive';
+  if (state === 'deferred' || state === 'not-needed' || state === 'cancelled') return state;
+  return 'inconclusive';
 }
 
 export function isConcluded(evaluation: EvaluationState): boolean {
   const status = statusOf(evaluation);
-  return status === 'completed' || status === 'inconclusive' || status === 'cancelled';
+  return (
+    status === 'completed' || status === 'inconclusive' || status === 'cancelled' || status === 'not-needed'
+  );
 }
 
 /** An attempt is still to report, be it a first, a retry or a top-up. */
@@ -133,7 +145,12 @@ export function startEvaluation(state: RunState, command: StartEvaluation, conte
   if (attempt.state !== 'queued' || attempt !== currentAttempt(located.evaluation)) {
     return reject('stale', `attempt ${command.attempt} is ${attempt.state}`);
   }
-  const deadlineMs = durationMs(located.spec.executor.timeout) + ATTEMPT_GRACE_MS;
+  const unscorable = unscorableBecause(located.checkpoint);
+  if (unscorable !== null) return reject('stale', unscorable);
+  const { evaluation, spec } = located;
+  const replica = replicaOf(evaluation, command.attempt, spec);
+  const timeoutMs = durationMs(executorFor(evaluation, command.attempt, spec).timeout) + ATTEMPT_GRACE_MS;
+  const deadlineMs = Math.min(timeoutMs, wallTimeLeftMs(evaluation, spec) ?? timeoutMs);
   return [
     {
       kind: 'EvaluationStarted',
@@ -142,6 +159,7 @@ export function startEvaluation(state: RunState, command: StartEvaluation, conte
         attempt: command.attempt,
         instance: command.instance,
         deadlineAt: isoAfter(context.now, deadlineMs),
+        ...(replica === 0 ? {} : { replica }),
         at: iso(context.now),
       },
     },
@@ -156,11 +174,16 @@ export function noteDispatched(state: RunState, command: NoteDispatched, context
 }
 
 export function returnAttempt(state: RunState, command: ReturnAttempt, context: Context): Decision {
-  const attempt = attemptOf(locate(state, command.evaluationId, context.policy), command.attempt);
-  if (attempt?.state !== 'running' || attempt.instance !== command.instance) return [];
+  const located = locate(state, command.evaluationId, context.policy);
+  const attempt = attemptOf(located, command.attempt);
+  if (located === null || attempt?.state !== 'running' || attempt.instance !== command.instance) return [];
   const { evaluationId, attempt: number, reason } = command;
+  const spent = spends(attempt, located.spec, context.now);
   return [
-    { kind: 'EvaluationReturned', data: { evaluationId, attempt: number, reason, at: iso(context.now) } },
+    {
+      kind: 'EvaluationReturned',
+      data: { evaluationId, attempt: number, reason, ...spent, at: iso(context.now) },
+    },
   ];
 }
 
@@ -183,7 +206,8 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
     const [{ path, message }] = parsed.problems;
     return reject('invalid', message, path);
   }
-  const reading = readingOf(parsed.result, situationOf(state, located, attempt, command.launch, context));
+  const situation = situationOf(state, located, attempt, command.launch, context);
+  const reading = settled(readingOf(parsed.result, situation), located.checkpoint);
   const current = attempt === currentAttempt(located.evaluation);
   return [
     {
@@ -196,7 +220,7 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
         model: null,
         transcriptUri: parsed.result.transcriptUri ?? null,
         late: !current || located.checkpoint.closed !== null,
-        nextAttemptAt: current && !reading.conclusive ? nextAttemptAt(located, context) : null,
+        ...followed(located, attempt, current && !reading.conclusive, reading.n ?? 0, context),
         by: command.by,
         at: iso(context.now),
       },
@@ -228,7 +252,11 @@ export function expireAttempts(state: RunState, context: Context): RunEvent[] {
       const waiting = attempt.state === 'running' || attempt.state === 'awaiting-callback';
       if (waiting && attempt.deadlineAt !== null && context.now.getTime() >= Date.parse(attempt.deadlineAt)) {
         const located = { checkpoint, evaluation, spec: specOf(context.policy, evaluation.evaluation) };
-        return [attemptFailed(located, attempt, 'timed-out', null, null, context)];
+        const spent = { ...attempt, ...spends(attempt, located.spec, context.now) };
+        const attempts = evaluation.attempts.map((each) => (each === attempt ? spent : each));
+        const isSpent = wallTimeLeftMs({ ...evaluation, attempts }, located.spec) === 0;
+        const reason = isSpent ? 'budget-exhausted' : 'timed-out';
+        return [attemptFailed(located, attempt, reason, null, null, context)];
       }
     }
   }
@@ -240,10 +268,16 @@ export function retryEvaluation(state: RunState, command: RetryEvaluation, conte
   if (located === null) return reject('not-found', `no open evaluation ${command.evaluationId}`);
   const stopped = jobsStoppedBecause(state, context.policy);
   if (stopped !== null) return reject('conflict', stopped);
+  const unscorable = unscorableBecause(located.checkpoint);
+  if (unscorable !== null) return reject('conflict', unscorable);
   // Also where a conclusive result is in: one repeated attempt at a time.
+  const { state: attempt } = currentAttempt(located.evaluation);
+  if (attempt === 'deferred') return reject('conflict', 'it waits for the tripwires of its checkpoint');
   if (isPending(located.evaluation)) {
     return reject('conflict', `attempt ${currentAttempt(located.evaluation).attempt} is still to report`);
   }
+  const used = budgetUsedUp(located.evaluation, located.spec);
+  if (used !== null) return reject('conflict', `the budget of this evaluation is used up (${used})`);
   return [requeued(located.evaluation, 'retry', command.by, context)];
 }
 
@@ -293,21 +327,36 @@ function attemptFailed(
       reason,
       detail,
       reading,
-      nextAttemptAt: attempt === currentAttempt(located.evaluation) ? nextAttemptAt(located, context) : null,
+      ...followed(located, attempt, attempt === currentAttempt(located.evaluation), 0, context),
       at: iso(context.now),
     },
   };
 }
 
-/** Automatic attempts count apart from those that people and top-ups asked for. */
-function nextAttemptAt({ evaluation, spec }: Located, context: Context): string | null {
-  const own = evaluation.attempts.filter(({ purpose }) => purpose === 'first' || purpose === 'automatic');
-  const returned = own.filter(({ reason }) => reason === 'shutdown' || reason === 'instance-lost').length;
-  const automatic = own.length - Math.min(returned, RETURNS_FORGIVEN);
-  if (automatic >= spec.executor.attempts) return null;
-  let waitMs = durationMs(spec.executor.backoff);
-  for (let i = 1; i < automatic && waitMs < BACKOFF_MAX_MS; i += 1) waitMs *= 2;
-  return isoAfter(context.now, Math.min(waitMs, BACKOFF_MAX_MS));
+/** What an attempt that ends now used of a budget, and when the next automatic one is due: people and top-ups ask apart. */
+function followed(
+  { checkpoint, evaluation, spec }: Located,
+  attempt: Attempt,
+  isWanted: boolean,
+  samples: number,
+  { now }: Context,
+): Pick<RunEventData<'EvaluationAttemptFailed'>, 'nextAttemptAt' | 'spentMs' | 'exhausted'> {
+  const spent = spends(attempt, spec, now);
+  const attempts = evaluation.attempts.map((each) => (each === attempt ? { ...each, ...spent } : each));
+  const exhausted = budgetUsedUp({ ...evaluation, attempts }, spec, samples);
+  const wanted = isWanted && exhausted === null && unscorableBecause(checkpoint) === null;
+  const waitMs = wanted ? nextAttemptWaitMs(evaluation, spec) : null;
+  return {
+    nextAttemptAt: waitMs === null ? null : isoAfter(now, waitMs),
+    ...spent,
+    ...(exhausted === null ? {} : { exhausted }),
+  };
+}
+
+/** Of weights that were exchanged it says nothing of the checkpoint: never a pass, and a score at a threshold trips. */
+function settled(reading: StoredReading, checkpoint: CheckpointState): StoredReading {
+  if (unscorableBecause(checkpoint) === null) return reading;
+  return { ...reading, conclusive: false, reasons: [WEIGHTS_CHANGED, ...reading.reasons] };
 }
 
 // --- state ---------------------------------------------------------------------------------------------
@@ -356,6 +405,16 @@ export function newAttempt(attempt: number, purpose: Attempt['purpose'], notBefo
   };
 }
 
+function spentOf({
+  spentMs,
+  exhausted,
+}: Pick<RunEventData<'EvaluationAttemptFailed'>, 'spentMs' | 'exhausted'>): Partial<Attempt> {
+  return {
+    ...(spentMs === undefined ? {} : { spentMs }),
+    ...(exhausted === undefined ? {} : { exhausted }),
+  };
+}
+
 function withNextAttempt(state: RunState, evaluationId: string, notBefore: string | null): RunState {
   if (notBefore === null) return state;
   return withEvaluation(state, evaluationId, (evaluation) => ({
@@ -374,13 +433,14 @@ export const evaluationEvolvers = {
       instance: data.instance,
       startedAt: data.at,
       deadlineAt: data.deadlineAt,
+      ...(data.replica === undefined ? {} : { replica: data.replica }),
     }),
   EvaluationDispatched: (state: RunState, data: RunEventData<'EvaluationDispatched'>): RunState =>
     withAttempt(state, data, { state: 'awaiting-callback', instance: null }),
   /** Handed back unfinished: another attempt at once, under a number of its own, so that a late word of this one fits. */
   EvaluationReturned: (state: RunState, data: RunEventData<'EvaluationReturned'>): RunState =>
     withNextAttempt(
-      withAttempt(state, data, { state: 'failed', instance: null, reason: data.reason }),
+      withAttempt(state, data, { state: 'failed', instance: null, reason: data.reason, ...spentOf(data) }),
       data.evaluationId,
       data.at,
     ),
@@ -391,6 +451,7 @@ export const evaluationEvolvers = {
         instance: null,
         reading: data.reading,
         resultDigest: data.resultDigest,
+        ...spentOf(data),
       }),
       data.evaluationId,
       data.nextAttemptAt,
@@ -402,6 +463,7 @@ export const evaluationEvolvers = {
         instance: null,
         reason: data.reason,
         reading: data.reading,
+        ...spentOf(data),
       }),
       data.evaluationId,
       data.nextAttemptAt,

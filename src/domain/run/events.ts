@@ -11,6 +11,7 @@ import { ComputeSchema } from '../compute.ts';
 import { AxesSchema } from '../policy/axes.ts';
 import { StageSchema } from '../policy/schema.ts';
 import { AncestrySchema, TargetUsageSchema } from './ancestry-documents.ts';
+import { EVIDENCE_EVENTS } from './evidence-documents.ts';
 import { FindingSchema, VerdictSchema } from './finding-documents.ts';
 import {
   ExpertPoolSchema,
@@ -109,7 +110,16 @@ export const EvidenceSchema = z
     evaluation: z.string(),
     variant: z.string(),
     required: z.boolean(),
-    status: z.enum(['queued', 'running', 'awaiting-callback', 'completed', 'inconclusive', 'cancelled']),
+    status: z.enum([
+      'queued',
+      'running',
+      'awaiting-callback',
+      'completed',
+      'inconclusive',
+      'cancelled',
+      'deferred',
+      'not-needed',
+    ]),
     attempts: int,
     score: z.number().nullable(),
     stderr: z.number().nullable(),
@@ -158,6 +168,16 @@ export const ScorecardSchema = z
   .meta({ id: 'ScorecardLevels' });
 export type Scorecard = z.infer<typeof ScorecardSchema>;
 
+/** As the trainer states it: the stage's name, and the compute of that stage alone. */
+export const StatedStageSchema = z.object({ name: z.string(), compute: ComputeSchema.optional() });
+export type StatedStage = z.infer<typeof StatedStageSchema>;
+
+/** Where the policy gives the evaluation a budget: what the attempt used of it, and which part of it is used up with it. */
+const budgeted = {
+  spentMs: int.optional(),
+  exhausted: z.enum(['attempts', 'wallTime', 'samples']).optional(),
+};
+
 const events = {
   RunRegistered: z.object({
     runId: id,
@@ -194,8 +214,25 @@ const events = {
     modelUri: z.string(),
     endpoint: z.string().nullable(),
     due: z.boolean(),
-    reason: z.enum(['first', 'ratio', 'interval', 'requested', 'not-due']),
-    evaluations: z.array(z.object({ evaluationId: id, evaluation: z.string(), variant: z.string() })),
+    reason: z.enum([
+      'first',
+      'ratio',
+      'interval',
+      'stage',
+      'stage-ratio',
+      'breakthrough',
+      'requested',
+      'not-due',
+    ]),
+    evaluations: z.array(
+      z.object({
+        evaluationId: id,
+        evaluation: z.string(),
+        variant: z.string(),
+        /** Waits for what the tripwires come to (tiers.ts). */
+        deferred: z.literal(true).optional(),
+      }),
+    ),
     /** The sender asked that a due checkpoint be left unevaluated. It is evaluated all the same. */
     declined: z.literal(true).optional(),
     /** Where the sender states them. */
@@ -203,6 +240,7 @@ const events = {
     efficiencyMultiplier: z.number().optional(),
     /** Of weights that were merged into it since the checkpoint before. */
     ancestry: AncestrySchema.optional(),
+    trainingStage: StatedStageSchema.optional(),
     deadlineAt: at.nullable(),
     contentDigest: z.string(),
     /** Follows one checkpoint through logs from its webhook to its halt. */
@@ -210,6 +248,18 @@ const events = {
     by: z.string(),
     at,
   }),
+  /** What lay where the checkpoint's weights are; again where their files were touched and hold the same. */
+  WeightsDigested: z.object({
+    checkpointId: id,
+    digest: z.string(),
+    files: int,
+    bytes: z.number(),
+    /** Of names, sizes, times and inodes: while it is the same, the bytes are. */
+    fingerprint: z.string(),
+    at,
+  }),
+  /** Other weights lie there than the checkpoint was reported with: from here on it cannot be scored. */
+  WeightsChanged: z.object({ checkpointId: id, expected: z.string(), found: z.string(), at }),
   /** What the orchestrators account to the run, beside the compute that it stated by then. */
   UsageNoted: z.object({
     checkpointId: id.nullable(),
@@ -225,17 +275,82 @@ const events = {
     haltId: id.optional(),
     at,
   }),
+  /** A heartbeat told of another training stage, or of the stage's own compute past its due point. */
+  TrainingStageNoted: z.object({
+    stage: StatedStageSchema,
+    effectiveCompute: ComputeSchema,
+    /** When a due checkpoint of the stage must be in, where it is another one. */
+    seenBy: at,
+    by: z.string(),
+    at,
+  }),
+  /** The next checkpoint is due whatever its compute. */
+  BreakthroughDeclared: z.object({
+    breakthroughId: id,
+    reason: z.string(),
+    efficiencyMultiplier: z.number().optional(),
+    /** A due checkpoint must be in by then. */
+    dueBy: at,
+    contentDigest: z.string(),
+    by: z.string(),
+    at,
+  }),
   /** A second process of the run asked for a permit while another's ran: none was issued. */
   InstanceRefused: z.object({ instance: id, holder: id, heldUntil: at, by: z.string(), at }),
   /** It said that the process it replaces is gone, whose permit had not run out. */
   InstanceTookOver: z.object({ instance: id, supersedes: id, by: z.string(), at }),
   InstanceTrained: z.object({ instance: id, effectiveCompute: ComputeSchema, by: z.string(), at }),
-  EvaluationStarted: z.object({ evaluationId: id, attempt: int, instance: z.string(), deadlineAt: at, at }),
+  /** The tripwires speak against clearing it alone: what waited for them is queued. */
+  EvaluationsReleased: z.object({
+    checkpointId: id,
+    evaluationIds: z.array(id).min(1),
+    reason: z.enum(['tripwire-not-below', 'tripwire-inconclusive', 'tripwire-late']),
+    at,
+  }),
+  /** All conclusive, and `upper`, the highest of any category, is below the level: what waited for them is not needed. */
+  TripwireCleared: z.object({
+    checkpointId: id,
+    evaluationIds: z.array(id).min(1),
+    upper: z.number(),
+    belowLevel: z.number(),
+    belowCompute: ComputeSchema.optional(),
+    reference: z.string(),
+    at,
+  }),
+  /** Its tripwires alone were asked for, and one has risen by more than the policy lets pass. */
+  CheckpointMadeDue: z.object({
+    checkpointId: id,
+    reason: z.literal('tripwire-jump'),
+    evaluationIds: z.array(id).min(1),
+    evaluation: z.string(),
+    observed: z.number(),
+    threshold: z.number(),
+    since: id,
+    deadlineAt: at,
+    at,
+  }),
+  /** They wait for labels that no worker had for a while. */
+  EvaluationsUnstaffed: z.object({
+    checkpointId: id,
+    evaluationIds: z.array(id).min(1),
+    labels: z.array(z.string()).min(1),
+    at,
+  }),
+  EvaluationStarted: z.object({
+    evaluationId: id,
+    attempt: int,
+    instance: z.string(),
+    deadlineAt: at,
+    /** Which of the replicas carries it out, from 1; left out: the executor itself. */
+    replica: int.optional(),
+    at,
+  }),
   EvaluationDispatched: z.object({ evaluationId: id, attempt: int, at }),
   EvaluationReturned: z.object({
     evaluationId: id,
     attempt: int,
     reason: z.enum(['shutdown', 'instance-lost']),
+    spentMs: int.optional(),
     at,
   }),
   EvaluationReported: z.object({
@@ -247,6 +362,7 @@ const events = {
     transcriptUri: z.string().nullable(),
     late: z.boolean(),
     nextAttemptAt: at.nullable(),
+    ...budgeted,
     by: z.string(),
     at,
   }),
@@ -257,6 +373,7 @@ const events = {
     detail: z.string().nullable(),
     reading: ReadingSchema.nullable(),
     nextAttemptAt: at.nullable(),
+    ...budgeted,
     at,
   }),
   EvaluationRequeued: z.object({
@@ -383,6 +500,8 @@ const events = {
     scorecard: ScorecardSchema,
     scorecardDigest: z.string(),
     ceiling: ComputeSchema.nullable(),
+    /** Of a checkpoint whose tripwires alone were asked for: it clears nothing. */
+    clears: z.literal(false).optional(),
     /** Where the policy limits the risk of a permit, and this verdict earns one. */
     risk: RiskTakenSchema.optional(),
     at,
@@ -392,8 +511,12 @@ const events = {
     key: z.string(),
     findings: z.array(FindingSchema).min(1),
     deadlineAt: at,
+    /** Further samples may decide it: people are not woken before `until`, or before there are none left. */
+    closingIn: z.object({ until: at }).optional(),
     at,
   }),
+  /** The hold stands: `undecided`, samples or budget are used up or something else holds it too; `time`, `until` has come. */
+  ClosingInEnded: z.object({ holdId: id, reason: z.enum(['undecided', 'time']), at }),
   HoldLifted: z.object({ holdId: id, reason: z.enum(['evidence', 'sign-off']), at }),
   /** `escalateAt`: people are paged if the stop is not confirmed by then. */
   HaltOrdered: z.object({
@@ -486,6 +609,7 @@ const events = {
     at,
   }),
   ...quarantineEvents,
+  ...EVIDENCE_EVENTS,
   ProposalOpened: proposalWith({ at }),
   ProposalVoided: z.object({
     proposalId: id,

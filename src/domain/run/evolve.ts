@@ -8,10 +8,12 @@ import { accountingEvolvers } from './accounting.ts';
 import { alertEvolvers } from './alerts.ts';
 import { callOffEvolvers } from './call-off.ts';
 import { checkpointEvolvers } from './checkpoint-state.ts';
+import { closingInEvolvers } from './closing-in.ts';
 import { drillEvolvers } from './drill-state.ts';
 import { estimateEvolvers } from './estimate-state.ts';
 import { evaluationEvolvers } from './evaluation.ts';
 import type { RunEvent, RunEventData, RunEventKind } from './events.ts';
+import { evidenceEvolvers } from './evidence.ts';
 import { forecastEvolvers } from './forecast-state.ts';
 import { governanceEvolvers } from './governance.ts';
 import { haltEvolvers } from './halt-state.ts';
@@ -26,6 +28,10 @@ import { scopedWorkEvolvers } from './scoped-work.ts';
 import { shadowEvolvers } from './shadow-state.ts';
 import type { RunState } from './state.ts';
 import { successionEvolvers } from './succession.ts';
+import { tierEvolvers } from './tiers.ts';
+import { trainingStageEvolvers } from './training-stage.ts';
+import { unstaffedEvolvers } from './unstaffed.ts';
+import { weightsEvolvers } from './weights.ts';
 
 type Evolvers = { readonly [K in RunEventKind]: (state: RunState, data: RunEventData<K>) => RunState };
 
@@ -34,10 +40,16 @@ const evolvers: Evolvers = {
   ...lineageEvolvers,
   ...accountingEvolvers,
   ...checkpointEvolvers,
+  ...trainingStageEvolvers,
   ...evaluationEvolvers,
+  ...tierEvolvers,
+  ...weightsEvolvers,
   ...successionEvolvers,
+  ...unstaffedEvolvers,
+  ...evidenceEvolvers,
   ...callOffEvolvers,
   ...holdEvolvers,
+  ...closingInEvolvers,
   ...haltEvolvers,
   ...quarantineEvolvers,
   ...scopedWorkEvolvers,

@@ -22,6 +22,7 @@ export const FindingSchema = z
       'risk-budget',
       'lineage',
       'compute',
+      'weights',
       'compound',
       'refusal',
       'control',

@@ -28,6 +28,7 @@ import { runFindings, withoutSigned } from './run-findings.ts';
 import { scopedWorkEnded } from './scoped-work.ts';
 import { shadowOf } from './shadow-state.ts';
 import { type CheckpointState, CLEARED_HALTS_KEPT, type RunState } from './state.ts';
+import { unscorableBecause } from './weights.ts';
 
 export interface ProposeResume {
   readonly type: 'ProposeResume';
@@ -427,8 +428,9 @@ function executed(state: RunState, proposal: Proposal, context: Context): RunEve
 /** Evaluations that were cancelled with the halt start again with the run, or with the leave to evaluate alone. */
 export function requeueCancelled(state: RunState, context: Context): RunEvent[] {
   if ((state.halt !== null && state.halt.scoped === undefined) || state.finishedAt !== null) return [];
-  for (const { evaluations } of state.checkpoints) {
-    const cancelled = evaluations.find((each) => currentAttempt(each).state === 'cancelled');
+  for (const checkpoint of state.checkpoints) {
+    if (unscorableBecause(checkpoint) !== null) continue;
+    const cancelled = checkpoint.evaluations.find((each) => currentAttempt(each).state === 'cancelled');
     if (cancelled !== undefined) return [requeued(cancelled, 'resume', 'interlock', context)];
   }
   return [];

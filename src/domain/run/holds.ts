@@ -10,6 +10,7 @@ import { durationMs } from '../duration.ts';
 import { raiseAlert } from './alerts.ts';
 import { activeWaiver, assess, findingKey, hardened, isWaived, verdictOf } from './assess.ts';
 import { highestCompute, overdue } from './cadence.ts';
+import { closesInUntil } from './closing-in.ts';
 import { type Context, iso, isoAfter } from './context.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import type { Finding } from './finding-documents.ts';
@@ -88,7 +89,7 @@ export function overdueFinding(state: RunState, context: Context): Finding | nul
     threshold: crossing.threshold,
     basis: null,
     then: hardened(context.policy, 'overdue', 'hold'),
-    explanation: `no checkpoint was reported although one is due at ${crossing.threshold} and the run is at ${crossing.observed}`,
+    explanation: crossing.explanation,
     waived: false,
   };
   const effectiveCompute = highestCompute(state, context) ?? state.firstCeiling;
@@ -110,6 +111,11 @@ export function placeHolds(state: RunState, context: Context): RunEvent[] {
     return [{ kind: 'WouldHaveHeld', data }];
   }
   const holdId = idOf('hold', digest, state.runId, 'hold', state.counters.holds + 1);
+  const until = closingInOf(state, cause.key, context);
+  if (until !== null) {
+    const data = { holdId, key: cause.key, findings, deadlineAt, closingIn: { until }, at: iso(now) };
+    return [{ kind: 'HoldPlaced', data }];
+  }
   const inconclusive = findings.every(({ kind }) => kind === 'inconclusive');
   return [
     { kind: 'HoldPlaced', data: { holdId, key: cause.key, findings, deadlineAt, at: iso(now) } },
@@ -127,6 +133,12 @@ export function placeHolds(state: RunState, context: Context): RunEvent[] {
   ];
 }
 
+/** Until when further samples may decide what holds a checkpoint; null: people are woken now. */
+export function closingInOf(state: RunState, key: string, context: Context): string | null {
+  const checkpoint = state.checkpoints.find(({ checkpointId }) => key === `checkpoint:${checkpointId}`);
+  return checkpoint === undefined ? null : closesInUntil(state, checkpoint, context);
+}
+
 export function liftHolds(state: RunState, context: Context): RunEvent[] {
   const holds = standingHolds(state);
   if (holds.length === 0 || state.halt !== null) return [];
@@ -141,10 +153,11 @@ export function liftHolds(state: RunState, context: Context): RunEvent[] {
 
 export const holdEvolvers = {
   HoldPlaced: (state: RunState, data: RunEventData<'HoldPlaced'>): RunState => {
-    const { holdId, key, findings, deadlineAt, at } = data;
+    const { holdId, key, findings, deadlineAt, closingIn, at } = data;
+    const more = closingIn === undefined ? {} : { closingIn };
     return {
       ...state,
-      holds: [...state.holds, { holdId, key, findings, placedAt: at, deadlineAt }],
+      holds: [...state.holds, { holdId, key, findings, placedAt: at, deadlineAt, ...more }],
       counters: { ...state.counters, holds: state.counters.holds + 1 },
     };
   },

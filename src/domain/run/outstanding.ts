@@ -7,18 +7,22 @@
 import { compareCompute } from '../compute.ts';
 import { OWN_STEPS } from '../policy/ladder.ts';
 import type { Policy } from '../policy/schema.ts';
+import { executorFor } from './attempts.ts';
 import { nextDueAt } from './cadence.ts';
 import { quietAt } from './confirmation.ts';
 import { isOverDrill } from './drill-state.ts';
 import { roundsOf } from './estimate-state.ts';
-import { currentAttempt, isConcluded } from './evaluation.ts';
+import { currentAttempt, isConcluded, specOf, statusOf } from './evaluation.ts';
 import { isExpiryKnown } from './halt.ts';
 import { OVERDUE_KEY } from './holds.ts';
 import { stepsDueMs } from './ladder-due.ts';
 import { isDone, pagesDueMs } from './own-steps.ts';
-import { isQuarantined, quarantineDeadlines } from './quarantine.ts';
+import { priorityOf } from './priority.ts';
+import { isQuarantined, jobsStoppedBecause, quarantineDeadlines } from './quarantine.ts';
 import { isKnownInShadow, shadowOf } from './shadow-state.ts';
-import type { Attempt, CheckpointState, Halt, RunState, Shadow } from './state.ts';
+import type { Attempt, CheckpointState, EvaluationState, Halt, RunState, Shadow } from './state.ts';
+import { tripwireLateAt } from './tiers.ts';
+import { awaitedBy } from './training-stage.ts';
 
 /**
  * `dispatch` is an evaluation that somebody else carries out: handing it over takes a moment, so it must not wait for
@@ -33,6 +37,10 @@ export interface WorkItem {
   readonly runId: string;
   readonly notBeforeMs: number;
   readonly ids: Readonly<Record<string, string | number>>;
+  /** A smaller one goes first, within its kind. */
+  readonly priority?: number;
+  /** What a worker must have to carry it out. */
+  readonly labels?: readonly string[];
 }
 
 export function outstanding(state: RunState, policy: Policy): WorkItem[] {
@@ -56,22 +64,27 @@ export function nextDueMs(items: readonly WorkItem[]): number | null {
 }
 
 /** Of a finished run too: what its last checkpoint can do is still to be known. */
-function evaluations({ runId, checkpoints }: RunState, policy: Policy): WorkItem[] {
-  const handedOver = new Set(policy.evaluations.filter(isHandedOver).map(({ id }) => id));
+function evaluations(run: RunState, policy: Policy): WorkItem[] {
+  const { runId, checkpoints } = run;
   return checkpoints.flatMap((checkpoint) =>
     checkpoint.evaluations.flatMap((evaluation) => {
       const { state, attempt, notBefore } = currentAttempt(evaluation);
       const { evaluationId } = evaluation;
       const callOffs = evaluation.attempts.flatMap((each) => callOff(runId, evaluationId, each));
       if (state !== 'queued') return callOffs;
+      const isElsewhere = isHandedOver(evaluation, attempt, policy);
+      const { resources } = specOf(policy, evaluation.evaluation);
       return [
         ...callOffs,
         {
-          kind: handedOver.has(evaluation.evaluation) ? ('dispatch' as const) : ('evaluate' as const),
+          kind: isElsewhere ? ('dispatch' as const) : ('evaluate' as const),
           key: `${evaluationId}/${attempt}`,
           runId,
           notBeforeMs: Date.parse(notBefore),
           ids: { evaluationId, attempt },
+          priority: priorityOf(run, checkpoint, evaluation, policy),
+          // Who is asked by a message has machines of its own.
+          ...(isElsewhere || resources === undefined ? {} : { labels: [...resources].sort() }),
         },
       ];
     }),
@@ -93,8 +106,10 @@ function callOff(runId: string, evaluationId: string, { attempt, callOff: standi
   ];
 }
 
-const isHandedOver = ({ executor }: Policy['evaluations'][number]): boolean =>
-  executor.kind === 'http' && executor.mode === 'callback';
+function isHandedOver(evaluation: EvaluationState, attempt: number, policy: Policy): boolean {
+  const executor = executorFor(evaluation, attempt, specOf(policy, evaluation.evaluation));
+  return executor.kind === 'http' && executor.mode === 'callback';
+}
 
 function halts(state: RunState, policy: Policy): WorkItem[] {
   const { runId, halt, targets } = state;
@@ -190,10 +205,14 @@ export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
   const add = (instant: string | null): void => {
     if (instant !== null) instants.push(Date.parse(instant));
   };
-  for (const { closed, deadlineAt, evaluations: all } of state.checkpoints) {
+  for (const checkpoint of state.checkpoints) {
+    const { closed, deadlineAt, evaluations: all, due } = checkpoint;
+    const isSettled = (each: EvaluationState): boolean =>
+      isConcluded(each) || (!due && statusOf(each) === 'deferred');
+    if (jobsStoppedBecause(state, policy) === null) add(tripwireLateAt(checkpoint, policy));
     // After closing, what is optional may still be awaited: its absence is a finding from the deadline on.
     const judged =
-      closed !== null && (Date.parse(closed.at) >= Date.parse(deadlineAt) || all.every(isConcluded));
+      closed !== null && (Date.parse(closed.at) >= Date.parse(deadlineAt) || all.every(isSettled));
     if (!judged) add(deadlineAt);
     for (const evaluation of all) {
       const { state: attempt, deadlineAt: attemptDeadline } = currentAttempt(evaluation);
@@ -207,7 +226,10 @@ export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
     for (const hold of shadow.holds) if (!isExpiryKnown(state, hold)) add(hold.deadlineAt);
   }
   if (state.halt === null) {
-    for (const { deadlineAt } of state.holds) add(deadlineAt);
+    for (const { deadlineAt, closingIn } of state.holds) {
+      add(deadlineAt);
+      add(closingIn?.until ?? null);
+    }
     // A waiver that nothing rests on expires without consequence.
     if (state.checkpoints.some(restsOnWaiver)) add(state.waiver?.expires ?? null);
   } else {
@@ -223,7 +245,8 @@ export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
   if (state.finishedAt === null && state.halt === null && state.holds.length === 0) {
     const awaited = state.checkpoints.some(({ due, closed }) => due && closed === null);
     const isSettled = shadow === null ? awaited : isOverdueKnown(state, shadow);
-    if (!isSettled) add(overdueAt(state, policy));
+    // What was declared is awaited also while a checkpoint from before it is evaluated.
+    if (!isSettled || (shadow === null && awaitedBy(state) !== null)) add(overdueAt(state, policy));
   }
   return instants.length === 0 ? null : Math.min(...instants);
 }

@@ -44,8 +44,9 @@ export function takeResult(raw: unknown, spec: Evaluation, digest: Digest): Pars
 }
 
 function scoreDefinition(spec: Evaluation): ScoreDefinition {
-  const { metric, kind, minSamples, chance, best, reducer, maxErrored, interval, cluster, pass } = spec.score;
+  const { metric, kind, minSamples, chance, best, maxErrored, interval, cluster, pass } = spec.score;
   const { control, allow } = spec.score;
+  const reducer = spec.score.reducer ?? undefined;
   return {
     ...{ metric, kind, minSamples, chance, best, reducer, maxErrored, interval, cluster, pass, allow },
     range: metricRange(spec),
@@ -88,7 +89,7 @@ function expectedOf({ spec, state, checkpointId }: Situation): ReadingContext['e
     text?.replaceAll('{checkpointId}', checkpointId).replaceAll('{runId}', state.runId);
   return {
     ...expects,
-    task: score.task,
+    task: score.task ?? undefined,
     model: filled(expects.model),
     revision: filled(expects.revision),
   };

@@ -12,7 +12,7 @@ import { compareCompute } from '../compute.ts';
 import { calibrationOf } from '../forecast/calibration.ts';
 import { levelsOf } from '../levels.ts';
 import { isControl, levelAt, type Policy } from '../policy/schema.ts';
-import { assess } from './assess.ts';
+import { type Assessment, assess } from './assess.ts';
 import { earnedCeiling, scorecardDigest } from './checkpoint.ts';
 import type { Context } from './context.ts';
 import { findRound } from './estimate-state.ts';
@@ -24,13 +24,14 @@ import { scoreForecasts } from './forecast-scores.ts';
 import { boundRecord, dueBeyond } from './forecast-state.ts';
 import { haltingFindings } from './halt.ts';
 import type { HaltCause } from './halt-documents.ts';
-import { holdCauses } from './holds.ts';
+import { closingInOf, holdCauses } from './holds.ts';
 import type { Digest } from './ids.ts';
 import { riskProblem, riskTaken } from './permit-risk.ts';
 import { confidenceZ, scoreSpecOf } from './scorecard.ts';
 import { isShadowed, shadowOf } from './shadow-state.ts';
-import type { RunState } from './state.ts';
+import type { CheckpointState, RunState } from './state.ts';
 import { beginSuccessions, endSuccessions } from './succession.ts';
+import { clearingProblem, isTripwireOnly } from './tiers.ts';
 
 /** null where the event agrees or claims nothing that can be recomputed; else a sentence naming the difference. */
 export function recheck(
@@ -65,6 +66,10 @@ export function recheck(
       return sealDiffers(before, event.data);
     case 'PermitRiskSealed':
       return riskDiffers(before, event.data, policy);
+    case 'TripwireCleared': {
+      const problem = clearingProblem(before, event.data, context);
+      return problem === null ? null : `tripwires cleared ${event.data.checkpointId}: ${problem}`;
+    }
     case 'SuccessionBegun':
       return successionDiffers(before, event.data, context);
     case 'SuccessionEnded':
@@ -95,6 +100,9 @@ function assessmentDiffers(
   if (scorecardDigest(assessment.scorecard, context) !== data.scorecardDigest) {
     return `${named}: the digest is not that of the scorecard`;
   }
+  if ((data.clears === false) !== isPartial(checkpoint, assessment)) {
+    return `${named}: whether it clears anything is recorded otherwise`;
+  }
   const ceiling = earnedCeiling(before, checkpoint, assessment, context);
   const agrees =
     ceiling === null || data.ceiling === null
@@ -106,6 +114,10 @@ function assessmentDiffers(
     ? null
     : `${named}: what the permit takes of the risk is recorded otherwise`;
 }
+
+/** Of a checkpoint whose tripwires alone were asked for. */
+const isPartial = (checkpoint: CheckpointState, { verdict }: Assessment): boolean =>
+  verdict === 'proceed' && isTripwireOnly(checkpoint);
 
 function successionDiffers(
   before: RunState,
@@ -244,12 +256,16 @@ function scoreDiffers(
 
 function holdDiffers(
   before: RunState,
-  { key, findings }: RunEventData<'HoldPlaced'>,
+  { key, findings, closingIn }: Omit<RunEventData<'HoldPlaced'>, 'holdId'>,
   context: Context,
 ): string | null {
   const cause = holdCauses(before, context).find((each) => each.key === key);
   if (cause === undefined) return `the hold ${key} does not follow from what was known`;
-  return same(cause.findings, findings) ? null : `the hold ${key}: the rules give other findings`;
+  if (!same(cause.findings, findings)) return `the hold ${key}: the rules give other findings`;
+  if (isShadowed(before, context.now)) return null;
+  return closingInOf(before, key, context) === (closingIn?.until ?? null)
+    ? null
+    : `the hold ${key}: whether people are woken for it is recorded otherwise`;
 }
 
 function same(a: object, b: object): boolean {

@@ -15,6 +15,7 @@ import { besideEvidence } from './comparable.ts';
 import { specOf, statusOf } from './evaluation.ts';
 import type { Evidence, Scorecard, StoredReading } from './events.ts';
 import type { CheckpointState, EvaluationState } from './state.ts';
+import { waitsInVain } from './unstaffed.ts';
 
 const NOT_ENOUGH = 'not enough information';
 
@@ -73,17 +74,15 @@ const SUMMED = ['total', 'scored', 'errored', 'refused', 'lost', 'clusters'] as 
 
 /** What only some of them state counts for those; an interval that was sealed of one is none of the whole. */
 function pooledCounts(samples: readonly Measured[]): Partial<Measured> {
-  const sum = (name: (typeof SUMMED)[number]): Partial<Measured> => {
-    const stated = samples.filter((each) => each[name] !== undefined);
-    if (stated.length === 0) return {};
-    return { [name]: stated.reduce((total, each) => total + (each[name] ?? 0), 0) };
-  };
+  const sums: { [name in (typeof SUMMED)[number]]?: number } = Object.fromEntries(
+    SUMMED.filter((name) => samples.some((each) => each[name] !== undefined)).map((name) => [
+      name,
+      samples.reduce((total, each) => total + (each[name] ?? 0), 0),
+    ]),
+  );
   const dependent = samples.some(({ effectiveN }) => effectiveN !== undefined);
   const effectiveN = samples.reduce((total, each) => total + (each.effectiveN ?? each.n ?? 0), 0);
-  return {
-    ...SUMMED.reduce<Partial<Measured>>((all, name) => ({ ...all, ...sum(name) }), {}),
-    ...(dependent ? { effectiveN } : {}),
-  };
+  return { ...sums, ...(dependent ? { effectiveN } : {}) };
 }
 
 function pooledArms(samples: readonly Measured[]): Partial<Measured> {
@@ -168,15 +167,17 @@ function worst(candidates: readonly Standing[]): Standing | null {
   );
 }
 
-function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
+function evidenceOf(checkpoint: CheckpointState, evaluation: EvaluationState, policy: Policy): Evidence {
   const spec = specOf(policy, evaluation.evaluation);
   const stands = isControl(spec) ? controlStanding(evaluation, spec) : graver(standingOf(evaluation, policy));
   const axes = variantOf(spec, evaluation)?.axes;
   const status = statusOf(evaluation);
-  const reasons = evaluation.attempts.flatMap(({ reading, reason }) => [
+  const reasons = evaluation.attempts.flatMap(({ reading, reason, exhausted }) => [
     ...(reason === null ? [] : [reason]),
     ...(reading?.reasons ?? []),
+    ...(exhausted === undefined ? [] : ['budget-exhausted']),
   ]);
+  const inVain = waitsInVain(checkpoint, evaluation, spec.resources);
   return {
     evaluationId: evaluation.evaluationId,
     evaluation: evaluation.evaluation,
@@ -189,7 +190,7 @@ function evidenceOf(evaluation: EvaluationState, policy: Policy): Evidence {
     n: stands?.measured.n ?? null,
     estimate: stands?.estimate ?? null,
     upper: stands?.upper ?? null,
-    reasons: status === 'completed' ? [] : [...new Set(reasons)],
+    reasons: status === 'completed' ? [] : [...new Set([...reasons, ...(inVain === null ? [] : [inVain])])],
     ...besideEvidence(evaluation, spec),
     ...(axes === undefined ? {} : { axes }),
     ...(isControl(spec) ? { control: true as const } : {}),
@@ -337,7 +338,7 @@ function makeScorecard(checkpoint: CheckpointState, policy: Policy): Scorecard {
         return spec.category === id && spec.stage === stage;
       });
       if (evaluations.length === 0) continue;
-      const evidence = evaluations.map((evaluation) => evidenceOf(evaluation, policy));
+      const evidence = evaluations.map((evaluation) => evidenceOf(checkpoint, evaluation, policy));
       const levels = stageLevels(evidence, evaluations, policy);
       if (levels !== undefined) stages[stage] = levels;
     }

@@ -9,6 +9,7 @@ import { ComputeSchema } from '../compute.ts';
 import { StageSchema } from '../policy/schema.ts';
 import { ContributionSchema, TargetUsageSchema } from './ancestry-documents.ts';
 import { LeadSchema, ReadingSchema } from './events.ts';
+import { EvidenceReleaseSchema } from './evidence-documents.ts';
 import { FindingSchema, VerdictSchema } from './finding-documents.ts';
 import { ExpertPoolSchema, ForecastSchema } from './forecast-documents.ts';
 import { HaltActionSchema, HaltCauseSchema, RunTargetSchema } from './halt-documents.ts';
@@ -23,7 +24,16 @@ const int = z.int();
 export const AttemptSchema = z.object({
   attempt: int,
   purpose: z.enum(['first', 'automatic', 'retry', 'top-up', 'resume']),
-  state: z.enum(['queued', 'running', 'awaiting-callback', 'reported', 'failed', 'cancelled']),
+  state: z.enum([
+    'queued',
+    'running',
+    'awaiting-callback',
+    'reported',
+    'failed',
+    'cancelled',
+    'deferred',
+    'not-needed',
+  ]),
   notBefore: at,
   instance: z.string().nullable(),
   startedAt: at.nullable(),
@@ -31,6 +41,11 @@ export const AttemptSchema = z.object({
   reading: ReadingSchema.nullable(),
   resultDigest: z.string().nullable(),
   reason: z.string().nullable(),
+  /** Which of the replicas carries it out, from 1. */
+  replica: int.optional(),
+  /** Of the evaluation's budget, and the part of it that is used up with this attempt. */
+  spentMs: int.optional(),
+  exhausted: z.enum(['attempts', 'wallTime', 'samples']).optional(),
   /** Who carries it out elsewhere has to be told that it is cancelled; `nextAt` is null once they were. */
   callOff: z.object({ calls: int, nextAt: at.nullable(), lastDetail: z.string().nullable() }).optional(),
 });
@@ -87,6 +102,17 @@ export const CheckpointStateSchema = z.object({
   effectiveCompute: ComputeSchema,
   modelUri: z.string(),
   weightsDigest: z.string().optional(),
+  /** As Interlock read them; nothing but `digest` where they were found to be others at the first look. */
+  weights: z
+    .object({
+      digest: z.string(),
+      files: int.nullable(),
+      bytes: z.number().nullable(),
+      fingerprint: z.string().nullable(),
+      digestedAt: at.nullable(),
+      changed: z.object({ expected: z.string(), found: z.string(), at }).optional(),
+    })
+    .optional(),
   endpoint: z.string().nullable(),
   due: z.boolean(),
   /** Due, and sent with the wish not to be evaluated. */
@@ -97,7 +123,11 @@ export const CheckpointStateSchema = z.object({
   correlationId: z.string(),
   evaluations: z.array(EvaluationStateSchema),
   forecasts: z.array(ForecastSchema),
+  /** The training stage that it is of, and which entry into it. */
+  trainingStage: z.object({ name: z.string(), enteredAt: at, compute: ComputeSchema.optional() }).optional(),
   risk: PermitRiskSchema.optional(),
+  /** Labels that its evaluations waited for and no worker had: people know. */
+  unstaffed: z.array(z.string()).optional(),
   /** Of the run's risk budget, by the permits that it earned. */
   riskPaid: z.number().optional(),
   questions: z.array(EstimateQuestionSchema).optional(),
@@ -119,6 +149,8 @@ export const HoldSchema = z.object({
   findings: z.array(FindingSchema).min(1),
   placedAt: at,
   deadlineAt: at,
+  /** Further samples may decide it; people are woken once this is gone. */
+  closingIn: z.object({ until: at }).optional(),
 });
 export type Hold = z.infer<typeof HoldSchema>;
 
@@ -298,6 +330,20 @@ export const ShadowSchema = z.object({
 });
 export type Shadow = z.infer<typeof ShadowSchema>;
 
+export const TrainingStageSchema = z.object({
+  name: z.string(),
+  enteredAt: at,
+  /** The run's compute as it began; null where the run began with it. */
+  before: ComputeSchema.nullable(),
+  /** The highest own compute that was stated. */
+  compute: ComputeSchema.nullable(),
+  /** A due checkpoint of it was reported; else it must be by `seenBy`. */
+  seen: z.boolean(),
+  seenBy: at.nullable(),
+  cleared: z.object({ checkpointId: id, compute: ComputeSchema.nullable(), at }).nullable(),
+});
+export type TrainingStage = z.infer<typeof TrainingStageSchema>;
+
 export const RunStateSchema = z.object({
   schema: z.literal(1),
   runId: id,
@@ -351,6 +397,8 @@ export const RunStateSchema = z.object({
       }),
     )
     .optional(),
+  /** Requests for sealed evidence, and releases of it, that have not ended. */
+  evidence: z.object({ releases: z.array(EvidenceReleaseSchema) }).optional(),
   holds: z.array(HoldSchema),
   halt: HaltSchema.nullable(),
   /** Of a run that was registered in shadow; how it went stays after its end. */
@@ -371,6 +419,20 @@ export const RunStateSchema = z.object({
       refused: z.array(z.object({ instance: z.string(), at })),
       training: z.array(z.object({ instance: z.string(), effectiveCompute: ComputeSchema, at })),
     })
+    .optional(),
+  /** Of a run that states one. */
+  trainingStage: TrainingStageSchema.optional(),
+  /** The newest that were declared; those without an answer await a due checkpoint. */
+  breakthroughs: z
+    .array(
+      z.object({
+        breakthroughId: id,
+        contentDigest: z.string(),
+        dueBy: at,
+        at,
+        answeredBy: id.nullable(),
+      }),
+    )
     .optional(),
   waiver: TermsSchema.nullable(),
   proposals: z.array(ProposalSchema),

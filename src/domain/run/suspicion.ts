@@ -130,7 +130,7 @@ function allAsBefore(
       before !== undefined &&
       before.checkpointId === first?.before?.checkpointId &&
       isSame(row.score, before.score, range) &&
-      row.n === before.n &&
+      (row.effectiveN ?? row.n) === before.n &&
       row.stderr === before.stderr,
   );
   if (!same || first?.before === undefined || telling.length < SCORES_MIN) return [];

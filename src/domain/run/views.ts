@@ -30,10 +30,12 @@ export interface View {
     | 'press'
     | 'lineage'
     | 'weights'
+    | 'evidence'
     | 'proposal'
     | 'estimate-round'
     | 'estimate'
-    | 'forecast-score';
+    | 'forecast-score'
+    | 'breakthrough';
   readonly id: string;
   readonly runId: string;
   readonly ordinal: number;
@@ -42,6 +44,9 @@ export interface View {
 
 /** Views are keyed across runs; a run's own ids are made unique by it. */
 export const checkpointKey = (runId: string, checkpointId: string): string => `${runId}/${checkpointId}`;
+export const breakthroughKey = (runId: string, breakthroughId: string): string =>
+  `${runId}/${breakthroughId}`;
+export const evidenceKey = (digest: string, runId: string): string => `${digest}/${runId}`;
 export const pressKey = (runId: string, pressId: string): string => `${runId}/${pressId}`;
 /** One row per result, for ever: a repetition must be known long after its checkpoint has left the state. */
 export const resultKey = (evaluationId: string, attempt: number): string => `${evaluationId}/${attempt}`;
@@ -100,7 +105,12 @@ export function runSummary(state: RunState) {
             orderedAt: halt.orderedAt,
             stopped: halt.confirmedAt !== null,
           },
-    holds: state.holds.map(({ holdId, key, deadlineAt }) => ({ holdId, key, deadlineAt })),
+    holds: state.holds.map(({ holdId, key, deadlineAt, closingIn = null }) => ({
+      holdId,
+      key,
+      deadlineAt,
+      closingIn,
+    })),
     shadow: toldOfShadow(state),
     registeredAt: state.registeredAt,
     finishedAt: state.finishedAt,
@@ -135,9 +145,20 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'EvaluationRequeued':
     case 'EvaluationCalledOff':
       return checkpointsWith(after, [event.data.evaluationId]);
+    case 'EvidenceKept':
+      return [evidenceView(event.data, after)];
+    case 'WeightsDigested':
+    case 'WeightsChanged':
+      return after.checkpoints
+        .filter(({ checkpointId }) => checkpointId === event.data.checkpointId)
+        .map((checkpoint) => checkpointView(checkpoint, after.runId));
     case 'EvaluationReported':
       return [...checkpointsWith(after, [event.data.evaluationId]), resultView(event, after.runId)];
     case 'EvaluationsCancelled':
+    case 'EvaluationsReleased':
+    case 'TripwireCleared':
+    case 'CheckpointMadeDue':
+    case 'EvaluationsUnstaffed':
       return checkpointsWith(after, event.data.evaluationIds);
     case 'ArchivedResultReported':
       return [resultView(event, after.runId)];
@@ -233,8 +254,13 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
       return estimateRoundViews(after, event.data.roundId);
     case 'EstimateGiven':
       return [estimateView(event.data, after.runId), ...estimateRoundViews(after, event.data.roundId)];
+    case 'BreakthroughDeclared':
+      return [breakthroughView(event.data, after.runId)];
     case 'ForecastScored':
       return [forecastScoreView(event.data, after.runId)];
+    case 'EvidenceReleaseAsked':
+    case 'EvidenceReleased':
+    case 'EvidenceRead':
     case 'WouldHaveHalted':
     case 'WouldHaveHeld':
     case 'WouldHaveLifted':
@@ -244,11 +270,13 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'DrillHeld':
     case 'InstanceTrained':
     case 'ProgressNoted':
+    case 'TrainingStageNoted':
     case 'UsageNoted':
     case 'ForecastSealed':
     case 'PermitRiskSealed':
     case 'HoldPlaced':
     case 'HoldLifted':
+    case 'ClosingInEnded':
     case 'RunFinished':
     case 'AlertRaised':
     case 'AlertAttempted':
@@ -306,6 +334,20 @@ function weightsView(data: RunEventData<'CheckpointReported'>, { runId }: RunSta
       doc: json({ runId, checkpointId, effectiveCompute }),
     },
   ];
+}
+
+/** Found by the digest: several runs may keep the same log. */
+function evidenceView(
+  { digest, bytes, sealed, evaluationId, attempt, at }: RunEventData<'EvidenceKept'>,
+  { runId }: RunState,
+): View {
+  return {
+    kind: 'evidence',
+    id: evidenceKey(digest, runId),
+    runId: digest,
+    ordinal: Date.parse(at),
+    doc: json({ runId, digest, bytes, sealed, evaluationId, attempt, keptAt: at }),
+  };
 }
 
 /** Which halt a press is a cause of, for as long as the ledger: the state keeps the causes of the first few alone. */
@@ -382,6 +424,7 @@ export function checkpointView(checkpoint: CheckpointState, runId: string): View
         attempt: currentAttempt(evaluation).attempt,
       })),
       contentDigest: checkpoint.contentDigest,
+      ...(checkpoint.weights === undefined ? {} : { weights: checkpoint.weights }),
     }),
   };
 }
@@ -499,6 +542,12 @@ function estimateView(data: RunEventData<'EstimateGiven'>, runId: string): View 
     ordinal: Date.parse(data.at),
     doc: json(data),
   };
+}
+
+/** For ever: the same id with other content must be told from a repetition. */
+function breakthroughView(data: RunEventData<'BreakthroughDeclared'>, runId: string): View {
+  const id = breakthroughKey(runId, data.breakthroughId);
+  return { kind: 'breakthrough', id, runId, ordinal: Date.parse(data.at), doc: json({ ...data, runId }) };
 }
 
 /** The latest revision of each score. */

@@ -5,6 +5,7 @@
  * reading stands for what the other policy would have read; where not, it was never run as far as that policy knows.
  * Fails towards inconclusive: what the record does not show to be enough for the other policy is not enough.
  */
+import { sameJson } from '../canonical-json.ts';
 import { scoreRange } from '../policy/scale.ts';
 import { type Evaluation, type Policy, variantsOf } from '../policy/schema.ts';
 import type { RunEventData, StoredReading } from './events.ts';
@@ -64,7 +65,8 @@ export function carriedOver(
 }
 
 function measuresTheSame({ score: a }: Evaluation, { score: b }: Evaluation): boolean {
-  return a.metric === b.metric && a.kind === b.kind;
+  const names = ['metric', 'scorer', 'task', 'reducer', 'prompt', 'kind', 'cluster'] as const;
+  return names.every((name) => a[name] === b[name]) && sameJson([a.pass, a.control], [b.pass, b.control]);
 }
 
 /** What the other policy makes of a reading that the run's own took: its samples and its scale, not its word. */

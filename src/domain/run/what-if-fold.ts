@@ -25,6 +25,7 @@ import { liftHolds, placeHolds } from './holds.ts';
 import type { Digest } from './ids.ts';
 import { firstCeiling, registered } from './registration.ts';
 import type { CheckpointState, RunState } from './state.ts';
+import { clearingProblem } from './tiers.ts';
 import { type CarriedOver, carriedOver, rejudged } from './what-if-evidence.ts';
 import { distinct, nothingYet, type Outcome, type Standing, type Stop } from './what-if-outcome.ts';
 
@@ -59,6 +60,12 @@ export interface Fold {
 const READS = {
   RunRegistered: 'taken',
   ParentFound: 'taken',
+  WeightsDigested: 'taken',
+  WeightsChanged: 'taken',
+  EvidenceKept: 'left',
+  EvidenceReleaseAsked: 'left',
+  EvidenceReleased: 'left',
+  EvidenceRead: 'left',
   UsageNoted: 'taken',
   CheckpointReported: 'taken',
   ProgressNoted: 'taken',
@@ -92,6 +99,7 @@ const READS = {
   ShadowEnded: 'left',
   HoldPlaced: 'left',
   HoldLifted: 'left',
+  ClosingInEnded: 'left',
   /** A person's word, and the halt of a parent, stop a run under any policy. */
   HaltOrdered: 'taken',
   PressRecorded: 'left',
@@ -119,6 +127,13 @@ const READS = {
   /** Only where it is the same policy. */
   RunResumed: 'taken',
   RunFinished: 'taken',
+  TrainingStageNoted: 'taken',
+  BreakthroughDeclared: 'taken',
+  EvaluationsReleased: 'taken',
+  /** Where the other policy's tripwires clear it as well. */
+  TripwireCleared: 'taken',
+  CheckpointMadeDue: 'taken',
+  EvaluationsUnstaffed: 'left',
   AlertRaised: 'left',
   AlertAttempted: 'left',
 } as const satisfies Readonly<Record<RunEventKind, 'taken' | 'left'>>;
@@ -190,6 +205,9 @@ class FoldUnder {
         this.#carry({ kind: event.kind, data: { ...data, reading } });
         return;
       }
+      case 'TripwireCleared':
+        this.#tripwireCleared(event);
+        return;
       case 'ArchivedResultReported':
         this.#takeLate(event.data);
         return;
@@ -218,6 +236,17 @@ class FoldUnder {
     }
     this.#unasked = evolve({ ...this.#state, checkpoints: [...this.#unasked] }, event).checkpoints;
     this.#evolve(event);
+  }
+
+  /** What was not needed under one policy was never run: under one that needs it, it is missing. */
+  #tripwireCleared(event: Extract<RunEvent, { kind: 'TripwireCleared' }>): void {
+    if (clearingProblem(this.#state, event.data, this.#other) === null) {
+      this.#carry(event);
+      return;
+    }
+    const { checkpointId, evaluationIds, at } = event.data;
+    const data = { checkpointId, evaluationIds, reason: 'tripwire-not-below' as const, at };
+    this.#carry({ kind: 'EvaluationsReleased', data });
   }
 
   /** What people had to end, evidence had not. */
@@ -257,7 +286,7 @@ class FoldUnder {
     if (standing !== undefined && isProgress) this.#stopAtHold(standing);
     const { pinned, policy, missing: treatment } = this.#other;
     const afterStop = this.#stop !== null;
-    const why = afterStop ? null : whyDue(this.#state, data.effectiveCompute, this.#context);
+    const why = afterStop ? null : whyDue(this.#state, data, this.#context);
     const asked = askedOf(data, why !== null, afterStop);
     const all = carriedOver(data, pinned, policy);
     const passedOver = new Set(

@@ -34,8 +34,12 @@ export const GLIMPSE_BYTES = 65_536;
 export interface HarnessFormat {
   /** As policies name it: `inspect`, `lm-eval`. */
   readonly name: string;
+  /** Kinds of files that it reads, as `format` of a log: `lm-eval-results`, `lm-eval-samples`. */
+  readonly kinds: readonly string[];
   /** Whether the file is of this format or a companion of it. Cheap, and by content rather than by name. */
   claims(glimpse: Glimpse): boolean;
+  /** The file's own kind as far as its beginning shows it: what is said of a file that could not be read. */
+  kind(glimpse: Glimpse): string;
   read(source: LogSource, options: ReadOptions): Promise<ReadLog>;
 }
 

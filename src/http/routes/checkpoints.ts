@@ -8,7 +8,7 @@ import { classify, parseAddress } from '../../outbound/addresses.ts';
 import { CLOUD_EVENTS_MEDIA_TYPE, readCheckpointEvent } from '../cloud-events.ts';
 import { invalid } from '../refusal.ts';
 import { type Route, route } from '../route.ts';
-import { ComputeSchema, IdSchema, isFailed, receiptOf, refusalOf } from './common.ts';
+import { ComputeSchema, IdSchema, isFailed, receiptOf, refusalOf, TrainingStageIn } from './common.ts';
 import type { Services } from './services.ts';
 
 const METADATA_BYTES_MAX = 4096;
@@ -52,6 +52,7 @@ const CheckpointBody = z
       description:
         'Weights of other runs that were merged in since the checkpoint before: runs, run/checkpoint or digests',
     }),
+    trainingStage: TrainingStageIn.optional(),
     step: z.int().min(0).optional(),
     modelUri: plainText(2048),
     endpoint: plainText(2048).optional(),
@@ -60,7 +61,13 @@ const CheckpointBody = z
       .refine((value) => JSON.stringify(value).length <= METADATA_BYTES_MAX, 'must be at most 4 KiB')
       .optional()
       .meta({ description: 'Kept only as part of the digest of what was sent' }),
-    evaluate: z.boolean().optional().meta({ description: 'Evaluate although not due; a due one always is' }),
+    evaluate: z
+      .union([z.boolean(), z.literal('tripwire')])
+      .optional()
+      .meta({
+        description:
+          'Evaluate although not due, or its tripwires alone, which clear nothing; a due one always is evaluated',
+      }),
   })
   .meta({
     id: 'CheckpointReport',
@@ -75,6 +82,10 @@ const CheckpointAnswer = z
     disposition: z.enum(['evaluate', 'recorded']),
     evaluations: z.array(z.object({ evaluationId: z.string(), name: z.string() })),
     statusUrl: z.string(),
+    retainUntil: z.string().nullable().meta({
+      description:
+        'Keep the weights at least until then; heartbeats extend it. null: nothing of this checkpoint is evaluated',
+    }),
   })
   .meta({ id: 'CheckpointAccepted' });
 
@@ -109,8 +120,10 @@ export const checkpointRoutes = ({ intake, modelRoots }: Services): Route[] => [
           modelUri: body.modelUri,
           endpoint: body.endpoint ?? null,
           metadata: body.metadata ?? null,
-          evaluate: body.evaluate ?? false,
+          evaluate: body.evaluate !== undefined && body.evaluate !== false,
+          ...(body.evaluate === 'tripwire' ? { tripwiresOnly: true as const } : {}),
           ...(body.weightsDigest === undefined ? {} : { weightsDigest: body.weightsDigest }),
+          ...(body.trainingStage === undefined ? {} : { trainingStage: body.trainingStage }),
           ...(body.parents === undefined ? {} : { parents: body.parents }),
           ...(body.efficiencyMultiplier === undefined
             ? {}

@@ -1,6 +1,7 @@
 /** Schemas and answers that several resources share. */
 import { z } from 'zod';
 import { ComputeSchema } from '../../domain/compute.ts';
+import { NameSchema } from '../../domain/policy/schema.ts';
 import type { ViewRow } from '../../ledger/ledger.ts';
 import { sha256 } from '../../service/digest.ts';
 import type { Executed, LoadedRun, Receipt, RunService } from '../../service/run-service.ts';
@@ -29,6 +30,16 @@ function isControl(character: string): boolean {
   const code = character.codePointAt(0) ?? 0;
   return (code < 32 && character !== '\n' && character !== '\t') || code === 127;
 }
+
+/** What a trainer says of the stage of training that it is in. */
+export const TrainingStageIn = z
+  .strictObject({
+    name: NameSchema.meta({ description: 'As `rl` or `fine-tuning`; another name makes a checkpoint due' }),
+    compute: ComputeSchema.optional().meta({
+      description: 'Effective compute of this stage alone; default: what the run trained since it began',
+    }),
+  })
+  .meta({ id: 'TrainingStage' });
 
 export const Instant = z.iso.datetime({ offset: true });
 export const ComputeOut = z.string().meta({ description: 'Effective compute in FLOP, a decimal string' });

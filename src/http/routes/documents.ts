@@ -9,6 +9,7 @@ import { TargetUsageSchema } from '../../domain/run/ancestry-documents.ts';
 import { assess } from '../../domain/run/assess.ts';
 import { BudgetBestSchema, bestAtBudgets } from '../../domain/run/budgets.ts';
 import { highestCompute, nextCheckpointAt, nextDueAt } from '../../domain/run/cadence.ts';
+import { statusOf } from '../../domain/run/evaluation.ts';
 import { ScorecardSchema } from '../../domain/run/events.ts';
 import { FindingSchema, VerdictSchema } from '../../domain/run/finding-documents.ts';
 import { ForecastSchema } from '../../domain/run/forecast-documents.ts';
@@ -26,10 +27,12 @@ import {
 import { QuarantineStateSchema } from '../../domain/run/quarantine-documents.ts';
 import { PermitRiskSchema } from '../../domain/run/risk-documents.ts';
 import type { Halt, RunState } from '../../domain/run/state.ts';
+import { stageDue } from '../../domain/run/training-stage.ts';
 import { haltDoc, runSummary } from '../../domain/run/views.ts';
 import type { Progress } from '../../ledger/progress.ts';
 import { type LoadedRun, seenProgress } from '../../service/run-service.ts';
 import { ComputeOut } from './common.ts';
+import { ProgressDocument, RunningEvaluationDocument } from './progress-part.ts';
 
 const RunShadow = z
   .object({
@@ -54,6 +57,10 @@ const RunShadow = z
       'Everything is decided and recorded, and nothing but a press of the red button stops the run',
   });
 
+const ClosingIn = z.object({ until: z.string() }).meta({
+  description: 'Further samples may decide it: people are woken when there are none left, at the latest then',
+});
+
 export const RunSummary = z
   .object({
     runId: z.string(),
@@ -73,7 +80,14 @@ export const RunSummary = z
     halt: z
       .object({ haltId: z.string(), action: HaltActionSchema, orderedAt: z.string(), stopped: z.boolean() })
       .nullable(),
-    holds: z.array(z.object({ holdId: z.string(), key: z.string(), deadlineAt: z.string() })),
+    holds: z.array(
+      z.object({
+        holdId: z.string(),
+        key: z.string(),
+        deadlineAt: z.string(),
+        closingIn: ClosingIn.nullable().default(null),
+      }),
+    ),
     shadow: RunShadow.nullable().default(null),
     registeredAt: z.string(),
     finishedAt: z.string().nullable(),
@@ -226,6 +240,18 @@ export const RunDocument = RunSummary.extend({
   labels: z.record(z.string(), z.string()),
   epoch: z.number(),
   permit: z.object({ granted: z.boolean(), reason: z.string().nullable() }),
+  trainingStage: z
+    .object({
+      name: z.string(),
+      enteredAt: z.string(),
+      dueAt: ComputeOut.nullable().meta({
+        description:
+          "The stage's own compute at which its next checkpoint is due; null: with the whole run's",
+      }),
+      clearedAt: ComputeOut.nullable().meta({ description: 'Its own compute last cleared' }),
+    })
+    .nullable()
+    .default(null),
   nextCheckpointAt: ComputeOut,
   nextCheckpointBy: z.string(),
   heartbeatAt: z.string().nullable(),
@@ -248,6 +274,7 @@ export const RunDocument = RunSummary.extend({
       placedAt: z.string(),
       deadlineAt: z.string(),
       findings: z.array(FindingSchema),
+      closingIn: ClosingIn.optional(),
     }),
   ),
   openHalt: HaltDocument.nullable(),
@@ -259,6 +286,12 @@ export const RunDocument = RunSummary.extend({
   gates: GatesDocument,
 }).meta({ id: 'Run' });
 
+function trainingStageOf({ trainingStage: stage }: RunState, policy: LoadedRun['policy']) {
+  if (stage === undefined) return null;
+  const { name, enteredAt, cleared } = stage;
+  return { name, enteredAt, dueAt: stageDue(stage, { policy }), clearedAt: cleared?.compute ?? null };
+}
+
 export function runDocument(loaded: LoadedRun, progress: Progress): z.input<typeof RunDocument> {
   const { state, policy } = loaded;
   const terms = permitTerms(state);
@@ -269,6 +302,7 @@ export function runDocument(loaded: LoadedRun, progress: Progress): z.input<type
     labels: state.labels,
     epoch: state.epoch,
     permit: { granted: terms.granted, reason: terms.granted ? null : terms.reason },
+    trainingStage: trainingStageOf(state, policy),
     nextCheckpointAt: nextCheckpointAt(state, { policy }),
     nextCheckpointBy: nextDueAt(state, { policy }),
     heartbeatAt: progress.heartbeatAt?.toISOString() ?? null,
@@ -306,12 +340,17 @@ export function gatesDocument(state: RunState): z.input<typeof GatesDocument> {
   const missing = findings
     .filter(({ kind }) => kind === 'inconclusive')
     .map(({ explanation }) => explanation);
+  const notNeeded = (newest?.evaluations ?? []).some(
+    (each) => statusOf(each) === 'not-needed' || statusOf(each) === 'deferred',
+  )
+    ? ['the full suite was not run: its tripwires cleared the checkpoint for training alone']
+    : [];
   const halted = state.halt === null ? [] : [`the run is halted (${state.halt.haltId})`];
   return {
     runId: state.runId,
     checkpointId: newest?.checkpointId ?? null,
     development: gate('block-development', [...none, ...halted]),
-    deployment: gate('block-deployment', [...none, ...missing, ...halted]),
+    deployment: gate('block-deployment', [...none, ...missing, ...notNeeded, ...halted]),
   };
 }
 
@@ -335,6 +374,9 @@ export const ScorecardDocument = z
     digest: z.string().nullable(),
     reportedAt: z.string(),
     assessedAt: z.string().nullable(),
+    running: z.array(RunningEvaluationDocument).optional().meta({
+      description: 'While open: evaluations that are still to report, and how far they are',
+    }),
   })
   .meta({ id: 'Scorecard' });
 
@@ -379,7 +421,13 @@ export const CheckpointDocument = z
     deadlineAt: z.string().nullable(),
     verdict: VerdictSchema.nullable(),
     evaluations: z.array(
-      z.object({ evaluationId: z.string(), name: z.string(), status: z.string(), attempt: z.number() }),
+      z.object({
+        evaluationId: z.string(),
+        name: z.string(),
+        status: z.string(),
+        attempt: z.number(),
+        progress: ProgressDocument.optional(),
+      }),
     ),
   })
   .meta({ id: 'Checkpoint' });

@@ -3,15 +3,17 @@ import { z } from 'zod';
 import { NativeResultSchema } from '../../domain/native-result.ts';
 import { currentAttempt, locate, statusOf } from '../../domain/run/evaluation.ts';
 import { statusOfRun } from '../../domain/run/views.ts';
+import { FORMAT_NAMES } from '../../evaluators/formats/registry.ts';
 import type { Executed } from '../../service/run-service.ts';
 import { type Route, route } from '../route.ts';
 import { IdSchema, isFailed, receiptOf, refusalOf } from './common.ts';
 import type { Services } from './services.ts';
 
 const RESULT_BYTES_MAX = 256 * 1024;
+const LOG_BYTES_MAX = 32 * 1024 * 1024;
 
 /** What is found by the evaluation alone is refused by it. */
-const OF_EVALUATION = { '': 'path.evaluation', attempt: 'query.attempt' };
+const OF_EVALUATION = { '': 'path.evaluation', attempt: 'query.attempt', log: 'body' };
 
 const EvaluationParams = z.strictObject({ evaluation: IdSchema });
 
@@ -24,6 +26,8 @@ const EvaluationAnswer = z
       'queued',
       'running',
       'awaiting-callback',
+      'deferred',
+      'not-needed',
       'completed',
       'inconclusive',
       'cancelled',
@@ -70,10 +74,16 @@ export const evaluationRoutes = (services: Services): Route[] => {
       path: '/v1/evaluations/:evaluation/result',
       summary: 'Report the result of one attempt',
       description:
-        'In native form. Late results are recorded and may only worsen a level; another result for the same attempt is a conflict.',
+        'In native form, or, with `format`, as the log that an evaluation harness wrote: then the body is the file itself, of at most 32 MiB with a token and 256 KiB with a signature. Late results are recorded and may only worsen a level; another result for the same attempt is a conflict. A log that cannot be read is refused and nothing is recorded.',
       tags: ['evaluations'],
       params: EvaluationParams,
-      query: z.strictObject({ attempt: z.coerce.number().int().min(1).max(10_000) }),
+      query: z.strictObject({
+        attempt: z.coerce.number().int().min(1).max(10_000),
+        format: z
+          .enum(FORMAT_NAMES)
+          .optional()
+          .meta({ description: 'Which harness wrote the log; left out, the body is a native result' }),
+      }),
       body: NativeResultSchema,
       bodyLimitBytes: RESULT_BYTES_MAX,
       responses: { 200: EvaluationAnswer },
@@ -88,6 +98,23 @@ export const evaluationRoutes = (services: Services): Route[] => {
         );
         if (isFailed(executed)) return refusalOf(executed, OF_EVALUATION);
         return { status: 200, body: await answer(executed, params.evaluation, query.attempt) };
+      },
+      file: {
+        isAsked: (query) => typeof query === 'object' && query !== null && 'format' in query,
+        limitBytes: LOG_BYTES_MAX,
+        handler: async (call) => {
+          const { params, query, identity, rawBody } = call;
+          const log = { bytes: rawBody, format: query.format };
+          const executed = await intake.recordLog(
+            params.evaluation,
+            query.attempt,
+            log,
+            identity,
+            receiptOf(call),
+          );
+          if (isFailed(executed)) return refusalOf(executed, OF_EVALUATION);
+          return { status: 200, body: await answer(executed, params.evaluation, query.attempt) };
+        },
       },
     }),
     route({

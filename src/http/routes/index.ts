@@ -1,10 +1,12 @@
 /** All resources of the service. */
 import type { Route } from '../route.ts';
 import { armingRoutes } from './arming.ts';
+import { breakthroughRoutes } from './breakthroughs.ts';
 import { checkpointRoutes } from './checkpoints.ts';
 import { drillRoutes } from './drills.ts';
 import { estimateRoutes } from './estimates.ts';
 import { evaluationRoutes } from './evaluations.ts';
+import { evidenceRoutes } from './evidence.ts';
 import { forecastRoutes } from './forecasts.ts';
 import { governanceRoutes } from './governance.ts';
 import { haltRoutes } from './halts.ts';
@@ -25,12 +27,14 @@ export const routesOf = (services: Services): Route[] => [
   ...armingRoutes(services),
   ...mayStartRoutes(services),
   ...checkpointRoutes(services),
+  ...breakthroughRoutes(services),
   ...evaluationRoutes(services),
   ...haltRoutes(services),
   ...quarantineRoutes(services),
   ...drillRoutes(services),
   ...governanceRoutes(services),
   ...estimateRoutes(services),
+  ...evidenceRoutes(services),
   ...forecastRoutes(services),
   ...ledgerRoutes(services),
   ...probeRoutes(services),

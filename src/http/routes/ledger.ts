@@ -7,6 +7,7 @@ import { conflict, malformed, notFound, type Refusal } from '../refusal.ts';
 import { type RawCall, type Route, route, streamResponse } from '../route.ts';
 import type { StreamEvent, StreamSource } from '../sse.ts';
 import { isRefusal, listOf, loadRun, POSITION, RunParams, text } from './common.ts';
+import { progressEvents } from './progress-part.ts';
 import type { Services } from './services.ts';
 
 export const EventDocument = z
@@ -146,14 +147,22 @@ export const ledgerRoutes = (services: Services): Route[] => {
       description: WITHHELD,
       tags: ['ledger'],
       params: RunParams,
-      responses: { 200: streamResponse('One server-sent event per ledger event; Last-Event-ID resumes') },
+      responses: {
+        200: streamResponse(
+          'One server-sent event per ledger event; Last-Event-ID resumes. Beside them, named `progress` and without an id, how far running evaluations are',
+        ),
+      },
       handler: async ({ params, headers }) => {
         const loaded = await loadRun(runs, params.run);
         if (isRefusal(loaded)) return notFound(`there is no run ${params.run}`, 'path.run');
         const refusal = await resumeRefusal(ledger, headers);
         if (refusal !== null) return refusal;
         const own = runStream(params.run);
-        return { status: 200, body: eventStream({ ledger, disclose }, (stream) => stream === own, own) };
+        const passing = progressEvents(services.evaluationProgress, params.run);
+        return {
+          status: 200,
+          body: eventStream({ ledger, disclose }, (stream) => stream === own, own, passing),
+        };
       },
     }),
   ];
@@ -182,6 +191,7 @@ function eventStream(
   { ledger, disclose }: { ledger: Ledger; disclose: Disclose },
   wanted: (stream: string) => boolean,
   stream?: string,
+  passing: () => Promise<StreamEvent[]> = () => Promise.resolve([]),
 ): StreamSource {
   return {
     async *subscribe({ after, signal }): AsyncIterable<StreamEvent> {
@@ -197,6 +207,7 @@ function eventStream(
           // Unnamed: a browser's `onmessage` hears every kind, those of later versions too; `data.kind` says which.
           if (wanted(event.stream)) yield { id: String(event.seq), data: eventDocument(event) };
         }
+        yield* await passing();
         if (events.length < BATCH) await appended(ledger, signal);
       }
     },

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { Identity } from '../../config/identities.ts';
 import { NameSchema } from '../../domain/policy/schema.ts';
+import type { AttemptProgress } from '../../ledger/evaluation-progress.ts';
 import { targetSchema } from '../../orchestrators/targets.ts';
 import { createDisclosure } from '../../service/disclosure.ts';
 import { type LoadedRun, runStream } from '../../service/run-service.ts';
@@ -22,6 +23,7 @@ import {
   RunParams,
   receiptOf,
   refusalOf,
+  TrainingStageIn,
   text,
 } from './common.ts';
 import {
@@ -29,7 +31,6 @@ import {
   GatesDocument,
   gatesDocument,
   HaltDocument,
-  openScorecard,
   RunDocument,
   RunSummary,
   RunWarning,
@@ -38,6 +39,8 @@ import {
 } from './documents.ts';
 import { ForecastsDocument, latestForecasts } from './latest-forecasts.ts';
 import { EventDocument, eventDocument, WITHHELD } from './ledger.ts';
+import { scorecardNow } from './open-scorecard.ts';
+import { progressOf } from './progress-part.ts';
 import type { Services } from './services.ts';
 
 const label = z
@@ -103,6 +106,7 @@ const Heartbeat = z
       .max(64)
       .optional()
       .meta({ description: 'Halts in force at the trainer: the permit names those that are cleared' }),
+    trainingStage: TrainingStageIn.optional(),
     leaving: z
       .boolean()
       .optional()
@@ -122,6 +126,10 @@ const HeartbeatAnswer = z
     permit: z.string().nullable().meta({ description: 'Compact JWS; null while none may be issued' }),
     nextCheckpointAt: ComputeOut,
     retain: z.array(z.string()).meta({ description: 'Checkpoints whose weights must be kept' }),
+    retainUntil: z.record(z.string(), z.string()).meta({
+      description:
+        'Until when, by checkpoint: at least that long, also where no further answer comes; each answer renews it',
+    }),
     keySet: z
       .string()
       .optional()
@@ -138,7 +146,16 @@ function listOfRun<I, O extends I>(
     tag,
     kind,
     item,
-  }: { path: string; summary: string; tag: string; kind: string; item: z.ZodType<O, I> },
+    complete = (items) => Promise.resolve(items),
+  }: {
+    path: string;
+    summary: string;
+    tag: string;
+    kind: string;
+    item: z.ZodType<O, I>;
+    /** Adds what no view keeps. */
+    complete?: (items: O[], runId: string) => Promise<O[]>;
+  },
 ): Route {
   return route({
     method: 'GET',
@@ -153,24 +170,35 @@ function listOfRun<I, O extends I>(
       if (isRefusal(loaded)) return loaded;
       const { limit, cursor } = query;
       const rows = await ledger.views({ kind, runId: params.run, limit, order: 'desc', ...after(cursor) });
-      return { status: 200 as const, body: pageOf(rows, limit, (doc) => item.parse(doc)) };
+      const page = pageOf(rows, limit, (doc) => item.parse(doc));
+      return { status: 200 as const, body: { ...page, items: await complete(page.items, params.run) } };
     },
   });
 }
+
+type Checkpoint = z.infer<typeof CheckpointDocument>;
+
+const withProgress = (checkpoint: Checkpoint, rows: readonly AttemptProgress[]): Checkpoint => ({
+  ...checkpoint,
+  evaluations: checkpoint.evaluations.map((evaluation) => {
+    const progress = evaluation.status === 'running' ? progressOf(rows, evaluation) : null;
+    return progress === null ? evaluation : { ...evaluation, progress };
+  }),
+});
 
 /** `sources` are fixed at registration; an operator speaks for every run. */
 const isSource = ({ state: { sources } }: LoadedRun, { id, roles }: Identity): boolean =>
   sources === null || sources.includes(id) || roles.includes('operator');
 
 export const runRoutes = (services: Services): Route[] => {
-  const { runs, ledger, progress, intake, heartbeats, clock } = services;
+  const { runs, ledger, progress, intake, heartbeats } = services;
   const disclose = createDisclosure(runs);
 
   async function latestScorecard(runId: string) {
     const loaded = await loadRun(runs, runId);
     if (isRefusal(loaded)) return loaded;
     const newest = loaded.state.checkpoints.at(-1);
-    const open = newest === undefined ? null : openScorecard(loaded, newest.checkpointId, clock());
+    const open = newest === undefined ? null : await scorecardNow(loaded, newest.checkpointId, services);
     if (open !== null) return open;
     const [row] = await ledger.views({ kind: 'scorecard', runId, limit: 1, order: 'desc' });
     return row === undefined
@@ -281,6 +309,7 @@ export const runRoutes = (services: Services): Route[] => {
           supersedes: body.supersedes ?? null,
           halts: body.halts ?? [],
           leaving: body.leaving ?? false,
+          trainingStage: body.trainingStage,
         });
         if (!outcome.ok) {
           const { code, message } = outcome;
@@ -332,6 +361,10 @@ export const runRoutes = (services: Services): Route[] => {
       tag: 'runs',
       kind: 'checkpoint',
       item: CheckpointDocument,
+      async complete(items, runId) {
+        const rows = await services.evaluationProgress.ofRun(runId);
+        return rows.length === 0 ? items : items.map((each) => withProgress(each, rows));
+      },
     }),
     listOfRun(services, {
       path: '/v1/runs/:run/scorecards',
@@ -362,7 +395,7 @@ export const runRoutes = (services: Services): Route[] => {
       handler: async ({ params }) => {
         const loaded = await loadRun(runs, params.run);
         if (isRefusal(loaded)) return loaded;
-        const open = openScorecard(loaded, params.checkpoint, clock());
+        const open = await scorecardNow(loaded, params.checkpoint, services);
         if (open !== null) return { status: 200, body: open };
         const row = await ledger.view('scorecard', `${params.run}/${params.checkpoint}`);
         if (row === null)

@@ -1,9 +1,11 @@
 /** What the routes are given: the service layer, and nothing that reaches around it. */
 
 import type { DrillResult } from '../../domain/run/halt-documents.ts';
+import type { EvaluationProgressStore } from '../../ledger/evaluation-progress.ts';
 import type { SignedHeads } from '../../ledger/heads.ts';
 import type { Ledger } from '../../ledger/ledger.ts';
 import type { ProgressStore } from '../../ledger/progress.ts';
+import type { Evidence } from '../../service/evidence.ts';
 import type { Heartbeats } from '../../service/heartbeats.ts';
 import type { Intake } from '../../service/intake.ts';
 import type { Liveness } from '../../service/liveness.ts';
@@ -23,6 +25,7 @@ export interface Services {
   readonly heads: SignedHeads;
   readonly guard: Pick<RestoreGuard, 'accept'>;
   readonly progress: ProgressStore;
+  readonly evaluationProgress: Pick<EvaluationProgressStore, 'ofRun'>;
   readonly signer: TokenSigner;
   readonly clock: () => Date;
   readonly metrics: Metrics;
@@ -41,6 +44,8 @@ export interface Services {
   /** Until when runs are registered in shadow; null while the deployment is armed. */
   readonly shadowUntil: () => string | null;
   readonly modelRoots: readonly string[];
+  /** Null where no logs are kept. */
+  readonly evidence: Evidence | null;
   readonly alive: () => Liveness;
   readonly ready: () => Promise<Readiness>;
   /** The status page: open where the service listens on loopback only, and how a person signs in elsewhere. */

@@ -17,9 +17,10 @@ import { statusOfRun } from '../../domain/run/views.ts';
 import type { LoadedRun } from '../../service/run-service.ts';
 import { type Html, html, page } from '../html.ts';
 import { type RawCall, type Route, rawResponse, route } from '../route.ts';
-import { openScorecard, RunSummary, ScorecardDocument } from './documents.ts';
+import { RunSummary, ScorecardDocument } from './documents.ts';
 import { forecastPart } from './forecast-part.ts';
 import { latestForecasts } from './latest-forecasts.ts';
+import { scorecardNow } from './open-scorecard.ts';
 import { clock, quarantinePart, quarantineStep } from './quarantine-part.ts';
 import type { Services } from './services.ts';
 import { cookiesOf } from './sign-in.ts';
@@ -95,6 +96,9 @@ async function allRuns(ledger: Services['ledger']): Promise<Summary[]> {
   }
 }
 
+const isClosingIn = ({ holds }: Pick<Summary, 'holds'>): boolean =>
+  holds.length > 0 && holds.every(({ closingIn = null }) => closingIn !== null);
+
 function urgency({ halt, holds }: Summary): number {
   if (halt !== null) return halt.stopped ? 1 : 3;
   return holds.length > 0 ? 2 : 0;
@@ -109,13 +113,14 @@ function body(
 ): Html {
   const count = (level: number): number => runs.filter((run) => urgency(run) === level).length;
   const [open, held, stopped] = [count(3), count(2), count(1)];
+  const closing = runs.filter((run) => urgency(run) === 2 && isClosingIn(run)).length;
   const rest = runs.length - cards.length;
   const shadow = shadowBanner(runs, shadowUntil);
   const headline =
     open > 0
       ? html`<p class="banner bad">${open} ${plural(open, 'run has', 'runs have')} been ordered to halt and ${plural(open, 'is', 'are')} not known to have stopped.</p>`
       : held > 0
-        ? html`<p class="banner warn">${held} ${plural(held, 'run is', 'runs are')} on hold and ${plural(held, 'waits', 'wait')} for people.</p>`
+        ? html`<p class="banner warn">${held} ${plural(held, 'run is', 'runs are')} on hold${closing === held ? ' while further samples are drawn' : ` and ${held - closing} ${plural(held - closing, 'waits', 'wait')} for people`}.</p>`
         : stopped > 0
           ? html`<p class="banner warn">${stopped} ${plural(stopped, 'run is', 'runs are')} halted and known to have stopped. Nothing else is open.</p>`
           : html`<p class="banner ok">No run is halted or on hold.</p>`;
@@ -217,14 +222,16 @@ const STATUS_TEXT = {
   finished: 'finished',
 } as const;
 
-async function newestScorecard(
-  loaded: LoadedRun,
-  { ledger, clock }: Services,
-): Promise<ScorecardBody | null> {
+async function newestScorecard(loaded: LoadedRun, services: Services): Promise<ScorecardBody | null> {
   const newest = loaded.state.checkpoints.at(-1);
-  const open = newest === undefined ? null : openScorecard(loaded, newest.checkpointId, clock());
+  const open = newest === undefined ? null : await scorecardNow(loaded, newest.checkpointId, services);
   if (open !== null) return ScorecardDocument.parse(open);
-  const [row] = await ledger.views({ kind: 'scorecard', runId: loaded.state.runId, limit: 1, order: 'desc' });
+  const [row] = await services.ledger.views({
+    kind: 'scorecard',
+    runId: loaded.state.runId,
+    limit: 1,
+    order: 'desc',
+  });
   return row === undefined ? null : ScorecardDocument.parse(row.doc);
 }
 
@@ -265,7 +272,7 @@ ${halt.scoped === undefined ? [] : [html`<p class="warn">Evaluation and alignmen
 
 function holdPart({ holds }: RunState): Html {
   return html`<section class="hold"><h3>On hold: no new permit</h3>
-<ul>${holds.map(({ findings, deadlineAt }) => html`<li>${findings[0]?.explanation ?? ''}. Becomes a halt at ${clock(deadlineAt)}.</li>`)}</ul></section>`;
+<ul>${holds.map(({ findings, deadlineAt, closingIn }) => html`<li>${findings[0]?.explanation ?? ''}. ${closingIn === undefined ? '' : `Closing in: further samples are drawn, people are woken at ${clock(closingIn.until)} at the latest. `}Becomes a halt at ${clock(deadlineAt)}.</li>`)}</ul></section>`;
 }
 
 function waiverPart({ ceiling, levels, expires }: NonNullable<RunState['waiver']>): Html {
@@ -285,8 +292,28 @@ function levelsPart(scorecard: ScorecardBody): Html {
   return html`<h3>Checkpoint ${scorecard.checkpointId} at ${short(scorecard.effectiveCompute)} FLOP: <span class="${verdict}">${verdict}</span></h3>
 <table><thead><tr><th scope="col">Category</th><th scope="col">Before mitigations</th><th scope="col">After</th></tr></thead><tbody>${rows}</tbody></table>
 ${budgetsPart(scorecard.budgets ?? [])}
+${runningPart(scorecard.running ?? [])}
 ${findingsPart(scorecard.findings)}`;
 }
+
+/** What is still to report; one that says nothing of its progress is not at zero. */
+function runningPart(running: NonNullable<ScorecardBody['running']>): Html[] {
+  if (running.length === 0) return [];
+  const items = running.map(({ name, attempt, status, progress }) => {
+    const again = attempt > 1 ? `, attempt ${attempt}` : '';
+    return html`<li>${name}: ${status}${again}${progress === null ? '' : progressPart(progress)}</li>`;
+  });
+  return [html`<ul>${items}</ul>`];
+}
+
+function progressPart({ done, total, unit, errored }: ShownProgress): Html {
+  const errors =
+    errored === null || errored === 0 ? '' : html`, <span class="warn">${errored} in error</span>`;
+  const bar = total === null ? '' : html` <progress max="${total}" value="${done}"></progress>`;
+  return html`${bar} ${done}${total === null ? '' : ` of ${total}`} ${unit}${errors}`;
+}
+
+type ShownProgress = NonNullable<NonNullable<ScorecardBody['running']>[number]['progress']>;
 
 /** Scores at the same budget, for a rise that more tokens bought is none of the model. */
 function budgetsPart(budgets: readonly BudgetBest[]): Html[] {
@@ -332,6 +359,8 @@ function nextStep({ halt, holds, finishedAt, proposals, runId, checkpoints, shad
       ? `read the findings; to go on, propose a resume with terms (POST /v1/runs/${runId}/proposals) and collect the sign-offs.`
       : `a ${open.kind} is proposed (${open.proposalId}); the groups it needs must sign or veto.`;
   }
+  if (holds.length > 0 && holds.every(({ closingIn }) => closingIn !== undefined))
+    return 'wait: further samples are drawn, and people are woken if they do not decide it.';
   if (holds.length > 0)
     return 'supply the missing evidence (retry the evaluation, report the checkpoint) or sign the hold off.';
   if (finishedAt !== null) return 'nothing; the run is finished.';

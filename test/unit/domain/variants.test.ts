@@ -118,7 +118,7 @@ describe('a matrix', () => {
   it('must have a value for every axis that the command takes', () => {
     const executor = { kind: 'command', command: ['run', '--tokens', '{tokenBudget}'], timeout: '1h' };
     expect(problemsOf(withMatrix({ tools: ['bash'] }, { executor }))).toMatchObject([
-      { message: 'the command takes {tokenBudget}, and the variant bash has no tokenBudget' },
+      { message: 'the executor takes {tokenBudget}, and the variant bash has no tokenBudget' },
     ]);
     expect(problemsOf(withMatrix({ tokenBudget: [1] }, { executor }))).toEqual([]);
     expect(

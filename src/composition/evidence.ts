@@ -1,0 +1,75 @@
+/** Evidence as the configuration states it: the store, the keeper, and what removes old evidence. Null where none is kept. */
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { type Environment, resolveEnv } from '../config/environment.ts';
+import { durationMs } from '../domain/duration.ts';
+import { InterlockError } from '../errors.ts';
+import type { EvidenceStore } from '../evidence/evidence-store.ts';
+import { createFolderStore } from '../evidence/folder.ts';
+import { createS3Store } from '../evidence/s3.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import type { Outbound } from '../outbound/outbound.ts';
+import { createEvidence, type Evidence } from '../service/evidence.ts';
+import { startRetention } from '../service/evidence-retention.ts';
+import type { RunService } from '../service/run-service.ts';
+import type { InterlockConfiguration } from './configuration.ts';
+import type { Step } from './steps.ts';
+
+export function openEvidence({
+  config,
+  env,
+  outbound,
+  runs,
+  ledger,
+  clock,
+  logger,
+  stops,
+}: {
+  readonly config: InterlockConfiguration;
+  readonly env: Environment;
+  readonly outbound: Outbound;
+  readonly runs: RunService;
+  readonly ledger: Ledger;
+  readonly clock: () => Date;
+  readonly logger: Logger;
+  readonly stops: Step[];
+}): Evidence | null {
+  const { evidence } = config;
+  if (evidence === null) return null;
+  const store = openStoreOf(evidence, { env, outbound, clock });
+  if (evidence.retention !== undefined && config.roles.includes('scheduler')) {
+    const retention = startRetention({ store, retentionMs: durationMs(evidence.retention), clock, logger });
+    stops.push(['evidence retention', () => retention.stop()]);
+  }
+  return createEvidence({
+    store,
+    runs,
+    ledger,
+    scratch: join(config.dataDir, 'evidence-parts'),
+    sealingKey: evidence.sealing?.publicKey ?? null,
+    privateKeyFile: evidence.sealing?.privateKeyFile ?? null,
+    clock,
+    logger,
+  });
+}
+
+function openStoreOf(
+  { directory, s3 }: NonNullable<InterlockConfiguration['evidence']>,
+  { env, outbound, clock }: { env: Environment; outbound: Outbound; clock: () => Date },
+): EvidenceStore {
+  if (s3 === undefined) return createFolderStore(directory ?? '');
+  const secret = (reference: string): string => {
+    const resolved = resolveEnv(reference, env);
+    if (!resolved.ok)
+      throw new InterlockError(resolved.message, { code: 'evidence.unavailable', retryable: true });
+    return resolved.value;
+  };
+  const { accessKey, secretKey, ...at } = s3;
+  return createS3Store({
+    ...at,
+    accessKey: () => secret(accessKey),
+    secretKey: () => secret(secretKey),
+    outbound,
+    clock,
+  });
+}

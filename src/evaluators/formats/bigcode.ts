@@ -1,0 +1,95 @@
+/**
+ * bigcode-evaluation-harness: `{<task>: {<metric>: value}, config}`, written once when all tasks are done.
+ *
+ * The configuration is the command line's arguments, defaults included; people cut it down. Nothing in the file says how many
+ * problems were solved, or how sure a value is.
+ */
+import { z } from 'zod';
+import type { HarnessMetric } from '../../domain/harness-log.ts';
+import { readDocument } from './documents.ts';
+import type { HarnessFormat, ReadLog } from './format.ts';
+import {
+  draft,
+  finish,
+  harnessNumber,
+  joined,
+  jsonMembers,
+  layoutProblem,
+  record,
+  refusal,
+  text,
+} from './harness-values.ts';
+import type { LogSource } from './log-source.ts';
+import { outlineOf } from './outline.ts';
+
+export const bigcode: HarnessFormat = {
+  name: 'bigcode',
+  kinds: ['bigcode-eval-harness'],
+  claims: ({ head }) => {
+    const { root, paths } = outlineOf(head);
+    const isOurs =
+      paths.has('config.model') &&
+      (paths.has('config.n_samples') || paths.has('config.max_length_generation'));
+    return root === 'object' && isOurs && !paths.has('results');
+  },
+  kind: () => 'bigcode-eval-harness',
+  read,
+};
+
+const ResultsSchema = z.object({ config: record }).catchall(record);
+
+async function read(source: LogSource): Promise<ReadLog> {
+  const document = await readDocument(source);
+  if (!document.ok) return document;
+  const parsed = ResultsSchema.safeParse(document.value);
+  if (!parsed.success) return layoutProblem('bigcode results', parsed.error);
+  const { config, ...tasks } = parsed.data;
+  const metrics = Object.entries(tasks).flatMap(([task, values]) => metricsOf(task, values));
+  if (metrics.length === 0) return refusal('log-unreadable', 'has no metrics');
+  const { model: _model, revision, checkpoint_path: _checkpoint, limit, ...rest } = config;
+  return finish(
+    draft('bigcode-eval-harness', 'bigcode', {
+      status: 'success',
+      task: joined(Object.keys(tasks)),
+      model: text.parse(config['model']),
+      revision: text.parse(revision),
+      limits: typeof limit === 'number' && Number.isFinite(limit) ? { samples: limit } : {},
+      metrics,
+      facts: jsonMembers({ n_samples_per_problem: config['n_samples'] ?? null, revision: revision ?? null }),
+      protocol: jsonMembers({
+        limit: limit ?? null,
+        ...Object.fromEntries(OF_PROTOCOL.map((name) => [name, rest[name]])),
+      }),
+    }),
+    source,
+  );
+}
+
+/** Paths, tokens and machines are in the configuration too, and are none of the protocol. */
+const OF_PROTOCOL = [
+  'prefix',
+  'do_sample',
+  'temperature',
+  'top_k',
+  'top_p',
+  'n_samples',
+  'eos',
+  'seed',
+  'tasks',
+  'instruction_tokens',
+  'max_length_generation',
+  'precision',
+  'load_in_8bit',
+  'load_in_4bit',
+  'limit_start',
+  'postprocess',
+  'prompt',
+];
+
+/** A task may add tables of its own, such as how its programs failed. */
+function metricsOf(scorer: string, values: Record<string, unknown>): HarnessMetric[] {
+  return Object.entries(values).flatMap(([name, value]): HarnessMetric[] => {
+    const number = harnessNumber(value);
+    return number === undefined ? [] : [{ scorer, name, value: number, stderr: null }];
+  });
+}

@@ -1,0 +1,120 @@
+/**
+ * MLE-bench: `grading_report.json`, over one run per competition. A score is null where no valid submission was made, which is a
+ * competition not won, and no error.
+ */
+import { z } from 'zod';
+import type { HarnessMetric } from '../../domain/harness-log.ts';
+import { readDocument } from './documents.ts';
+import type { HarnessFormat, ReadLog, ReadOptions } from './format.ts';
+import {
+  counts,
+  draft,
+  figure,
+  finish,
+  layoutProblem,
+  ratio,
+  refusal,
+  tally,
+  text,
+} from './harness-values.ts';
+import type { LogSource } from './log-source.ts';
+import { outlineOf } from './outline.ts';
+import { ScoreSheets } from './score-sheets.ts';
+
+const SCORER = 'mle-bench';
+
+export const mleBench: HarnessFormat = {
+  name: 'mle-bench',
+  kinds: ['mle-bench-grading-report'],
+  claims: ({ head }) => {
+    const { root, paths } = outlineOf(head);
+    return (
+      root === 'object' &&
+      paths.has('total_runs') &&
+      (paths.has('competition_reports') || paths.has('total_medals'))
+    );
+  },
+  kind: () => 'mle-bench-grading-report',
+  read,
+};
+
+const ReportSchema = z.looseObject({
+  competition_id: z.string(),
+  score: figure.nullable(),
+  any_medal: z.boolean(),
+  created_at: text,
+});
+const GradingSchema = z.looseObject({
+  total_runs: tally,
+  total_runs_with_submissions: tally,
+  total_valid_submissions: tally,
+  total_medals: tally,
+  total_gold_medals: tally,
+  total_silver_medals: tally,
+  total_bronze_medals: tally,
+  total_above_median: tally,
+  competition_reports: z.array(ReportSchema),
+});
+
+const TOTALS = [
+  'total_valid_submissions',
+  'total_medals',
+  'total_gold_medals',
+  'total_silver_medals',
+  'total_bronze_medals',
+  'total_above_median',
+] as const;
+
+async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
+  const document = await readDocument(source);
+  if (!document.ok) return document;
+  const parsed = GradingSchema.safeParse(document.value);
+  if (!parsed.success) return layoutProblem('MLE-bench grading report', parsed.error);
+  const grading = parsed.data;
+  const reports = grading.competition_reports;
+  if (reports.length !== grading.total_runs)
+    return refusal('log-unreadable', 'counts other runs than it reports');
+  if (reports.filter((report) => report.any_medal).length !== grading.total_medals) {
+    return refusal('log-unreadable', 'counts other medals than it reports');
+  }
+  if (grading.total_runs_with_submissions > grading.total_runs) {
+    return refusal('log-unreadable', 'counts more submissions than runs');
+  }
+  const sheets = options.scores === undefined ? null : new ScoreSheets();
+  for (const { competition_id: sample, any_medal: value } of reports) {
+    sheets?.add({ scorer: SCORER, name: 'any_medal_rate' }, { sample, value });
+  }
+  const metric = (name: string, value: number | null): HarnessMetric => ({
+    scorer: SCORER,
+    name,
+    value,
+    stderr: null,
+  });
+  return finish(
+    draft('mle-bench-grading-report', 'mle-bench', {
+      status: 'success',
+      task: 'mle-bench',
+      created:
+        reports
+          .map((report) => report.created_at ?? '')
+          .sort()
+          .at(-1) || null,
+      metrics: [
+        ...TOTALS.map((name) => metric(name, grading[name])),
+        {
+          ...metric('any_medal_rate', ratio(grading.total_medals, grading.total_runs)),
+          n: grading.total_runs,
+        },
+      ],
+      samples: counts({
+        total: grading.total_runs,
+        completed: grading.total_runs_with_submissions,
+        scored: grading.total_runs,
+        logged: reports.length,
+      }),
+      facts: { null_scores: reports.filter((report) => report.score === null).length },
+      sampleScores: sheets === null || sheets.isFull ? [] : sheets.list(),
+    }),
+    source,
+  );
+}

@@ -1,0 +1,99 @@
+/**
+ * A small OpenAI-compatible server over a scripted provider: POST /v1/chat/completions, and whatever it was asked.
+ *
+ * It adds two numbers as well as it is told to (`ability`: the first share of questions right, the rest wrong by one), says
+ * nothing random, and can be told to fail or to wait. Test support; no model stands behind it.
+ */
+import { createServer, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { z } from 'zod';
+
+export interface ModelServer {
+  /** Ends in /v1. */
+  readonly url: string;
+  /** Names of models that were asked for, one per request, in order. */
+  readonly asked: string[];
+  readonly keys: (string | undefined)[];
+  /** May be changed while it serves. */
+  behaviour: ModelBehaviour;
+  close(): Promise<void>;
+}
+
+export interface ModelBehaviour {
+  /** Of the questions `a plus b`, in order of a: right while a is below this. */
+  rightBelow: number;
+  /** Requests by number, from 1, that are answered with 400. */
+  refuses?: (request: number) => boolean;
+  delayMs?: number;
+  says?: string;
+}
+
+const Body = z.looseObject({
+  model: z.union([z.string(), z.number()]),
+  messages: z.array(z.looseObject({ content: z.string() })).min(1),
+});
+
+export async function startModelServer(behaviour: ModelBehaviour = { rightBelow: 10 }): Promise<ModelServer> {
+  const asked: string[] = [];
+  const keys: (string | undefined)[] = [];
+  const server = createServer((request, response) => {
+    const answer = async () => {
+      const { model, messages } = Body.parse(JSON.parse(await textOf(request)));
+      asked.push(String(model));
+      keys.push(request.headers.authorization);
+      const { refuses, delayMs = 0 } = handle.behaviour;
+      const refused = refuses?.(asked.length) ?? false;
+      if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+      const question = messages.at(-1)?.content ?? '';
+      response.writeHead(refused ? 400 : 200, { 'content-type': 'application/json' });
+      response.end(
+        JSON.stringify(
+          refused
+            ? { error: { message: 'the server was told to refuse' } }
+            : completion(String(model), says(question, handle.behaviour)),
+        ),
+      );
+    };
+    answer().catch(() => {
+      response.writeHead(400).end();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const handle: ModelServer = {
+    url: `http://127.0.0.1:${port}/v1`,
+    asked,
+    keys,
+    behaviour,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+  return handle;
+}
+
+function says(question: string, { rightBelow, says: fixed }: ModelBehaviour): string {
+  const [, a, b] = /(\d+) plus (\d+)/.exec(question) ?? [];
+  if (fixed !== undefined) return fixed;
+  const sum = Number(a) + Number(b);
+  return `The answer is ${Number(a) < rightBelow ? sum : sum + 1}.`;
+}
+
+function completion(model: string, content: string) {
+  return {
+    id: 'chatcmpl-1',
+    object: 'chat.completion',
+    created: 1,
+    model,
+    choices: [{ index: 0, message: { role: 'assistant', content }, finish_reason: 'stop' }],
+    usage: { prompt_tokens: 8, completion_tokens: 5, total_tokens: 13 },
+  };
+}
+
+async function textOf(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(Buffer.from(chunk));
+  return Buffer.concat(chunks).toString('utf8');
+}
