@@ -268,6 +268,23 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
     not: 'trainer',
     body: () => ({}),
   },
+  'GET /v1/evidence/{digest}': {
+    path: () => `/v1/evidence/${'0'.repeat(64)}`,
+    as: 'auditor',
+    not: 'trainer',
+  },
+  'POST /v1/evidence/{digest}/release': {
+    path: () => `/v1/evidence/${'0'.repeat(64)}/release`,
+    as: 'board',
+    not: 'trainer',
+    body: () => ({ group: 'board', justification: 'j' }),
+  },
+  'POST /v1/evidence/{digest}/release/approval': {
+    path: () => `/v1/evidence/${'0'.repeat(64)}/release/approval`,
+    as: 'board',
+    not: 'trainer',
+    body: () => ({ group: 'board', justification: 'j' }),
+  },
   'GET /v1/ledger': { path: () => '/v1/ledger', as: 'auditor', not: 'trainer' },
 };
 

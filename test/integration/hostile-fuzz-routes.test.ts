@@ -126,6 +126,14 @@ const BODIES: Readonly<Record<string, { as: string; body: () => Record<string, u
       startedAt: '2026-01-01T00:00:00Z',
     }),
   },
+  'POST /v1/evidence/{digest}/release': {
+    as: 'leadership',
+    body: () => ({ group: 'leadership', justification: 'j' }),
+  },
+  'POST /v1/evidence/{digest}/release/approval': {
+    as: 'leadership',
+    body: () => ({ group: 'leadership', justification: 'j' }),
+  },
   'POST /v1/evaluations/{evaluation}/retry': { as: 'operator', body: () => ({}) },
 };
 
