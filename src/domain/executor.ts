@@ -8,6 +8,7 @@
  */
 import { z } from 'zod';
 import { DurationSchema, durationMs } from './duration.ts';
+import { SlurmExecutorSchema } from './slurm-executor.ts';
 
 /** What a command may name in its arguments; the same come as INTERLOCK_* variables. */
 export const COMMAND_PLACEHOLDERS = [
@@ -173,7 +174,15 @@ export const HttpExecutorSchema = z
     }
   });
 
-export const ExecutorSchema = z.discriminatedUnion('kind', [CommandExecutorSchema, HttpExecutorSchema]);
+export const ExecutorSchema = z.discriminatedUnion('kind', [
+  CommandExecutorSchema,
+  HttpExecutorSchema,
+  SlurmExecutorSchema,
+]);
+
+/** Whoever carries it out elsewhere has to be told when it is cancelled. */
+export const mustBeCalledOff = (executor: Executor): boolean =>
+  executor.kind === 'slurm' || executor.callOff !== undefined;
 
 export type CommandExecutor = z.infer<typeof CommandExecutorSchema>;
 export type HttpExecutor = z.infer<typeof HttpExecutorSchema>;

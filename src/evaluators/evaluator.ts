@@ -20,6 +20,8 @@ export interface EvaluationRequest {
   endpoint?: string;
   effectiveCompute: string;
   variantEnv: Record<string, string>;
+  /** The attempt that began what this one waits for, where an earlier one was handed back with its process; default: this one. */
+  submission?: number;
   /** Extra samples asked for, on top of the first ones, because the level was too close to call. */
   topUp?: number;
   callbackUrl: string;
@@ -39,6 +41,7 @@ export const FAILURE_REASONS = [
   'target-refused', // the address is not on the outbound allow list
   'http-status', // the answer was neither a result nor an acceptance
   'unreachable', // no connection, or it broke
+  'job-lost', // the cluster has ended or lost it, and it did not say how it ended
   'cancelled', // Interlock called it off: a halt, a shutdown, a superseded attempt
   ...LOG_PROBLEMS, // a harness ran, and its log could not be read
 ] as const;
@@ -55,6 +58,9 @@ export type EvaluatorOutcome =
       /** What was written all the same: it never clears anything, but a score at a threshold still trips. */
       result?: unknown;
     };
+
+/** Why the signal of an attempt is aborted where the attempt itself is over, and not only the process that carries it out. */
+export const EVALUATION_CANCELLED = 'evaluation.cancelled';
 
 /** `accepted`: whoever was told took it. `rejected`: the identical call can never help. */
 export interface CallOffOutcome {

@@ -7,10 +7,12 @@ import type { Executor } from '../domain/executor.ts';
 import { type CommandDeps, createCommandEvaluator } from './command.ts';
 import type { CallOffOutcome, EvaluationRequest, Evaluator, EvaluatorOutcome } from './evaluator.ts';
 import { createHttpEvaluator, type HttpDeps } from './http.ts';
+import { createSlurmEvaluator, type SlurmDeps } from './slurm.ts';
 
 export interface EvaluatorDeps {
   command: CommandDeps;
   http: HttpDeps;
+  slurm: SlurmDeps;
 }
 
 export interface Evaluators {
@@ -32,6 +34,8 @@ function createEvaluator(executor: Executor, deps: EvaluatorDeps): Evaluator {
       return createCommandEvaluator(executor, deps.command);
     case 'http':
       return createHttpEvaluator(executor, deps.http);
+    case 'slurm':
+      return createSlurmEvaluator(executor, deps.slurm);
     default:
       return assertNever(executor);
   }

@@ -1,4 +1,5 @@
 /** What an evaluator is told of one attempt. */
+import { submissionOf } from '../domain/run/attempts.ts';
 import type { Located } from '../domain/run/evaluation.ts';
 import type { EvaluationRequest } from '../evaluators/evaluator.ts';
 
@@ -22,6 +23,7 @@ export function evaluationRequest(
     ...(checkpoint.endpoint === null ? {} : { endpoint: checkpoint.endpoint }),
     effectiveCompute: checkpoint.effectiveCompute,
     variantEnv: variant?.env ?? {},
+    submission: submissionOf(evaluation, attempt, spec),
     ...(topUp === 0 ? {} : { topUp }),
     callbackUrl: callbackUrl(evaluationId, attempt),
   };
