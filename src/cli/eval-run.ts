@@ -149,12 +149,15 @@ async function evaluatorsHere(
   const config = await configOf(options, terminal);
   const { env } = terminal;
   const outbound = createOutbound({ allow: config?.outbound.allow ?? ['loopback'] });
+  // Named by whoever sits here: no root has to allow it.
+  const modelRoots = [...(config?.models.roots ?? []), ...(modelUri.startsWith('/') ? [modelUri] : [])];
+  const baseEnvironment = { PATH: env['PATH'], HOME: env['HOME'], LANG: env['LANG'] };
+  const environmentVariable = (name: string): string | undefined => env[name];
   const evaluators = createEvaluators({
     command: {
-      // Named by whoever sits here: no root has to allow it.
-      modelRoots: [...(config?.models.roots ?? []), ...(modelUri.startsWith('/') ? [modelUri] : [])],
-      baseEnvironment: { PATH: env['PATH'], HOME: env['HOME'], LANG: env['LANG'] },
-      environmentVariable: (name) => env[name],
+      modelRoots,
+      baseEnvironment,
+      environmentVariable,
       jobsDirectory: join(scratch, 'jobs'),
       attemptsDirectory: join(scratch, 'attempts'),
       readLog,
@@ -163,6 +166,12 @@ async function evaluatorsHere(
         mode: config?.evaluators.containment ?? 'auto',
         limits: evaluationLimits(config?.evaluators.limits ?? {}),
       }),
+    },
+    slurm: {
+      cluster: config?.evaluators.slurm ?? null,
+      modelRoots,
+      baseEnvironment,
+      environmentVariable,
     },
     http: {
       outbound,

@@ -164,6 +164,12 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
         baseDirectory: dirname(config.file),
         containment,
       },
+      slurm: {
+        cluster: config.evaluators.slurm ?? null,
+        modelRoots: config.models.roots,
+        baseEnvironment: { PATH: env['PATH'], HOME: env['HOME'], LANG: env['LANG'] },
+        environmentVariable: (name) => (OWN_SECRETS.has(name) ? undefined : env[name]),
+      },
       http: {
         outbound,
         now: clock,

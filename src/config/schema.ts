@@ -14,6 +14,7 @@ import { IsolationConfigSchema } from './isolation.ts';
 import { ModeSchema, ShadowTimeSchema } from './mode.ts';
 import { OidcProvider } from './oidc.ts';
 import { OrchestratorsConfigSchema } from './orchestrators.ts';
+import { AbsolutePath } from './system-names.ts';
 
 /** So that a worker does not keep queues, and connections, by the dozen. */
 export const WORKER_LABELS_MAX = 4;
@@ -156,6 +157,14 @@ export const ConfigurationFile = z.strictObject({
     .strictObject({
       concurrency: z.int().min(1).max(64).default(2),
       dispatches: z.int().min(1).max(256).default(8),
+      /** Where executors of kind slurm submit; `jobs` is seen by Interlock and every node under the same path. */
+      slurm: z
+        .strictObject({
+          directory: AbsolutePath.default('/usr/bin'),
+          conf: AbsolutePath.optional(),
+          jobs: AbsolutePath,
+        })
+        .optional(),
       containment: z.enum(['auto', 'cgroup', 'namespace', 'marks']).default('auto'),
       limits: z
         .strictObject({

@@ -21,6 +21,7 @@ import {
 } from './executor-fields.ts';
 import { InspectExecutorSchema, LmEvalExecutorSchema, PromptfooExecutorSchema } from './harness-executors.ts';
 import { LogPatternSchema, RESULT_FORMATS } from './log-pattern.ts';
+import { SlurmExecutorSchema } from './slurm-executor.ts';
 
 export const CommandExecutorSchema = z
   .strictObject({
@@ -98,7 +99,12 @@ export const ExecutorSchema = z.discriminatedUnion('kind', [
   InspectExecutorSchema,
   LmEvalExecutorSchema,
   PromptfooExecutorSchema,
+  SlurmExecutorSchema,
 ]);
+
+/** Whoever carries it out elsewhere has to be told when it is cancelled. */
+export const mustBeCalledOff = (executor: Executor): boolean =>
+  executor.kind === 'slurm' || executor.callOff !== undefined;
 
 export type CommandExecutor = z.infer<typeof CommandExecutorSchema>;
 export type HttpExecutor = z.infer<typeof HttpExecutorSchema>;

@@ -232,3 +232,6 @@ export type InspectExecutor = z.infer<typeof InspectExecutorSchema>;
 export type LmEvalExecutor = z.infer<typeof LmEvalExecutorSchema>;
 export type PromptfooExecutor = z.infer<typeof PromptfooExecutorSchema>;
 export type HarnessExecutor = InspectExecutor | LmEvalExecutor | PromptfooExecutor;
+
+export const isHarnessExecutor = (executor: { readonly kind: string }): executor is HarnessExecutor =>
+  ['inspect', 'lm-eval', 'promptfoo'].includes(executor.kind);

@@ -26,6 +26,8 @@ export interface EvaluationRequest {
   variantEnv: Record<string, string>;
   /** Where the variant stands on each axis that it has; INTERLOCK_VARIANT_* to a program. */
   axes?: Readonly<Partial<Record<Axis, string>>>;
+  /** The attempt that began what this one waits for, where an earlier one was handed back with its process; default: this one. */
+  submission?: number;
   /** Extra samples asked for, on top of the first ones, because the level was too close to call. */
   topUp?: number;
   callbackUrl: string;
@@ -62,6 +64,7 @@ export const FAILURE_REASONS = [
   'target-refused', // the address is not on the outbound allow list
   'http-status', // the answer was neither a result nor an acceptance
   'unreachable', // no connection, or it broke
+  'job-lost', // the cluster has ended or lost it, and it did not say how it ended
   'cancelled', // Interlock called it off: a halt, a shutdown, a superseded attempt
   ...LOG_PROBLEMS, // a harness ran, and its log could not be read
   ...WEIGHTS_PROBLEMS, // the weights could not be looked at, before or after
@@ -87,6 +90,9 @@ export type EvaluatorOutcome =
       result?: unknown;
       launch?: LaunchFacts;
     };
+
+/** Why the signal of an attempt is aborted where the attempt itself is over, and not only the process that carries it out. */
+export const EVALUATION_CANCELLED = 'evaluation.cancelled';
 
 /** `accepted`: whoever was told took it. `rejected`: the identical call can never help. */
 export interface CallOffOutcome {

@@ -4,6 +4,7 @@
  */
 import { assertNever } from '../domain/assert-never.ts';
 import type { Executor } from '../domain/executor.ts';
+import { isHarnessExecutor } from '../domain/harness-executors.ts';
 import { createCommandEvaluator } from './command.ts';
 import type {
   CallOffOutcome,
@@ -15,11 +16,13 @@ import type {
 import { createHttpEvaluator, type HttpDeps } from './http.ts';
 import { forgetAttempts } from './launchers/attempt-directories.ts';
 import { createHarnessEvaluator, type HarnessDeps } from './launchers/harness.ts';
+import { createSlurmEvaluator, type SlurmDeps } from './slurm.ts';
 
 export interface EvaluatorDeps {
   /** Of everything that starts a program here. */
   command: HarnessDeps;
   http: HttpDeps;
+  slurm: SlurmDeps;
 }
 
 export interface Evaluators {
@@ -41,8 +44,7 @@ export function createEvaluators(deps: EvaluatorDeps): Evaluators {
       createEvaluator(executor, deps).run(request, signal, options),
     callOff: (executor, request, signal) => createEvaluator(executor, deps).callOff(request, signal),
     async forget(executor, evaluationId) {
-      if (executor.kind === 'command' || executor.kind === 'http') return;
-      await forgetAttempts(deps.command.attemptsDirectory, evaluationId);
+      if (isHarnessExecutor(executor)) await forgetAttempts(deps.command.attemptsDirectory, evaluationId);
     },
   };
 }
@@ -57,6 +59,8 @@ function createEvaluator(executor: Executor, deps: EvaluatorDeps): Evaluator {
       return createHarnessEvaluator(executor, deps.command);
     case 'http':
       return createHttpEvaluator(executor, deps.http);
+    case 'slurm':
+      return createSlurmEvaluator(executor, deps.slurm);
     default:
       return assertNever(executor);
   }

@@ -3,6 +3,7 @@
 import { scoresWanted } from '../domain/harness-result.ts';
 import { AXES, type Axes, type Axis } from '../domain/policy/axes.ts';
 import { variantsOf } from '../domain/policy/schema.ts';
+import { submissionOf } from '../domain/run/attempts.ts';
 import type { Located } from '../domain/run/evaluation.ts';
 import type { EvaluationRequest } from '../evaluators/evaluator.ts';
 
@@ -27,6 +28,7 @@ export function evaluationRequest(
     effectiveCompute: checkpoint.effectiveCompute,
     variantEnv: variant?.env ?? {},
     ...(variant?.axes === undefined ? {} : { axes: asText(variant.axes) }),
+    submission: submissionOf(evaluation, attempt, spec),
     ...(topUp === 0 ? {} : { topUp }),
     callbackUrl: callbackUrl(evaluationId, attempt),
     scores: scoresWanted(spec),

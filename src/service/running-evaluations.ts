@@ -4,6 +4,8 @@
  * The commit that cancels an evaluation aborts it here at once where it runs here; where it runs in another
  * process, that process notices at its next look.
  */
+import { EVALUATION_CANCELLED } from '../evaluators/evaluator.ts';
+
 export interface RunningJob {
   readonly signal: AbortSignal;
   end(): void;
@@ -44,7 +46,7 @@ export function createRunningEvaluations(): RunningEvaluations {
     },
     cancel(evaluationIds) {
       for (const { evaluationId, controller } of entries) {
-        if (evaluationIds.includes(evaluationId)) controller.abort();
+        if (evaluationIds.includes(evaluationId)) controller.abort(EVALUATION_CANCELLED);
       }
     },
     list: () => [...entries].map(({ runId, evaluationId, attempt }) => ({ runId, evaluationId, attempt })),

@@ -47,6 +47,12 @@ beforeEach(async () => {
       containment: await detectContainment({ mode: 'marks', limits: {} }),
     },
     http: { outbound, now: () => new Date(), secrets: () => secrets },
+    slurm: {
+      cluster: null,
+      modelRoots: [],
+      baseEnvironment: { PATH: undefined, HOME: undefined, LANG: undefined },
+      environmentVariable: () => undefined,
+    },
   });
 });
 afterEach(async () => {

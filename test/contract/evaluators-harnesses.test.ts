@@ -9,7 +9,7 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ExecutorSchema } from '../../src/domain/executor.ts';
-import type { HarnessExecutor } from '../../src/domain/harness-executors.ts';
+import { type HarnessExecutor, isHarnessExecutor } from '../../src/domain/harness-executors.ts';
 import type { LogProblem } from '../../src/domain/harness-log.ts';
 import type { EvaluationProgress, EvaluationRequest } from '../../src/evaluators/evaluator.ts';
 import { createHarnessEvaluator } from '../../src/evaluators/launchers/harness.ts';
@@ -100,7 +100,7 @@ const executorOf = (
   more: object = {},
 ): HarnessExecutor => {
   const executor = ExecutorSchema.parse({ kind, timeout: '60s', ...stated, ...more });
-  if (executor.kind === 'command' || executor.kind === 'http') throw new Error('not a harness');
+  if (!isHarnessExecutor(executor)) throw new Error('not a harness');
   return executor;
 };
 

@@ -8,12 +8,19 @@ import { verifyWebhook } from '../../src/signing/standard-webhooks.ts';
 import { commandFixture } from './command-fixture.ts';
 import { CANARY, exampleRequest, expectFailed } from './describe-evaluator.ts';
 import { AT, type HttpFixture, httpFixture } from './http-fixture.ts';
+import { slurmFixture } from './slurm-fixture.ts';
 
 const idle = new AbortController().signal;
 const open: { close(): Promise<void> }[] = [];
 afterEach(async () => {
   await Promise.all(open.splice(0).map((one) => one.close()));
 });
+
+async function noSlurm() {
+  const fixture = await slurmFixture();
+  open.push(fixture);
+  return fixture;
+}
 
 async function serving(...answer: Parameters<typeof httpFixture>): Promise<HttpFixture> {
   const fixture = await httpFixture(...answer);
@@ -144,7 +151,11 @@ test('the registry finds the evaluator by the kind of the executor', async () =>
   const http = await serving((response) => response.end('{"by":"http"}'));
   const command = await commandFixture();
   open.push(command);
-  const evaluators = createEvaluators({ command: command.deps, http: http.deps });
+  const evaluators = createEvaluators({
+    command: command.deps,
+    http: http.deps,
+    slurm: (await noSlurm()).deps,
+  });
   const byHttp = HttpExecutorSchema.parse({
     kind: 'http',
     url: http.url,

@@ -62,6 +62,21 @@ export function executorFor(evaluation: EvaluationState, attempt: number, spec: 
   return executorsOf(spec)[replicaOf(evaluation, attempt, spec)] ?? spec.executor;
 }
 
+/**
+ * The attempt whose job this one waits for: where attempts were handed back with their process, what they had begun elsewhere
+ * goes on, and is not begun again.
+ */
+export function submissionOf(evaluation: EvaluationState, attempt: number, spec: Evaluation): number {
+  const { attempts } = evaluation;
+  let at = attempts.findIndex((each) => each.attempt === attempt);
+  for (; at > 0; at -= 1) {
+    const [before, current] = [attempts[at - 1], attempts[at]];
+    if (before === undefined || current?.purpose !== 'automatic' || !wasReturned(before)) break;
+    if (replicaOf(evaluation, before.attempt, spec) !== replicaOf(evaluation, attempt, spec)) break;
+  }
+  return attempts[at]?.attempt ?? attempt;
+}
+
 /** What is waited before the next automatic attempt, ms; null: there is none. */
 export function nextAttemptWaitMs({ attempts }: EvaluationState, spec: Evaluation): number | null {
   const made = counted(attempts);

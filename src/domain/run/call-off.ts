@@ -5,6 +5,7 @@
  * made for it, know nothing of that; where the policy says how they are told (`executor.callOff`), they are told.
  * Fails toward stopping: it is tried for as long as the checkpoint is in the state, and that keeps it there.
  */
+import { mustBeCalledOff } from '../executor.ts';
 import type { Policy } from '../policy/schema.ts';
 import { executorFor } from './attempts.ts';
 import { type Context, type Decision, iso, isoAfter } from './context.ts';
@@ -31,8 +32,8 @@ export function toCallOff(evaluations: readonly EvaluationState[], policy: Polic
       const current = evaluation.attempts.at(-1);
       const spec = policy.evaluations.find(({ id }) => id === evaluation.evaluation);
       if (current === undefined || spec === undefined) return false;
-      const { callOff } = executorFor(evaluation, current.attempt, spec);
-      return callOff !== undefined && (current.state === 'running' || current.state === 'awaiting-callback');
+      const isTold = mustBeCalledOff(executorFor(evaluation, current.attempt, spec));
+      return isTold && (current.state === 'running' || current.state === 'awaiting-callback');
     })
     .map(({ evaluationId }) => evaluationId);
 }

@@ -7,9 +7,9 @@
  */
 import { join } from 'node:path';
 import type { SlurmCluster } from '../../config/orchestrators-slurm.ts';
+import { type Ran, runSlurmProgram } from '../../subprocess/slurm-program.ts';
 import type { Effect, Found, SlurmAccess } from './access.ts';
 import { acceleratorsOfTres, jobSchema, type SlurmJob } from './job.ts';
-import { type Ran, runSlurmProgram } from './run-program.ts';
 
 export interface CommandsDeps {
   readonly timeoutMs?: number;

@@ -1,7 +1,7 @@
 /** The command lines, as text: one row per case. What is said here is what the harness is told, and nothing more. */
 import { describe, expect, test } from 'vitest';
 import { ExecutorSchema } from '../../../src/domain/executor.ts';
-import type { HarnessExecutor } from '../../../src/domain/harness-executors.ts';
+import { type HarnessExecutor, isHarnessExecutor } from '../../../src/domain/harness-executors.ts';
 import { HARNESS_FORMATS } from '../../../src/domain/log-pattern.ts';
 import type { PlaceholderValues } from '../../../src/evaluators/contained-run.ts';
 import { FORMAT_NAMES } from '../../../src/evaluators/formats/registry.ts';
@@ -29,7 +29,7 @@ const context: LaunchContext = {
 
 function executorOf(stated: object): HarnessExecutor {
   const executor = ExecutorSchema.parse({ timeout: '2h', ...stated });
-  if (executor.kind === 'command' || executor.kind === 'http') throw new Error('not a harness');
+  if (!isHarnessExecutor(executor)) throw new Error('not a harness');
   return executor;
 }
 const launch = (stated: object, over: Partial<LaunchContext> = {}) =>

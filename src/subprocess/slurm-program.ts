@@ -1,6 +1,6 @@
 /** One of Slurm's programs, its whole output, and how it ended in words. */
-import { markedJob } from '../../subprocess/marked-job.ts';
-import { runProgram } from '../../subprocess/run-program.ts';
+import { markedJob } from './marked-job.ts';
+import { runProgram } from './run-program.ts';
 
 export type Ran =
   | {

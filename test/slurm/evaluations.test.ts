@@ -1,0 +1,106 @@
+/** Evaluations as jobs of a real cluster: submitted, found again, collected, cancelled. */
+import { access, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { SlurmExecutorSchema } from '../../src/domain/slurm-executor.ts';
+import { EVALUATION_CANCELLED } from '../../src/evaluators/evaluator.ts';
+import { createSlurmEvaluator } from '../../src/evaluators/slurm.ts';
+import { exampleRequest, expectFailed } from '../contract/describe-evaluator.ts';
+import { clusterMissing, type SlurmCluster, startSlurmCluster } from '../support/slurm/cluster.ts';
+
+const missing = clusterMissing('22.05');
+const RESULT = '{"status":"success","score":0.42,"n":200}';
+const WAITS = 'touch begun; while [ ! -e go ]; do sleep 0.1; done; ';
+const REPORTS = `printf '%s' '${RESULT}' > "$0"`;
+
+describe.skipIf(missing !== null)(
+  `evaluations on Slurm${missing === null ? '' : ` (skipped: ${missing})`}`,
+  () => {
+    let cluster: SlurmCluster;
+    let jobs: string;
+    beforeAll(async () => {
+      cluster = await startSlurmCluster('22.05');
+    });
+    afterAll(() => cluster?.stop());
+    beforeEach(async () => {
+      jobs = await mkdtemp(path.join(tmpdir(), 'interlock-slurm-evaluations-'));
+    });
+    afterEach(async () => {
+      await cluster.clear();
+      await rm(jobs, { recursive: true, force: true });
+    });
+
+    const evaluator = (script: string, more: object = {}) =>
+      createSlurmEvaluator(
+        SlurmExecutorSchema.parse({
+          kind: 'slurm',
+          command: ['/bin/sh', '-c', script, '{resultFile}'],
+          timeout: '60s',
+          poll: '200ms',
+          ...more,
+        }),
+        {
+          cluster: { directory: cluster.commands, conf: cluster.conf, jobs },
+          modelRoots: [],
+          baseEnvironment: { PATH: '/usr/bin:/bin', HOME: '/', LANG: 'C' },
+          environmentVariable: () => undefined,
+        },
+      );
+    const live = () => new AbortController().signal;
+    const file = async (name: string) => path.join(jobs, (await readdir(jobs))[0] ?? '', name);
+    const begun = () =>
+      vi.waitFor(async () => access(await file('begun')), { timeout: 20_000, interval: 50 });
+    const go = async () => (await import('node:fs/promises')).writeFile(await file('go'), '');
+
+    test('brings back what the job wrote', async () => {
+      expect(await evaluator(REPORTS, { nodes: 1, time: '5' }).run(exampleRequest, live())).toEqual({
+        kind: 'reported',
+        result: { status: 'success', score: 0.42, n: 200 },
+      });
+    });
+
+    test('tells how a job failed', async () => {
+      expect(await evaluator('exit 3').run(exampleRequest, live())).toEqual({
+        kind: 'failed',
+        reason: 'exit-nonzero',
+        detail: 'exit code 3',
+      });
+    });
+
+    test('finds its job again after a shutdown, and submits none', async () => {
+      const shutdown = new AbortController();
+      const first = evaluator(WAITS + REPORTS).run(exampleRequest, shutdown.signal);
+      await begun();
+      shutdown.abort('queue.closing');
+      expectFailed(await first, 'cancelled');
+      const next = { ...exampleRequest, attempt: 3, submission: 2 };
+      const second = evaluator('exit 9').run(next, live());
+      await go();
+      expect(await second).toMatchObject({ kind: 'reported', result: { score: 0.42 } });
+    });
+
+    test('ends its job when the attempt is cancelled', async () => {
+      const cancel = new AbortController();
+      const outcome = evaluator(WAITS + REPORTS).run(exampleRequest, cancel.signal);
+      await begun();
+      cancel.abort(EVALUATION_CANCELLED);
+      expectFailed(await outcome, 'cancelled');
+      // Whoever comes back for it finds a job that was cancelled, and no result.
+      expectFailed(await evaluator('exit 9').run({ ...exampleRequest, submission: 2 }, live()), 'job-lost');
+    });
+
+    test('ends its job when its time is up', async () => {
+      const late = evaluator(WAITS, { timeout: '3s' }).run(exampleRequest, live());
+      expectFailed(await late, 'timed-out');
+      expectFailed(await evaluator('exit 9').run(exampleRequest, live()), 'job-lost');
+    });
+
+    test('says that what the cluster refuses was not started', async () => {
+      expectFailed(
+        await evaluator(REPORTS, { partition: 'nowhere' }).run(exampleRequest, live()),
+        'spawn-failed',
+      );
+    });
+  },
+);
