@@ -52,6 +52,8 @@ export function hintFindings(
   policy: Policy,
   then: Readonly<Record<Kind, readonly Consequence[]>>,
 ): Finding[] {
+  // Most policies: an assessment is made at every decision.
+  if (!policy.evaluations.some(hasAxes)) return [];
   const measured = armsOf(checkpoint.evaluations, policy).flatMap((arm): Measurement[] => {
     const { axes, sample } = arm;
     return axes === null || sample === null ? [] : [{ ...arm, axes, sample }];
@@ -80,6 +82,9 @@ export function hintFindings(
     });
   });
 }
+
+const hasAxes = ({ matrix, variants }: Policy['evaluations'][number]): boolean =>
+  matrix !== undefined || variants.some(({ axes }) => axes !== undefined);
 
 const RULES = ['sandbagging:elicitation', 'sandbagging:noise', 'contamination:items'] as const;
 
