@@ -92,9 +92,22 @@ export const HttpExecutorSchema = z
     }
   });
 
+/** Nobody is called: a named outside party sees what is asked of it and reports under its own signature. */
+export const OutsideExecutorSchema = z.strictObject({
+  kind: z.literal('outside'),
+  party: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, 'must be the id of an identity')
+    .meta({ description: 'The identity with the role outside-evaluator that carries it out' }),
+  timeout,
+  attempts,
+  backoff,
+});
+
 export const ExecutorSchema = z.discriminatedUnion('kind', [
   CommandExecutorSchema,
   HttpExecutorSchema,
+  OutsideExecutorSchema,
   InspectExecutorSchema,
   LmEvalExecutorSchema,
   PromptfooExecutorSchema,

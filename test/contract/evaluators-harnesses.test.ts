@@ -94,7 +94,8 @@ const executorOf = (
   more: object = {},
 ): HarnessExecutor => {
   const executor = ExecutorSchema.parse({ kind, timeout: '60s', ...stated, ...more });
-  if (executor.kind === 'command' || executor.kind === 'http') throw new Error('not a harness');
+  if (executor.kind === 'command' || executor.kind === 'http' || executor.kind === 'outside')
+    throw new Error('not a harness');
   return executor;
 };
 

@@ -54,6 +54,7 @@ describe('help', () => {
       'init',
       'isolated',
       'keys list',
+      'keys party',
       'keys revoke',
       'keys rotate',
       'keys secrets',

@@ -76,6 +76,15 @@ const EstimateRuleSchema = z.strictObject({
   then: consequences,
 });
 
+/** What outside evaluators find beside any evaluation. Without such a rule a finding is recorded, and pages where it is urgent. */
+const OutsideFindingRuleSchema = z.strictObject({
+  id: NameSchema,
+  kind: z.literal('outside-finding'),
+  atLeast: z.enum(['low', 'medium', 'high', 'critical']),
+  categories,
+  then: consequences,
+});
+
 export const BUILT_IN_RULES = [
   'inconclusive',
   'overdue',
@@ -94,11 +103,18 @@ const BuiltInRuleSchema = z.strictObject({
 });
 
 export const RuleSchema = z.union([
-  z.discriminatedUnion('kind', [LevelRuleSchema, ForecastRuleSchema, JumpRuleSchema, EstimateRuleSchema]),
+  z.discriminatedUnion('kind', [
+    LevelRuleSchema,
+    ForecastRuleSchema,
+    JumpRuleSchema,
+    EstimateRuleSchema,
+    OutsideFindingRuleSchema,
+  ]),
   BuiltInRuleSchema,
 ]);
 export type Rule = z.infer<typeof RuleSchema>;
 export type LevelRule = z.infer<typeof LevelRuleSchema>;
 export type ForecastRule = z.infer<typeof ForecastRuleSchema>;
 export type JumpRule = z.infer<typeof JumpRuleSchema>;
+export type OutsideFindingRule = z.infer<typeof OutsideFindingRuleSchema>;
 export type EstimateRule = z.infer<typeof EstimateRuleSchema>;

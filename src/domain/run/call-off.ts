@@ -25,7 +25,11 @@ const SLOW_MS = 300_000;
 
 /** Of those that are to be cancelled, the ones that somebody else has to hear of: begun, and with a way to say so. */
 export function toCallOff(evaluations: readonly EvaluationState[], { evaluations: specs }: Policy): string[] {
-  const told = new Set(specs.filter(({ executor }) => executor.callOff !== undefined).map(({ id }) => id));
+  const told = new Set(
+    specs
+      .filter(({ executor }) => executor.kind !== 'outside' && executor.callOff !== undefined)
+      .map(({ id }) => id),
+  );
   return evaluations
     .filter(({ evaluation, attempts }) => {
       const state = attempts.at(-1)?.state;

@@ -23,6 +23,7 @@ export const FindingSchema = z
       'lineage',
       'compute',
       'weights',
+      'outside-finding',
     ]),
     category: z.string().nullable(),
     stage: StageSchema.nullable(),

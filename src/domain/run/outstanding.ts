@@ -94,7 +94,7 @@ function callOff(runId: string, evaluationId: string, { attempt, callOff: standi
 }
 
 const isHandedOver = ({ executor }: Policy['evaluations'][number]): boolean =>
-  executor.kind === 'http' && executor.mode === 'callback';
+  executor.kind === 'outside' || (executor.kind === 'http' && executor.mode === 'callback');
 
 function halts(state: RunState, policy: Policy): WorkItem[] {
   const { runId, halt, targets } = state;

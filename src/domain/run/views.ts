@@ -30,6 +30,7 @@ export interface View {
     | 'lineage'
     | 'weights'
     | 'evidence'
+    | 'outside'
     | 'proposal'
     | 'estimate-round'
     | 'estimate'
@@ -43,6 +44,9 @@ export interface View {
 /** Views are keyed across runs; a run's own ids are made unique by it. */
 export const checkpointKey = (runId: string, checkpointId: string): string => `${runId}/${checkpointId}`;
 export const evidenceKey = (digest: string, runId: string): string => `${digest}/${runId}`;
+export const partyKey = (runId: string, party: string): string => `${runId}/${party}`;
+export const submissionKey = (runId: string, party: string, name: string): string =>
+  `${partyKey(runId, party)}/${name}`;
 export const pressKey = (runId: string, pressId: string): string => `${runId}/${pressId}`;
 /** One row per result, for ever: a repetition must be known long after its checkpoint has left the state. */
 export const resultKey = (evaluationId: string, attempt: number): string => `${evaluationId}/${attempt}`;
@@ -132,6 +136,9 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
       return checkpointsWith(after, [event.data.evaluationId]);
     case 'EvidenceKept':
       return [evidenceView(event.data, after)];
+    case 'OutsideResultSigned':
+    case 'OutsideFindingReported':
+      return [submissionView(event, after.runId)];
     case 'WeightsDigested':
     case 'WeightsChanged':
       return after.checkpoints
@@ -236,6 +243,7 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
       return [estimateView(event.data, after.runId), ...estimateRoundViews(after, event.data.roundId)];
     case 'ForecastScored':
       return [forecastScoreView(event.data, after.runId)];
+    case 'OutsideEvaluatorGranted':
     case 'EvidenceReleaseAsked':
     case 'EvidenceReleased':
     case 'EvidenceRead':
@@ -302,6 +310,33 @@ function evidenceView(
     runId: digest,
     ordinal: Date.parse(at),
     doc: json({ runId, digest, bytes, sealed, evaluationId, attempt, keptAt: at }),
+  };
+}
+
+/** Found by the party within the run: nobody reads those of another. */
+function submissionView(
+  event: Extract<RunEvent, { kind: 'OutsideResultSigned' | 'OutsideFindingReported' }>,
+  runId: string,
+): View {
+  const { party, signed, at } = event.data;
+  const own =
+    event.kind === 'OutsideResultSigned'
+      ? { kind: 'result', evaluationId: event.data.evaluationId, attempt: event.data.attempt }
+      : {
+          kind: 'finding',
+          findingId: event.data.findingId,
+          checkpointId: event.data.checkpointId,
+          category: event.data.category,
+          severity: event.data.severity,
+          title: event.data.title,
+        };
+  const name = event.kind === 'OutsideResultSigned' ? signed.messageId : event.data.findingId;
+  return {
+    kind: 'outside',
+    id: submissionKey(runId, party, `${own.kind}/${name}`),
+    runId: partyKey(runId, party),
+    ordinal: Date.parse(at),
+    doc: json({ ...own, bodyDigest: signed.bodyDigest, messageId: signed.messageId, at }),
   };
 }
 

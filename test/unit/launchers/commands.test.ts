@@ -27,7 +27,8 @@ const context: LaunchContext = {
 
 function executorOf(stated: object): HarnessExecutor {
   const executor = ExecutorSchema.parse({ timeout: '2h', ...stated });
-  if (executor.kind === 'command' || executor.kind === 'http') throw new Error('not a harness');
+  if (executor.kind === 'command' || executor.kind === 'http' || executor.kind === 'outside')
+    throw new Error('not a harness');
   return executor;
 }
 const launch = (stated: object, over: Partial<LaunchContext> = {}) =>
