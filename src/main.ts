@@ -240,6 +240,11 @@ async function serve(
     shadowUntil: inShadowUntil,
     modelRoots: config.models.roots,
     evidence,
+    weights: acting.weights,
+    partyKeys: (id) => {
+      const party = identities.current().find((each) => each.id === id);
+      return party?.roles.includes('outside-evaluator') === true ? party.publicKeys : null;
+    },
     page: {
       isOpen: isLoopback(config.server.host),
       publicUrl: config.server.publicUrl,

@@ -44,6 +44,19 @@ export function addKeyCommands(program: Command, perform: Register): void {
       perform(async (t) => (await import('./keys.ts')).keysSecrets(options, t)),
     );
 
+  describe(keys.command('party'), {
+    summary: 'make the key pair that an outside evaluator signs with',
+    details:
+      'Prints the public key for publicKeys in identities.yaml and writes the private one, readable by you alone. The party makes it, and hands over the public key.',
+    example: 'interlock keys party --out party.key',
+    exits: '0 made; 2 the file is there already, or cannot be written',
+  })
+    .requiredOption('--out <file>', 'where the private key goes')
+    .option(...JSON_OPTION('{publicKey, privateKeyFile}'))
+    .action((options: { out: string; json?: true }) =>
+      perform(async (t) => (await import('./keys.ts')).keysParty(options, t)),
+    );
+
   describe(keys.command('revoke'), {
     summary: 'say that a key is not to be believed any more',
     details:

@@ -21,6 +21,7 @@ export const ASSIGNABLE_ROLES = [
   'oncall',
   'auditor',
   'orchestrator',
+  'outside-evaluator',
 ] as const;
 /** `governance` is never written down: it is what having a group means. */
 export const ROLES = [...ASSIGNABLE_ROLES, 'governance'] as const;
@@ -165,6 +166,7 @@ export function parseIdentities({ value, isSharedFile, env }: IdentitiesSource):
   const identities = parsed.data.identities.map((entry, index): IdentityRecord => {
     const at = ['identities', index] as const;
     claim('id', entry.id, entry.id, [...at, 'id']);
+    for (const [field, message] of outsideProblems(entry)) problems.push({ parts: [...at, field], message });
     for (const [i, hash] of entry.tokenHashes.entries()) {
       claim('credential', hash, entry.id, [...at, 'tokenHashes', i]);
     }
@@ -221,6 +223,27 @@ export function parseIdentities({ value, isSharedFile, env }: IdentitiesSource):
     };
   });
   return problems.length > 0 ? { ok: false, problems } : { ok: true, identities };
+}
+
+/** An outside party is nobody else here, and its word is signed with a key that is its alone. */
+function outsideProblems(entry: z.output<typeof IdentityEntry>): (readonly [string, string])[] {
+  if (!entry.roles.includes('outside-evaluator')) return [];
+  return [
+    ...(entry.roles.length > 1 || entry.groups.length > 0
+      ? [['roles', 'an outside evaluator has no other role and no group'] as const]
+      : []),
+    ...(entry.publicKeys.length === 0
+      ? [['publicKeys', 'an outside evaluator needs one: `interlock keys party` makes a pair'] as const]
+      : []),
+    ...(entry.webhookSecrets.length > 0
+      ? [
+          [
+            'webhookSecrets',
+            'are shared, and prove nothing to others; an outside evaluator signs with its key',
+          ] as const,
+        ]
+      : []),
+  ];
 }
 
 const bare = (hash: string): string => hash.slice('sha256:'.length);

@@ -93,9 +93,22 @@ export const HttpExecutorSchema = z
     }
   });
 
+/** Nobody is called: a named outside party sees what is asked of it and reports under its own signature. */
+export const OutsideExecutorSchema = z.strictObject({
+  kind: z.literal('outside'),
+  party: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, 'must be the id of an identity')
+    .meta({ description: 'The identity with the role outside-evaluator that carries it out' }),
+  timeout,
+  attempts,
+  backoff,
+});
+
 export const ExecutorSchema = z.discriminatedUnion('kind', [
   CommandExecutorSchema,
   HttpExecutorSchema,
+  OutsideExecutorSchema,
   InspectExecutorSchema,
   LmEvalExecutorSchema,
   PromptfooExecutorSchema,
@@ -104,7 +117,7 @@ export const ExecutorSchema = z.discriminatedUnion('kind', [
 
 /** Whoever carries it out elsewhere has to be told when it is cancelled. */
 export const mustBeCalledOff = (executor: Executor): boolean =>
-  executor.kind === 'slurm' || executor.callOff !== undefined;
+  executor.kind === 'slurm' || (executor.kind !== 'outside' && executor.callOff !== undefined);
 
 export type CommandExecutor = z.infer<typeof CommandExecutorSchema>;
 export type HttpExecutor = z.infer<typeof HttpExecutorSchema>;

@@ -49,6 +49,12 @@ export function createEvaluators(deps: EvaluatorDeps): Evaluators {
   };
 }
 
+/** It looks for itself what is asked of it (GET /v1/runs/{run}/outside), and reports when it is done. */
+const outsideEvaluator: Evaluator = {
+  run: () => Promise.resolve({ kind: 'dispatched' }),
+  callOff: () => Promise.resolve({ kind: 'rejected', detail: 'an outside evaluator sees it for itself' }),
+};
+
 function createEvaluator(executor: Executor, deps: EvaluatorDeps): Evaluator {
   switch (executor.kind) {
     case 'command':
@@ -61,6 +67,8 @@ function createEvaluator(executor: Executor, deps: EvaluatorDeps): Evaluator {
       return createHttpEvaluator(executor, deps.http);
     case 'slurm':
       return createSlurmEvaluator(executor, deps.slurm);
+    case 'outside':
+      return outsideEvaluator;
     default:
       return assertNever(executor);
   }

@@ -16,7 +16,7 @@ export type Priority = 'read' | 'intake' | 'halt' | 'probe';
 export type LimitClass = 'read' | 'heartbeat' | 'intake' | 'open';
 
 export interface Access {
-  /** `everyone` shows nothing; `identified` is any identity; else one of these roles is needed. */
+  /** `everyone` shows nothing; `identified` is any identity but an outside evaluator; else one of these roles is needed. */
   readonly who: 'everyone' | 'identified' | readonly Role[];
   readonly auth: readonly AuthMethod[];
   readonly priority: Priority;
@@ -77,6 +77,11 @@ export const ACCESS: AccessTable = {
   'GET /v1/evidence/:digest': reading(['auditor', 'governance']),
   'POST /v1/evidence/:digest/release': to(['governance'], 'intake', 'intake'),
   'POST /v1/evidence/:digest/release/approval': to(['governance'], 'intake', 'intake'),
+  'POST /v1/runs/:run/outside-evaluators': to(['operator', 'governance'], 'intake', 'intake'),
+  'GET /v1/runs/:run/outside': reading(['outside-evaluator']),
+  // A token is let in to be told that it is to be signed (routes/outside.ts).
+  'POST /v1/runs/:run/outside-results': to(['outside-evaluator'], 'intake', 'intake'),
+  'POST /v1/runs/:run/outside-findings': to(['outside-evaluator'], 'intake', 'intake'),
   'GET /v1/runs': reading(),
   'GET /v1/runs/:run': reading(),
   'GET /v1/runs/:run/checkpoints': reading(),

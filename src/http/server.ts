@@ -441,7 +441,9 @@ function logRefusal(refusal: Refusal, error: unknown, request: FastifyRequest): 
 }
 
 function requireRole({ who }: Access, identity: Identity): void {
-  if (who === 'identified') return;
+  // An outside evaluator sees what is its own and nothing else, whatever any other identity may read.
+  if (who === 'identified' && !identity.roles.includes('outside-evaluator')) return;
+  if (who === 'identified') throw forbidden('an outside evaluator sees its own view of a run alone');
   const roles = who === 'everyone' ? [] : who;
   if (identity.roles.some((role) => roles.includes(role))) return;
   throw forbidden(`this needs the role ${roles.join(' or ')}`);

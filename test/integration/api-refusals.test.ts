@@ -30,6 +30,7 @@ beforeAll(async () => {
   interlock = await startTestInterlock({
     policies: { main: testPolicy({ silentDebate: true, heartbeatInterval: '1h' }) },
     identities: [
+      { id: 'institute', roles: ['outside-evaluator'] },
       { id: 'stranger', roles: ['trainer'] },
       { id: 'everywhere', groups: ['leadership', 'safety-advisory', 'board'] },
       { id: 'nobody' },
@@ -267,6 +268,44 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
     as: 'operator',
     not: 'trainer',
     body: () => ({}),
+  },
+  'POST /v1/runs/{run}/outside-evaluators': {
+    path: () => `/v1/runs/${quiet.runId}/outside-evaluators`,
+    as: 'operator',
+    not: 'trainer',
+    body: () => ({
+      identity: 'institute',
+      checkpoints: 'all',
+      endpoint: 'https://model.example/v1',
+      compute: true,
+      expires: '2030-01-01T00:00:00Z',
+    }),
+  },
+  'GET /v1/runs/{run}/outside': {
+    path: () => `/v1/runs/${quiet.runId}/outside`,
+    as: 'institute',
+    not: 'auditor',
+  },
+  'POST /v1/runs/{run}/outside-results': {
+    path: () => `/v1/runs/${quiet.runId}/outside-results`,
+    as: 'institute',
+    not: 'evaluator',
+    body: () => ({ evaluationId, attempt: 1, result: score(0.1) }),
+  },
+  'POST /v1/runs/{run}/outside-findings': {
+    path: () => `/v1/runs/${quiet.runId}/outside-findings`,
+    as: 'institute',
+    not: 'evaluator',
+    body: () => ({
+      findingId: 'f1',
+      checkpointId: 'c1',
+      category: 'cybersecurity',
+      severity: 'low',
+      title: 't',
+      text: 'x',
+      evidenceUri: 's3://b/k',
+      hazardous: true,
+    }),
   },
   'GET /v1/evidence/{digest}': {
     path: () => `/v1/evidence/${'0'.repeat(64)}`,

@@ -126,6 +126,23 @@ const BODIES: Readonly<Record<string, { as: string; body: () => Record<string, u
       startedAt: '2026-01-01T00:00:00Z',
     }),
   },
+  'POST /v1/runs/{run}/outside-evaluators': {
+    as: 'operator',
+    body: () => ({
+      identity: 'institute',
+      checkpoints: 'all',
+      compute: true,
+      expires: '2030-01-01T00:00:00Z',
+    }),
+  },
+  'POST /v1/runs/{run}/outside-results': {
+    as: 'institute',
+    body: () => ({ evaluationId: 'ev_none', attempt: 1, result: { status: 'success', score: 0.1, n: 400 } }),
+  },
+  'POST /v1/runs/{run}/outside-findings': {
+    as: 'institute',
+    body: () => ({ findingId: 'f', severity: 'low', title: 't', text: 'x', hazardous: false }),
+  },
   'POST /v1/evidence/{digest}/release': {
     as: 'leadership',
     body: () => ({ group: 'leadership', justification: 'j' }),

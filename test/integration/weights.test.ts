@@ -40,6 +40,7 @@ describe('weights in a local path', () => {
     const { retainUntil } = answered(sent, 202, z.object({ retainUntil: z.string() }));
     const digested = await run.event('WeightsDigested');
     expect(digested.data).toMatchObject({ checkpointId: 'c1', digest: await digestOf(file), files: 1 });
+    await run.event('EvaluationStarted');
     const kinds = await run.kinds();
     expect(kinds.indexOf('WeightsDigested')).toBeLessThan(kinds.indexOf('EvaluationStarted'));
     const beat = await run.beat('1e21');

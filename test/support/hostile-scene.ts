@@ -52,6 +52,7 @@ export async function startHostileScene(
       ...more.settings,
     },
     identities: [
+      { id: 'institute', roles: ['outside-evaluator'] },
       { id: 'stranger', roles: ['trainer'] },
       { id: 'harness', roles: ['evaluator'] },
       { id: 'nobody' },

@@ -18,7 +18,12 @@ import { initDirectory } from '../../src/config/init.ts';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { type Interlock, startInterlock } from '../../src/main.ts';
 import { createKeyringFile } from '../../src/signing/keyring.ts';
-import { signWebhook, WebhookSecret } from '../../src/signing/standard-webhooks.ts';
+import {
+  generateWebhookKeyPair,
+  parseWebhookPrivateKey,
+  signWebhook,
+  WebhookSecret,
+} from '../../src/signing/standard-webhooks.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { startTestDatabase, type TestDatabase } from './embedded-database.ts';
 import { NO_REDIS, redisAvailable, startRedis, type TestRedis } from './redis.ts';
@@ -109,6 +114,8 @@ export async function startTestInterlock(options: InterlockOptions): Promise<Tes
   });
   const tokens: Record<string, string> = { ...initialised.tokens };
   const webhookSecrets: Record<string, string> = { ...initialised.webhookSecrets };
+  /** Of outside evaluators, which sign with a key of their own. */
+  const signingKeys: Record<string, string> = {};
   await mergeYaml(initialised.configFile, (file) => ({
     ...file,
     models: { roots: [models] },
@@ -119,6 +126,11 @@ export async function startTestInterlock(options: InterlockOptions): Promise<Tes
     const token = generateToken();
     const secret = generateSharedSecret();
     tokens[id] = token;
+    if (roles.includes('outside-evaluator')) {
+      const { privateKey, publicKey } = generateWebhookKeyPair();
+      signingKeys[id] = privateKey;
+      return { id, name: id, roles, groups, tokenHashes: [hashToken(token)], publicKeys: [publicKey] };
+    }
     webhookSecrets[id] = secret;
     return { id, name: id, roles, groups, tokenHashes: [hashToken(token)], webhookSecrets: [secret] };
   });
@@ -206,8 +218,12 @@ export async function startTestInterlock(options: InterlockOptions): Promise<Tes
     call,
     signed(path, body, { by = 'trainer', id = `msg_${randomBytes(12).toString('hex')}`, at, headers } = {}) {
       const raw = Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
-      const secret = WebhookSecret.parse(webhookSecrets[by] ?? '');
-      const signature = signWebhook({ id, timestamp: at ?? new Date(), body: raw, secrets: [secret] });
+      const key = signingKeys[by];
+      const keys =
+        key === undefined
+          ? { secrets: [WebhookSecret.parse(webhookSecrets[by] ?? '')] }
+          : { secrets: [], ed25519Keys: [parseWebhookPrivateKey(key)] };
+      const signature = signWebhook({ id, timestamp: at ?? new Date(), body: raw, ...keys });
       return call('POST', path, { raw, headers: { ...signature, ...headers } });
     },
     async withStore(work) {

@@ -55,6 +55,7 @@ describe('help', () => {
       'init',
       'isolated',
       'keys list',
+      'keys party',
       'keys revoke',
       'keys rotate',
       'keys secrets',

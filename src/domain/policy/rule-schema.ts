@@ -121,6 +121,15 @@ const RefusalRuleSchema = z.strictObject({
   then: consequences,
 });
 
+/** What outside evaluators find beside any evaluation. Without such a rule a finding is recorded, and pages where it is urgent. */
+const OutsideFindingRuleSchema = z.strictObject({
+  id: NameSchema,
+  kind: z.literal('outside-finding'),
+  atLeast: z.enum(['low', 'medium', 'high', 'critical']),
+  categories,
+  then: consequences,
+});
+
 export const BUILT_IN_RULES = [
   'inconclusive',
   'overdue',
@@ -149,6 +158,7 @@ export const RuleSchema = z.union([
     EstimateRuleSchema,
     CompoundRuleSchema,
     RefusalRuleSchema,
+    OutsideFindingRuleSchema,
   ]),
   BuiltInRuleSchema,
 ]);
@@ -158,4 +168,5 @@ export type ForecastRule = z.infer<typeof ForecastRuleSchema>;
 export type JumpRule = z.infer<typeof JumpRuleSchema>;
 export type CompoundRule = z.infer<typeof CompoundRuleSchema>;
 export type RefusalRule = z.infer<typeof RefusalRuleSchema>;
+export type OutsideFindingRule = z.infer<typeof OutsideFindingRuleSchema>;
 export type EstimateRule = z.infer<typeof EstimateRuleSchema>;

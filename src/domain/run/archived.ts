@@ -48,6 +48,9 @@ export function recordArchivedResult(
     return reject('conflict', `attempt ${attempt} has already reported another result`, 'attempt');
   }
   const spec = specOf(context.policy, evaluation);
+  if (spec.executor.kind === 'outside' && command.by !== spec.executor.party) {
+    return reject('forbidden', `${spec.executor.party} alone reports ${spec.id}`, 'evaluationId');
+  }
   const parsed = takeResult(command.result, spec, context.digest);
   if (!parsed.ok) {
     const [{ path, message }] = parsed.problems;

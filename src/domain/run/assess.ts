@@ -28,6 +28,7 @@ import type { Scorecard } from './events.ts';
 import { estimateFindings, heededBy, type Ruling, rulingOf } from './expert-findings.ts';
 import type { Finding, Verdict } from './finding-documents.ts';
 import { forecastExplanation } from './forecast-words.ts';
+import { outsideFindings } from './outside.ts';
 import { riskFindings } from './permit-risk.ts';
 import type { Terms } from './proposal-documents.ts';
 import { scorecardOf } from './scorecard.ts';
@@ -186,6 +187,8 @@ function ruleFindings(rule: Rule, basis: Basis): Finding[] {
       return compoundFindings(rule, basis);
     case 'refusal':
       return refusalFindings(rule, basis);
+    case 'outside-finding':
+      return outsideFindings(rule, basis.checkpoint);
     case 'inconclusive':
     case 'overdue':
     case 'overrun':

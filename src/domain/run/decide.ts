@@ -82,6 +82,14 @@ import {
 import { liftHolds, placeHolds } from './holds.ts';
 import { type NoteInstance, noteInstance } from './instances.ts';
 import { type FindParent, findParent, type LatchLineage, latchLineage } from './lineage.ts';
+import {
+  type GrantOutside,
+  grantOutside,
+  type SubmitOutsideFinding,
+  type SubmitOutsideResult,
+  submitOutsideFinding,
+  submitOutsideResult,
+} from './outside.ts';
 import { type NoteDirective, noteDirective, takePages } from './own-steps.ts';
 import { type RecordPress, recordPress } from './press.ts';
 import {
@@ -129,6 +137,9 @@ export type Command =
   | AskRelease
   | ApproveRelease
   | NoteEvidenceRead
+  | GrantOutside
+  | SubmitOutsideResult
+  | SubmitOutsideFinding
   | StartEvaluation
   | NoteDispatched
   | ReturnAttempt
@@ -261,6 +272,12 @@ function ownEvents(state: RunState | null, command: Command, context: Context): 
       return approveRelease(state, command, context);
     case 'NoteEvidenceRead':
       return noteEvidenceRead(state, command, context);
+    case 'GrantOutside':
+      return grantOutside(state, command, context);
+    case 'SubmitOutsideResult':
+      return submitOutsideResult(state, command, context);
+    case 'SubmitOutsideFinding':
+      return submitOutsideFinding(state, command, context);
     case 'StartEvaluation':
       return startEvaluation(state, command, context);
     case 'NoteDispatched':

@@ -197,6 +197,10 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
       'attempt',
     );
   }
+  const { executor } = located.spec;
+  if (executor.kind === 'outside' && command.by !== executor.party) {
+    return reject('forbidden', `${executor.party} alone reports ${located.spec.id}`, 'evaluationId');
+  }
   if (attempt.resultDigest !== null) {
     if (attempt.resultDigest === command.resultDigest) return [];
     return reject('conflict', `attempt ${command.attempt} has already reported another result`, 'attempt');

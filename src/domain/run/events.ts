@@ -27,6 +27,7 @@ import {
   RunTargetSchema,
   StopEvidenceSchema,
 } from './halt-documents.ts';
+import { OUTSIDE_EVENTS } from './outside-documents.ts';
 import { proposalWith, TermsSchema } from './proposal-documents.ts';
 import { quarantineEvents } from './quarantine-events.ts';
 import { PermitRiskSchema, RiskTakenSchema } from './risk-documents.ts';
@@ -610,6 +611,7 @@ const events = {
   }),
   ...quarantineEvents,
   ...EVIDENCE_EVENTS,
+  ...OUTSIDE_EVENTS,
   ProposalOpened: proposalWith({ at }),
   ProposalVoided: z.object({
     proposalId: id,

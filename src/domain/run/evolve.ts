@@ -20,6 +20,7 @@ import { haltEvolvers } from './halt-state.ts';
 import { holdEvolvers } from './holds.ts';
 import { instanceEvolvers } from './instances.ts';
 import { lineageEvolvers } from './lineage.ts';
+import { outsideEvolvers } from './outside.ts';
 import { ownStepEvolvers } from './own-steps.ts';
 import { pressEvolvers } from './press.ts';
 import { quarantineEvolvers } from './quarantine.ts';
@@ -47,6 +48,7 @@ const evolvers: Evolvers = {
   ...successionEvolvers,
   ...unstaffedEvolvers,
   ...evidenceEvolvers,
+  ...outsideEvolvers,
   ...callOffEvolvers,
   ...holdEvolvers,
   ...closingInEvolvers,

@@ -28,6 +28,7 @@ export const FindingSchema = z
       'control',
       'sandbagging',
       'contamination',
+      'outside-finding',
     ]),
     category: z.string().nullable(),
     stage: StageSchema.nullable(),

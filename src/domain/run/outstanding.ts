@@ -108,7 +108,7 @@ function callOff(runId: string, evaluationId: string, { attempt, callOff: standi
 
 function isHandedOver(evaluation: EvaluationState, attempt: number, policy: Policy): boolean {
   const executor = executorFor(evaluation, attempt, specOf(policy, evaluation.evaluation));
-  return executor.kind === 'http' && executor.mode === 'callback';
+  return executor.kind === 'outside' || (executor.kind === 'http' && executor.mode === 'callback');
 }
 
 function halts(state: RunState, policy: Policy): WorkItem[] {

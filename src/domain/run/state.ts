@@ -13,6 +13,7 @@ import { EvidenceReleaseSchema } from './evidence-documents.ts';
 import { FindingSchema, VerdictSchema } from './finding-documents.ts';
 import { ExpertPoolSchema, ForecastSchema } from './forecast-documents.ts';
 import { HaltActionSchema, HaltCauseSchema, RunTargetSchema } from './halt-documents.ts';
+import { OutsideFindingSchema, OutsideGrantSchema } from './outside-documents.ts';
 import { ProposalSchema, TermsSchema } from './proposal-documents.ts';
 import { QuarantineStateSchema, RevertSchema } from './quarantine-documents.ts';
 import { PermitRiskSchema, RiskTakenSchema } from './risk-documents.ts';
@@ -131,6 +132,8 @@ export const CheckpointStateSchema = z.object({
   /** Of the run's risk budget, by the permits that it earned. */
   riskPaid: z.number().optional(),
   questions: z.array(EstimateQuestionSchema).optional(),
+  /** What outside evaluators found in it, beside any evaluation. */
+  outside: z.array(OutsideFindingSchema).optional(),
   closed: z
     .object({
       revision: int,
@@ -397,6 +400,8 @@ export const RunStateSchema = z.object({
       }),
     )
     .optional(),
+  /** Who else may see the run and be heard about it. */
+  outside: z.object({ grants: z.array(OutsideGrantSchema) }).optional(),
   /** Requests for sealed evidence, and releases of it, that have not ended. */
   evidence: z.object({ releases: z.array(EvidenceReleaseSchema) }).optional(),
   holds: z.array(HoldSchema),

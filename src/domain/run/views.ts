@@ -31,6 +31,7 @@ export interface View {
     | 'lineage'
     | 'weights'
     | 'evidence'
+    | 'outside'
     | 'proposal'
     | 'estimate-round'
     | 'estimate'
@@ -47,6 +48,9 @@ export const checkpointKey = (runId: string, checkpointId: string): string => `$
 export const breakthroughKey = (runId: string, breakthroughId: string): string =>
   `${runId}/${breakthroughId}`;
 export const evidenceKey = (digest: string, runId: string): string => `${digest}/${runId}`;
+export const partyKey = (runId: string, party: string): string => `${runId}/${party}`;
+export const submissionKey = (runId: string, party: string, name: string): string =>
+  `${partyKey(runId, party)}/${name}`;
 export const pressKey = (runId: string, pressId: string): string => `${runId}/${pressId}`;
 /** One row per result, for ever: a repetition must be known long after its checkpoint has left the state. */
 export const resultKey = (evaluationId: string, attempt: number): string => `${evaluationId}/${attempt}`;
@@ -147,6 +151,9 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
       return checkpointsWith(after, [event.data.evaluationId]);
     case 'EvidenceKept':
       return [evidenceView(event.data, after)];
+    case 'OutsideResultSigned':
+    case 'OutsideFindingReported':
+      return [submissionView(event, after.runId)];
     case 'WeightsDigested':
     case 'WeightsChanged':
       return after.checkpoints
@@ -258,6 +265,7 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
       return [breakthroughView(event.data, after.runId)];
     case 'ForecastScored':
       return [forecastScoreView(event.data, after.runId)];
+    case 'OutsideEvaluatorGranted':
     case 'EvidenceReleaseAsked':
     case 'EvidenceReleased':
     case 'EvidenceRead':
@@ -347,6 +355,33 @@ function evidenceView(
     runId: digest,
     ordinal: Date.parse(at),
     doc: json({ runId, digest, bytes, sealed, evaluationId, attempt, keptAt: at }),
+  };
+}
+
+/** Found by the party within the run: nobody reads those of another. */
+function submissionView(
+  event: Extract<RunEvent, { kind: 'OutsideResultSigned' | 'OutsideFindingReported' }>,
+  runId: string,
+): View {
+  const { party, signed, at } = event.data;
+  const own =
+    event.kind === 'OutsideResultSigned'
+      ? { kind: 'result', evaluationId: event.data.evaluationId, attempt: event.data.attempt }
+      : {
+          kind: 'finding',
+          findingId: event.data.findingId,
+          checkpointId: event.data.checkpointId,
+          category: event.data.category,
+          severity: event.data.severity,
+          title: event.data.title,
+        };
+  const name = event.kind === 'OutsideResultSigned' ? signed.messageId : event.data.findingId;
+  return {
+    kind: 'outside',
+    id: submissionKey(runId, party, `${own.kind}/${name}`),
+    runId: partyKey(runId, party),
+    ordinal: Date.parse(at),
+    doc: json({ ...own, bodyDigest: signed.bodyDigest, messageId: signed.messageId, at }),
   };
 }
 

@@ -12,6 +12,7 @@ import { governanceRoutes } from './governance.ts';
 import { haltRoutes } from './halts.ts';
 import { ledgerRoutes } from './ledger.ts';
 import { mayStartRoutes } from './may-start.ts';
+import { outsideRoutes } from './outside.ts';
 import { probeRoutes } from './probes.ts';
 import { quarantineRoutes } from './quarantine.ts';
 import { runRoutes } from './runs.ts';
@@ -35,6 +36,7 @@ export const routesOf = (services: Services): Route[] => [
   ...governanceRoutes(services),
   ...estimateRoutes(services),
   ...evidenceRoutes(services),
+  ...outsideRoutes(services),
   ...forecastRoutes(services),
   ...ledgerRoutes(services),
   ...probeRoutes(services),

@@ -13,6 +13,7 @@ import type { Readiness } from '../../service/readiness.ts';
 import type { RedButtonService } from '../../service/red-button.ts';
 import type { RestoreGuard } from '../../service/restore-guard.ts';
 import type { LoadedRun, RunService } from '../../service/run-service.ts';
+import type { WeightsGuard } from '../../service/weights-guard.ts';
 import type { PublicJwks } from '../../signing/keyring.ts';
 import type { TokenSigner } from '../../signing/tokens.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
@@ -46,6 +47,10 @@ export interface Services {
   readonly modelRoots: readonly string[];
   /** Null where no logs are kept. */
   readonly evidence: Evidence | null;
+  /** Null where weights are not looked at. */
+  readonly weights: Pick<WeightsGuard, 'look'> | null;
+  /** The public keys of an outside evaluator; null where no identity of that id is one. */
+  readonly partyKeys: (id: string) => readonly string[] | null;
   readonly alive: () => Liveness;
   readonly ready: () => Promise<Readiness>;
   /** The status page: open where the service listens on loopback only, and how a person signs in elsewhere. */

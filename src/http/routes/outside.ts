@@ -1,0 +1,387 @@
+/**
+ * Outside evaluators: their grant, their own view of a run, and what they say under their own signature.
+ *
+ * What a party says is a signed message (Ed25519, `v1a`); its body is kept as evidence before anything is recorded, so that the
+ * event, which names body and signature, can be checked by anybody who has both. Without a store for evidence nothing is taken.
+ */
+import { z } from 'zod';
+import { NativeResultSchema } from '../../domain/native-result.ts';
+import { currentAttempt, statusOf } from '../../domain/run/evaluation.ts';
+import { evaluationsOf, grantOf, isVisible } from '../../domain/run/outside.ts';
+import {
+  type OutsideGrant,
+  OutsideGrantSchema,
+  SeveritySchema,
+  type SignedWord,
+} from '../../domain/run/outside-documents.ts';
+import type { RunState } from '../../domain/run/state.ts';
+import { partyKey, submissionKey } from '../../domain/run/views.ts';
+import { WEIGHTS_CHANGED } from '../../domain/run/weights.ts';
+import { sha256 } from '../../service/digest.ts';
+import type { LoadedRun } from '../../service/run-service.ts';
+import { resultDigest } from '../../service/work.ts';
+import { forbidden, invalid, notFound, type Refusal, unavailable } from '../refusal.ts';
+import { type RawCall, type Route, route } from '../route.ts';
+import {
+  ComputeOut,
+  IdSchema,
+  Instant,
+  isFailed,
+  isRefusal,
+  loadRun,
+  OF_RUN,
+  RunParams,
+  receiptOf,
+  refusalOf,
+  text,
+} from './common.ts';
+import type { Services } from './services.ts';
+
+const BODY_BYTES_MAX = 256 * 1024;
+const SUBMISSIONS_SHOWN = 200;
+
+const GrantBody = z
+  .strictObject({
+    identity: IdSchema,
+    checkpoints: z.enum(['all', 'due']).default('due'),
+    endpoint: z
+      .url({ protocol: /^https?$/ })
+      .max(2048)
+      .optional()
+      .meta({ description: "Where the party finds the model; left out, it is shown the weights' address" }),
+    compute: z
+      .boolean()
+      .default(false)
+      .meta({ description: 'Whether it is told the compute of checkpoints' }),
+    expires: Instant.optional().meta({
+      description: 'A past instant ends the grant; left out, it does not end',
+    }),
+  })
+  .meta({ id: 'OutsideGrantRequest' });
+
+const ResultBody = z
+  .strictObject({
+    evaluationId: IdSchema,
+    attempt: z.int().min(1).max(10_000),
+    result: NativeResultSchema,
+  })
+  .meta({
+    id: 'OutsideResult',
+    description: 'Of an evaluation that the policy gives the party; all of it is signed',
+  });
+
+const FindingBody = z
+  .strictObject({
+    findingId: IdSchema,
+    checkpointId: IdSchema.optional().meta({ description: 'Default: the newest that the party may see' }),
+    category: IdSchema.optional(),
+    severity: SeveritySchema,
+    title: text(200),
+    text: text(100_000).meta({ description: 'Kept as evidence, never in the ledger' }),
+    evidenceUri: z
+      .string()
+      .regex(/^[a-z][a-z0-9+.-]*:\/\/[\x21-\x7e]{1,2000}$/, 'must be a URI')
+      .optional(),
+    hazardous: z
+      .boolean()
+      .default(false)
+      .meta({ description: 'The words are sealed, and the title with them' }),
+  })
+  .meta({ id: 'OutsideFindingReport' });
+
+const View = z
+  .object({
+    runId: z.string(),
+    grant: z.object({ checkpoints: z.enum(['all', 'due']), expiresAt: z.string().nullable() }),
+    checkpoints: z.array(
+      z.object({
+        checkpointId: z.string(),
+        model: z.string().meta({ description: 'Where the party finds it' }),
+        weightsDigest: z.string().nullable(),
+        effectiveCompute: ComputeOut.nullable().meta({ description: 'null: the party is not told' }),
+        reportedAt: z.string(),
+        evaluations: z
+          .array(
+            z.object({
+              evaluationId: z.string(),
+              evaluation: z.string(),
+              variant: z.string(),
+              attempt: z.number(),
+              status: z.string(),
+            }),
+          )
+          .meta({ description: "The party's own" }),
+      }),
+    ),
+    submissions: z.array(
+      z.object({
+        kind: z.enum(['result', 'finding']),
+        evaluationId: z.string().optional(),
+        attempt: z.number().optional(),
+        findingId: z.string().optional(),
+        checkpointId: z.string().optional(),
+        category: z.string().nullable().optional(),
+        severity: SeveritySchema.optional(),
+        title: z.string().nullable().optional(),
+        bodyDigest: z.string(),
+        messageId: z.string(),
+        at: z.string(),
+      }),
+    ),
+  })
+  .meta({ id: 'OutsideView', description: 'What an outside evaluator may see of a run: its own' });
+
+const Taken = z.object({ runId: z.string(), bodyDigest: z.string() }).meta({
+  id: 'OutsideSubmission',
+  description: 'Recorded; the digest names the signed body among the evidence',
+});
+
+type Party = { readonly id: string };
+
+export const outsideRoutes = (services: Services): Route[] => {
+  const { runs, ledger, evidence, weights, clock, partyKeys } = services;
+
+  /** So that others than Interlock can tell who said it. */
+  const unsigned = ({ webhook }: Pick<RawCall, 'webhook'>): Refusal | null =>
+    webhook === null
+      ? forbidden('this must be signed with the key of the party (v1a), not shown a token')
+      : null;
+
+  /** A run without a grant in force is as good as none: the answer does not say whether there is one. */
+  async function granted(
+    runId: string,
+    { id }: Party,
+  ): Promise<{ loaded: LoadedRun; grant: OutsideGrant } | Refusal> {
+    const loaded = await runs.load(runId);
+    const grant = loaded === null ? null : grantOf(loaded.state, id, clock());
+    if (loaded === null || grant === null)
+      return notFound(`there is no run ${runId} that you may see`, 'path.run');
+    return { loaded, grant };
+  }
+
+  function signedBy(call: Pick<RawCall, 'headers' | 'rawBody' | 'webhook'>, party: Party): SignedWord {
+    const header = (name: string): string => z.string().parse(call.headers[name]);
+    return {
+      messageId: header('webhook-id'),
+      timestamp: header('webhook-timestamp'),
+      signature: header('webhook-signature'),
+      publicKeys: [...(partyKeys(party.id) ?? [])],
+      bodyDigest: sha256(call.rawBody),
+    };
+  }
+
+  /** Before anything is recorded of them: what the ledger names must be there. */
+  async function keepWords(
+    rawBody: Buffer,
+    about: {
+      runId: string;
+      evaluationId: string | null;
+      attempt: number | null;
+      by: string;
+      hazardous?: boolean;
+    },
+  ): Promise<Refusal | null> {
+    async function* stream(): AsyncGenerator<Uint8Array> {
+      yield rawBody;
+    }
+    const kept = evidence === null ? null : await evidence.keep({ stream }, about);
+    if (kept !== null) return null;
+    return unavailable(
+      'evidence-unavailable',
+      'What was sent could not be kept as evidence; nothing was recorded.',
+      60,
+    );
+  }
+
+  return [
+    route({
+      method: 'POST',
+      path: '/v1/runs/:run/outside-evaluators',
+      summary: 'Let an outside evaluator see a run and be heard about it',
+      description: 'Another grant for the same party takes the place of the one before.',
+      tags: ['outside'],
+      params: RunParams,
+      body: GrantBody,
+      responses: { 201: OutsideGrantSchema, 200: OutsideGrantSchema },
+      handler: async (call) => {
+        const { params, body, identity } = call;
+        if (partyKeys(body.identity) === null) {
+          return invalid([{ path: 'identity', message: 'is no identity with the role outside-evaluator' }]);
+        }
+        const executed = await runs.execute(
+          params.run,
+          {
+            type: 'GrantOutside',
+            party: body.identity,
+            checkpoints: body.checkpoints,
+            endpoint: body.endpoint ?? null,
+            compute: body.compute,
+            expiresAt: body.expires === undefined ? null : new Date(body.expires).toISOString(),
+            by: identity.id,
+          },
+          { actor: identity.id, receipt: receiptOf(call) },
+        );
+        if (isFailed(executed)) return refusalOf(executed, OF_RUN);
+        const loaded = 'state' in executed ? executed : await loadRun(runs, params.run);
+        if (isRefusal(loaded)) return loaded;
+        const grant = grantNamed(loaded.state, body.identity);
+        if (grant === null) return notFound('there is no such grant', 'identity');
+        return { status: executed.outcome === 'recorded' ? 201 : 200, body: grant };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/:run/outside',
+      summary: "An outside evaluator's own view of a run",
+      description:
+        'Checkpoints that its grant lets it see, evaluations that the policy gives it, and what it has said.',
+      tags: ['outside'],
+      params: RunParams,
+      responses: { 200: View },
+      handler: async ({ params, identity }) => {
+        const found = await granted(params.run, identity);
+        if (isRefusal(found)) return found;
+        const rows = await ledger.views({
+          kind: 'outside',
+          runId: partyKey(params.run, identity.id),
+          limit: SUBMISSIONS_SHOWN,
+          order: 'desc',
+        });
+        const submissions = rows.map(({ doc }) => View.shape.submissions.element.parse(doc));
+        return { status: 200, body: { ...viewOf(found.loaded, found.grant), submissions } };
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/runs/:run/outside-results',
+      summary: 'Report the result of an evaluation that the policy gives the party',
+      description:
+        'Signed with the key of the party. It counts as any result does: late ones may only worsen a level.',
+      tags: ['outside'],
+      params: RunParams,
+      body: ResultBody,
+      bodyLimitBytes: BODY_BYTES_MAX,
+      responses: { 201: Taken, 200: Taken },
+      handler: async (call) => {
+        const { params, body, identity } = call;
+        const found = unsigned(call) ?? (await granted(params.run, identity));
+        if (isRefusal(found)) return found;
+        const { evaluationId, attempt, result } = body;
+        const about = { runId: params.run, evaluationId, attempt, by: identity.id };
+        const unkept = await keepWords(call.rawBody, about);
+        if (unkept !== null) return unkept;
+        const signed = signedBy(call, identity);
+        const look = (await weights?.look(params.run, evaluationId)) ?? null;
+        const executed = await runs.execute(
+          params.run,
+          {
+            type: 'SubmitOutsideResult',
+            party: identity.id,
+            evaluationId,
+            attempt,
+            result,
+            resultDigest: resultDigest(result),
+            signed,
+            doubt: look === null || look.ok || look.reason === WEIGHTS_CHANGED ? null : look.reason,
+          },
+          { actor: identity.id, receipt: receiptOf(call), urgent: true },
+        );
+        if (isFailed(executed)) return refusalOf(executed, OF_RUN);
+        const status = executed.outcome === 'recorded' ? (201 as const) : (200 as const);
+        return { status, body: { runId: params.run, bodyDigest: signed.bodyDigest } };
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/runs/:run/outside-findings',
+      summary: 'Report what no evaluation asked for',
+      description:
+        'Signed with the key of the party. What follows is up to the rules `outside-finding` of the policy; severity high and critical page people in any case.',
+      tags: ['outside'],
+      params: RunParams,
+      body: FindingBody,
+      bodyLimitBytes: BODY_BYTES_MAX,
+      responses: { 201: Taken, 200: Taken },
+      handler: async (call) => {
+        const { params, body, identity } = call;
+        const found = unsigned(call) ?? (await granted(params.run, identity));
+        if (isRefusal(found)) return found;
+        const { findingId, checkpointId = null, category = null, severity, hazardous } = body;
+        const by = identity.id;
+        const unkept = await keepWords(call.rawBody, {
+          runId: params.run,
+          evaluationId: null,
+          attempt: null,
+          by,
+          hazardous: hazardous || isOfHazardousCategory(found.loaded, category),
+        });
+        if (unkept !== null) return unkept;
+        const signed = signedBy(call, identity);
+        const executed = await runs.execute(
+          params.run,
+          async () => {
+            const key = submissionKey(params.run, by, `finding/${findingId}`);
+            const prior = z
+              .object({ bodyDigest: z.string() })
+              .safeParse((await ledger.view('outside', key))?.doc);
+            return {
+              type: 'SubmitOutsideFinding',
+              party: by,
+              findingId,
+              checkpointId,
+              category,
+              severity,
+              title: hazardous ? null : body.title,
+              evidenceUri: body.evidenceUri ?? null,
+              signed,
+              priorDigest: prior.success ? prior.data.bodyDigest : null,
+            };
+          },
+          { actor: by, receipt: receiptOf(call), urgent: true },
+        );
+        if (isFailed(executed)) return refusalOf(executed, OF_RUN);
+        const status = executed.outcome === 'recorded' ? (201 as const) : (200 as const);
+        return { status, body: { runId: params.run, bodyDigest: signed.bodyDigest } };
+      },
+    }),
+  ];
+};
+
+const grantNamed = ({ outside }: RunState, party: string): OutsideGrant | null =>
+  outside?.grants.find((each) => each.party === party) ?? null;
+
+function isOfHazardousCategory({ policy }: LoadedRun, category: string | null): boolean {
+  const named = policy.categories.filter(({ id }) => category === null || id === category);
+  return category !== null && named.some(({ hazardous }) => hazardous === true);
+}
+
+function viewOf(
+  { state, policy }: LoadedRun,
+  grant: OutsideGrant,
+): Omit<z.input<typeof View>, 'submissions'> {
+  const own = evaluationsOf(policy, grant.party);
+  return {
+    runId: state.runId,
+    grant: { checkpoints: grant.checkpoints, expiresAt: grant.expiresAt },
+    checkpoints: state.checkpoints
+      .filter((checkpoint) => isVisible(checkpoint, grant))
+      .map(
+        ({ checkpointId, modelUri, weightsDigest, weights, effectiveCompute, reportedAt, evaluations }) => ({
+          checkpointId,
+          model: grant.endpoint ?? modelUri,
+          weightsDigest: weights?.digest ?? weightsDigest ?? null,
+          effectiveCompute: grant.compute ? effectiveCompute : null,
+          reportedAt,
+          evaluations: evaluations
+            .filter(({ evaluation }) => own.includes(evaluation))
+            .map((each) => ({
+              evaluationId: each.evaluationId,
+              evaluation: each.evaluation,
+              variant: each.variant,
+              attempt: currentAttempt(each).attempt,
+              status: statusOf(each),
+            })),
+        }),
+      ),
+  };
+}
