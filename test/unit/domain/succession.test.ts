@@ -112,7 +112,14 @@ describe('an evaluation that succeeds another', () => {
     expect({ verdict: c2?.verdict, findings: c2?.findings }).toEqual({ verdict: 'proceed', findings: [] });
     expect(life.state.holds).toEqual([]);
     resultOf(life, rerun(life), { status: 'error' });
-    expect(latest(life, 'c2')?.verdict).toBe('proceed');
+    life.wait('10s').tick();
+    const again = { status: 'error', error: 'again' };
+    const by = { resultDigest: 'again', by: 'evaluator' };
+    life.does({ type: 'RecordResult', evaluationId: rerun(life), attempt: 2, result: again, ...by });
+    const { verdict, findings = [] } = latest(life, 'c2') ?? {};
+    // People are told, and nothing more follows.
+    expect(verdict).toBe('proceed');
+    expect(findings).toMatchObject([{ evaluation: 'ctf-v2/default', then: ['alert'] }]);
     expect(life.state.lastCleared?.checkpointId).toBe('c2');
 
     const other = registered(policy());
