@@ -551,7 +551,9 @@ function isTakenAsItIs(route: string, field: string, wrong: unknown): boolean {
   if (['labels', 'metadata', 'terms', 'metrics'].includes(field)) {
     return typeof wrong === 'object' && wrong !== null && !Array.isArray(wrong);
   }
-  if (field === 'evaluate') return wrong === true;
+  if (['evaluate', 'compute', 'hazardous'].includes(field)) return wrong === true;
+  // Words, at length.
+  if (field === 'text') return typeof wrong === 'string' && wrong.length > 1;
   if (['initialCompute', 'effectiveCompute'].includes(field)) return wrong === 12.5;
   // Numbers that a policy judges rather than a schema: recorded as inconclusive.
   return ['score', 'n', 'stderr'].includes(field);
@@ -563,6 +565,11 @@ function required(route: string): string[] {
     'POST /v1/checkpoints': ['runId', 'checkpointId', 'effectiveCompute', 'modelUri'],
     'POST /v1/runs/{run}/heartbeat': ['effectiveCompute'],
     'POST /v1/halts/{halt}/ack': ['state'],
+    'POST /v1/evidence/{digest}/release': ['group', 'justification'],
+    'POST /v1/evidence/{digest}/release/approval': ['group', 'justification'],
+    'POST /v1/runs/{run}/outside-evaluators': ['identity'],
+    'POST /v1/runs/{run}/outside-results': ['evaluationId', 'attempt', 'result'],
+    'POST /v1/runs/{run}/outside-findings': ['findingId', 'severity', 'title', 'text'],
     'POST /v1/runs/{run}/proposals': ['kind', 'rationale'],
     'POST /v1/runs/{run}/sign-offs': ['proposalId', 'digest', 'decision', 'group', 'justification'],
     'POST /v1/halts/{halt}/isolation/{step}': ['state', 'detail'],

@@ -13,6 +13,7 @@ import {
 } from '../../src/signing/standard-webhooks.ts';
 
 const secret = generateSharedSecret();
+const outsideKey = generateWebhookKeyPair().publicKey;
 const hash = hashToken(generateToken());
 
 function parse(
@@ -54,6 +55,38 @@ describe('identities', () => {
       [{ id: 'a', name: 'A', roles: ['governance'] }],
       {},
       /must be one of/,
+    ],
+    [
+      'an outside evaluator that is somebody else as well',
+      [{ id: 'a', name: 'A', roles: ['outside-evaluator', 'auditor'], publicKeys: [outsideKey] }],
+      {},
+      /no other role/,
+    ],
+    [
+      'an outside evaluator of a group',
+      [{ id: 'a', name: 'A', roles: ['outside-evaluator'], groups: ['board'], publicKeys: [outsideKey] }],
+      {},
+      /no group/,
+    ],
+    [
+      'an outside evaluator without a key',
+      [{ id: 'a', name: 'A', roles: ['outside-evaluator'] }],
+      {},
+      /needs one/,
+    ],
+    [
+      'an outside evaluator with a shared secret',
+      [
+        {
+          id: 'a',
+          name: 'A',
+          roles: ['outside-evaluator'],
+          publicKeys: [outsideKey],
+          webhookSecrets: [secret],
+        },
+      ],
+      {},
+      /prove nothing/,
     ],
     [
       'one id twice',

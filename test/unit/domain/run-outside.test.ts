@@ -121,6 +121,8 @@ describe('an outside evaluator', () => {
     life.result('c1/ctf', 0.1);
     life.report('c1b', '1.2e22', { evaluate: true });
     expect(life.refuses(finds({ checkpointId: 'c1b' })).path).toBe('checkpointId');
+    const unseen = { evaluationId: life.idOf('c1b', 'labs') };
+    expect(life.refuses(submits(life, 0.1, unseen)).path).toBe('evaluationId');
     life.does(grants({ checkpoints: 'all' }));
     expect(life.does(finds({ checkpointId: 'c1b' }))).toContain('OutsideFindingReported');
   });
