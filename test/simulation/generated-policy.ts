@@ -16,6 +16,7 @@ import {
 } from './policy-parts.ts';
 import type { Random } from './random.ts';
 import { riskPolicy } from './risk-policy.ts';
+import { tierPolicy } from './tier-policy.ts';
 
 function evaluation(random: Random, category: string, i: number): JsonObject {
   const falling = random.chance(0.15);
@@ -64,12 +65,13 @@ interface Drawn {
   readonly consulted: ReturnType<typeof expertPolicy> | null;
   readonly limited: Random | null;
   readonly isolation: JsonObject;
+  readonly tiered: Random | null;
 }
 
-function draw(random: Random, name: string, { consulted, limited, isolation }: Drawn): JsonObject {
+function draw(random: Random, name: string, { consulted, limited, isolation, tiered }: Drawn): JsonObject {
   const categories = ['cyber', 'bio', 'talk'].slice(0, random.pick([1, 1, 1, 2, 3]));
   const stage = 'pre-mitigation';
-  const policy = {
+  const drawn = {
     policy: name,
     title: 'Generated',
     cadence: {
@@ -116,6 +118,11 @@ function draw(random: Random, name: string, { consulted, limited, isolation }: D
     alerts: random.pick([[], ['oncall'], ['oncall'], ['oncall', 'chat']]),
     ...consulted?.more,
   };
+  const tiers = tiered === null ? null : tierPolicy(tiered, categories, GROUPS);
+  const policy =
+    tiers === null
+      ? drawn
+      : { ...drawn, evaluations: [...drawn.evaluations, ...tiers.evaluations], ...tiers.more };
   if (limited === null) return policy;
   const { cadence, more } = riskPolicy(limited, policy.cadence, GROUPS);
   return { ...policy, cadence: { ...policy.cadence, ...cadence }, ...more };
@@ -123,18 +130,19 @@ function draw(random: Random, name: string, { consulted, limited, isolation }: D
 
 const DRAWS_MAX = 50;
 
-/** `experts`: who are asked in this story, if anybody is; `limited`: it has a limit of risk. */
+/** `experts`: who are asked in this story, if anybody is; `limited`: it has a limit of risk; `tiered`: tripwires. */
 export function generatedPolicy(
   random: Random,
   name: string,
   experts: Random | null = null,
   limited: Random | null = null,
   isolation: JsonObject = {},
+  tiered: Random | null = null,
 ): Policy {
   const consulted = experts === null ? null : expertPolicy(experts);
   let problems = '';
   for (let i = 0; i < DRAWS_MAX; i += 1) {
-    const check = checkPolicy(draw(random, name, { consulted, limited, isolation }));
+    const check = checkPolicy(draw(random, name, { consulted, limited, isolation, tiered }));
     if (check.ok) return check.policy;
     problems = JSON.stringify(check.problems);
   }

@@ -44,13 +44,17 @@ function owed(events: readonly RunEvent[]) {
   for (const { kind, data } of events) {
     switch (kind) {
       case 'CheckpointReported':
-        for (const { evaluationId, evaluation } of data.evaluations) {
+        for (const { evaluationId, evaluation, deferred } of data.evaluations) {
           names.set(evaluationId, evaluation);
-          queue(evaluationId, 1, data.at);
+          if (deferred !== true) queue(evaluationId, 1, data.at);
         }
         if (data.deadlineAt !== null) {
           closing.set(data.checkpointId, { deadlineMs: Date.parse(data.deadlineAt), closed: false });
         }
+        break;
+      case 'EvaluationsReleased':
+      case 'CheckpointMadeDue':
+        for (const evaluationId of data.evaluationIds) queue(evaluationId, 1, data.at);
         break;
       case 'CheckpointAssessed': {
         const known = closing.get(data.checkpointId);

@@ -12,6 +12,7 @@ import { ForecastCheckers } from './forecast-checkers.ts';
 import { QuarantineCheckers } from './quarantine-checkers.ts';
 import { RiskCheckers } from './risk-checkers.ts';
 import { ShadowCheckers } from './shadows.ts';
+import { TierChecker } from './tier-checkers.ts';
 
 /** What a broken invariant of DESIGN.md is reported as, by whichever checker. */
 export class Violation extends Error {
@@ -74,6 +75,7 @@ export class RunCheckers {
   readonly #estimates: EstimateCheckers;
   readonly #forecasts: ForecastCheckers;
   readonly #risks: RiskCheckers;
+  readonly #tiers: TierChecker;
   readonly #quarantine: QuarantineCheckers;
   readonly #shadow: ShadowCheckers;
   #ceiling = 0;
@@ -105,6 +107,7 @@ export class RunCheckers {
     this.#estimates = new EstimateCheckers(policy, broken);
     this.#forecasts = new ForecastCheckers(broken);
     this.#risks = new RiskCheckers(policy, broken);
+    this.#tiers = new TierChecker(policy, (what) => broken(2, what));
     this.#quarantine = new QuarantineCheckers(broken);
     this.#shadow = new ShadowCheckers(broken);
   }
@@ -179,7 +182,8 @@ export class RunCheckers {
       const required = this.#policy.evaluations.find(({ id }) => id === evaluation)?.required ?? true;
       const late = checkpoint?.deadlineMs != null && nowMs >= checkpoint.deadlineMs;
       const excused = checkpoint?.excused.has(`${evaluation}/${variant}`) ?? false;
-      if (required && late && !conclusive && !excused && !isNews(checkpointId)) {
+      const isMissing = required && !this.#tiers.isNotNeeded(evaluationId);
+      if (isMissing && late && !conclusive && !excused && !isNews(checkpointId)) {
         throw new Violation(8, `${evaluationId} (${evaluation}) is missing past its deadline`);
       }
     }
@@ -245,10 +249,18 @@ export class RunCheckers {
           excused: new Set(),
           verdict: null,
         });
+        this.#tiers.reported(event.data);
         for (const { evaluationId, evaluation, variant } of event.data.evaluations) {
           const { checkpointId } = event.data;
           this.#evaluations.set(evaluationId, { checkpointId, evaluation, variant, conclusive: false });
         }
+        return null;
+      case 'TripwireCleared':
+        this.#tiers.cleared(event.data);
+        return null;
+      case 'EvaluationsReleased':
+      case 'CheckpointMadeDue':
+        this.#tiers.released(event.data);
         return null;
       case 'ParentFound':
         this.#unknownParent = false;
@@ -263,6 +275,7 @@ export class RunCheckers {
         const known = this.#evaluations.get(event.data.evaluationId);
         if (known === undefined) throw new Error('a result of an unknown evaluation');
         if (event.data.reading.conclusive) known.conclusive = true;
+        this.#tiers.result(event.data.evaluationId, event.data.reading);
         const topUp = this.#purposes.get(`${event.data.evaluationId}/${event.data.attempt}`) === 'top-up';
         return topUp ? null : this.#trips(known, event.data.reading, nowMs);
       }
@@ -395,7 +408,13 @@ export class RunCheckers {
       if (data.ceiling !== null) throw new Violation(2, 'a verdict other than proceed earned a ceiling');
       return;
     }
-    for (const { checkpointId, evaluation, variant, conclusive } of this.#evaluations.values()) {
+    if (data.clears === false) {
+      if (data.ceiling !== null)
+        throw new Violation(2, 'tripwires that were only asked for earned a ceiling');
+      return;
+    }
+    for (const [id, { checkpointId, evaluation, variant, conclusive }] of this.#evaluations) {
+      if (this.#tiers.isNotNeeded(id)) continue;
       const required = this.#policy.evaluations.find(({ id }) => id === evaluation)?.required ?? true;
       const excused = checkpoint.excused.has(`${evaluation}/${variant}`);
       if (checkpointId === data.checkpointId && required && !conclusive && !excused) {

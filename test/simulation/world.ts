@@ -35,6 +35,7 @@ import { shadowsOf } from './shadows.ts';
 import { SharedQueue } from './shared-queue.ts';
 import type { Signatures } from './signatures.ts';
 import { type Committed, connect, Store } from './store.ts';
+import { tiersOf } from './tier-policy.ts';
 import { type Temper, Trainer } from './trainer.ts';
 import { Scheduler, SimulatedProcess } from './virtual-time.ts';
 
@@ -122,6 +123,7 @@ export class World {
       experts,
       riskLimitOf(seed),
       isolationOf(seed),
+      tiersOf(seed),
     );
     this.reconcileIntervalMs = this.random.pick([8_000, 15_000, 20_000]);
     this.#tells = tells;
