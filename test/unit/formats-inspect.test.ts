@@ -241,6 +241,17 @@ describe('an archive', () => {
     expect(await problem(inspectEval({}, { also: entries }))).toMatch(/^log-unreadable: .*different runs/);
   });
 
+  it('says so when it lacks a sample that its summaries tell of', async () => {
+    const entries = inspectEntries({}).filter(({ name }) => name !== 'samples/2_epoch_1.json');
+    const log = await read(zipOf(entries));
+    expect(log.facts['disagreements']).toContain('summaries-of-other-samples');
+  });
+
+  it('of an epoch beyond all counting is refused', async () => {
+    const samples = [{ id: 1, epoch: 1e300, scores: { match: 'C' } }];
+    expect(await problem(inspectEval({ samples }))).toMatch(/^log-unreadable: .*epoch/);
+  });
+
   it('says so when summaries are of other samples than it holds', async () => {
     const also = [{ name: 'summaries.json', content: '[{"id":9,"epoch":1,"error":"x"}]' }];
     const log = await read(inspectEval({}, { also }));

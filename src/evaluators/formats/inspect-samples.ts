@@ -66,6 +66,7 @@ export class SampleCollector {
   #withOutput = 0;
   /** Samples whose summary says otherwise than they do, or that have none. */
   #erroredInSamples = 0;
+  #seenInSamples = 0;
 
   constructor(limits: ReadLimits, scores: { readonly cluster?: string | undefined } | undefined) {
     this.#limits = limits;
@@ -151,13 +152,15 @@ export class SampleCollector {
   beginSummaries(): void {
     this.#summaries = { seen: new Set(), errored: 0 };
     this.#erroredInSamples = this.#counts.errored;
+    this.#seenInSamples = this.#seen.size;
   }
 
-  /** Whether the summaries are of exactly the samples that the log holds, with as many errors. True where there are none. */
+  /** Whether the summaries are of exactly the samples that the log holds, with as many errors. True where either is missing as a whole. */
   get summariesAgree(): boolean {
     if (this.#summaries === null) return true;
     return (
       this.#summaries.seen.size === this.#seen.size &&
+      (this.#seenInSamples === 0 || this.#seenInSamples === this.#seen.size) &&
       this.#summaries.errored === this.#counts.errored &&
       this.#erroredInSamples === this.#counts.errored
     );
@@ -214,7 +217,7 @@ export class SampleCollector {
     const { id, epoch } = sample;
     if (typeof id !== 'string' && typeof id !== 'number')
       throw new LogFault('log-unreadable', 'id of a sample: neither text nor number');
-    if (typeof epoch !== 'number' || !Number.isInteger(epoch) || epoch < 0)
+    if (typeof epoch !== 'number' || !Number.isSafeInteger(epoch) || epoch < 0)
       throw new LogFault('log-unreadable', 'epoch of a sample: not a whole number');
     const key = JSON.stringify([id, epoch]);
     if (this.#summaries !== null && !this.#summaries.seen.has(key)) {
