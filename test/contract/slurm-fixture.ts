@@ -59,6 +59,8 @@ export interface SlurmFixture {
 
 export async function slurmFixture(env: Readonly<Record<string, string>> = {}): Promise<SlurmFixture> {
   const directory = await mkdtemp(path.join(tmpdir(), 'interlock-slurm-'));
+  // Whatever lies above: a temporary directory may be below a package of modules.
+  await writeFile(path.join(directory, 'package.json'), '{"type":"commonjs"}');
   for (const [name, text] of Object.entries({ sbatch: SBATCH, squeue: SQUEUE, scancel: SCANCEL })) {
     await writeFile(path.join(directory, name), COMMON(directory) + text, { mode: 0o755 });
   }
