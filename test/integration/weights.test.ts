@@ -7,7 +7,11 @@ import { score, testPolicy, writeEvaluator, writeModel } from '../support/evalua
 import { startTestInterlock, type TestInterlock } from '../support/interlock.ts';
 import { answered, drive, expectSoundLedger, type RunDriver, soon } from '../support/run-driver.ts';
 
-const Answer = z.object({ status: z.string(), conclusive: z.boolean().nullable(), reasons: z.array(z.string()) });
+const Answer = z.object({
+  status: z.string(),
+  conclusive: z.boolean().nullable(),
+  reasons: z.array(z.string()),
+});
 
 let interlock: TestInterlock;
 beforeAll(async () => {
@@ -24,7 +28,9 @@ async function registered(): Promise<RunDriver> {
 }
 const model = (run: RunDriver) => writeModel(interlock.models, run.runId, { result: score(0.1) });
 const digestOf = async (file: string) =>
-  `sha256:${createHash('sha256').update(await readFile(file)).digest('hex')}`;
+  `sha256:${createHash('sha256')
+    .update(await readFile(file))
+    .digest('hex')}`;
 
 describe('weights in a local path', () => {
   it('are digested before they are evaluated, and kept until their deadline', async () => {
@@ -59,7 +65,10 @@ describe('weights in a local path', () => {
     expect(findings.find(({ kind }) => kind === 'weights')?.explanation).toContain(before);
     await soon(async () => {
       const stream = await interlock.call('GET', '/v1/ledger?limit=200&stream=security', { as: 'auditor' });
-      const all = stream.status === 200 ? stream : await interlock.call('GET', '/v1/ledger?limit=200', { as: 'auditor' });
+      const all =
+        stream.status === 200
+          ? stream
+          : await interlock.call('GET', '/v1/ledger?limit=200', { as: 'auditor' });
       expect(all.text).toContain('weights-changed');
     });
   });
