@@ -31,10 +31,10 @@ const harness = (name: string) => ({
   attempts: 1,
 });
 
-const policy = (policyName: string, hazardous: boolean) =>
+const policy = (policyName: string, hazardous: boolean, executor: object = harness(policyName)) =>
   oneEvaluationPolicy({
     policy: policyName,
-    evaluation: { executor: harness(policyName), hazardous },
+    evaluation: { executor, hazardous },
     governance: { groups: ['leadership', 'board', 'preparedness'], resume: { approvals: ['leadership'] } },
   });
 
@@ -43,9 +43,17 @@ let interlock: TestInterlock;
 
 beforeAll(async () => {
   interlock = await startTestInterlock({
-    policies: { plain: policy('plain', false), hazard: policy('hazard', true) },
+    policies: {
+      plain: policy('plain', false),
+      hazard: policy('hazard', true),
+      posted: policy('posted', false, { kind: 'http', mode: 'callback', timeout: '1h' }),
+    },
     settings: {
-      policies: { directory: 'policies', default: 'plain', byLabel: { 'hazard=yes': 'hazard' } },
+      policies: {
+        directory: 'policies',
+        default: 'plain',
+        byLabel: { 'hazard=yes': 'hazard', 'posted=yes': 'posted' },
+      },
       evidence: {
         directory: 'evidence',
         sealing: { publicKey: keys.publicKey, privateKeyFile: 'sealing.key' },
@@ -97,6 +105,28 @@ describe('a log that an evaluator left', () => {
     writeFileSync(file, log('plain').replace('very', 'harm'));
     expect((await read(digest)).status).toBe(500);
     expect((await read('0'.repeat(64))).status).toBe(404);
+  });
+});
+
+describe('a log that is posted', () => {
+  it('is kept by its digest', async () => {
+    const run = drive(interlock, { kind: 'webhook', url: 'http://127.0.0.1:9/halt' });
+    expect((await run.register({ labels: { posted: 'yes' } })).status).toBe(201);
+    const [evaluationId] = Object.values(await run.report('c1', '1e19', 's3://bucket/c1'));
+    const raw = JSON.stringify({
+      results: { ctf: { 'acc,none': 0.1, 'acc_stderr,none': 0.01 } },
+      versions: { ctf: 1 },
+      config: { model: 'hf', model_args: 'pretrained=org/model' },
+    });
+    const sent = await interlock.call(
+      'POST',
+      `/v1/evaluations/${evaluationId}/result?attempt=1&format=lm-eval`,
+      { as: 'evaluator', raw },
+    );
+    expect(sent.status, sent.text).toBe(200);
+    const kept = await run.event('EvidenceKept');
+    expect(kept.data).toMatchObject({ digest: digestOf(raw), evaluationId, attempt: 1 });
+    expect((await read(digestOf(raw))).text).toBe(raw);
   });
 });
 

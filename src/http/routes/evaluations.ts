@@ -4,6 +4,7 @@ import { NativeResultSchema } from '../../domain/native-result.ts';
 import { currentAttempt, locate, statusOf } from '../../domain/run/evaluation.ts';
 import { statusOfRun } from '../../domain/run/views.ts';
 import { FORMAT_NAMES } from '../../evaluators/formats/registry.ts';
+import type { EvidenceSource } from '../../service/evidence.ts';
 import type { Executed } from '../../service/run-service.ts';
 import { type Route, route } from '../route.ts';
 import { IdSchema, isFailed, receiptOf, refusalOf } from './common.ts';
@@ -46,7 +47,7 @@ const EvaluationAnswer = z
   .meta({ id: 'EvaluationAnswer' });
 
 export const evaluationRoutes = (services: Services): Route[] => {
-  const { intake, runs, ledger } = services;
+  const { intake, runs, ledger, evidence } = services;
 
   async function answer(executed: Executed, evaluationId: string, attempt: number | null) {
     const view = await ledger.view('evaluation', evaluationId);
@@ -113,7 +114,15 @@ export const evaluationRoutes = (services: Services): Route[] => {
             receiptOf(call),
           );
           if (isFailed(executed)) return refusalOf(executed, OF_EVALUATION);
-          return { status: 200, body: await answer(executed, params.evaluation, query.attempt) };
+          const told = await answer(executed, params.evaluation, query.attempt);
+          // Not waited for: the result is recorded, and a store that is away must not hold its sender.
+          void evidence?.keep(inMemory(rawBody), {
+            runId: told.runId,
+            evaluationId: params.evaluation,
+            attempt: query.attempt,
+            by: identity.id,
+          });
+          return { status: 200, body: told };
         },
       },
     }),
@@ -135,3 +144,9 @@ export const evaluationRoutes = (services: Services): Route[] => {
     }),
   ];
 };
+
+const inMemory = (bytes: Buffer): EvidenceSource => ({
+  async *stream() {
+    yield bytes;
+  },
+});
