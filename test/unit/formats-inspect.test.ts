@@ -241,8 +241,11 @@ describe('an archive', () => {
     expect(await problem(inspectEval({}, { also: entries }))).toMatch(/^log-unreadable: .*different runs/);
   });
 
-  it('says so when it lacks a sample that its summaries tell of', async () => {
-    const entries = inspectEntries({}).filter(({ name }) => name !== 'samples/2_epoch_1.json');
+  it.each([
+    ['a sample', 'samples/2_epoch_1.json'],
+    ['every sample', 'samples/'],
+  ])('says so when it lacks %s that its summaries tell of', async (_, prefix) => {
+    const entries = inspectEntries({}).filter(({ name }) => !name.startsWith(prefix));
     const log = await read(zipOf(entries));
     expect(log.facts['disagreements']).toContain('summaries-of-other-samples');
   });

@@ -155,12 +155,12 @@ export class SampleCollector {
     this.#seenInSamples = this.#seen.size;
   }
 
-  /** Whether the summaries are of exactly the samples that the log holds, with as many errors. True where either is missing as a whole. */
+  /** Whether the summaries are of exactly the samples that the log holds, with as many errors. True where there are none. */
   get summariesAgree(): boolean {
     if (this.#summaries === null) return true;
     return (
       this.#summaries.seen.size === this.#seen.size &&
-      (this.#seenInSamples === 0 || this.#seenInSamples === this.#seen.size) &&
+      this.#seenInSamples === this.#seen.size &&
       this.#summaries.errored === this.#counts.errored &&
       this.#erroredInSamples === this.#counts.errored
     );
