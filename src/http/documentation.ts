@@ -20,8 +20,9 @@ export function documentationRoutes(
   let made: { json: string; page: ReturnType<typeof page> } | null = null;
   // Made when first asked for: a start that nobody reads documentation of need not pay for it.
   const make = () => {
+    if (made !== null) return made;
     const document = openApiDocument([...routes, ...documentation], info, table);
-    made ??= { json: JSON.stringify(document, null, 2), page: docsPage(document) };
+    made = { json: JSON.stringify(document, null, 2), page: docsPage(document) };
     return made;
   };
   documentation.push(

@@ -61,7 +61,9 @@ export async function startHostileScene(
   await writeEvaluator(interlock.directory);
   const store: Store = await openStore(interlock.config, createLogger({ level: 'silent' }));
   const target = () => ({ kind: 'webhook', url: `${trainer.url}/halt` });
-  const weights = () => writeModel(interlock.models, 'harmless', { result: score(0.1) });
+  // Written once: whoever touches weights that were reported makes Interlock look at them again, and say so.
+  const harmless = writeModel(interlock.models, 'harmless', { result: score(0.1) });
+  const weights = () => harmless;
   const registered = async (body: Record<string, unknown> = {}) => {
     const run = drive(interlock, target());
     const sent = await run.register(body);
