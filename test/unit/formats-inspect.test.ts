@@ -311,6 +311,29 @@ describe('an archive', () => {
   });
 });
 
+describe('a log of the wrong shape', () => {
+  const changed = (changes: Record<string, unknown>): Buffer =>
+    Buffer.from(pythonJson({ ...z.looseObject({}).parse(JSON.parse(inspectJson().toString())), ...changes }));
+
+  it.each([
+    ['samples that are no list', changed({ samples: { a: { id: 1, epoch: 1 } } }), /samples: not a list/],
+    ['samples that are text', changed({ samples: 'x' }), /samples: not a list/],
+    ['a sample that is none', changed({ samples: [1] }), /a sample: not an object/],
+    [
+      'scores that are no object',
+      changed({ samples: [{ id: 1, epoch: 1, scores: [{ value: 'C' }] }] }),
+      /scores of a sample: not an object/,
+    ],
+    [
+      'summaries that are no list',
+      inspectEval({}, { also: [{ name: 'summaries.json', content: '{"a":{"id":1,"epoch":1}}' }] }),
+      /samples: not a list/,
+    ],
+  ])('with %s is refused', async (_what, bytes, expected) => {
+    expect(await problem(bytes)).toMatch(expected);
+  });
+});
+
 describe('what a score is worth', () => {
   it.each([
     ['C', 1],

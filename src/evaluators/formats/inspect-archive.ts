@@ -8,7 +8,7 @@
 import type { ReadLimits, ReadOptions } from './format.ts';
 import { HeaderCollector, type InspectHeader } from './inspect-header.ts';
 import { SampleCollector } from './inspect-samples.ts';
-import { ANY, type Selection, selectJson } from './json-select.ts';
+import { type Selection, selectJson } from './json-select.ts';
 import { LogFault } from './log-fault.ts';
 import type { LogSource } from './log-source.ts';
 import { openZipMember, readZipDirectory, ZIP_METHODS, type ZipMember } from './zip.ts';
@@ -102,5 +102,5 @@ async function readSamples(
   const read = summaries === undefined ? journal : [summaries];
   if (read.length === 0) return;
   samples.beginSummaries();
-  for (const member of read) await select(member, samples.selections([ANY]));
+  for (const member of read) await select(member, samples.listSelections([]));
 }

@@ -74,6 +74,14 @@ export class SampleCollector {
     this.#cluster = scores?.cluster ?? null;
   }
 
+  /** `at`: where a list of samples or of their summaries stands. Anything but a list would hide samples from the counts. */
+  listSelections(at: Selection['path']): Selection[] {
+    const onStart = (kind: JsonKind): void => {
+      if (kind !== 'array' && kind !== 'null') throw new LogFault('log-unreadable', 'samples: not a list');
+    };
+    return [{ path: at, onStart }, ...this.selections([...at, ANY])];
+  }
+
   /** `at`: where one sample (or its summary) stands. */
   selections(at: Selection['path']): Selection[] {
     const on = (path: Selection['path'], onStart: (kind: JsonKind, path: JsonPath) => void): Selection => ({
@@ -115,6 +123,10 @@ export class SampleCollector {
       }),
       held(['output', 'choices', ANY, 'stop_reason'], (sample, value, path) => {
         if (path[at.length + 2] === 0) sample.refused = value === 'content_filter';
+      }),
+      on(['scores'], (kind) => {
+        if (kind !== 'object' && kind !== 'null')
+          throw new LogFault('log-unreadable', 'scores of a sample: not an object');
       }),
       on(['scores', ANY], (_kind, path) => {
         this.#open().scores.set(String(path[at.length + 1]), null);

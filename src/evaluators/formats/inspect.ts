@@ -79,7 +79,7 @@ async function readJson(source: LogSource, options: ReadOptions, limits: ReadLim
       yield chunk;
     }
   }
-  await selectJson(hashed(), [...header.selections(), ...samples.selections(['samples', ANY])], {
+  await selectJson(hashed(), [...header.selections(), ...samples.listSelections(['samples'])], {
     valueBytes: limits.documentBytes,
   });
   return logOf('inspect-json', header.header(), samples, hash.digest('hex'), {}, options);
