@@ -29,8 +29,11 @@ export interface ZipEntry {
 
 const METHODS = { stored: 0, deflate: 8, zstd: 93 } as const;
 
-export function zipOf(entries: readonly ZipEntry[], comment = ''): Buffer {
-  const parts: Buffer[] = [];
+export const zipOf = (entries: readonly ZipEntry[], comment = ''): Buffer =>
+  Buffer.concat([...zipParts(entries, comment)]);
+
+/** The same piece by piece, for archives that are larger than memory. */
+export function* zipParts(entries: Iterable<ZipEntry>, comment = ''): Generator<Buffer> {
   const directory: Buffer[] = [];
   let at = 0;
   for (const { name, content, method = 'deflate', lies = {} } of entries) {
@@ -66,24 +69,22 @@ export function zipOf(entries: readonly ZipEntry[], comment = ''): Buffer {
     central.writeUInt16LE(extra.length, 30);
     central.writeUInt32LE(lies.externalAttributes ?? 0, 38);
     central.writeUInt32LE(lies.offset ?? at, 42);
-    parts.push(local, data);
+    yield local;
+    yield data;
     directory.push(central);
     at += local.length + data.length;
   }
   const directoryBytes = Buffer.concat(directory);
   const end = Buffer.alloc(18);
-  end.writeUInt16LE(entries.length, 4);
-  end.writeUInt16LE(entries.length, 6);
+  end.writeUInt16LE(directory.length, 4);
+  end.writeUInt16LE(directory.length, 6);
   end.writeUInt32LE(directoryBytes.length, 8);
   end.writeUInt32LE(at, 12);
   end.writeUInt16LE(comment.length, 16);
-  return Buffer.concat([
-    ...parts,
-    directoryBytes,
-    signature(0x06054b50),
-    end,
-    Buffer.from(comment, 'latin1'),
-  ]);
+  yield directoryBytes;
+  yield signature(0x06054b50);
+  yield end;
+  yield Buffer.from(comment, 'latin1');
 }
 
 function signature(value: number): Buffer {
