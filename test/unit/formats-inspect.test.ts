@@ -325,6 +325,16 @@ describe('a log of the wrong shape', () => {
       /scores of a sample: not an object/,
     ],
     [
+      'a task that is no text',
+      Buffer.from(inspectJson().toString().replace('"popularity"', 'NaN')),
+      /eval: /,
+    ],
+    [
+      'a member among its samples that is none',
+      inspectEval({}, { also: [{ name: 'samples/1_\npoch_1.json', content: '{}' }] }),
+      /among the samples/,
+    ],
+    [
       'summaries that are no list',
       inspectEval({}, { also: [{ name: 'summaries.json', content: '{"a":{"id":1,"epoch":1}}' }] }),
       /samples: not a list/,

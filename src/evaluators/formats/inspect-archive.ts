@@ -23,7 +23,8 @@ const HEADER = 'header.json';
 const START = '_journal/start.json';
 const SUMMARIES = 'summaries.json';
 const JOURNAL = /^_journal\/summaries\/[0-9]+\.json$/;
-const SAMPLE = /^samples\/.*_epoch_[0-9]+\.json$/s;
+const SAMPLE = /^samples\/.*_epoch_[^/]*\.json$/s;
+const PART_OF_SAMPLE = /^samples\/.*_epoch_[0-9]+\/./s;
 /** Of samples that are written in parts: this one has everything but events, messages and metadata. */
 const SAMPLE_IN_PARTS = /^samples\/.*_epoch_[0-9]+\/sample\.json$/s;
 
@@ -92,7 +93,12 @@ async function readSamples(
   select: Select,
 ): Promise<void> {
   for (const member of members.values()) {
-    if (!SAMPLE.test(member.name) && !SAMPLE_IN_PARTS.test(member.name)) continue;
+    if (!SAMPLE.test(member.name) && !SAMPLE_IN_PARTS.test(member.name)) {
+      // Passed over, it would be a sample that nobody counts.
+      if (member.name.startsWith('samples/') && !PART_OF_SAMPLE.test(member.name))
+        throw new LogFault('log-unreadable', 'a member among the samples that is none');
+      continue;
+    }
     const metadata = members.get(member.name.replace(/\/sample\.json$/, '/metadata.json'));
     if (metadata !== undefined && metadata !== member) await select(metadata, samples.metadataSelections());
     await select(member, samples.selections([]));

@@ -6,12 +6,14 @@
  * right type or nothing is read; what only describes is taken as it comes.
  */
 import { z } from 'zod';
-import { HARNESS_STATUSES, HarnessNumberSchema } from '../../domain/harness-log.ts';
+import { HARNESS_STATUSES, HarnessNumberSchema, NON_FINITE } from '../../domain/harness-log.ts';
 import type { JsonKind, JsonValue, Selection } from './json-select.ts';
 import { LogFault } from './log-fault.ts';
 
 const VERSIONS = [1, 2, 3];
-const text = z.string().nullish();
+/** A bare NaN or 1e999 comes as text of this name (json-select.ts), and names nothing. */
+const word = z.string().refine((value) => !NON_FINITE.some((token) => token === value));
+const text = word.nullish();
 const count = z.int().min(0).nullish();
 const number = z.number().nullish();
 const named = z.record(z.string(), z.json()).nullish();
@@ -24,7 +26,7 @@ const MetricSchema = z.looseObject({
 });
 
 const ScoreSchema = z.looseObject({
-  name: z.string(),
+  name: word,
   scorer: text,
   reducer: text,
   scored_samples: count,
@@ -46,10 +48,10 @@ const ConfigSchema = z.looseObject({
 });
 
 const EvalSchema = z.looseObject({
-  task: z.string(),
+  task: word,
   task_version: z.union([z.string(), z.number()]).nullish(),
-  model: z.string(),
-  created: z.string(),
+  model: word,
+  created: word,
   run_id: text,
   eval_id: text,
   eval_set_id: text,
