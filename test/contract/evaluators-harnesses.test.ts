@@ -5,15 +5,17 @@
  * promptfoo is the real one, over a scripted server. Inspect and lm-eval are stand-ins (test/support/harnesses), because the real
  * ones cannot be installed here: what is shown of them is the command line, its refusals, and logs of the genuine shape.
  */
+import { EventEmitter, once } from 'node:events';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { ExecutorSchema } from '../../src/domain/executor.ts';
 import { type HarnessExecutor, isHarnessExecutor } from '../../src/domain/harness-executors.ts';
 import type { LogProblem } from '../../src/domain/harness-log.ts';
 import type { EvaluationProgress, EvaluationRequest } from '../../src/evaluators/evaluator.ts';
 import { createHarnessEvaluator } from '../../src/evaluators/launchers/harness.ts';
 import {
+  answersOnly,
   type ModelBehaviour,
   type ModelServer,
   startModelServer,
@@ -108,7 +110,7 @@ async function make(harness: Harness, behaviour: Behaviour): Promise<MadeEvaluat
   const fixture = await commandFixture();
   const server = await startModelServer({
     rightBelow: 3,
-    ...(behaviour.startsWith('hangs') ? { delayMs: 200 } : {}),
+    ...(behaviour.startsWith('hangs') ? { answersAfter: answersOnly(1) } : {}),
   });
   await writeFile(fixture.file('eval.yaml'), CONFIG);
   const broken =
@@ -120,9 +122,7 @@ async function make(harness: Harness, behaviour: Behaviour): Promise<MadeEvaluat
   );
   return {
     evaluator,
-    begun: async () => {
-      while (server.asked.length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
-    },
+    begun: () => server.untilAsked(1),
     async close() {
       await server.close();
       expect(await fixture.leftOnDisk()).toEqual([]);
@@ -172,11 +172,13 @@ async function attempt(
     request = {},
     signal,
     behaviour,
+    onProgress,
   }: {
     stated?: object;
     request?: Partial<EvaluationRequest>;
     signal?: AbortSignal;
     behaviour?: ModelBehaviour;
+    onProgress?: (progress: EvaluationProgress) => void;
   } = {},
 ) {
   if (behaviour !== undefined) server.behaviour = behaviour;
@@ -190,7 +192,10 @@ async function attempt(
     { ...exampleRequest, endpoint: server.url, ...request },
     signal ?? new AbortController().signal,
     {
-      onProgress: (progress) => heard.push(progress),
+      onProgress(progress) {
+        heard.push(progress);
+        onProgress?.(progress);
+      },
     },
   );
   return { outcome, heard, asked: server.asked.length - before };
@@ -198,7 +203,7 @@ async function attempt(
 
 describe.each(HARNESSES.map((harness) => [harness.kind, harness] as const))('%s', (kind, harness) => {
   const missing = kind === 'promptfoo' ? NO_PROMPTFOO : null;
-  const run = missing === null ? test : test.skip;
+  const run = test.skipIf(missing !== null);
 
   run('measures the checkpoint, at its endpoint, and says so beside the log', async () => {
     const { outcome } = await attempt(harness);
@@ -224,8 +229,23 @@ describe.each(HARNESSES.map((harness) => [harness.kind, harness] as const))('%s'
   });
 
   run('says how far it is, in figures', async () => {
-    const { heard } = await attempt(harness, { behaviour: { rightBelow: 3, delayMs: 60 } });
     const total = kind === 'promptfoo' ? 6 : 20;
+    const before = server.asked.length;
+    const progressed = new EventEmitter().setMaxListeners(100);
+    let furthest = 0;
+    const { heard } = await attempt(harness, {
+      behaviour: {
+        rightBelow: 3,
+        // The model is never further ahead than half of the whole: what it has answered must be told before it goes on.
+        async answersAfter(request) {
+          while (request - before > furthest + total / 2) await once(progressed, 'progress');
+        },
+      },
+      onProgress({ done }) {
+        furthest = done;
+        progressed.emit('progress');
+      },
+    });
     expect(heard.length).toBeGreaterThan(2);
     expect(heard.some(({ done }) => done > 0 && done < total)).toBe(true);
     expect(heard.at(-1)?.total).toBe(total);
@@ -236,8 +256,12 @@ describe.each(HARNESSES.map((harness) => [harness.kind, harness] as const))('%s'
   run('a second attempt asks only for what the first one, stopped midway, had no answer to', async () => {
     const total = kind === 'promptfoo' ? 6 : 20;
     const stop = new AbortController();
-    const first = attempt(harness, { behaviour: { rightBelow: 3, delayMs: 100 }, signal: stop.signal });
-    while (server.asked.length < 5) await new Promise((resolve) => setTimeout(resolve, 20));
+    const before = server.asked.length;
+    const first = attempt(harness, {
+      behaviour: { rightBelow: 3, answersAfter: (request) => answersOnly(4)(request - before) },
+      signal: stop.signal,
+    });
+    await server.untilAsked(before + 5);
     stop.abort();
     const stopped = await first;
     expectFailed(stopped.outcome, 'cancelled');
@@ -275,7 +299,7 @@ describe.each(HARNESSES.map((harness) => [harness.kind, harness] as const))('%s'
     const parent = await fixture.program('parent', `#!/bin/sh\n${child} &\n${child}\n`);
     const stop = new AbortController();
     const outcome = attempt(harness, { stated: { program: parent }, signal: stop.signal });
-    while ((await processesOf(child)).length < 2) await new Promise((resolve) => setTimeout(resolve, 20));
+    await vi.waitFor(async () => expect(await processesOf(child)).toHaveLength(2), { timeout: 10_000 });
     stop.abort();
     expectFailed((await outcome).outcome, 'cancelled');
     expect(await processesOf(child)).toEqual([]);

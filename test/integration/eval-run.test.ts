@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { type ModelServer, startModelServer } from '../support/harnesses/model-server.ts';
+import { answersOnly, type ModelServer, startModelServer } from '../support/harnesses/model-server.ts';
 import { INSPECT_STAND_IN, LM_EVAL_STAND_IN } from '../support/harnesses/programs.ts';
 import { say } from '../unit/cli-terminal.ts';
 
@@ -120,10 +120,10 @@ test.each([
 });
 
 test('Ctrl-C ends what runs, and nothing is concluded', async () => {
-  model.behaviour = { rightBelow: 3, delayMs: 300 };
+  model.behaviour = { rightBelow: 3, answersAfter: answersOnly(0) };
   const before = model.asked.length;
   const running = run('--only', 'ctf');
-  while (model.asked.length === before) await new Promise((resolve) => setTimeout(resolve, 20));
+  await model.untilAsked(before + 1);
   process.emit('SIGINT');
   const { code, out, err } = await running;
   model.behaviour = { rightBelow: 3 };

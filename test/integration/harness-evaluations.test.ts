@@ -2,6 +2,7 @@
  * Evaluations as teams run them, from webhook to verdict: one policy with an evaluation per harness, and every way in which one of
  * them can be broken. promptfoo is the real one; Inspect and lm-eval are stand-ins that write logs of the genuine shape.
  */
+import { once } from 'node:events';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -225,14 +226,22 @@ const report = (run: RunDriver) =>
 
 describe('a policy with one evaluation per harness', () => {
   it('goes from webhook to verdict, tells its progress on the way, and leaves nothing behind', async () => {
-    model.behaviour = { rightBelow: 3, delayMs: 150 };
+    const seen = new AbortController();
+    const held = once(seen.signal, 'abort');
+    model.behaviour = {
+      rightBelow: 3,
+      // Some of every harness's questions; the others once somebody has seen how far they are.
+      answersAfter: async (request) => {
+        if (request > 30) await held;
+      },
+    };
     const run = await registered();
     const heard = followEvents(interlock, `/v1/runs/${run.runId}/stream`, 'progress');
     expect((await report(run)).status).toBe(202);
     await heard.until((each) => each.some(({ done, total }) => done > 0 && total === 20));
     const open = await run.scorecard();
     expect(open.running?.length).toBeGreaterThan(0);
-    model.behaviour = { rightBelow: 3 };
+    seen.abort();
     const assessed = await run.event('CheckpointAssessed');
     await heard.close();
     const scorecard = await run.scorecard();

@@ -2,8 +2,9 @@
  * A small OpenAI-compatible server over a scripted provider: POST /v1/chat/completions, and whatever it was asked.
  *
  * It adds two numbers as well as it is told to (`ability`: the first share of questions right, the rest wrong by one), says
- * nothing random, and can be told to fail or to wait. Test support; no model stands behind it.
+ * nothing random, and can be told to fail, or what to wait for. Test support; no model stands behind it.
  */
+import { EventEmitter, once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { z } from 'zod';
@@ -14,6 +15,8 @@ export interface ModelServer {
   /** Names of models that were asked for, one per request, in order. */
   readonly asked: string[];
   readonly keys: (string | undefined)[];
+  /** Resolves once it was asked so many times in all. */
+  untilAsked(count: number): Promise<void>;
   /** May be changed while it serves. */
   behaviour: ModelBehaviour;
   close(): Promise<void>;
@@ -24,7 +27,8 @@ export interface ModelBehaviour {
   rightBelow: number;
   /** Requests by number, from 1, that are answered with 400. */
   refuses?: (request: number) => boolean;
-  delayMs?: number;
+  /** What the answer to a request (by number, from 1) waits for; for ever, where it never comes. */
+  answersAfter?: (request: number) => Promise<void>;
   says?: string;
 }
 
@@ -36,14 +40,16 @@ const Body = z.looseObject({
 export async function startModelServer(behaviour: ModelBehaviour = { rightBelow: 10 }): Promise<ModelServer> {
   const asked: string[] = [];
   const keys: (string | undefined)[] = [];
+  const requests = new EventEmitter().setMaxListeners(100);
   const server = createServer((request, response) => {
     const answer = async () => {
       const { model, messages } = Body.parse(JSON.parse(await textOf(request)));
       asked.push(String(model));
       keys.push(request.headers.authorization);
-      const { refuses, delayMs = 0 } = handle.behaviour;
+      requests.emit('asked');
+      const { refuses, answersAfter } = handle.behaviour;
       const refused = refuses?.(asked.length) ?? false;
-      if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+      await answersAfter?.(asked.length);
       const question = messages.at(-1)?.content ?? '';
       response.writeHead(refused ? 400 : 200, { 'content-type': 'application/json' });
       response.end(
@@ -64,6 +70,9 @@ export async function startModelServer(behaviour: ModelBehaviour = { rightBelow:
     url: `http://127.0.0.1:${port}/v1`,
     asked,
     keys,
+    async untilAsked(count) {
+      while (asked.length < count) await once(requests, 'asked');
+    },
     behaviour,
     close: () =>
       new Promise((resolve) => {
@@ -97,3 +106,9 @@ async function textOf(request: IncomingMessage): Promise<string> {
   for await (const chunk of request) chunks.push(Buffer.from(chunk));
   return Buffer.concat(chunks).toString('utf8');
 }
+
+/** As `answersAfter`: the first requests are answered, the others never. */
+export const answersOnly =
+  (first: number) =>
+  (request: number): Promise<void> =>
+    request <= first ? Promise.resolve() : new Promise(() => undefined);

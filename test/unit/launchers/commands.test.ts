@@ -80,8 +80,8 @@ describe('the command line of', () => {
     ],
     [
       'inspect: a file of the configuration, by its whole path',
-      { ...inspect, task: 'evals/ctf.py@ctf', cwd: 'work' },
-      `inspect eval /etc/interlock/work/evals/ctf.py@ctf --model openai-api/checkpoint/ck-7 --model-base-url https://inference.example/ck-7/v1 ${INSPECT_TAIL}`,
+      { ...inspect, task: 'evals/ctf.py@ctf', cwd: 'suite' },
+      `inspect eval /etc/interlock/suite/evals/ctf.py@ctf --model openai-api/checkpoint/ck-7 --model-base-url https://inference.example/ck-7/v1 ${INSPECT_TAIL}`,
     ],
     [
       'lm-eval: a task at the checkpoint',
