@@ -50,13 +50,16 @@ export function followEvents(interlock: TestInterlock, path: string, name: strin
   return {
     async until(enough) {
       const deadline = AbortSignal.timeout(DEADLINE_MS);
+      const late = new Promise<void>((resolve) =>
+        deadline.addEventListener('abort', () => resolve(), { once: true }),
+      );
       while (!enough(heard)) {
         if (deadline.aborted) throw new Error(`not enough in time: ${JSON.stringify(heard.slice(-3))}`);
         await Promise.race([
           new Promise<void>((resolve) => {
             changed = resolve;
           }),
-          new Promise<void>((resolve) => deadline.addEventListener('abort', () => resolve(), { once: true })),
+          late,
           ended.then(() => {
             throw new Error('the stream ended');
           }),
