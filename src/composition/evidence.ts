@@ -41,7 +41,7 @@ export function openEvidence({
     const retention = startRetention({ store, retentionMs: durationMs(evidence.retention), clock, logger });
     stops.push(['evidence retention', () => retention.stop()]);
   }
-  return createEvidence({
+  const kept = createEvidence({
     store,
     runs,
     ledger,
@@ -51,6 +51,9 @@ export function openEvidence({
     clock,
     logger,
   });
+  // Stopped after everything that keeps something, before the ledger and the way out.
+  stops.push(['evidence on its way', () => kept.close()]);
+  return kept;
 }
 
 function openStoreOf(
