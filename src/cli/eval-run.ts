@@ -168,6 +168,7 @@ async function evaluatorsHere(
       }),
     },
     slurm: {
+      readLog,
       cluster: config?.evaluators.slurm ?? null,
       modelRoots,
       baseEnvironment,

@@ -141,6 +141,7 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
       ? null
       : createWeightsGuard({ runs, digester, modelRoots: config.models.roots, logger });
   const committed = new WeakMap<WorkItem, LoadedRun>();
+  const logs = { readLog, keepLog: evidence === null ? undefined : keptBy(evidence) };
   const handlers = createWorkHandlers({
     runs,
     committed,
@@ -159,12 +160,12 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
         environmentVariable: (name) => (OWN_SECRETS.has(name) ? undefined : env[name]),
         jobsDirectory,
         attemptsDirectory,
-        readLog,
-        keepLog: evidence === null ? undefined : keptBy(evidence),
+        ...logs,
         baseDirectory: dirname(config.file),
         containment,
       },
       slurm: {
+        ...logs,
         cluster: config.evaluators.slurm ?? null,
         modelRoots: config.models.roots,
         baseEnvironment: { PATH: env['PATH'], HOME: env['HOME'], LANG: env['LANG'] },
