@@ -7,6 +7,7 @@
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { secretsNamed } from '../button/target-secrets.ts';
 import type { InterlockConfiguration } from '../composition/configuration.ts';
 import { ComputeSchema } from '../domain/compute.ts';
@@ -117,11 +118,20 @@ function selected(policy: Policy, only: readonly string[] | undefined): Selected
 
 /** A path of this machine is named whole, and what it links to. */
 async function modelOf(checkpoint: string): Promise<string> {
-  if (/^[a-z][a-z0-9+.-]*:/i.test(checkpoint)) return checkpoint;
-  const file = resolve(checkpoint);
+  const isFile = /^file:/i.test(checkpoint);
+  if (!isFile && /^[a-z][a-z0-9+.-]*:/i.test(checkpoint)) return checkpoint;
+  const file = isFile ? pathOf(checkpoint) : resolve(checkpoint);
   return realpath(file).catch(() => {
     throw new UsageError(`--checkpoint ${checkpoint}: there is no such file or directory`);
   });
+}
+
+function pathOf(url: string): string {
+  try {
+    return fileURLToPath(url);
+  } catch {
+    throw new UsageError(`--checkpoint ${url}: is no file of this machine`);
+  }
 }
 
 /** As a trainer would name it: the last part of where it lies. */
@@ -182,14 +192,17 @@ async function evaluatorsHere(
   });
   return {
     ...evaluators,
-    run: (executor, request, signal, more) =>
-      executor.kind === 'http' && executor.mode === 'callback'
-        ? Promise.resolve({
-            kind: 'failed',
-            reason: 'not-configured',
-            detail: 'answers by callback: needs the service',
-          })
-        : evaluators.run(executor, request, signal, more),
+    run(executor, request, signal, more) {
+      const needsService =
+        executor.kind === 'outside'
+          ? 'is carried out by an outside party: needs the service'
+          : executor.kind === 'http' && executor.mode === 'callback'
+            ? 'answers by callback: needs the service'
+            : null;
+      return needsService === null
+        ? evaluators.run(executor, request, signal, more)
+        : Promise.resolve({ kind: 'failed', reason: 'not-configured', detail: needsService });
+    },
   };
 }
 
