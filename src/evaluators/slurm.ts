@@ -57,7 +57,8 @@ const OUTPUT_BYTES_MAX = 1024 * 1024;
 /** A shared file system shows what a node wrote later than Slurm shows that it ended. */
 const SETTLE_MS = 15_000;
 const SETTLE_LOOK_MS = 250;
-const KEPT_MS = 14 * 86_400_000;
+/** Longer than any job may take: executors end within 24 days, and the time of a directory is not that of what lies deeper in it. */
+const KEPT_MS = 30 * 86_400_000;
 
 /** `"$@"` is the command as it is: nothing of it is read by the shell. */
 const SCRIPT = `#!/bin/sh

@@ -1,5 +1,5 @@
 /** Evaluations as Slurm jobs: found again after a crash, collected whatever Slurm remembers, ended when they are cancelled. */
-import { access, readFile, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { EVALUATION_CANCELLED, type FailureReason } from '../../src/evaluators/evaluator.ts';
@@ -265,6 +265,22 @@ describe('a Slurm job', () => {
     ].map(slurmJobName);
     expect(new Set(names).size).toBe(4);
     expect(slurmJobName({ ...exampleRequest, attempt: 3, submission: 2 })).toBe(slurmJobName(exampleRequest));
+  });
+
+  test('has its directory for as long as it may run, and not for ever', async () => {
+    const made = async (name: string, days: number) => {
+      const directory = path.join(slurm.directory, 'shared', name);
+      await mkdir(directory, { recursive: true });
+      const then = new Date(Date.now() - days * 86_400_000);
+      await utimes(directory, then, then);
+    };
+    const [runs, over, foreign] = [`interlock-${'a'.repeat(32)}`, `interlock-${'b'.repeat(32)}`, 'theirs'];
+    await made(runs, 23);
+    await made(over, 31);
+    await made(foreign, 31);
+    await run(reports);
+    const left = await readdir(path.join(slurm.directory, 'shared'));
+    expect(left.sort()).toEqual([runs, slurmJobName(exampleRequest), foreign].sort());
   });
 
   test('leaves a script that holds nothing of the event', async () => {
