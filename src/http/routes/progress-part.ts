@@ -1,7 +1,7 @@
 /** How far evaluations have come: beside what the ledger says of them, and on streams as an event that is none of the ledger's. */
 import { z } from 'zod';
+import { evaluationName } from '../../domain/run/checkpoint-views.ts';
 import { currentAttempt, statusOf } from '../../domain/run/evaluation.ts';
-import { evaluationName } from '../../domain/run/views.ts';
 import type { AttemptProgress, EvaluationProgressStore } from '../../ledger/evaluation-progress.ts';
 import type { LoadedRun } from '../../service/run-service.ts';
 import type { StreamEvent } from '../sse.ts';
