@@ -1,7 +1,7 @@
 /** The service's documents, as far as commands show them. Loose: unknown members are no fault. */
 import { z } from 'zod';
 import { BudgetBestSchema } from '../domain/run/budgets.ts';
-import { EvidenceSchema } from '../domain/run/events.ts';
+import { EvidenceSchema } from '../domain/run/scorecard-documents.ts';
 
 const instant = z.string();
 

@@ -15,7 +15,7 @@ import { z } from 'zod';
 import { isHazardous } from '../domain/policy/schema.ts';
 import { locate } from '../domain/run/evaluation.ts';
 import { releaseInForce } from '../domain/run/evidence.ts';
-import { evidenceKey } from '../domain/run/views.ts';
+import { evidenceKey } from '../domain/run/view.ts';
 import { InterlockError } from '../errors.ts';
 import type { BlobName, EvidenceStore } from '../evidence/evidence-store.ts';
 import { readPrivateKey, readPublicKey, seal, unseal } from '../evidence/seal.ts';

@@ -3,8 +3,9 @@
  *
  * The same on the page and in the terminal. What a result does not state is not there; it is never shown as none.
  */
-import type { Evidence, Source } from './events.ts';
-import { evaluationName } from './views.ts';
+import { evaluationName } from './checkpoint-views.ts';
+import type { Source } from './reading-documents.ts';
+import type { Evidence } from './scorecard-documents.ts';
 
 export type EvidenceShown = Pick<
   Evidence,

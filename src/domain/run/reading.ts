@@ -14,8 +14,8 @@ import { metricRange } from '../policy/scale.ts';
 import type { Evaluation, Policy } from '../policy/schema.ts';
 import { type ReadingContext, readResult, type ScoreDefinition } from '../read-result.ts';
 import { besideScore } from './comparable.ts';
-import type { Source, StoredReading } from './events.ts';
 import type { Digest } from './ids.ts';
+import type { Source, StoredReading } from './reading-documents.ts';
 import type { Attempt, CheckpointState, RunState } from './state.ts';
 
 /** Around one result: what it was asked of, and what else is known. */

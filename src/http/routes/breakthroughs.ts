@@ -1,6 +1,6 @@
 /** Breakthroughs: whoever knows that the run has become better than its compute says so, and the next checkpoint is due. */
 import { z } from 'zod';
-import { breakthroughKey } from '../../domain/run/views.ts';
+import { breakthroughKey } from '../../domain/run/view.ts';
 import { digestOf } from '../../service/digest.ts';
 import { forbidden, notFound } from '../refusal.ts';
 import { type Route, route } from '../route.ts';

@@ -23,7 +23,7 @@ import {
   type SignedWord,
 } from '../../domain/run/outside-documents.ts';
 import type { RunState } from '../../domain/run/state.ts';
-import { partyKey, submissionKey } from '../../domain/run/views.ts';
+import { partyKey, submissionKey } from '../../domain/run/view.ts';
 import { WEIGHTS_CHANGED } from '../../domain/run/weights.ts';
 import { sha256 } from '../../service/digest.ts';
 import type { LoadedRun } from '../../service/run-service.ts';
