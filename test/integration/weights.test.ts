@@ -109,6 +109,9 @@ describe('weights in a local path', () => {
     const { debate = '' } = await run.report('c1', '1e21', file);
     await run.event('EvaluationReported');
     await rm(file);
+    // What is none of an attempt, and no result, is refused as ever: doubt is no reason to take it.
+    expect((await run.result(debate, 7, score(0.1))).status).toBe(404);
+    expect((await run.result(debate, 1, { status: 'success', score: {} })).status).toBe(422);
     await run.result(debate, 1, score(0.1));
     expect((await run.event('EvaluationAttemptFailed')).data).toMatchObject({ reason: 'weights-gone' });
   });

@@ -55,6 +55,8 @@ export interface RecordResult {
   readonly resultDigest: string;
   /** Where Interlock started the harness itself. */
   readonly launch?: LaunchFacts | undefined;
+  /** Why the weights cannot be shown to be the checkpoint's: the result settles nothing, and may trip. */
+  readonly doubt?: string | undefined;
   readonly by: string;
 }
 export interface FailAttempt {
@@ -210,6 +212,11 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
   if (!parsed.ok) {
     const [{ path, message }] = parsed.problems;
     return reject('invalid', message, path);
+  }
+  const { doubt: reason, resultDigest: _digest, by: _by, ...own } = command;
+  // Not before it is known that its sender may send it, and that it is a result of an attempt.
+  if (reason !== undefined) {
+    return failAttempt(state, { ...own, type: 'FailAttempt', reason, detail: null }, context);
   }
   const situation = situationOf(state, located, attempt, command.launch, context);
   const reading = settled(readingOf(parsed.result, situation), located.checkpoint);

@@ -10,7 +10,7 @@
 import type { OutsideFindingRule, Policy } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { type Context, type Decision, iso, isRejection, type Rejection, reached, reject } from './context.ts';
-import { failAttempt, locate, type RecordResult, recordResult } from './evaluation.ts';
+import { locate, type RecordResult, recordResult } from './evaluation.ts';
 import type { RunEventData } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import { idOf } from './ids.ts';
@@ -40,8 +40,6 @@ export interface SubmitOutsideResult extends Omit<RecordResult, 'type' | 'by'> {
   readonly type: 'SubmitOutsideResult';
   readonly party: string;
   readonly signed: SignedWord;
-  /** Why the weights cannot be shown to be the checkpoint's: the result settles nothing, and may trip. */
-  readonly doubt: string | null;
 }
 export interface SubmitOutsideFinding {
   readonly type: 'SubmitOutsideFinding';
@@ -113,14 +111,10 @@ export function submitOutsideResult(
   command: SubmitOutsideResult,
   context: Context,
 ): Decision {
-  const { type: _, party, signed, doubt, ...result } = command;
+  const { type: _, party, signed, ...result } = command;
   const refused = refusalOfResult(state, command, context);
   if (refused !== null) return refused;
-  const { resultDigest: _digest, ...failed } = result;
-  const recorded =
-    doubt === null
-      ? recordResult(state, { ...result, type: 'RecordResult', by: party }, context)
-      : failAttempt(state, { ...failed, type: 'FailAttempt', reason: doubt, detail: null }, context);
+  const recorded = recordResult(state, { ...result, type: 'RecordResult', by: party }, context);
   if (isRejection(recorded) || recorded.length === 0) return recorded;
   const { evaluationId, attempt } = command;
   const at = iso(context.now);

@@ -302,7 +302,7 @@ export const outsideRoutes = (services: Services): Route[] => {
             result,
             resultDigest: resultDigest(result),
             signed,
-            doubt: look === null || look.ok || look.reason === WEIGHTS_CHANGED ? null : look.reason,
+            doubt: look === null || look.ok || look.reason === WEIGHTS_CHANGED ? undefined : look.reason,
           },
           { actor: identity.id, receipt: receiptOf(call), urgent: true },
         );
