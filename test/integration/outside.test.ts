@@ -106,6 +106,12 @@ describe('an outside evaluator', () => {
     );
   });
 
+  it('is told of no place with a password in it: the ledger would keep that', async () => {
+    const grant = { identity: 'rival', endpoint: 'https://user:secret@gate.example/c' };
+    const sent = await interlock.call('POST', path('outside-evaluators'), { as: 'operator', body: grant });
+    expect([sent.status, sent.text]).toEqual([422, expect.stringContaining('must not hold credentials')]);
+  });
+
   it('leaves nothing behind of what it may not say: no evidence, and nothing in the stream of the run', async () => {
     const before = (await run.events()).length;
     const [own] = (await view('institute')).checkpoints[0]?.evaluations ?? [];
