@@ -56,6 +56,7 @@ export async function evalRun(options: EvalRunOptions, terminal: Terminal): Prom
   const { policy, notRun } = selected(check.policy, options.only);
   const modelUri = await modelOf(options.checkpoint);
   const checkpointId = idOf(modelUri);
+  const endpoint = endpointOf(options.endpoint);
   const effectiveCompute = computeOf(options.compute ?? policy.cadence.firstCheckpointBy);
   const scratch = await mkdtemp(join(tmpdir(), 'interlock-eval-'));
   const stop = new AbortController();
@@ -68,7 +69,7 @@ export async function evalRun(options: EvalRunOptions, terminal: Terminal): Prom
         policy,
         checkpointId,
         modelUri,
-        endpoint: options.endpoint ?? null,
+        endpoint,
         effectiveCompute,
         evaluators: await evaluatorsHere(options, scratch, modelUri, terminal),
         concurrency: options.concurrency,
@@ -142,6 +143,15 @@ function idOf(modelUri: string): string {
     .replace(/^[^A-Za-z0-9]+/, '')
     .slice(0, 128);
   return id === '' ? 'checkpoint' : id;
+}
+
+/** As it would be taken with a checkpoint; only that here any address of this machine may answer. */
+function endpointOf(text: string | undefined): string | null {
+  if (text === undefined) return null;
+  const url = /^[\x21-\x7e]{1,2048}$/.test(text) && URL.canParse(text) ? new URL(text) : null;
+  if (url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '')
+    return text;
+  throw new UsageError(`--endpoint: must be an http or https URL without credentials, up to 2048 characters`);
 }
 
 function computeOf(text: string) {

@@ -128,6 +128,12 @@ test.each([
     'it has ctf, wmdp, away, panel, broken',
   ],
   ['a compute that is none', ['--compute', 'much'], 'positive number of FLOP'],
+  [
+    'an endpoint that is no URL',
+    ['--endpoint', 'localhost:8000'],
+    '--endpoint: must be an http or https URL',
+  ],
+  ['an endpoint with a password', ['--endpoint', 'http://me:secret@localhost'], 'without credentials'],
   ['a checkpoint that is not there', ['--checkpoint', '/not/there'], 'no such file'],
   ['the file of another machine', ['--checkpoint', 'file://elsewhere/ck'], 'no file of this machine'],
 ])('%s is refused before anything runs', async (_, more, message) => {

@@ -193,6 +193,8 @@ describe('a policy that would take the launch out of our hands is refused', () =
     ['an unknown placeholder', { ...promptfoo, config: '{where}.yaml' }, 'config'],
     ['where the log goes', { ...inspect, args: [], task: '{logDirectory}' }, 'task'],
     ['a log of a native result', { kind: 'command', command: ['x'], log: '*.json' }, 'log'],
+    ['a log of a native result of a job', { kind: 'slurm', command: ['x'], log: '*.json' }, 'log'],
+    ['where a job has no log', { kind: 'slurm', command: ['x', '{logDirectory}'] }, 'command.1'],
     ['a log above its directory', { kind: 'command', command: ['x'], format: 'auto', log: '../x' }, 'log'],
     ['an unknown format', { kind: 'command', command: ['x'], format: 'csv' }, 'format'],
   ];
