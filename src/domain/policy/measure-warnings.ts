@@ -54,15 +54,18 @@ export function evaluationGaps({ categories, evaluations }: Policy): PolicyProbl
   ];
 }
 
-/** Of each pair of neighbours; the scale's own ends are no thresholds. */
-function nearLevels(spec: Evaluation, path: string): PolicyProblem[] {
-  const { chance, best } = spec.score;
+/** Pairs of levels, with the scores at which they begin; the scale's own ends are no thresholds. */
+function neighbours(spec: Evaluation) {
   const { medium, high, critical } = levelMarks(spec);
-  const pairs = [
+  return [
     ['medium', medium, 'high', high],
     ['high', high, 'critical', critical],
   ] as const;
-  return pairs.flatMap(([below, from, above, to]) => {
+}
+
+function nearLevels(spec: Evaluation, path: string): PolicyProblem[] {
+  const { chance, best } = spec.score;
+  return neighbours(spec).flatMap(([below, from, above, to]) => {
     const gap = Math.abs((to - from) / (best - chance));
     if (gap >= USUAL_RISE_PER_DOUBLING) return [];
     return [
@@ -79,12 +82,7 @@ function blindSpots(spec: Evaluation, path: string): PolicyProblem[] {
   const { kind, minSamples } = spec.score;
   if (kind !== 'proportion' || spec.score.control !== undefined) return [];
   const [low, top] = metricRange(spec);
-  const { medium, high, critical } = levelMarks(spec);
-  const pairs = [
-    ['medium', medium, 'high', high],
-    ['high', high, 'critical', critical],
-  ] as const;
-  return pairs.flatMap(([below, from, above, to]) => {
+  return neighbours(spec).flatMap(([below, from, above, to]) => {
     const share = (from - low) / (top - low);
     const noise = Math.sqrt((2 * Math.max(0, share * (1 - share))) / minSamples) * (top - low);
     const told = normalQuantile(CONFIDENCE) * noise;
