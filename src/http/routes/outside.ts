@@ -18,7 +18,7 @@ import type { RunState } from '../../domain/run/state.ts';
 import { partyKey, submissionKey } from '../../domain/run/view.ts';
 import { WEIGHTS_CHANGED } from '../../domain/run/weights.ts';
 import { sha256 } from '../../service/digest.ts';
-import type { LoadedRun } from '../../service/run-service.ts';
+import type { Executed, LoadedRun } from '../../service/run-service.ts';
 import { resultDigest } from '../../service/work.ts';
 import { forbidden, invalid, notFound, type Refusal, unavailable } from '../refusal.ts';
 import { type RawCall, type Route, route } from '../route.ts';
@@ -28,11 +28,11 @@ import {
   Instant,
   isFailed,
   isRefusal,
-  loadRun,
   OF_RUN,
   RunParams,
   receiptOf,
   refusalOf,
+  runAfter,
   text,
 } from './common.ts';
 import type { Services } from './services.ts';
@@ -222,7 +222,7 @@ export const outsideRoutes = (services: Services): Route[] => {
           { actor: identity.id, receipt: receiptOf(call) },
         );
         if (isFailed(executed)) return refusalOf(executed, OF_RUN);
-        const loaded = 'state' in executed ? executed : await loadRun(runs, params.run);
+        const loaded = await runAfter(executed, runs, params.run);
         if (isRefusal(loaded)) return loaded;
         const grant = grantNamed(loaded.state, body.identity);
         if (grant === null) return notFound('there is no such grant', 'identity');
@@ -286,9 +286,7 @@ export const outsideRoutes = (services: Services): Route[] => {
           },
           { actor: identity.id, receipt: receiptOf(call), urgent: true },
         );
-        if (isFailed(executed)) return refusalOf(executed, OF_RUN);
-        const status = executed.outcome === 'recorded' ? (201 as const) : (200 as const);
-        return { status, body: { runId: params.run, bodyDigest: signed.bodyDigest } };
+        return takenAs(executed, params.run, signed);
       },
     }),
     route({
@@ -339,13 +337,17 @@ export const outsideRoutes = (services: Services): Route[] => {
           },
           { actor: by, receipt: receiptOf(call), urgent: true },
         );
-        if (isFailed(executed)) return refusalOf(executed, OF_RUN);
-        const status = executed.outcome === 'recorded' ? (201 as const) : (200 as const);
-        return { status, body: { runId: params.run, bodyDigest: signed.bodyDigest } };
+        return takenAs(executed, params.run, signed);
       },
     }),
   ];
 };
+
+function takenAs(executed: Executed, runId: string, { bodyDigest }: SignedWord) {
+  if (isFailed(executed)) return refusalOf(executed, OF_RUN);
+  const status = executed.outcome === 'recorded' ? (201 as const) : (200 as const);
+  return { status, body: { runId, bodyDigest } };
+}
 
 const grantNamed = ({ outside }: RunState, party: string): OutsideGrant | null =>
   outside?.grants.find((each) => each.party === party) ?? null;
