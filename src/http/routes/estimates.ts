@@ -18,7 +18,6 @@ import { findRound, questionsLike } from '../../domain/run/estimate-state.ts';
 import { standingCheckpoint } from '../../domain/run/estimates.ts';
 import { ExpertPoolSchema, LevelQuantileSchema } from '../../domain/run/forecast-documents.ts';
 import type { RunState } from '../../domain/run/state.ts';
-import type { ViewRow } from '../../ledger/ledger.ts';
 import type { LoadedRun } from '../../service/run-service.ts';
 import { notFound, type Refusal } from '../refusal.ts';
 import { type Route, route } from '../route.ts';
@@ -28,17 +27,15 @@ import {
   Instant,
   isFailed,
   isRefusal,
-  listOf,
   loadRun,
-  newestOf,
   OF_RUN,
-  PageQuery,
   RunParams,
   receiptOf,
   refusalOf,
   runAfter,
   text,
 } from './common.ts';
+import { listOfRun } from './list-of-run.ts';
 import type { Services } from './services.ts';
 
 const QUANTILES_MAX = 9;
@@ -126,7 +123,9 @@ const RoundWithFeedback = RoundDocument.extend({
 
 type Loaded = Pick<LoadedRun, 'state' | 'policy'>;
 
-export const estimateRoutes = ({ runs, ledger }: Services): Route[] => {
+export const estimateRoutes = (services: Services): Route[] => {
+  const { runs, ledger } = services;
+
   async function storedRound(
     runId: string,
     roundId: string,
@@ -181,21 +180,13 @@ export const estimateRoutes = ({ runs, ledger }: Services): Route[] => {
         return { status: executed.outcome === 'recorded' ? 201 : 200, body: answer };
       },
     }),
-    route({
-      method: 'GET',
+    listOfRun(services, {
       path: '/v1/runs/:run/estimate-rounds',
       summary: 'Estimate rounds of a run, the newest first',
       tags: ['estimates'],
-      params: RunParams,
-      query: PageQuery,
-      responses: { 200: listOf(RoundDocument) },
-      handler: async ({ params, query }) => {
-        const loaded = await loadRun(runs, params.run);
-        if (isRefusal(loaded)) return loaded;
-        const of = { kind: 'estimate-round', runId: params.run };
-        const item = (doc: ViewRow['doc']) => roundDocument(StoredRound.parse(doc), loaded.policy);
-        return { status: 200, body: await newestOf(ledger, of, query, item) };
-      },
+      kind: 'estimate-round',
+      item: RoundDocument,
+      show: (doc, { policy }) => roundDocument(StoredRound.parse(doc), policy),
     }),
     route({
       method: 'GET',

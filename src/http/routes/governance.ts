@@ -12,11 +12,8 @@ import {
   Instant,
   isFailed,
   isRefusal,
-  listOf,
   loadRun,
-  newestOf,
   OF_RUN,
-  PageQuery,
   RunParams,
   receiptOf,
   refusalOf,
@@ -24,6 +21,7 @@ import {
   text,
 } from './common.ts';
 import { ProposalDocument, proposalDocument } from './documents.ts';
+import { listOfRun } from './list-of-run.ts';
 import type { Services } from './services.ts';
 
 /** Its notation has more than four digits of year, which the ledger does not take for an instant. */
@@ -101,7 +99,8 @@ const SignOffBody = z
 
 const SignedProposal = z.object({ proposal: ProposalDocument }).meta({ id: 'SignedProposal' });
 
-export const governanceRoutes = ({ runs, ledger }: Services): Route[] => {
+export const governanceRoutes = (services: Services): Route[] => {
+  const { runs, ledger } = services;
   const documentOf = (loaded: Pick<LoadedRun, 'state' | 'policy'>, proposalId: string) => {
     const proposal = loaded.state.proposals.find((each) => each.proposalId === proposalId);
     return proposal === undefined ? null : proposalDocument(proposal, { ...loaded, version: 0 });
@@ -134,28 +133,18 @@ export const governanceRoutes = ({ runs, ledger }: Services): Route[] => {
         return { status: executed.outcome === 'recorded' ? 201 : 200, body: document };
       },
     }),
-    route({
-      method: 'GET',
+    listOfRun(services, {
       path: '/v1/runs/:run/proposals',
       summary: 'Proposals of a run, the newest first',
       tags: ['governance'],
-      params: RunParams,
-      query: PageQuery,
-      responses: { 200: listOf(ProposalDocument) },
-      handler: async ({ params, query }) => {
-        const loaded = await loadRun(runs, params.run);
-        if (isRefusal(loaded)) return loaded;
-        const item = (doc: unknown) => {
-          const held = z.object({ proposalId: z.string() }).parse(doc);
-          return (
-            documentOf(loaded, held.proposalId) ??
-            ProposalDocument.parse({ ...held, ...asObject(doc), approvalsNeeded: [] })
-          );
-        };
-        return {
-          status: 200,
-          body: await newestOf(ledger, { kind: 'proposal', runId: params.run }, query, item),
-        };
+      kind: 'proposal',
+      item: ProposalDocument,
+      show(doc, loaded) {
+        const held = z.object({ proposalId: z.string() }).parse(doc);
+        return (
+          documentOf(loaded, held.proposalId) ??
+          ProposalDocument.parse({ ...held, ...asObject(doc), approvalsNeeded: [] })
+        );
       },
     }),
     route({

@@ -136,6 +136,14 @@ const Taken = z.object({ runId: z.string(), bodyDigest: z.string() }).meta({
   description: 'Recorded; the digest names the signed body among the evidence',
 });
 
+/** Whatever a party says goes the same way. */
+const SUBMISSION = {
+  tags: ['outside'],
+  params: RunParams,
+  bodyLimitBytes: BODY_BYTES_MAX,
+  responses: { 201: Taken, 200: Taken },
+} as const;
+
 type Party = { readonly id: string };
 
 export const outsideRoutes = (services: Services): Route[] => {
@@ -257,11 +265,8 @@ export const outsideRoutes = (services: Services): Route[] => {
       summary: 'Report the result of an evaluation that the policy gives the party',
       description:
         'Signed with the key of the party. It counts as any result does: late ones may only worsen a level.',
-      tags: ['outside'],
-      params: RunParams,
+      ...SUBMISSION,
       body: ResultBody,
-      bodyLimitBytes: BODY_BYTES_MAX,
-      responses: { 201: Taken, 200: Taken },
       handler: async (call) => {
         const { params, body, identity } = call;
         const found = unsigned(call) ?? (await granted(params.run, identity));
@@ -295,11 +300,8 @@ export const outsideRoutes = (services: Services): Route[] => {
       summary: 'Report what no evaluation asked for',
       description:
         'Signed with the key of the party. What follows is up to the rules `outside-finding` of the policy; severity high and critical page people in any case.',
-      tags: ['outside'],
-      params: RunParams,
+      ...SUBMISSION,
       body: FindingBody,
-      bodyLimitBytes: BODY_BYTES_MAX,
-      responses: { 201: Taken, 200: Taken },
       handler: async (call) => {
         const { params, body, identity } = call;
         const found = unsigned(call) ?? (await granted(params.run, identity));
