@@ -23,7 +23,12 @@ export function measureWarnings(policy: Policy): PolicyProblem[] {
   return policy.evaluations.flatMap((spec, i) => {
     const path = `evaluations.${i}`;
     if (isControl(spec)) return sideBySide(spec, path);
-    return [...nearLevels(spec, path), ...ofReference(policy, spec, path), ...sideBySide(spec, path)];
+    return [
+      ...nearLevels(spec, path),
+      ...ofReference(policy, spec, path),
+      ...drawsNothing(policy, spec, path),
+      ...sideBySide(spec, path),
+    ];
   });
 }
 
@@ -127,16 +132,30 @@ function ofReference(policy: Policy, spec: Evaluation, path: string): PolicyProb
   ];
 }
 
-/** The lowest level of the estimate that halts a run, or null. */
-function haltingLevel({ rules }: Policy, { category, stage }: Evaluation): number | null {
-  const levels = rules
+/** Further samples are asked for by a finding that an upper level is reached. */
+function drawsNothing(policy: Policy, spec: Evaluation, path: string): PolicyProblem[] {
+  const asks = spec.closingIn !== undefined ? 'closingIn' : spec.topUps > 0 ? 'topUps' : null;
+  if (asks === null || levelRules(policy, spec).some(({ basis }) => basis === 'upper')) return [];
+  const where = `${spec.category} ${spec.stage}`;
+  return [
+    {
+      path: `${path}.${asks}`,
+      message: `never draws a sample: no rule of kind level with basis: upper reads ${where}, so High that is not ruled out is passed over`,
+    },
+  ];
+}
+
+function levelRules({ rules }: Policy, { category, stage }: Evaluation): LevelRule[] {
+  return rules
     .filter((rule): rule is LevelRule => rule.kind === 'level')
+    .filter((rule) => rule.stage === stage && (rule.categories?.includes(category) ?? true));
+}
+
+/** The lowest level of the estimate that halts a run, or null. */
+function haltingLevel(policy: Policy, spec: Evaluation): number | null {
+  const levels = levelRules(policy, spec)
     .filter(
-      ({ then, basis, categories, ...rule }) =>
-        rule.stage === stage &&
-        basis === 'estimate' &&
-        (categories?.includes(category) ?? true) &&
-        (then.includes('halt') || then.includes('quarantine')),
+      ({ then, basis }) => basis === 'estimate' && (then.includes('halt') || then.includes('quarantine')),
     )
     .map(({ atLeast }) => levelAt(atLeast));
   return levels.length === 0 ? null : Math.min(...levels);
