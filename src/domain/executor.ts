@@ -10,11 +10,8 @@ import { z } from 'zod';
 import {
   attempts,
   backoff,
-  callOffCommand,
-  cwd,
-  EnvironmentSchema,
-  network,
   programAndArguments,
+  programFields,
   SecretReferenceSchema,
   timeout,
 } from './executor-fields.ts';
@@ -29,13 +26,7 @@ export const CommandExecutorSchema = z
       description: 'Program and arguments; run without a shell; {placeholders} inside arguments',
     }),
     ...logFields('as {resultFile} or last line of JSON'),
-    timeout,
-    attempts,
-    backoff,
-    env: EnvironmentSchema.default({}),
-    network,
-    callOff: callOffCommand,
-    cwd,
+    ...programFields,
   })
   .superRefine((executor, context) => {
     for (const issue of logProblems(executor)) context.addIssue({ code: 'custom', ...issue });

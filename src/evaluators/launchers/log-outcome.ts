@@ -6,8 +6,8 @@
  * What it wrote is kept as evidence beside all this: a store that is slow or away must not hold a score that may trip.
  */
 import type { LaunchFacts } from '../../domain/launch-facts.ts';
-import { type ContainedRun, type Failed, failed, failureOf } from '../contained-run.ts';
-import type { EvaluationRequest, EvaluatorOutcome } from '../evaluator.ts';
+import { type ContainedRun, failureOf } from '../contained-run.ts';
+import { type EvaluationRequest, type EvaluatorOutcome, type Failed, failed } from '../evaluator.ts';
 import { type LogSource, openLog } from '../formats/log-source.ts';
 import { filesMeant, findLog, type LogWanted, type ReadHarnessLog } from './find-log.ts';
 
