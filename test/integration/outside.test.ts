@@ -146,9 +146,14 @@ describe('an outside evaluator', () => {
     const again = await interlock.signed(path('outside-results'), body, { by: 'institute', id: 'msg_r1' });
     expect(again.status, again.text).toBe(200);
     const reused = { ...body, result: { ...result, score: 0.05 } };
-    expect(
-      (await interlock.signed(path('outside-results'), reused, { by: 'institute', id: 'msg_r1' })).status,
-    ).toBe(409);
+    const before = (await run.events()).length;
+    for (const id of ['msg_r1', 'msg_r2'])
+      expect((await interlock.signed(path('outside-results'), reused, { by: 'institute', id })).status).toBe(
+        409,
+      );
+    const none = { ...body, attempt: 9 };
+    expect((await interlock.signed(path('outside-results'), none, { by: 'institute' })).status).toBe(404);
+    expect((await run.events()).length).toBe(before);
   });
 
   it('reports findings, which count as the policy says and can be shown to be its own', async () => {

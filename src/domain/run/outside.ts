@@ -89,8 +89,8 @@ export function grantOutside(state: RunState, command: GrantOutside, context: Co
   return [{ kind: 'OutsideEvaluatorGranted', data: { ...grant, at: iso(context.now) } }];
 }
 
-/** Asked before anything of it is kept: who may not report an evaluation leaves nothing behind. Null: it is theirs. */
-export function refusalOfResult(
+/** Null: it is theirs. */
+function refusalOfResult(
   state: RunState,
   { party, evaluationId }: Pick<SubmitOutsideResult, 'party' | 'evaluationId'>,
   { policy, now }: Pick<Context, 'policy' | 'now'>,
@@ -121,16 +121,10 @@ export function submitOutsideResult(
   return [{ kind: 'OutsideResultSigned', data: { party, evaluationId, attempt, signed, at } }, ...recorded];
 }
 
-/** What it is about and by whom, without how it was said. */
-type FindingAbout = Pick<
-  SubmitOutsideFinding,
-  'party' | 'findingId' | 'checkpointId' | 'category' | 'priorDigest'
-> & { readonly signed: Pick<SignedWord, 'bodyDigest'> };
-
-/** The checkpoint that a finding is about, null where it was reported already; asked, too, before anything of it is kept. */
-export function admitFinding(
+/** The checkpoint that a finding is about; null where it was reported already. */
+function admitFinding(
   state: RunState,
-  command: FindingAbout,
+  command: SubmitOutsideFinding,
   { policy, now }: Pick<Context, 'policy' | 'now'>,
 ): CheckpointState | Rejection | null {
   const { party, category } = command;

@@ -7,14 +7,14 @@
 import { z } from 'zod';
 import { EvaluatorUrlSchema } from '../../domain/executor.ts';
 import { NativeResultSchema } from '../../domain/native-result.ts';
-import type { Rejection } from '../../domain/run/context.ts';
+import { type Context, type Decision, isRejection } from '../../domain/run/context.ts';
 import { currentAttempt, statusOf } from '../../domain/run/evaluation.ts';
 import {
-  admitFinding,
   evaluationsOf,
   grantOf,
   isVisible,
-  refusalOfResult,
+  submitOutsideFinding,
+  submitOutsideResult,
 } from '../../domain/run/outside.ts';
 import {
   type OutsideGrant,
@@ -184,9 +184,18 @@ export const outsideRoutes = (services: Services): Route[] => {
     };
   }
 
-  /** What the ledger would refuse is refused before its words are kept: nobody fills a store, or a run's stream, with them. */
-  const refusalOfRejected = ({ rejected: rejection }: Rejection): Refusal =>
-    refusalOf({ outcome: 'rejected', rejection }, OF_RUN);
+  /**
+   * What the domain would refuse is refused before its words are kept: nobody fills a store, or the stream of a run, with them. The
+   * decision that counts is made again, of the state as it is then.
+   */
+  const refusedAs = (decision: Decision): Refusal | null =>
+    isRejection(decision) ? refusalOf({ outcome: 'rejected', rejection: decision.rejected }, OF_RUN) : null;
+  const contextOf = ({ policy }: LoadedRun): Context => ({
+    now: clock(),
+    policy,
+    digest: sha256,
+    progress: null,
+  });
 
   /** Before anything is recorded of them: what the ledger names must be there. */
   async function keepWords(
@@ -288,27 +297,22 @@ export const outsideRoutes = (services: Services): Route[] => {
         const found = unsigned(call) ?? (await granted(params.run, identity));
         if (isRefusal(found)) return found;
         const { evaluationId, attempt, result } = body;
-        const { state, policy } = found.loaded;
-        const asked = { party: identity.id, evaluationId };
-        const refused = refusalOfResult(state, asked, { policy, now: clock() });
-        if (refused !== null) return refusalOfRejected(refused);
+        const signed = signedBy(call, identity);
+        const command = {
+          type: 'SubmitOutsideResult' as const,
+          party: identity.id,
+          ...{ evaluationId, attempt, result, resultDigest: resultDigest(result), signed },
+        };
+        const refused = refusedAs(submitOutsideResult(found.loaded.state, command, contextOf(found.loaded)));
+        if (refused !== null) return refused;
         const about = { runId: params.run, evaluationId, attempt, by: identity.id };
         const unkept = await keepWords(call.rawBody, about);
         if (unkept !== null) return unkept;
-        const signed = signedBy(call, identity);
         const look = (await weights?.look(params.run, evaluationId)) ?? null;
+        const isDoubted = look !== null && !look.ok && look.reason !== WEIGHTS_CHANGED;
         const executed = await runs.execute(
           params.run,
-          {
-            type: 'SubmitOutsideResult',
-            party: identity.id,
-            evaluationId,
-            attempt,
-            result,
-            resultDigest: resultDigest(result),
-            signed,
-            doubt: look === null || look.ok || look.reason === WEIGHTS_CHANGED ? undefined : look.reason,
-          },
+          { ...command, doubt: isDoubted ? look.reason : undefined },
           { actor: identity.id, receipt: receiptOf(call), urgent: true },
         );
         return takenAs(executed, params.run, signed);
@@ -331,13 +335,19 @@ export const outsideRoutes = (services: Services): Route[] => {
           return invalid([{ path: 'runId', message: `must be the run of the path, ${params.run}` }]);
         }
         const by = identity.id;
-        const signed = signedBy(call, identity);
-        const { state, policy } = found.loaded;
-        const asked = { party: by, findingId, checkpointId, category, signed };
-        const priorDigest = await priorOf(params.run, by, findingId);
-        const admitted = admitFinding(state, { ...asked, priorDigest }, { policy, now: clock() });
-        if (admitted !== null && 'rejected' in admitted) return refusalOfRejected(admitted);
         const hazardous = body.hazardous || isOfHazardousCategory(found.loaded, category);
+        const signed = signedBy(call, identity);
+        const build = async () => ({
+          type: 'SubmitOutsideFinding' as const,
+          party: by,
+          ...{ findingId, checkpointId, category, severity, signed },
+          title: hazardous ? null : body.title,
+          evidenceUri: body.evidenceUri ?? null,
+          priorDigest: await priorOf(params.run, by, findingId),
+        });
+        const { state } = found.loaded;
+        const refused = refusedAs(submitOutsideFinding(state, await build(), contextOf(found.loaded)));
+        if (refused !== null) return refused;
         const unkept = await keepWords(call.rawBody, {
           runId: params.run,
           evaluationId: null,
@@ -346,18 +356,11 @@ export const outsideRoutes = (services: Services): Route[] => {
           hazardous,
         });
         if (unkept !== null) return unkept;
-        const executed = await runs.execute(
-          params.run,
-          async () => ({
-            type: 'SubmitOutsideFinding',
-            ...asked,
-            severity,
-            title: hazardous ? null : body.title,
-            evidenceUri: body.evidenceUri ?? null,
-            priorDigest: await priorOf(params.run, by, findingId),
-          }),
-          { actor: by, receipt: receiptOf(call), urgent: true },
-        );
+        const executed = await runs.execute(params.run, build, {
+          actor: by,
+          receipt: receiptOf(call),
+          urgent: true,
+        });
         return takenAs(executed, params.run, signed);
       },
     }),
