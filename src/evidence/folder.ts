@@ -65,6 +65,13 @@ export function createFolderStore(directory: string): EvidenceStore {
         throw unavailable('cannot be read', error);
       }
     },
+    async remove(name) {
+      try {
+        await rm(at(name), { force: true });
+      } catch (error) {
+        throw unavailable('cannot be written', error);
+      }
+    },
     async expire(before) {
       let removed = 0;
       for (const kind of ['sha256', 'sealed']) {

@@ -124,6 +124,7 @@ export function createEvidence(deps: EvidenceDeps): Evidence {
       const signal = AbortSignal.any([AbortSignal.timeout(STORE_TIMEOUT_MS), closing.signal]);
       await store.write(name, part, signal);
       await note(hex, bytes, sealed, about);
+      if (sealed) await removePlain(hex, signal, about);
       return hex;
     } catch (error) {
       const { runId, evaluationId } = about;
@@ -131,6 +132,17 @@ export function createEvidence(deps: EvidenceDeps): Evidence {
       return null;
     } finally {
       await rm(part, { force: true }).catch(() => undefined);
+    }
+  }
+
+  /** Of bytes that were kept before anybody knew that they are dangerous. */
+  async function removePlain(hex: string, signal: AbortSignal, about: AboutEvidence): Promise<void> {
+    const plain: BlobName = { kind: 'sha256', hex };
+    try {
+      if (await store.has(plain)) await store.remove(plain, signal);
+    } catch (error) {
+      const { runId, evaluationId } = about;
+      logger.warn({ err: error, runId, evaluationId }, 'plain bytes of a sealed log could not be removed');
     }
   }
 

@@ -36,6 +36,7 @@ function scene(over: Partial<EvidenceStore> = {}) {
     has: async ({ kind, hex }) => blobs.has(`${kind}/${hex}`),
     write: async ({ kind, hex }, file) => void blobs.set(`${kind}/${hex}`, await readFile(file)),
     read: async () => null,
+    remove: async ({ kind, hex }) => void blobs.delete(`${kind}/${hex}`),
     expire: async () => 0,
     ...over,
   };
@@ -72,9 +73,10 @@ function scene(over: Partial<EvidenceStore> = {}) {
 
 describe('a log that is dangerous', () => {
   test('takes a release although the run kept the same bytes as a plain one before', async () => {
-    const { evidence, rows } = scene();
+    const { evidence, rows, blobs } = scene();
     await evidence.keep(source, about(false));
     expect(await evidence.keep(source, about(true))).toBe(HEX);
+    expect([...blobs.keys()]).toEqual([`sealed/${HEX}`]);
     expect(rows.get(`${HEX}/run-1`)).toMatchObject({ sealed: true });
     expect(await evidence.read(HEX, 'auditor', { offset: 0, length: 100 })).toMatchObject({
       kind: 'refused',
