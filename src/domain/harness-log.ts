@@ -86,6 +86,8 @@ export const HarnessLogSchema = z.strictObject({
     completed: count,
     /** Of these, with a score. */
     scored: count,
+    /** Ended without an answer that could be judged, and counted as no success: neither completed nor errored. */
+    blank: z.int().min(0).optional(),
     errored: count,
     /** Where the log marks that the model refused. */
     refused: count,

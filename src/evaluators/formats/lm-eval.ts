@@ -71,7 +71,8 @@ const ResultsSchema = z.looseObject({
   'n-samples': z.record(z.string(), z.looseObject({ original: tally, effective: tally })).nullish(),
   higher_is_better: record.nullish(),
   config: record.nullish(),
-  date: z.number().nullish(),
+  /** Of forks it may be a text. */
+  date: z.unknown().optional(),
   model: text,
   model_name: text,
   git_hash: text,
@@ -96,7 +97,7 @@ async function readResults(source: LogSource, options: ReadOptions): Promise<Rea
   });
   if (options.scores !== undefined) {
     const tasks = rows.filter(({ isGroup }) => !isGroup).map(({ task }) => task);
-    const scores = await scoresOfRun(source, tasks, options);
+    const scores = await scoresOfRun(source, tasks, text.parse(run.config?.['model_args']), options);
     if (!scores.ok) return scores;
     log.sampleScores = scores.scores;
   }
@@ -250,7 +251,7 @@ function factsOf(run: Results, rows: readonly Row[]): HarnessLog['facts'] {
     ),
     lm_eval_version: run.lm_eval_version,
     git_hash: run.git_hash,
-    created_raw: run.date ?? undefined,
+    created_raw: typeof run.date === 'number' || typeof run.date === 'string' ? run.date : undefined,
     samples_available: run['n-samples'] == null ? undefined : available,
     model_sha: run.config?.['model_sha'] || undefined,
     total_evaluation_time_seconds: run['total_evaluation_time_seconds'],
