@@ -211,6 +211,12 @@ describe('garak', () => {
     expect((await judge({ text, score })).log.status).toBe('started');
   });
 
+  test('a digest in a file of its own is a companion', async () => {
+    const text = lines({ entry_type: 'digest', meta: { setup: {} }, eval: {} });
+    const { log } = await judge({ text, score });
+    expect(log).toMatchObject({ status: null, samples: { total: null } });
+  });
+
   test('lines out of a report, without uuids and without its release, are read and settle nothing', async () => {
     const text = lines(
       attempt(undefined, 0, { 'dan.DAN': [0] }),
@@ -220,6 +226,15 @@ describe('garak', () => {
     const { log, reading } = await judge({ text, score });
     expect(log).toMatchObject({ status: 'success', samples: { total: 2 }, facts: { unfinished: true } });
     expect(reading.reasons).toEqual(['status-started']);
+  });
+});
+
+describe('OpenAI evals', () => {
+  test('a model that wrote nothing was not measured', async () => {
+    const specimen = SPECIMENS['openai-evals-jsonl']?.text ?? '';
+    const text = specimen.replace('"boostrap_std"', '"usage_completion_tokens":0,"boostrap_std"');
+    const { reading } = await judge({ text, score: { metric: 'accuracy', maxErrored: 1 } });
+    expect(reading.reasons).toEqual(['no-output']);
   });
 });
 
@@ -384,6 +399,57 @@ describe('lm-eval', () => {
     const text = JSON.stringify({ ...LM_EVAL, date: '2024-06-03' });
     const { log } = await judge({ text, score: { metric: 'acc' } });
     expect(log).toMatchObject({ created: null, facts: { created_raw: '2024-06-03' } });
+  });
+});
+
+describe('a model that is a folder', () => {
+  const of = async (model: string, launched: string) => {
+    const config = { ...LM_EVAL.config, model_args: `pretrained=${model}`, limit: null };
+    const { result } = await judge({
+      text: JSON.stringify({ ...LM_EVAL, config }),
+      score: { metric: 'acc' },
+    });
+    const wanted = { metric: 'acc', kind: 'proportion', range: [0, 1], minSamples: 1 } as const;
+    return readResult(result, wanted, { launch: { model: launched } }).reasons;
+  };
+
+  test('is compared with the one that was launched', async () => {
+    expect(await of('/checkpoints/step-1000', '/checkpoints/step-2000')).toContain('model-mismatch');
+    expect(await of('./step-2000', '/checkpoints/step-2000')).toContain('model-mismatch');
+    expect(await of('/checkpoints/step-2000', '/checkpoints/step-2000')).not.toContain('model-mismatch');
+  });
+});
+
+describe('what a log holds', () => {
+  test('beyond what it says it is of contradicts it', () => {
+    const result = { status: 'success', harness: 'x', score: 0.1, n: 50 } as const;
+    const wanted = { metric: 'acc', kind: 'proportion', range: [0, 1], minSamples: 1 } as const;
+    const of = (logged: number) =>
+      readResult({ ...result, samples: { total: 50, completed: 50, logged } }, wanted).reasons;
+    expect(of(50)).toEqual([]);
+    expect(of(60)).toEqual(['samples-invalid']);
+  });
+
+  test('of pass@k, a sample is lost with one of its epochs', () => {
+    // One success in five epochs of each of a hundred samples, and one epoch lost in each of twenty.
+    const scores = Array.from({ length: 500 }, (_, i) => ({
+      value: i < 100 && i % 5 === 4 ? null : i % 5 === 0 ? 1 : 0,
+      sample: Math.floor(i / 5),
+      epoch: i % 5,
+    }));
+    const counts = { total: 500, completed: 500, scored: 480, errored: 0 };
+    const reading = readResult(
+      { status: 'success', harness: 'x', n: 100, samples: counts, scores },
+      {
+        metric: 'acc',
+        kind: 'proportion',
+        range: [0, 1],
+        minSamples: 1,
+        maxErrored: 0.05,
+        pass: { k: 2, of: 'any' },
+      },
+    );
+    expect(reading).toMatchObject({ conclusive: true, n: 100, details: { lost: 20, scored: 80 } });
   });
 });
 

@@ -201,13 +201,15 @@ async function readReport(source: LogSource, options: ReadOptions): Promise<Read
   if (isDone && lines.isCut) return refusal('log-truncated', 'ends in the middle of a line');
   const evaluated = distinct(report.metrics.flatMap(({ task }) => task ?? []));
   const { setup } = report;
+  // A digest in a file of its own is made of a report, and says nothing of how it ended.
+  const isDigestAlone = report.hasDigest && version === null && report.attempted.size + metrics.length === 0;
   const modelType = text.parse(
     setup['plugins.target_type'] ?? setup['plugins.model_type'] ?? setup['model_type'],
   );
   const created = report.startedAt ?? text.parse(setup['transient.starttime_iso']);
   return finish(
     draft('garak-report-jsonl', 'garak', {
-      status: isDone ? 'success' : 'started',
+      status: isDigestAlone ? null : isDone ? 'success' : 'started',
       harnessVersion: report.version,
       task: joined(evaluated.length > 0 ? evaluated : [...report.probes]),
       model:
@@ -218,6 +220,7 @@ async function readReport(source: LogSource, options: ReadOptions): Promise<Read
       completedAt: report.completedAt,
       metrics: report.metrics,
       samples: samplesOf(report),
+      ...(isDigestAlone ? { samples: counts({}) } : {}),
       facts: jsonMembers({
         completion_line: report.isCompleted,
         garak_version: report.version,
