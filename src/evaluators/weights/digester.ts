@@ -77,7 +77,8 @@ export function createDigester(roots: readonly string[]): Digester {
       const known = underWay.get(path);
       if (known !== undefined) return known.answer;
       const answer = last.then(() => work(path)).finally(() => underWay.delete(path));
-      last = answer;
+      // Whatever became of this one, the next is looked at.
+      last = answer.catch(() => undefined);
       underWay.set(path, { answer, progress: { bytesDone: 0, bytesTotal: 0 } });
       return answer;
     },
