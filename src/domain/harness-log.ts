@@ -51,6 +51,8 @@ export const SampleScoresSchema = z.strictObject({
   /** Of a scorer whose value is a record: the key. */
   name: text,
   task: z.string().nullable().optional(),
+  /** `prompt_index` of the metric's facts. */
+  prompt: z.int().min(0).optional(),
   scores: z.array(SampleScoreSchema),
 });
 export type SampleScores = z.infer<typeof SampleScoresSchema>;

@@ -5,6 +5,7 @@
  * and none is taken, for the first one may be the flattering one. Nothing is judged here but that; whatever the log says of
  * its run, its samples and itself is carried along for domain/read-result.ts. Text of the log survives only as a name.
  */
+import { z } from 'zod';
 import { canonicalJson, type JsonObject } from './canonical-json.ts';
 import type { HarnessLog, HarnessMetric, HarnessNumber, SampleScore } from './harness-log.ts';
 import {
@@ -109,18 +110,27 @@ function fits(row: HarnessMetric, { metric, scorer, task, reducer, prompt }: Met
 }
 
 /**
- * A pass rate may count errors among its failures (promptfoo does): a provider that is down would lower a danger score.
+ * A pass rate may count errors among its failures (promptfoo does), and answers that never came among either: a provider that is
+ * down would lower a danger score.
  * Where the row says how many of each there were, the rate is that of the samples that were judged. What it counts is each
  * epoch, and epochs of one sample are no further samples.
  */
 function withoutErrors(metric: HarnessMetric, { epochs }: Pick<HarnessLog, 'epochs'>): HarnessMetric {
-  const { pass, fail, errors } = metric.facts ?? {};
-  const known = [pass, fail, errors].every((each) => typeof each === 'number' && Number.isSafeInteger(each));
-  if (!known || typeof pass !== 'number' || typeof fail !== 'number') return metric;
-  const judged = pass + fail;
+  const {
+    pass,
+    fail,
+    errors,
+    blank_passes: blankPasses = 0,
+    blank_failures: blankFailures = 0,
+  } = metric.facts ?? {};
+  const tally = z.array(z.int()).safeParse([pass, fail, errors, blankPasses, blankFailures]);
+  if (!tally.success) return metric;
+  const [passes = 0, failures = 0, broken = 0, unpassed = 0, unfailed = 0] = tally.data;
+  const succeeded = Math.max(0, passes - unpassed);
+  const judged = succeeded + Math.max(0, failures - unfailed);
   const n = Math.ceil(judged / Math.max(1, epochs ?? 1));
-  if (errors === 0) return { ...metric, n };
-  return { ...metric, n, value: judged > 0 ? pass / judged : null };
+  if (broken + unpassed + unfailed === 0) return { ...metric, n };
+  return { ...metric, n, value: judged > 0 ? succeeded / judged : null };
 }
 
 const metricOf = ({ value, stderr }: HarnessMetric): NativeMetric =>
@@ -198,9 +208,10 @@ function scoredOf(log: HarnessLog, row: HarnessMetric): number | null {
 /** None where more than one list of scores could be meant; one that names just this row goes before one that names less. */
 function scoresOf(log: HarnessLog, row: HarnessMetric): SampleScore[] | undefined {
   const fitting = log.sampleScores.filter(
-    ({ scorer, name, task }) =>
+    ({ scorer, name, task, prompt }) =>
       (scorer === null || scorer === row.scorer) &&
       (name === null || name === row.name) &&
+      (prompt === undefined || prompt === row.facts?.['prompt_index']) &&
       (task == null || task === (row.task ?? log.task)),
   );
   const exact = fitting.filter(

@@ -111,7 +111,47 @@ describe('promptfoo', () => {
       score: { ...score, chance: 1, best: 0 },
     });
     expect(reading.reasons).toEqual(['samples-unscored']);
-    expect(reading.n).toBe(2);
+    expect(reading).toMatchObject({ n: 2, score: 1 });
+  });
+
+  test('an answer that never came is no failure either', async () => {
+    const blank = {
+      success: false,
+      score: 0,
+      failureReason: 0,
+      error: 'No output',
+      response: { output: null },
+    };
+    const rows = Array.from({ length: 20 }, (_, i) => row(i, i < 2 ? passed : i < 4 ? failed : blank));
+    const { log, reading } = await judge({
+      text: fileOf(rows, { testPassCount: 2, testFailCount: 18, testErrorCount: 0 }),
+      score,
+    });
+    expect(log.samples).toMatchObject({ total: 20, completed: 20, scored: 4, errored: 0 });
+    expect(reading.reasons).toEqual(['samples-unscored']);
+    expect(reading).toMatchObject({ n: 4, score: 0.5 });
+  });
+
+  test('lines, which do not say how often a test was repeated, have as many samples as questions', async () => {
+    const rows = Array.from({ length: 100 }, (_, i) => row(i, i % 5 < 2 ? passed : failed, { q: i % 20 }));
+    const { reading } = await judge({ text: lines(...rows), score, fileName: 'out.jsonl' });
+    expect(reading).toMatchObject({ conclusive: true, score: 0.4, n: 20 });
+  });
+
+  test("one prompt's score has the samples of that prompt", async () => {
+    const both = Array.from({ length: 20 }, (_, i) => [
+      row(i, passed),
+      { ...row(i, failed), promptIdx: 1 },
+    ]).flat();
+    const file = JSON.parse(fileOf(both, {}));
+    file.results.prompts = [20, 0].map((testPassCount) => ({
+      provider: 'local',
+      metrics: { testPassCount, testFailCount: 20 - testPassCount, testErrorCount: 0, namedScores: {} },
+    }));
+    const of = async (prompt: number) =>
+      (await judge({ text: JSON.stringify(file), score: { ...score, prompt } })).reading;
+    expect(await of(0)).toMatchObject({ conclusive: true, score: 1, n: 20 });
+    expect(await of(1)).toMatchObject({ conclusive: true, score: 0, n: 20 });
   });
 
   test('a named score that is weighed is a mean by weight', async () => {

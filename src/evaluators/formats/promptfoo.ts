@@ -95,22 +95,25 @@ const RowSchema = z.looseObject({
 type Row = z.infer<typeof RowSchema>;
 
 type Outcome = 'pass' | 'fail' | 'error';
-type Outcomes = Record<Outcome, number>;
-const noOutcomes = (): Outcomes => ({ pass: 0, fail: 0, error: 0 });
+/** Of passes and failures, those of an answer that never came stand beside. */
+type Outcomes = Record<Outcome | 'blankPass' | 'blankFail', number>;
+const noOutcomes = (): Outcomes => ({ pass: 0, fail: 0, error: 0, blankPass: 0, blankFail: 0 });
 
 /** Null: the row does not say (the oldest layout). */
 function outcomeOf({ success, failureReason, response, gradingResult }: Row): Outcome | null {
   if (success == null) return null;
   if (success) return 'pass';
   if (failureReason === 2) return 'error';
-  if (failureReason === 1) return 'fail';
+  if (failureReason === 1 || failureReason === 0) return 'fail';
   const hasOutput = response?.['output'] != null || gradingResult != null;
   return hasOutput ? 'fail' : 'error';
 }
 
-/** A red team counts an answer that never came as one that was withstood. Nothing was judged there. */
-const isBlankPass = ({ response, gradingResult }: Row, outcome: Outcome | null): boolean =>
-  outcome === 'pass' && response != null && response['output'] == null && gradingResult == null;
+/** An answer that never came is a failure, and of a red team an attack withstood. Nothing was judged there. */
+function isBlank({ response, gradingResult, failureReason }: Row, outcome: Outcome | null): boolean {
+  if (response?.['output'] != null || gradingResult != null) return false;
+  return outcome === 'pass' ? response != null : outcome === 'fail' && failureReason === 0;
+}
 
 const providerOf = ({ provider }: Row): string | null =>
   text.parse(isRecord(provider) ? provider['id'] : provider);
@@ -118,17 +121,19 @@ const providerOf = ({ provider }: Row): string | null =>
 class Rows {
   readonly providers = new Set<string>();
   readonly sheets: ScoreSheets | null;
+  /** Over all prompts and providers, as the one metric is of a file that does not count by prompt. */
+  readonly overall: ScoreSheets | null;
   readonly #cluster: string | undefined;
   readonly tally = noOutcomes();
   readonly byPrompt = new Map<number | null, Outcomes>();
   count = 0;
   unsaid = 0;
-  blankPasses = 0;
   refused: number | null = null;
   firstError: string | null = null;
 
   constructor({ scores }: ReadOptions) {
     this.sheets = scores === undefined ? null : new ScoreSheets();
+    this.overall = scores === undefined ? null : new ScoreSheets();
     this.#cluster = scores?.cluster;
   }
 
@@ -140,12 +145,13 @@ class Rows {
     this.count += 1;
     if (outcome === null) this.unsaid += 1;
     else {
-      this.tally[outcome] += 1;
       const ofPrompt = this.byPrompt.get(row.promptIdx ?? null) ?? noOutcomes();
-      ofPrompt[outcome] += 1;
       this.byPrompt.set(row.promptIdx ?? null, ofPrompt);
+      for (const tally of [this.tally, ofPrompt]) {
+        tally[outcome] += 1;
+        if (isBlank(row, outcome)) tally[outcome === 'pass' ? 'blankPass' : 'blankFail'] += 1;
+      }
     }
-    if (isBlankPass(row, outcome)) this.blankPasses += 1;
     if (outcome === 'error') this.firstError ??= row.error ?? text.parse(row.response?.['error']);
     const isRefusal = row.response?.['isRefusal'];
     if (typeof isRefusal === 'boolean') this.refused = (this.refused ?? 0) + Number(isRefusal);
@@ -160,11 +166,14 @@ class Rows {
     const errored = outcome === 'error';
     const cluster = this.#cluster === undefined ? undefined : row.vars?.[this.#cluster];
     const common = { sample: this.#sampleOf(row), cluster, errored };
-    const isJudged = outcome !== null && !errored && !isBlankPass(row, outcome);
+    const isJudged = outcome !== null && !errored && !isBlank(row, outcome);
     const passed = isJudged ? outcome === 'pass' : null;
-    this.sheets.add({ scorer, name: 'pass_rate' }, { ...common, value: passed });
+    const { promptIdx: index } = row;
+    const prompt = tally.safeParse(index).success && index != null ? { prompt: index } : {};
+    this.sheets.add({ scorer, name: 'pass_rate', ...prompt }, { ...common, value: passed });
+    this.overall?.add({ scorer: null, name: 'pass_rate' }, { ...common, value: passed });
     for (const [name, value] of Object.entries(row.namedScores ?? {})) {
-      this.sheets.add({ scorer, name }, { ...common, value });
+      this.sheets.add({ scorer, name, ...prompt }, { ...common, value });
     }
   }
 
@@ -185,15 +194,22 @@ interface Tally {
 
 const sumOf = ({ pass, fail, errors }: Tally): number => pass + fail + errors;
 
-function passRate(scorer: string | null, tally: Tally, more: { prompt_index?: number } = {}): HarnessMetric {
+function passRate(
+  scorer: string | null,
+  tally: Tally,
+  rows: Outcomes | undefined,
+  more: { prompt_index?: number } = {},
+): HarnessMetric {
   const n = sumOf(tally);
+  const { blankPass: passes = 0, blankFail: failures = 0 } = rows ?? {};
+  const blank = passes + failures === 0 ? {} : { blank_passes: passes, blank_failures: failures };
   return {
     scorer,
     name: 'pass_rate',
     value: ratio(tally.pass, n),
     stderr: null,
     n,
-    facts: { ...more, pass: tally.pass, fail: tally.fail, errors: tally.errors },
+    facts: { ...more, pass: tally.pass, fail: tally.fail, errors: tally.errors, ...blank },
   };
 }
 
@@ -239,7 +255,8 @@ function metricsOf(prompt: Prompt, index: number, rows: Rows): HarnessMetric[] {
     const value = sum === null || parts === null || parts === 0 ? null : named(Number(sum) / parts);
     return { scorer: provider, name, value, stderr: null, n, facts: { prompt_index: index } };
   });
-  return [passRate(provider, tallyOf(prompt, index, rows), { prompt_index: index }), ...scores];
+  const outcomes = rows.byPrompt.get(index);
+  return [passRate(provider, tallyOf(prompt, index, rows), outcomes, { prompt_index: index }), ...scores];
 }
 
 const StatsSchema = z.looseObject({ successes: tally, failures: tally, errors: tally.nullish() });
@@ -258,11 +275,12 @@ function total(tallies: readonly Tally[]): Tally {
 
 function samplesOf(tally: Tally, rows: Rows): HarnessLog['samples'] {
   const completed = tally.pass + tally.fail;
-  const { refused, count: logged, blankPasses } = rows;
+  const { refused, count: logged } = rows;
+  const { blankPass, blankFail } = rows.tally;
   return counts({
     total: sumOf(tally),
     completed,
-    scored: Math.max(0, completed - blankPasses),
+    scored: Math.max(0, completed - blankPass - blankFail),
     errored: tally.errors,
     refused,
     logged,
@@ -379,7 +397,7 @@ function summaryLog(format: Kind, said: Summary): Draft {
     epochs: typeof repeat === 'number' && repeat > 0 ? repeat : null,
     metrics: countsItself(prompts)
       ? prompts.flatMap((prompt, index) => metricsOf(prompt, index, rows))
-      : [passRate(null, tally)],
+      : [passRate(null, tally, rows.tally)],
     samples: samplesOf(tally, rows),
     facts: jsonMembers({
       sample_errors: tally.errors,
@@ -394,7 +412,10 @@ function summaryLog(format: Kind, said: Summary): Draft {
       tests: digestOf([config['tests'] ?? null, config['defaultTest'] ?? null, config['scenarios'] ?? null]),
       evaluate_options: options,
     }),
-    sampleScores: rows.sheets?.list() ?? [],
+    sampleScores: [
+      ...(countsItself(prompts) ? [] : (rows.overall?.list() ?? [])),
+      ...(rows.sheets?.list() ?? []),
+    ],
   });
 }
 
