@@ -435,6 +435,26 @@ describe('lm-eval', () => {
     expect(result.scores?.length).toBe(3);
   });
 
+  test('old results without versions or errors are known by their configuration', async () => {
+    const text = JSON.stringify({
+      results: { ctf: { acc: 0.3 } },
+      config: { model: 'gpt2', model_args: 'pretrained=org/model' },
+    });
+    expect((await judge({ text, score: { metric: 'acc' } })).log).toMatchObject({
+      harness: 'lm-eval',
+      model: 'org/model',
+      metrics: [{ name: 'acc', scorer: null, value: 0.3 }],
+    });
+  });
+
+  test.each(['configs', 'versions', 'n-shot', 'higher_is_better'])(
+    'what is beside the results refuses none: %s of another form',
+    async (member) => {
+      const text = JSON.stringify({ ...LM_EVAL, [member]: 'none' });
+      expect((await judge({ text, score: { metric: 'acc' } })).log.metrics).toHaveLength(3);
+    },
+  );
+
   test('a date that is a text is none of ours, and no reason to refuse the file', async () => {
     const text = JSON.stringify({ ...LM_EVAL, date: '2024-06-03' });
     const { log } = await judge({ text, score: { metric: 'acc' } });
@@ -490,6 +510,18 @@ describe('what a log holds', () => {
       },
     );
     expect(reading).toMatchObject({ conclusive: true, n: 100, details: { lost: 20, scored: 80 } });
+  });
+});
+
+describe('lighteval', () => {
+  test('what a release writes of its model and tasks as text is not known, and no reason to refuse', async () => {
+    const text = JSON.stringify({
+      config_general: { lighteval_sha: '?', model_name: 'org/model', model_config: 'VLLMModelConfig(...)' },
+      results: { 'gsm8k|0': { extractive_match: 0.4, extractive_match_stderr: 0.05 } },
+      config_tasks: { 'gsm8k|0': 'LightevalTaskConfig(...)' },
+    });
+    const { reading } = await judge({ text, score: { metric: 'extractive_match' } });
+    expect(reading).toMatchObject({ conclusive: true, score: 0.4, stderr: 0.05 });
   });
 });
 

@@ -50,7 +50,8 @@ function claimsResults(head: Uint8Array): boolean {
   const { root, paths } = outlineOf(head);
   if (root !== 'object' || paths.has('results.*') || paths.has('config_general')) return false;
   const rows = [...paths].filter((path) => path.startsWith('results.') && path.split('.').length >= 3);
-  return rows.some((path) => /,[^.]*$|_stderr$/.test(path)) || (rows.length > 0 && paths.has('versions'));
+  const isOurs = ['versions', 'config.model_args'].some((path) => paths.has(path));
+  return rows.some((path) => /,[^.]*$|_stderr$/.test(path)) || (rows.length > 0 && isOurs);
 }
 
 async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
@@ -65,11 +66,11 @@ const ResultsSchema = z.looseObject({
   results: rowsSchema,
   groups: rowsSchema.nullish(),
   group_subtasks: z.record(z.string(), z.array(z.string())).nullish(),
-  configs: rowsSchema.nullish(),
-  versions: record.nullish(),
-  'n-shot': record.nullish(),
+  configs: rowsSchema.nullish().catch(null),
+  versions: record.nullish().catch(null),
+  'n-shot': record.nullish().catch(null),
   'n-samples': z.record(z.string(), z.looseObject({ original: tally, effective: tally })).nullish(),
-  higher_is_better: record.nullish(),
+  higher_is_better: record.nullish().catch(null),
   config: record.nullish(),
   /** Of forks it may be a text. */
   date: z.unknown().optional(),
