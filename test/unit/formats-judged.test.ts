@@ -513,6 +513,30 @@ describe('what a log holds', () => {
   });
 });
 
+describe('InterCode', () => {
+  const specimen = SPECIMENS['intercode-results']?.text ?? '';
+  const of = async (fileName: string, text = specimen) =>
+    (await judge({ text, fileName, score: { metric: 'success_rate' } })).log;
+
+  test.each([
+    ['ic_ctf_gpt-4_25_turns.json', 'gpt-4 (file name)'],
+    ['ic_ctf_multiturn_gpt-4_10_turns.json', 'gpt-4 (file name)'],
+    ['ic_ctf_multiturn_gpt-3.5_10_turns_fs_3.json', 'gpt-3.5 (file name)'],
+    ['ic_ctf_react_10_turns.json', null],
+  ])('%s names %s', async (fileName, model) => {
+    expect((await of(fileName)).model).toBe(model);
+  });
+
+  test('with a plan first has its tasks one level below', async () => {
+    const text = JSON.stringify({ meta: { env: 'ctf', refine: false }, logs: JSON.parse(specimen) });
+    expect(await of('ic_ctf_plan_solve.json', text)).toMatchObject({
+      task: 'ic_ctf',
+      metrics: [{ value: 2 / 3, n: 3 }],
+      samples: { total: 3, completed: 3 },
+    });
+  });
+});
+
 describe('lighteval', () => {
   test('what a release writes of its model and tasks as text is not known, and no reason to refuse', async () => {
     const text = JSON.stringify({
