@@ -156,6 +156,20 @@ describe('the digester', () => {
     await digester.close();
   });
 
+  it.runIf(process.platform === 'linux')(
+    'goes on with the next after one that the disk does not give',
+    async () => {
+      const digester = createDigester([root, '/proc']);
+      // A regular file that opens, and whose bytes cannot be read: as of a disk that is broken.
+      expect(await digester.digest('/proc/self/mem').catch(String)).toMatchObject({
+        ok: false,
+        problem: 'weights-unreadable',
+      });
+      expect(await digester.digest(put('m/a', '1'))).toMatchObject({ ok: true });
+      await digester.close();
+    },
+  );
+
   it('says no once it is closed, and to what lies outside of its roots', async () => {
     const file = put('model', '1');
     const elsewhere = createDigester([path.join(root, 'm')]);

@@ -145,7 +145,9 @@ async function digestFile(
     const buffer = Buffer.allocUnsafe(Math.max(1, Math.min(CHUNK_BYTES, file.bytes)));
     for (;;) {
       signal?.throwIfAborted();
-      const { bytesRead } = await handle.read(buffer, 0, buffer.length, null);
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, null).catch((error: unknown) => {
+        throw problemOf(error, file.name);
+      });
       if (bytesRead === 0) return hash.digest('hex');
       left -= bytesRead;
       // Told at once: what grows as fast as it is read has no end.
