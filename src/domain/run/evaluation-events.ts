@@ -64,6 +64,8 @@ export const EVALUATION_EVENTS = {
     evaluationId: id,
     attempt: int,
     reason: z.enum(['shutdown', 'instance-lost']),
+    /** What the attempt in its place is for, where it was asked for by people, a resume or closing in; left out: automatic. */
+    purpose: z.enum(['retry', 'top-up', 'resume']).optional(),
     spentMs: int.optional(),
     at,
   }),
@@ -95,6 +97,8 @@ export const EVALUATION_EVENTS = {
     attempt: int,
     purpose: z.enum(['retry', 'top-up', 'resume']),
     by: z.string(),
+    /** Where it does not begin at once. */
+    notBefore: at.optional(),
     at,
   }),
   EvaluationsCancelled: z.object({

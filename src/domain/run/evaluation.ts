@@ -180,10 +180,12 @@ export function returnAttempt(state: RunState, command: ReturnAttempt, context: 
   if (located === null || attempt?.state !== 'running' || attempt.instance !== command.instance) return [];
   const { evaluationId, attempt: number, reason } = command;
   const spent = spends(attempt, located.spec, context.now);
+  const { purpose } = attempt;
+  const asked = purpose === 'first' || purpose === 'automatic' ? {} : { purpose };
   return [
     {
       kind: 'EvaluationReturned',
-      data: { evaluationId, attempt: number, reason, ...spent, at: iso(context.now) },
+      data: { evaluationId, attempt: number, reason, ...asked, ...spent, at: iso(context.now) },
     },
   ];
 }
@@ -198,7 +200,7 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
       'attempt',
     );
   }
-  const { executor } = located.spec;
+  const executor = executorFor(located.evaluation, command.attempt, located.spec);
   if (executor.kind === 'outside' && command.by !== executor.party) {
     return reject('forbidden', `${executor.party} alone reports ${located.spec.id}`, 'evaluationId');
   }
@@ -240,13 +242,13 @@ export function failAttempt(state: RunState, command: FailAttempt, context: Cont
   const situation = situationOf(state, located, attempt, command.launch, context);
   const reading = salvagedReading(command.result, command.reason, situation, context.digest);
   const failed = attemptFailed(located, attempt, command.reason, command.detail, reading, context);
-  if (attempt.state === 'running' || attempt.state === 'awaiting-callback') return [failed];
-  // Given up or handed back already: its word comes late, settles nothing, and may still trip.
-  if (attempt.state !== 'failed' || attempt.reading !== null) return [];
-  if (failed.kind !== 'EvaluationAttemptFailed' || failed.data.reading?.score == null) return [];
-  return [
-    { ...failed, data: { ...failed.data, reason: attempt.reason ?? command.reason, nextAttemptAt: null } },
-  ];
+  const { state: stood } = attempt;
+  if (stood === 'running' || stood === 'awaiting-callback') return [failed];
+  // Not begun, given up, handed back or cancelled: its word comes of itself, settles nothing, and may still trip.
+  if (stood === 'reported' || attempt.reading !== null || reading?.score == null) return [];
+  const reason = attempt.reason ?? command.reason;
+  const next = stood === 'failed' ? { nextAttemptAt: null } : {};
+  return [{ ...failed, data: { ...failed.data, reason, ...next } }];
 }
 
 /** An attempt past its deadline: the worker is gone, or the callback never came. */
@@ -291,6 +293,7 @@ export function requeued(
   purpose: 'retry' | 'top-up' | 'resume',
   by: string,
   context: Context,
+  waitMs = 0,
 ): RunEvent {
   return {
     kind: 'EvaluationRequeued',
@@ -299,6 +302,7 @@ export function requeued(
       attempt: currentAttempt(evaluation).attempt + 1,
       purpose,
       by,
+      ...(waitMs === 0 ? {} : { notBefore: isoAfter(context.now, waitMs) }),
       at: iso(context.now),
     },
   };
@@ -323,7 +327,7 @@ function attemptFailed(
   detail: string | null,
   reading: StoredReading | null,
   context: Context,
-): RunEvent {
+): Extract<RunEvent, { kind: 'EvaluationAttemptFailed' }> {
   return {
     kind: 'EvaluationAttemptFailed',
     data: {
@@ -338,7 +342,10 @@ function attemptFailed(
   };
 }
 
-/** What an attempt that ends now used of a budget, and when the next automatic one is due: people and top-ups ask apart. */
+/**
+ * What an attempt that ends now used of a budget, and when the next automatic one is due. A top-up is followed by none: another one
+ * is asked for, or people are woken. Nor is what was cancelled: it starts again with the run.
+ */
 function followed(
   { checkpoint, evaluation, spec }: Located,
   attempt: Attempt,
@@ -349,7 +356,8 @@ function followed(
   const spent = spends(attempt, spec, now);
   const attempts = evaluation.attempts.map((each) => (each === attempt ? { ...each, ...spent } : each));
   const exhausted = budgetUsedUp({ ...evaluation, attempts }, spec, samples);
-  const wanted = isWanted && exhausted === null && unscorableBecause(checkpoint) === null;
+  const isFollowed = isWanted && attempt.purpose !== 'top-up' && attempt.state !== 'cancelled';
+  const wanted = isFollowed && exhausted === null && unscorableBecause(checkpoint) === null;
   const waitMs = wanted ? nextAttemptWaitMs(evaluation, spec) : null;
   return {
     nextAttemptAt: waitMs === null ? null : isoAfter(now, waitMs),

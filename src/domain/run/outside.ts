@@ -7,8 +7,10 @@
  * with a resume. Urgent ones page, whatever the policy makes of them.
  * Not here: checking signatures (http), keeping the words (service/evidence.ts), who sees what over HTTP.
  */
+import type { Executor } from '../executor.ts';
 import type { OutsideFindingRule, Policy } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
+import { executorFor, executorsOf } from './attempts.ts';
 import { type Context, type Decision, iso, isRejection, reached, reject } from './context.ts';
 import { failAttempt, locate, type RecordResult, recordResult } from './evaluation.ts';
 import type { RunEventData } from './events.ts';
@@ -101,8 +103,8 @@ export function submitOutsideResult(
   if (grant === null) return reject('forbidden', `${party} has no grant in force for run ${state.runId}`);
   const located = locate(state, command.evaluationId, context.policy);
   const isTheirs =
-    located?.spec.executor.kind === 'outside' &&
-    located.spec.executor.party === party &&
+    located !== null &&
+    isCarriedOutBy(executorFor(located.evaluation, command.attempt, located.spec), party) &&
     isVisible(located.checkpoint, grant);
   if (!isTheirs)
     return reject(
@@ -224,10 +226,13 @@ export function outsideFindings(
     }));
 }
 
-/** Evaluations of the policy that a party carries out. */
+const isCarriedOutBy = (executor: Executor, party: string): boolean =>
+  executor.kind === 'outside' && executor.party === party;
+
+/** Evaluations of the policy that a party carries out, also where it stands in for another. */
 export const evaluationsOf = ({ evaluations }: Policy, party: string): readonly string[] =>
   evaluations
-    .filter(({ executor }) => executor.kind === 'outside' && executor.party === party)
+    .filter((spec) => executorsOf(spec).some((executor) => isCarriedOutBy(executor, party)))
     .map(({ id }) => id);
 
 // --- state ---------------------------------------------------------------------------------------------
