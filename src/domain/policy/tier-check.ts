@@ -2,7 +2,7 @@
 import { durationMs } from '../duration.ts';
 import type { PolicyProblem } from './check.ts';
 import { levelAt, type Policy } from './schema.ts';
-import { clearsBelow, isTripwire } from './tier-schema.ts';
+import { clearsBelow, clearsWithinMs, isTripwire } from './tier-schema.ts';
 
 /** Tripwires are there for evidence within minutes. A judgement. */
 const TRIPWIRE_USUAL_MAX_MS = 3_600_000;
@@ -20,6 +20,13 @@ export function tierProblems(policy: Policy): PolicyProblem[] {
     problems.push({
       path: `${path}.belowLevel`,
       message: `must not exceed ${lowest}, the lowest level that halts: only far below it tripwires speak for the whole suite`,
+    });
+  }
+  const { scorecardDeadline } = policy.cadence;
+  if (clearsWithinMs(clears) >= durationMs(scorecardDeadline)) {
+    problems.push({
+      path: `${path}.within`,
+      message: `must be shorter than cadence.scorecardDeadline (${scorecardDeadline}), by which the suite that it brings has to be in`,
     });
   }
   for (const [i, { id }] of policy.categories.entries()) {

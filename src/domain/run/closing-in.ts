@@ -110,7 +110,9 @@ export function wakePeople(state: RunState, context: Context): RunEvent[] {
   for (const hold of state.holds) {
     if (hold.closingIn === undefined) continue;
     const checkpoint = checkpointOf(state, hold);
-    if (checkpoint !== undefined && closesInUntil(state, checkpoint, context) !== null) continue;
+    // What else is drawn by then may go on; people were to hear of the hold.
+    const isLate = reached(context.now, hold.closingIn.until);
+    if (!isLate && checkpoint !== undefined && closesInUntil(state, checkpoint, context) !== null) continue;
     const findings =
       checkpoint === undefined
         ? hold.findings

@@ -14,11 +14,17 @@ const budgeted = {
 };
 
 export const EVALUATION_EVENTS = {
-  /** The tripwires speak against clearing it alone: what waited for them is queued. */
+  /** The tripwires, or a finding that stops the run, speak against clearing it alone: what waited for them is queued. */
   EvaluationsReleased: z.object({
     checkpointId: id,
     evaluationIds: z.array(id).min(1),
-    reason: z.enum(['tripwire-not-below', 'tripwire-inconclusive', 'tripwire-late']),
+    reason: z.enum([
+      'tripwire-not-below',
+      'tripwire-inconclusive',
+      'tripwire-late',
+      'tripwire-jump',
+      'finding',
+    ]),
     at,
   }),
   /** All conclusive, and `upper`, the highest of any category, is below the level: what waited for them is not needed. */
