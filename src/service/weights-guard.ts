@@ -60,7 +60,8 @@ export function createWeightsGuard({ runs, digester, modelRoots, logger }: Weigh
       { type: 'NoteWeights', checkpointId, ...found },
       { actor: 'interlock', urgent: true },
     );
-    if (!('state' in executed)) return { ok: true };
+    // What was found is not in the ledger, so nothing may be scored by it.
+    if (!('state' in executed)) return { ok: false, reason: 'weights-unreadable' };
     const after = executed.state.checkpoints.find((each) => each.checkpointId === checkpointId);
     return after === undefined || unscorableBecause(after) === null
       ? { ok: true }
