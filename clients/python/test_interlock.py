@@ -449,6 +449,21 @@ class Deliveries(Guarded):
         bodies = self.service.bodies("/v1/checkpoints")
         self.assertEqual([body["checkpointId"] for body in bodies[-2:]], ["c1", "c2"])
 
+    def test_says_its_training_stage_with_heartbeats_and_checkpoints_from_then_on(self) -> None:
+        guard = self.open()
+        guard.checkpoint("c1", "100", "file:///1")
+        guard.enter_stage("rl", 2 * 10**23)
+        guard.checkpoint("c2", "200", "file:///2")
+        self.assertTrue(guard.flush(20))
+        reports = {body["checkpointId"]: body for body in self.service.bodies("/v1/checkpoints")}
+        self.assertNotIn("trainingStage", reports["c1"])
+        stated = {"name": "rl", "compute": str(2 * 10**23)}
+        self.assertEqual(reports["c2"]["trainingStage"], stated)
+        until(
+            lambda: any(body.get("trainingStage") == stated for body in self.service.bodies("/heartbeat")),
+            "a heartbeat that says it",
+        )
+
     def test_a_checkpoint_may_be_deleted_only_where_an_answer_that_knew_it_does_not_ask_to_keep_it(self) -> None:
         kept = {"retain": ["c0"], "retainUntil": {"c0": "2027-01-31T00:00:00.000Z", "c9": 7}}
         answer = {"directive": {"action": "continue"}, "permit": None, "nextCheckpointAt": "500", **kept}

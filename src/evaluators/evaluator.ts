@@ -35,12 +35,15 @@ export interface EvaluationRequest {
   scores?: { cluster?: string };
 }
 
+/** Megabytes of the checkpoint's weights, which are read before the first evaluation of it begins. */
+export const WEIGHTS_UNIT = 'MB of weights';
+
 /** How far one attempt has come, in figures alone. */
 export interface EvaluationProgress {
   done: number;
   /** Null where the harness does not say how many there will be. */
   total: number | null;
-  unit: 'samples' | 'requests' | 'tests' | 'steps';
+  unit: 'samples' | 'requests' | 'tests' | 'steps' | typeof WEIGHTS_UNIT;
   /** Of those done, ended in an error, where the harness says so while it runs. */
   errored?: number;
 }

@@ -293,18 +293,19 @@ function trainingStageOf({ trainingStage: stage }: RunState, policy: LoadedRun['
   return { name, enteredAt, dueAt: stageDue(stage, { policy }), clearedAt: cleared?.compute ?? null };
 }
 
-export function runDocument(loaded: LoadedRun, progress: Progress): z.input<typeof RunDocument> {
+export function runDocument(loaded: LoadedRun, progress: Progress, now: Date): z.input<typeof RunDocument> {
   const { state, policy } = loaded;
   const terms = permitTerms(state);
+  const high = highestCompute(state, { progress: seenProgress(progress) });
   return {
     ...runSummary(state),
-    effectiveCompute: highestCompute(state, { progress: seenProgress(progress) }),
+    effectiveCompute: high,
     registeredBy: state.by,
     labels: state.labels,
     epoch: state.epoch,
     permit: { granted: terms.granted, reason: terms.granted ? null : terms.reason },
     trainingStage: trainingStageOf(state, policy),
-    nextCheckpointAt: nextCheckpointAt(state, { policy }),
+    nextCheckpointAt: nextCheckpointAt(state, { policy, now }, high),
     nextCheckpointBy: nextDueAt(state, { policy }),
     heartbeatAt: progress.heartbeatAt?.toISOString() ?? null,
     targets: state.targets.map((target) => ({

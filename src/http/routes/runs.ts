@@ -191,7 +191,7 @@ const isSource = ({ state: { sources } }: LoadedRun, { id, roles }: Identity): b
   sources === null || sources.includes(id) || roles.includes('operator');
 
 export const runRoutes = (services: Services): Route[] => {
-  const { runs, ledger, progress, intake, heartbeats } = services;
+  const { runs, ledger, progress, intake, heartbeats, clock } = services;
   const disclose = createDisclosure(runs);
 
   async function latestScorecard(runId: string) {
@@ -238,7 +238,7 @@ export const runRoutes = (services: Services): Route[] => {
         if (isFailed(executed)) return refusalOf(executed);
         const loaded = await loadRun(runs, body.runId);
         if (isRefusal(loaded)) return loaded;
-        const run = runDocument(loaded, await progress.read(body.runId));
+        const run = runDocument(loaded, await progress.read(body.runId), clock());
         const answer = {
           run,
           warnings: run.warnings,
@@ -275,7 +275,7 @@ export const runRoutes = (services: Services): Route[] => {
       handler: async ({ params }) => {
         const loaded = await loadRun(runs, params.run);
         if (isRefusal(loaded)) return loaded;
-        return { status: 200, body: runDocument(loaded, await progress.read(params.run)) };
+        return { status: 200, body: runDocument(loaded, await progress.read(params.run), clock()) };
       },
     }),
     route({
@@ -352,7 +352,7 @@ export const runRoutes = (services: Services): Route[] => {
         if (isFailed(executed)) return refusalOf(executed, OF_RUN);
         const loaded = await loadRun(runs, params.run);
         if (isRefusal(loaded)) return loaded;
-        return { status: 200, body: runDocument(loaded, await progress.read(params.run)) };
+        return { status: 200, body: runDocument(loaded, await progress.read(params.run), clock()) };
       },
     }),
     listOfRun(services, {
