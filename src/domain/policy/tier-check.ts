@@ -1,7 +1,7 @@
 /** `policy check`, of the two tiers: who approved that tripwires clear alone, and whether they can. */
 import { durationMs } from '../duration.ts';
 import type { PolicyProblem } from './check.ts';
-import { levelAt, type Policy } from './schema.ts';
+import { isControl, levelAt, type Policy } from './schema.ts';
 import { clearsBelow, clearsWithinMs, isTripwire } from './tier-schema.ts';
 
 /** Tripwires are there for evidence within minutes. A judgement. */
@@ -31,7 +31,12 @@ export function tierProblems(policy: Policy): PolicyProblem[] {
   }
   for (const [i, { id }] of policy.categories.entries()) {
     const watched = policy.evaluations.some(
-      (spec) => spec.category === id && spec.stage === 'pre-mitigation' && spec.required && isTripwire(spec),
+      (spec) =>
+        spec.category === id &&
+        spec.stage === 'pre-mitigation' &&
+        spec.required &&
+        isTripwire(spec) &&
+        !isControl(spec),
     );
     if (!watched) {
       problems.push({

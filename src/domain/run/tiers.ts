@@ -72,9 +72,11 @@ function tripwireStanding(checkpoint: CheckpointState, policy: Policy, clears: T
   // Pooled seeds stand in their stage's level alone.
   const uppers = [...rows.map(({ upper }) => upper), ...stages.map(({ upper }) => upper)];
   if (uppers.some((upper) => upper !== null && upper >= level)) return 'tripwire-not-below';
-  if (rows.some(({ status }) => status === 'inconclusive')) return 'tripwire-inconclusive';
+  // What is asked of it beside its own counts by what it finds, and is not waited for.
+  const own = rows.filter(({ beside }) => beside === undefined);
+  if (own.some(({ status }) => status === 'inconclusive')) return 'tripwire-inconclusive';
   // A benign control has no level.
-  const complete = rows.every(
+  const complete = own.every(
     ({ status, upper, control }) => status === 'completed' && (upper !== null || control === true),
   );
   const measured = categories.every(

@@ -221,6 +221,25 @@ describe('what waits for tripwires', () => {
     expect(run.does({ ...word, attempt: 2, result: success(0.9) })).toContain('HaltOrdered');
   });
 
+  it('has a tripwire that measures in every category: a benign control is none', () => {
+    const check = checkPolicy({
+      ...BASE_POLICY,
+      evaluations: [
+        evaluation('ctf', 'cyber'),
+        CONTROL,
+        evaluation('labs', 'bio'),
+        evaluation('labs-quick', 'bio', quick),
+      ],
+      tiers: {
+        tripwireClears: {
+          belowLevel: 'medium',
+          reference: { evidence: 'x', approvedBy: ['leadership', 'safety'] },
+        },
+      },
+    });
+    expect(check.ok ? [] : check.problems.map(({ path }) => path)).toEqual(['categories.0']);
+  });
+
   it('brings the suite before the scorecard has to be in, or the policy is refused', () => {
     const check = checkPolicy({
       ...BASE_POLICY,
@@ -278,6 +297,34 @@ describe('a changed protocol', () => {
     expect(beside(run)).not.toBeNull();
     run.wait('5h').tick();
     expect(past(run)).toEqual([]);
+  });
+
+  it('of a tripwire brings no suite by failing on the checkpoint that was cleared without it, and does by what it finds', () => {
+    const succeeds = { evaluation: 'ctf-quick', from: 1.5e22 };
+    const begun = () => {
+      const run = registered(
+        clearing([...SUITE, evaluation('ctf-quick-v2', 'cyber', { ...quick, succeeds })]),
+      );
+      run.report('c1', '1e22');
+      quickly(run, 'c1', 0.05);
+      run.report('c2', '2e22');
+      return { run, evaluationId: beside(run)?.evaluations[0]?.evaluationId ?? '' };
+    };
+    const says = (run: RunLife, attempt: number, result: JsonObject) => {
+      const { evaluationId } = beside(run)?.evaluations[0] ?? { evaluationId: '' };
+      const word = { type: 'RecordResult', evaluationId, attempt, result, by: 'evaluator' } as const;
+      return run.does({ ...word, resultDigest: JSON.stringify(result) });
+    };
+    const failed = begun().run;
+    says(failed, 1, { status: 'error', error: 'no' });
+    failed.wait('1m');
+    says(failed, 2, { status: 'error', error: 'again' });
+    expect(failed.count('EvaluationsReleased')).toBe(0);
+    expect(failed.state.holds).toEqual([]);
+    const found = begun().run;
+    expect(says(found, 1, success(0.3))).toEqual(
+      expect.arrayContaining(['EvaluationsReleased', 'HoldPlaced']),
+    );
   });
 
   const compound = (of: unknown, more: JsonObject = {}): JsonObject[] => [
