@@ -109,8 +109,10 @@ describe('weights in a local path', () => {
     const { debate = '' } = await run.report('c1', '1e21', file);
     await run.event('EvaluationReported');
     await rm(file);
-    await run.result(debate, 1, score(0.1));
-    expect((await run.event('EvaluationAttemptFailed')).data).toMatchObject({ reason: 'weights-gone' });
+    const answer = answered(await run.result(debate, 1, score(0.1)), 200, Answer);
+    expect(answer).toMatchObject({ conclusive: false, reasons: ['weights-gone'] });
+    const reported = (await run.kinds()).filter((kind) => kind === 'EvaluationReported');
+    expect(reported).toHaveLength(2);
   });
 
   it('leave a ledger that folds and judges the same again', () => expectSoundLedger(interlock));

@@ -55,6 +55,8 @@ export interface RecordResult {
   readonly resultDigest: string;
   /** Where Interlock started the harness itself. */
   readonly launch?: LaunchFacts | undefined;
+  /** Why it cannot be shown to be of the checkpoint's weights: it settles nothing, and may trip. */
+  readonly doubt?: string | undefined;
   readonly by: string;
 }
 export interface FailAttempt {
@@ -214,7 +216,10 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
     return reject('invalid', message, path);
   }
   const situation = situationOf(state, located, attempt, command.launch, context);
-  const reading = settled(readingOf(parsed.result, situation), located.checkpoint);
+  const read = settled(readingOf(parsed.result, situation), located.checkpoint);
+  const { doubt } = command;
+  const reading =
+    doubt === undefined ? read : { ...read, conclusive: false, reasons: [doubt, ...read.reasons] };
   const current = attempt === currentAttempt(located.evaluation);
   return [
     {

@@ -12,7 +12,7 @@ import type { OutsideFindingRule, Policy } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { executorFor, executorsOf } from './attempts.ts';
 import { type Context, type Decision, iso, isRejection, reached, reject } from './context.ts';
-import { failAttempt, locate, type RecordResult, recordResult } from './evaluation.ts';
+import { locate, type RecordResult, recordResult } from './evaluation.ts';
 import type { RunEventData } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import { idOf } from './ids.ts';
@@ -38,7 +38,7 @@ export interface GrantOutside {
   readonly expiresAt: string | null;
   readonly by: string;
 }
-export interface SubmitOutsideResult extends Omit<RecordResult, 'type' | 'by'> {
+export interface SubmitOutsideResult extends Omit<RecordResult, 'type' | 'by' | 'doubt'> {
   readonly type: 'SubmitOutsideResult';
   readonly party: string;
   readonly signed: SignedWord;
@@ -112,11 +112,8 @@ export function submitOutsideResult(
       `${party} has no evaluation ${command.evaluationId} to report`,
       'evaluationId',
     );
-  const { resultDigest: _digest, ...failed } = result;
-  const recorded =
-    doubt === null
-      ? recordResult(state, { ...result, type: 'RecordResult', by: party }, context)
-      : failAttempt(state, { ...failed, type: 'FailAttempt', reason: doubt, detail: null }, context);
+  const doubted = doubt === null ? {} : { doubt };
+  const recorded = recordResult(state, { ...result, ...doubted, type: 'RecordResult', by: party }, context);
   if (isRejection(recorded) || recorded.length === 0) return recorded;
   const { evaluationId, attempt } = command;
   const at = iso(context.now);
