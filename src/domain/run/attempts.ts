@@ -89,6 +89,15 @@ export function nextAttemptWaitMs({ attempts }: EvaluationState, spec: Evaluatio
   return backedOffMs(executorsOf(spec)[next] ?? spec.executor, used);
 }
 
+/** How many further samples were asked for up to this attempt: one that was handed back, or cancelled, is drawn by the attempt in its place. */
+export function samplesUpTo({ attempts }: EvaluationState, attempt: number): number {
+  const asked = attempts.filter((each) => each.purpose === 'top-up' && each.attempt <= attempt);
+  return asked.filter((each) => each.attempt === attempt || drewSample(each)).length;
+}
+
+/** What was handed back, or cancelled with the run, drew nothing. */
+export const drewSample = (each: Attempt): boolean => !wasReturned(each) && each.state !== 'cancelled';
+
 /** What is waited before a further sample is drawn, ms: as before any attempt, where the last ones gave none. */
 export function sampleWaitMs(evaluation: EvaluationState, spec: Evaluation): number {
   const { attempts } = evaluation;

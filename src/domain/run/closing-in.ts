@@ -9,7 +9,7 @@ import { closingInTerms } from '../policy/scheduling-schema.ts';
 import type { Evaluation, Policy } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { type Assessment, assess } from './assess.ts';
-import { budgetUsedUp, sampleCount, sampleWaitMs, wasReturned } from './attempts.ts';
+import { budgetUsedUp, drewSample, sampleCount, sampleWaitMs } from './attempts.ts';
 import { type Context, iso, isoAfter, reached } from './context.ts';
 import { currentAttempt, isPending, requeued, specOf, statusOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
@@ -49,9 +49,7 @@ function untilOf(evaluation: EvaluationState, { closingIn }: Evaluation): string
 function hasRoom(evaluation: EvaluationState, policy: Policy, now: Date): boolean {
   const spec = specOf(policy, evaluation.evaluation);
   if (budgetUsedUp(evaluation, spec) !== null) return false;
-  // What was handed back, or cancelled with the run, drew nothing.
-  const drawn = topUpsOf(evaluation).filter((each) => !wasReturned(each) && each.state !== 'cancelled');
-  const used = drawn.length;
+  const used = topUpsOf(evaluation).filter(drewSample).length;
   if (spec.closingIn === undefined) return used < spec.topUps;
   const { attempts, samples } = closingInTerms(spec.closingIn);
   const until = untilOf(evaluation, spec);

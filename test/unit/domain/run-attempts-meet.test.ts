@@ -61,7 +61,12 @@ describe('a further sample', () => {
     handBack(run, 2);
     const located = locate(run.state, run.idOf('c1', 'ctf'), run.policy);
     if (located === null) throw new Error('not there');
-    expect(evaluationRequest('r1', 3, located, () => '')).toMatchObject({ attempt: 3, submission: 2 });
+    expect(evaluationRequest('r1', 3, located, () => '')).toMatchObject({
+      attempt: 3,
+      submission: 2,
+      topUp: 1,
+    });
+    expect(evaluationRequest('r1', 1, located, () => '').topUp).toBeUndefined();
   });
 
   it('that fails is followed by no attempt but another sample, after the wait of its executor', () => {
