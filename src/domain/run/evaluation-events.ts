@@ -96,6 +96,8 @@ export const EVALUATION_EVENTS = {
     reading: ReadingSchema.nullable(),
     nextAttemptAt: at.nullable(),
     ...budgeted,
+    /** It is ended, and whoever carries it out elsewhere has to be told. */
+    callOff: z.literal(true).optional(),
     at,
   }),
   EvaluationRequeued: z.object({

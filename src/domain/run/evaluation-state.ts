@@ -77,6 +77,8 @@ function withNextAttempt(
   }));
 }
 
+const toldAt = (nextAt: string): NonNullable<Attempt['callOff']> => ({ calls: 0, nextAt, lastDetail: null });
+
 /** A word that comes after it was cancelled does not take that back: it starts again with the run. */
 function withFailed(state: RunState, data: RunEventData<'EvaluationAttemptFailed'>): RunState {
   return withEvaluation(state, data.evaluationId, (evaluation) => ({
@@ -90,6 +92,7 @@ function withFailed(state: RunState, data: RunEventData<'EvaluationAttemptFailed
             reason: data.reason,
             reading: data.reading,
             ...spentOf(data),
+            ...(data.callOff === undefined ? {} : { callOff: toldAt(data.at) }),
           }
         : each,
     ),
@@ -146,9 +149,7 @@ export const evaluationEvolvers = {
                   state: 'cancelled' as const,
                   instance: null,
                   reason: data.reason,
-                  ...(data.callOff?.includes(evaluationId) === true
-                    ? { callOff: { calls: 0, nextAt: data.at, lastDetail: null } }
-                    : {}),
+                  ...(data.callOff?.includes(evaluationId) === true ? { callOff: toldAt(data.at) } : {}),
                 }
               : each,
           ),

@@ -17,6 +17,7 @@ import {
   spends,
   wallTimeLeftMs,
 } from './attempts.ts';
+import { calledOff } from './call-off.ts';
 import { type Context, type Decision, iso, isoAfter, reject } from './context.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import { jobsStoppedBecause } from './quarantine.ts';
@@ -267,8 +268,10 @@ export function expireAttempts(state: RunState, context: Context): RunEvent[] {
         const spent = { ...attempt, ...spends(attempt, located.spec, context.now) };
         const attempts = evaluation.attempts.map((each) => (each === attempt ? spent : each));
         const isSpent = wallTimeLeftMs({ ...evaluation, attempts }, located.spec) === 0;
-        const reason = isSpent ? 'budget-exhausted' : 'timed-out';
-        return [attemptFailed(located, attempt, reason, null, null, context)];
+        if (!isSpent) return [attemptFailed(located, attempt, 'timed-out', null, null, context)];
+        const { kind, data } = attemptFailed(located, attempt, 'budget-exhausted', null, null, context);
+        // One that is late may still bring its result; what has used up its budget is to use no more.
+        return [{ kind, data: { ...data, ...calledOff(evaluation, context.policy) } }];
       }
     }
   }
