@@ -10,12 +10,9 @@ import { z } from 'zod';
 import {
   attempts,
   backoff,
-  callOffCommand,
-  cwd,
-  EnvironmentSchema,
-  network,
   placeholdersIn,
   programAndArguments,
+  programFields,
   SecretReferenceSchema,
   timeout,
 } from './executor-fields.ts';
@@ -37,13 +34,7 @@ export const CommandExecutorSchema = z
       description:
         'Which file below {logDirectory} is the log; * within a name, ** over directories. By default the one file that is one',
     }),
-    timeout,
-    attempts,
-    backoff,
-    env: EnvironmentSchema.default({}),
-    network,
-    callOff: callOffCommand,
-    cwd,
+    ...programFields,
   })
   .superRefine(({ format, log, command }, context) => {
     if (format !== 'native') return;

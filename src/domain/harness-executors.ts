@@ -10,17 +10,11 @@ import { z } from 'zod';
 import { DurationSchema } from './duration.ts';
 import {
   argument,
-  attempts,
-  backoff,
-  callOffCommand,
-  cwd,
-  EnvironmentSchema,
   isPlainText,
-  network,
   PLAIN_TEXT,
   placeholdersIn,
+  programFields,
   SecretReferenceSchema,
-  timeout,
 } from './executor-fields.ts';
 
 /** Of what is only known once the harness runs, nothing: its own options name those. */
@@ -86,13 +80,7 @@ const common = {
     description: 'What the server asks for; left out: a word that means none',
   }),
   limit: count.optional().meta({ description: 'Samples at most' }),
-  timeout,
-  attempts,
-  backoff,
-  env: EnvironmentSchema.default({}),
-  network,
-  callOff: callOffCommand,
-  cwd,
+  ...programFields,
 };
 
 const INSPECT_RESERVED = [

@@ -94,6 +94,10 @@ export type EvaluatorOutcome =
       launch?: LaunchFacts;
     };
 
+export type Failed = Extract<EvaluatorOutcome, { kind: 'failed' }>;
+export const failed = (reason: FailureReason, detail?: string): Failed =>
+  detail === undefined ? { kind: 'failed', reason } : { kind: 'failed', reason, detail };
+
 /** Why the signal of an attempt is aborted where the attempt itself is over, and not only the process that carries it out. */
 export const EVALUATION_CANCELLED = 'evaluation.cancelled';
 

@@ -14,22 +14,28 @@ import { userInfo } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { durationMs } from '../domain/duration.ts';
-import { AXES, axisVariable } from '../domain/policy/axes.ts';
 import { pollOf, type SlurmExecutor } from '../domain/slurm-executor.ts';
 import { type Ran, runSlurmProgram } from '../subprocess/slurm-program.ts';
 import { lifeOf } from '../subprocess/slurm-states.ts';
-import { buildArguments } from './command.ts';
 import {
   type CallOffOutcome,
   EVALUATION_CANCELLED,
   type EvaluationRequest,
   type Evaluator,
   type EvaluatorOutcome,
+  type Failed,
+  failed,
 } from './evaluator.ts';
 import { resolveModelUri } from './model-uri.ts';
+import {
+  buildArguments,
+  buildEnvironment,
+  type EnvironmentSources,
+  placeholderValues,
+} from './program-inputs.ts';
 import { readResultFile } from './result-text.ts';
 
-export interface SlurmDeps {
+export interface SlurmDeps extends EnvironmentSources {
   /** null: interlock.yaml names no cluster for evaluations. */
   readonly cluster: {
     /** Of Slurm's programs. */
@@ -39,14 +45,8 @@ export interface SlurmDeps {
     readonly jobs: string;
   } | null;
   readonly modelRoots: readonly string[];
-  readonly baseEnvironment: Readonly<Record<'PATH' | 'HOME' | 'LANG', string | undefined>>;
-  readonly environmentVariable: (name: string) => string | undefined;
   readonly now?: () => number;
 }
-
-type Failed = Extract<EvaluatorOutcome, { kind: 'failed' }>;
-const failed = (reason: Failed['reason'], detail?: string): Failed =>
-  detail === undefined ? { kind: 'failed', reason } : { kind: 'failed', reason, detail };
 
 const CALL_TIMEOUT_MS = 20_000;
 const OUTPUT_BYTES_MAX = 1024 * 1024;
@@ -96,8 +96,6 @@ type Seen =
   | { readonly kind: 'listed'; readonly state: string; readonly jobIds: readonly number[] }
   | { readonly kind: 'absent' }
   | { readonly kind: 'failed'; readonly detail: string };
-
-type JobValues = Parameters<typeof buildArguments>[1];
 
 class SlurmEvaluation {
   readonly #executor: SlurmExecutor;
@@ -158,14 +156,14 @@ class SlurmEvaluation {
   }
 
   async #submit(signal: AbortSignal): Promise<Failed | null> {
-    const { modelRoots } = this.#deps;
-    const model = await resolveModelUri(this.#request.modelUri, modelRoots);
+    const model = await resolveModelUri(this.#request.modelUri, this.#deps.modelRoots);
     if (!model.ok) return failed('model-uri-refused', model.detail);
-    const values = this.#values(model.uri);
+    const values = placeholderValues(this.#request, { modelUri: model.uri, resultFile: this.#resultFile });
     const command = buildArguments(this.#executor.command, values);
     if (!command.ok) return command.failure;
-    const env = this.#environment(values);
-    if (typeof env === 'string') return failed('not-configured', `${env} is not set`);
+    const environment = buildEnvironment(this.#executor.env, this.#request, values, this.#deps);
+    if (!environment.ok) return environment.failure;
+    const env = { ...environment.env, INTERLOCK_JOB_DIRECTORY: this.#directory };
     const script = path.join(this.#directory, 'run.sh');
     try {
       await forgetOld(this.#cluster.jobs, this.#nowMs());
@@ -212,44 +210,6 @@ class SlurmEvaluation {
       `--export=${variables.join(',')}`,
       ...stated.flatMap(([option, value]) => (value === undefined ? [] : [`--${option}=${value}`])),
     ];
-  }
-
-  #values(modelUri: string): JobValues {
-    const { runId, checkpointId, endpoint, effectiveCompute, evaluation, variant, axes } = this.#request;
-    const resultFile = this.#resultFile;
-    return {
-      ...{ runId, checkpointId, modelUri, endpoint, effectiveCompute, evaluation, variant, resultFile },
-      ...axes,
-    };
-  }
-
-  /** What the job is given and nothing else; the name of a variable that is not set, instead. */
-  #environment(values: JobValues): Record<string, string> | string {
-    const { baseEnvironment, environmentVariable } = this.#deps;
-    const { attempt, topUp, variantEnv } = this.#request;
-    const env: Record<string, string> = {};
-    const put = (name: string, value: string | undefined): void => {
-      if (value !== undefined) env[name] = value;
-    };
-    for (const [name, value] of Object.entries(baseEnvironment)) put(name, value);
-    for (const [name, stated] of Object.entries({ ...this.#executor.env, ...variantEnv })) {
-      const value = stated.startsWith('env:') ? environmentVariable(stated.slice('env:'.length)) : stated;
-      if (value === undefined) return stated;
-      put(name, value);
-    }
-    put('INTERLOCK_RUN_ID', values.runId);
-    put('INTERLOCK_CHECKPOINT_ID', values.checkpointId);
-    put('INTERLOCK_MODEL_URI', values.modelUri);
-    put('INTERLOCK_ENDPOINT', values.endpoint);
-    put('INTERLOCK_EFFECTIVE_COMPUTE', values.effectiveCompute);
-    put('INTERLOCK_EVALUATION', values.evaluation);
-    put('INTERLOCK_VARIANT', values.variant);
-    for (const axis of AXES) put(axisVariable(axis), values[axis]);
-    put('INTERLOCK_RESULT_FILE', values.resultFile);
-    put('INTERLOCK_ATTEMPT', String(attempt));
-    put('INTERLOCK_TOP_UP', topUp === undefined ? undefined : String(topUp));
-    put('INTERLOCK_JOB_DIRECTORY', this.#directory);
-    return env;
   }
 
   get #resultFile(): string {

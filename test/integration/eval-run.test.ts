@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { answersOnly, type ModelServer, startModelServer } from '../support/harnesses/model-server.ts';
 import { INSPECT_STAND_IN, LM_EVAL_STAND_IN } from '../support/harnesses/programs.ts';
+import { oneEvaluationPolicy } from '../support/one-evaluation-policy.ts';
 import { say } from '../unit/cli-terminal.ts';
 
 let directory: string;
@@ -30,11 +31,10 @@ function policy() {
     score: { metric, kind: 'proportion', chance: 0, best: 1, minSamples: 10 },
     levels: { medium: 0.4, high: 0.8, critical: 0.95 },
   });
-  return {
+  return oneEvaluationPolicy({
     policy: 'laptop',
     title: 'Tried on a laptop',
     cadence: { firstCheckpointBy: '1e22' },
-    categories: [{ id: 'cyber', title: 'Cyber' }],
     evaluations: [
       evaluation('ctf', { kind: 'inspect', task: 'arithmetic', program: INSPECT_STAND_IN }, 'accuracy'),
       evaluation(
@@ -45,9 +45,7 @@ function policy() {
       evaluation('away', { kind: 'http', mode: 'callback' }, 'accuracy'),
       evaluation('broken', { kind: 'inspect', task: 'arithmetic', program: './not-there' }, 'accuracy'),
     ],
-    rules: [{ id: 'high', kind: 'level', stage: 'pre-mitigation', atLeast: 'high', then: ['halt'] }],
-    governance: { groups: ['board'], resume: { approvals: ['board'] } },
-  };
+  });
 }
 
 const run = (...more: string[]) =>

@@ -5,8 +5,8 @@
  * where the program plainly did not run to its end is the attempt failed, its log beside the failure. A cancelled attempt leaves none.
  */
 import type { LaunchFacts } from '../../domain/launch-facts.ts';
-import { type ContainedRun, failed, failureOf } from '../contained-run.ts';
-import type { EvaluationRequest, EvaluatorOutcome } from '../evaluator.ts';
+import { type ContainedRun, failureOf } from '../contained-run.ts';
+import { type EvaluationRequest, type EvaluatorOutcome, failed } from '../evaluator.ts';
 import { type LogSource, openLog } from '../formats/log-source.ts';
 import { filesMeant, findLog, type LogWanted, type ReadHarnessLog } from './find-log.ts';
 

@@ -18,7 +18,7 @@ import type { RunState } from '../../domain/run/state.ts';
 import { partyKey, submissionKey } from '../../domain/run/view.ts';
 import { WEIGHTS_CHANGED } from '../../domain/run/weights.ts';
 import { sha256 } from '../../service/digest.ts';
-import type { LoadedRun } from '../../service/run-service.ts';
+import type { Executed, LoadedRun } from '../../service/run-service.ts';
 import { resultDigest } from '../../service/work.ts';
 import { forbidden, invalid, notFound, type Refusal, unavailable } from '../refusal.ts';
 import { type RawCall, type Route, route } from '../route.ts';
@@ -28,11 +28,11 @@ import {
   Instant,
   isFailed,
   isRefusal,
-  loadRun,
   OF_RUN,
   RunParams,
   receiptOf,
   refusalOf,
+  runAfter,
   text,
 } from './common.ts';
 import type { Services } from './services.ts';
@@ -136,6 +136,14 @@ const Taken = z.object({ runId: z.string(), bodyDigest: z.string() }).meta({
   description: 'Recorded; the digest names the signed body among the evidence',
 });
 
+/** Whatever a party says goes the same way. */
+const SUBMISSION = {
+  tags: ['outside'],
+  params: RunParams,
+  bodyLimitBytes: BODY_BYTES_MAX,
+  responses: { 201: Taken, 200: Taken },
+} as const;
+
 type Party = { readonly id: string };
 
 export const outsideRoutes = (services: Services): Route[] => {
@@ -222,7 +230,7 @@ export const outsideRoutes = (services: Services): Route[] => {
           { actor: identity.id, receipt: receiptOf(call) },
         );
         if (isFailed(executed)) return refusalOf(executed, OF_RUN);
-        const loaded = 'state' in executed ? executed : await loadRun(runs, params.run);
+        const loaded = await runAfter(executed, runs, params.run);
         if (isRefusal(loaded)) return loaded;
         const grant = grantNamed(loaded.state, body.identity);
         if (grant === null) return notFound('there is no such grant', 'identity');
@@ -257,11 +265,8 @@ export const outsideRoutes = (services: Services): Route[] => {
       summary: 'Report the result of an evaluation that the policy gives the party',
       description:
         'Signed with the key of the party. It counts as any result does: late ones may only worsen a level.',
-      tags: ['outside'],
-      params: RunParams,
+      ...SUBMISSION,
       body: ResultBody,
-      bodyLimitBytes: BODY_BYTES_MAX,
-      responses: { 201: Taken, 200: Taken },
       handler: async (call) => {
         const { params, body, identity } = call;
         const found = unsigned(call) ?? (await granted(params.run, identity));
@@ -286,9 +291,7 @@ export const outsideRoutes = (services: Services): Route[] => {
           },
           { actor: identity.id, receipt: receiptOf(call), urgent: true },
         );
-        if (isFailed(executed)) return refusalOf(executed, OF_RUN);
-        const status = executed.outcome === 'recorded' ? (201 as const) : (200 as const);
-        return { status, body: { runId: params.run, bodyDigest: signed.bodyDigest } };
+        return takenAs(executed, params.run, signed);
       },
     }),
     route({
@@ -297,11 +300,8 @@ export const outsideRoutes = (services: Services): Route[] => {
       summary: 'Report what no evaluation asked for',
       description:
         'Signed with the key of the party. What follows is up to the rules `outside-finding` of the policy; severity high and critical page people in any case.',
-      tags: ['outside'],
-      params: RunParams,
+      ...SUBMISSION,
       body: FindingBody,
-      bodyLimitBytes: BODY_BYTES_MAX,
-      responses: { 201: Taken, 200: Taken },
       handler: async (call) => {
         const { params, body, identity } = call;
         const found = unsigned(call) ?? (await granted(params.run, identity));
@@ -339,13 +339,17 @@ export const outsideRoutes = (services: Services): Route[] => {
           },
           { actor: by, receipt: receiptOf(call), urgent: true },
         );
-        if (isFailed(executed)) return refusalOf(executed, OF_RUN);
-        const status = executed.outcome === 'recorded' ? (201 as const) : (200 as const);
-        return { status, body: { runId: params.run, bodyDigest: signed.bodyDigest } };
+        return takenAs(executed, params.run, signed);
       },
     }),
   ];
 };
+
+function takenAs(executed: Executed, runId: string, { bodyDigest }: SignedWord) {
+  if (isFailed(executed)) return refusalOf(executed, OF_RUN);
+  const status = executed.outcome === 'recorded' ? (201 as const) : (200 as const);
+  return { status, body: { runId, bodyDigest } };
+}
 
 const grantNamed = ({ outside }: RunState, party: string): OutsideGrant | null =>
   outside?.grants.find((each) => each.party === party) ?? null;

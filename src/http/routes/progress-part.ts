@@ -10,12 +10,10 @@ export const ProgressDocument = z
   .object({
     done: z.number(),
     total: z.number().nullable().meta({ description: 'Null where the harness does not say' }),
-    unit: z
-      .string()
-      .meta({
-        description:
-          'What is counted: samples, requests, tests, steps; `MB of weights` while their digest is computed',
-      }),
+    unit: z.string().meta({
+      description:
+        'What is counted: samples, requests, tests, steps; `MB of weights` while their digest is computed',
+    }),
     errored: z
       .number()
       .nullable()

@@ -3,10 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { ExecutorSchema } from '../../../src/domain/executor.ts';
 import { type HarnessExecutor, isHarnessExecutor } from '../../../src/domain/harness-executors.ts';
 import { HARNESS_FORMATS } from '../../../src/domain/log-pattern.ts';
-import type { PlaceholderValues } from '../../../src/evaluators/contained-run.ts';
 import { FORMAT_NAMES } from '../../../src/evaluators/formats/registry.ts';
 import { launchOf } from '../../../src/evaluators/launchers/harness.ts';
 import type { LaunchContext } from '../../../src/evaluators/launchers/launch.ts';
+import type { PlaceholderValues } from '../../../src/evaluators/program-inputs.ts';
 
 const values: PlaceholderValues = {
   runId: 'run-1',
