@@ -26,8 +26,10 @@ import {
 import type { CheckpointState, RunState } from './state.ts';
 
 const PARTIES_MAX = 32;
-/** Of one checkpoint, by all parties: the state goes with every append. */
-const FINDINGS_MAX = 64;
+/** Of one checkpoint, by one party: the state goes with every append, and nobody must keep another from being heard. */
+const FINDINGS_MAX = 16;
+/** What is urgent is heard beyond that: many small ones must not be in its way. */
+const URGENT_MAX = 32;
 
 export interface GrantOutside {
   readonly type: 'GrantOutside';
@@ -143,17 +145,19 @@ export function submitOutsideFinding(
   if (checkpoint === undefined) {
     return reject(
       'conflict',
-      'there is no such checkpoint that a finding could be about now',
+      'there is no such checkpoint that a finding could be about now; without checkpointId it is about the newest',
       'checkpointId',
     );
   }
   if (category !== null && !context.policy.categories.some(({ id }) => id === category)) {
     return reject('invalid', `the policy has no category ${category}`, 'category');
   }
-  if ((checkpoint.outside ?? []).length >= FINDINGS_MAX) {
+  const own = (checkpoint.outside ?? []).filter((each) => each.party === party).length;
+  const most = isUrgent(severity) ? URGENT_MAX : FINDINGS_MAX;
+  if (own >= most) {
     return reject(
       'conflict',
-      `${FINDINGS_MAX} findings are open about ${checkpoint.checkpointId}`,
+      `${own} findings of ${party} are open about ${checkpoint.checkpointId}`,
       'checkpointId',
     );
   }

@@ -100,6 +100,18 @@ describe('an outside evaluator', () => {
     expect(life.permit.granted).toBe(true);
   });
 
+  it('is heard however much another says, and in what is urgent however much it said itself', () => {
+    const life = granted();
+    life.does(grants({ party: 'other' }));
+    const say = (n: number, more: Partial<SubmitOutsideFinding>) =>
+      finds({ findingId: `f${n}`, severity: 'low', ...more });
+    for (let n = 0; n < 16; n += 1) life.does(say(n, { party: 'other' }));
+    expect(life.refuses(say(16, { party: 'other' })).message).toContain('16 findings of other');
+    expect(life.does(say(17, { party: 'other', severity: 'critical' }))).toContain('HaltOrdered');
+    for (let n = 0; n < 16; n += 1) life.does(say(n, {}));
+    expect(life.state.checkpoints[0]?.outside).toHaveLength(33);
+  });
+
   it('trips as anybody does', () => {
     const life = granted();
     expect(life.does(submits(life, 0.9))).toContain('HaltOrdered');
