@@ -3,7 +3,7 @@
 import { scoresWanted } from '../domain/harness-result.ts';
 import { AXES, type Axes, type Axis } from '../domain/policy/axes.ts';
 import { variantsOf } from '../domain/policy/schema.ts';
-import { submissionOf } from '../domain/run/attempts.ts';
+import { samplesUpTo, submissionOf } from '../domain/run/attempts.ts';
 import type { Located } from '../domain/run/evaluation.ts';
 import type { EvaluationRequest } from '../evaluators/evaluator.ts';
 
@@ -15,7 +15,7 @@ export function evaluationRequest(
 ): EvaluationRequest {
   const { evaluationId, variant: name } = evaluation;
   const variant = variantsOf(spec).find(({ id }) => id === name);
-  const topUp = evaluation.attempts.filter(({ purpose }) => purpose === 'top-up').length;
+  const topUp = samplesUpTo(evaluation, attempt);
   return {
     evaluationId,
     attempt,

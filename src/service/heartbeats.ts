@@ -217,7 +217,7 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
         directive:
           typeof issued === 'string'
             ? { action: 'continue' }
-            : (closingInDirective(current, said.effectiveCompute, clock()) ??
+            : (closingInDirective(current, said.effectiveCompute, clock(), issued) ??
               (await directive(state, signer, issued))),
         permit,
         nextCheckpointAt: nextCheckpointAt(
@@ -442,13 +442,15 @@ function retryAfter({ halt, holds, finishedAt }: RunState, refused: Refused | nu
 
 /**
  * While further samples may decide what holds the run, only the next permit is held: the one in force runs out by itself,
- * by time or at its ceiling, and until then nothing of the run is stopped.
+ * by time or at its ceiling, and until then nothing of the run is stopped. Where anything but the hold stands in its way, that is said.
  */
 export function closingInDirective(
   { state, policy }: Pick<LoadedRun, 'state' | 'policy'>,
   effectiveCompute: Compute,
   now: Date,
+  refused: Refused | null,
 ): Directive | null {
+  if (refused?.refused !== 'terms') return null;
   const { holds, halt, finishedAt, ceiling } = state;
   const [first, ...rest] = holds;
   if (first === undefined || halt !== null || finishedAt !== null) return null;

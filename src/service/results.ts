@@ -33,6 +33,8 @@ export function recordResult(ledger: Pick<Ledger, 'view'>, reported: ReportedRes
     if (loaded === null || held) return { type: 'RecordResult', ...own };
     const prior = await ledger.view('result', resultKey(own.evaluationId, own.attempt));
     const recorded = ResultDoc.safeParse(prior?.doc);
-    return archivedResult({ ...reported, priorDigest: recorded.success ? recorded.data.resultDigest : null });
+    // Of weights that are no longer looked at: it can only worsen.
+    const { doubt: _doubt, ...late } = reported;
+    return archivedResult({ ...late, priorDigest: recorded.success ? recorded.data.resultDigest : null });
   };
 }

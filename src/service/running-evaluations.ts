@@ -14,6 +14,8 @@ export interface RunningJob {
 export interface RunningEvaluations {
   begin(runId: string, evaluationId: string, attempt: number, signal: AbortSignal): RunningJob;
   cancel(evaluationIds: readonly string[]): void;
+  /** One attempt alone: another of the same evaluation may run here, and stands. */
+  cancelAttempt(evaluationId: string, attempt: number): void;
   /** What runs here now. */
   list(): readonly { runId: string; evaluationId: string; attempt: number }[];
 }
@@ -47,6 +49,13 @@ export function createRunningEvaluations(): RunningEvaluations {
     cancel(evaluationIds) {
       for (const { evaluationId, controller } of entries) {
         if (evaluationIds.includes(evaluationId)) controller.abort(EVALUATION_CANCELLED);
+      }
+    },
+    cancelAttempt(evaluationId, attempt) {
+      for (const entry of entries) {
+        if (entry.evaluationId === evaluationId && entry.attempt === attempt) {
+          entry.controller.abort(EVALUATION_CANCELLED);
+        }
       }
     },
     list: () => [...entries].map(({ runId, evaluationId, attempt }) => ({ runId, evaluationId, attempt })),

@@ -231,7 +231,7 @@ async function runAttempt(
   faultPoint('evaluation.ended');
   await untilRecorded(() => report(runId, known, outcome, signal, deps), signal, deps.timers);
   faultPoint('evaluation.recorded');
-  await forgetIfOver(runId, evaluationId, located, deps);
+  await forgetIfOver(runId, evaluationId, attempt, located, deps);
   return outcome;
 }
 
@@ -239,7 +239,8 @@ async function runAttempt(
 async function forgetIfOver(
   runId: string,
   evaluationId: string,
-  { spec: { executor } }: Located,
+  attempt: number,
+  { evaluation, spec }: Located,
   { runs, evaluators, logger }: WorkDeps,
 ): Promise<void> {
   if (evaluators.forget === undefined) return;
@@ -247,7 +248,7 @@ async function forgetIfOver(
     const loaded = await runs.load(runId);
     const now = loaded === null ? null : locate(loaded.state, evaluationId, loaded.policy);
     if (now !== null && isPending(now.evaluation)) return;
-    await evaluators.forget(executor, evaluationId);
+    await evaluators.forget(executorFor(evaluation, attempt, spec), evaluationId);
   } catch (error) {
     logger.warn({ err: error, runId, evaluationId }, 'files of an evaluation that is over were not removed');
   }

@@ -227,7 +227,7 @@ export function createWorker(options: WorkerOptions): Worker {
         .flatMap(({ evaluations }) => evaluations)
         .find((each) => each.evaluationId === evaluationId)
         ?.attempts.find((each) => each.attempt === attempt);
-      if (state !== undefined && standing?.state !== 'running') running.cancel([evaluationId]);
+      if (state !== undefined && standing?.state !== 'running') running.cancelAttempt(evaluationId, attempt);
     }
   }
 
@@ -362,12 +362,12 @@ export function createWorker(options: WorkerOptions): Worker {
 }
 
 /** Whether this process may do an item where the queue does not take it; `null`: somebody else has to. */
-function directly(
-  { kind, labels: needed = [] }: WorkItem,
+export function directly(
+  { kind, labels: needed = [] }: Pick<WorkItem, 'kind' | 'labels'>,
   own: WorkerLabels | undefined,
 ): (() => void) | null {
-  if (kind !== 'evaluate') return () => undefined;
-  if (needed.length === 0) return own?.only === true ? null : () => undefined;
+  // A remote worker has what its labels name, and neither channels nor orchestrators: the sweep of others does the rest.
+  if (kind !== 'evaluate' || needed.length === 0) return own?.only === true ? null : () => undefined;
   return own?.slots.tryTake(needed) ?? null;
 }
 

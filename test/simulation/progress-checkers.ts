@@ -76,7 +76,7 @@ function owed(events: readonly RunEvent[]) {
         queue(data.evaluationId, next(data.evaluationId), data.nextAttemptAt);
         break;
       case 'EvaluationRequeued':
-        queue(data.evaluationId, data.attempt, data.at);
+        queue(data.evaluationId, data.attempt, data.notBefore ?? data.at);
         break;
       case 'EvaluationsCancelled':
         for (const evaluationId of data.evaluationIds) attempts.delete(evaluationId);

@@ -272,6 +272,12 @@ export class RunCheckers {
       case 'EvaluationRequeued':
         this.#purposes.set(`${event.data.evaluationId}/${event.data.attempt}`, event.data.purpose);
         return null;
+      case 'EvaluationReturned':
+        if (event.data.purpose !== undefined) {
+          const { evaluationId, attempt, purpose } = event.data;
+          this.#purposes.set(`${evaluationId}/${attempt + 1}`, purpose);
+        }
+        return null;
       case 'EvaluationReported': {
         const known = this.#evaluations.get(event.data.evaluationId);
         if (known === undefined) throw new Error('a result of an unknown evaluation');

@@ -2,6 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createLabelSlots, hasLabels, labelledQueueName, labelSets } from '../../src/queue/labels.ts';
+import { WORK_KINDS } from '../../src/queue/queues.ts';
+import { directly } from '../../src/service/worker.ts';
 
 const label = fc.stringMatching(/^[a-z0-9][a-z0-9-]{0,5}$/);
 
@@ -64,5 +66,18 @@ describe('slots of labels', () => {
     expect(await slots.take(['gpu'])).not.toBeNull();
     expect(await slots.take(['gpu'])).toBeNull();
     expect(await slots.take(['sandbox'])).toBeNull();
+  });
+});
+
+describe('what the queue does not take', () => {
+  const worker = (only: boolean) => ({ slots: createLabelSlots({ gpu: 1 }, 0), capacity: { gpu: 1 }, only });
+  const taken = (only: boolean) => WORK_KINDS.filter((kind) => directly({ kind }, worker(only)) !== null);
+
+  it('a remote worker does only where it names its labels: no alerts, no ticks, no steps of a halt', () => {
+    expect(taken(true)).toEqual([]);
+    const own = worker(true);
+    expect(directly({ kind: 'evaluate', labels: ['gpu'] }, own)).not.toBeNull();
+    expect(directly({ kind: 'evaluate', labels: ['gpu'] }, own)).toBeNull();
+    expect(taken(false)).toEqual([...WORK_KINDS]);
   });
 });

@@ -29,6 +29,15 @@ describe('evaluations that run here', () => {
     expect(outer.signal.aborted).toBe(false);
   });
 
+  it('end attempt by attempt: one that was given up elsewhere takes no other with it', () => {
+    const outer = new AbortController();
+    const running = createRunningEvaluations();
+    const lost = running.begin('r', 'ev', 1, outer.signal);
+    const again = running.begin('r', 'ev', 2, outer.signal);
+    running.cancelAttempt('ev', 1);
+    expect([lost, again].map(({ signal }) => signal.aborted)).toEqual([true, false]);
+  });
+
   it('leave nothing on the signal once they have ended', () => {
     const outer = new AbortController();
     const running = createRunningEvaluations();

@@ -1,6 +1,7 @@
 /** `policy check`, of `compound` and `refusal` rules: they name what there is, and something follows. */
 import type { PolicyProblem } from './check.ts';
 import { type CompoundRule, isControl, levelAt, type Policy, type RefusalRule } from './schema.ts';
+import { rootOf } from './succeeds.ts';
 
 type Levels = Extract<Policy['rules'][number], { kind: 'level' }>;
 
@@ -24,7 +25,7 @@ export function compoundProblems(policy: Policy, rule: CompoundRule, path: strin
       if (!isThere) add(`of.${i}`, `${evaluation ?? category} has no level at ${rule.stage} here`);
     }
   }
-  const most = countable(rule, measured);
+  const most = countable(rule, measured, policy);
   if (rule.count > most) add('count', `must be at most ${most}: there are no more to count`);
   if (rule.then.length === 0 && !policy.rules.some((each) => each.kind === 'level' && isMeant(rule, each))) {
     add(
@@ -38,12 +39,16 @@ export function compoundProblems(policy: Policy, rule: CompoundRule, path: strin
 const covers = ({ categories }: CompoundRule, category: string): boolean =>
   categories?.includes(category) ?? true;
 
-/** Of a rule over evaluations, in the category that has most of them. */
-function countable({ of }: CompoundRule, measured: Policy['evaluations']): number {
+/** Of a rule over evaluations, in the category that has most of them; one and what it succeeds are one. */
+function countable({ of }: CompoundRule, measured: Policy['evaluations'], policy: Policy): number {
   const categories = [...new Set(measured.map(({ category }) => category))];
   if (of === 'categories') return categories.length;
   if (of !== 'evaluations') return of.length;
-  return Math.max(0, ...categories.map((id) => measured.filter(({ category }) => category === id).length));
+  const roots = categories.map(
+    (id) =>
+      new Set(measured.filter(({ category }) => category === id).map((spec) => rootOf(policy, spec.id))),
+  );
+  return Math.max(0, ...roots.map(({ size }) => size));
 }
 
 function isMeant({ countsAs, stage, basis }: CompoundRule, rule: Levels): boolean {

@@ -1,8 +1,8 @@
 /** `policy check`, of the two tiers: who approved that tripwires clear alone, and whether they can. */
 import { durationMs } from '../duration.ts';
 import type { PolicyProblem } from './check.ts';
-import { levelAt, type Policy } from './schema.ts';
-import { clearsBelow, isTripwire } from './tier-schema.ts';
+import { isControl, levelAt, type Policy } from './schema.ts';
+import { clearsBelow, clearsWithinMs, isTripwire } from './tier-schema.ts';
 
 /** Tripwires are there for evidence within minutes. A judgement. */
 const TRIPWIRE_USUAL_MAX_MS = 3_600_000;
@@ -22,9 +22,21 @@ export function tierProblems(policy: Policy): PolicyProblem[] {
       message: `must not exceed ${lowest}, the lowest level that halts: only far below it tripwires speak for the whole suite`,
     });
   }
+  const { scorecardDeadline } = policy.cadence;
+  if (clearsWithinMs(clears) >= durationMs(scorecardDeadline)) {
+    problems.push({
+      path: `${path}.within`,
+      message: `must be shorter than cadence.scorecardDeadline (${scorecardDeadline}), by which the suite that it brings has to be in`,
+    });
+  }
   for (const [i, { id }] of policy.categories.entries()) {
     const watched = policy.evaluations.some(
-      (spec) => spec.category === id && spec.stage === 'pre-mitigation' && spec.required && isTripwire(spec),
+      (spec) =>
+        spec.category === id &&
+        spec.stage === 'pre-mitigation' &&
+        spec.required &&
+        isTripwire(spec) &&
+        !isControl(spec),
     );
     if (!watched) {
       problems.push({

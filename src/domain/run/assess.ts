@@ -303,17 +303,19 @@ function forecastFindings(rule: ForecastRule, basis: Basis): Finding[] {
 
 /** A rise within less than one doubling counts as if it took one: noise over a small step is no jump. */
 function jumpFindings(rule: JumpRule, { state, checkpoint, scorecard }: Basis): Finding[] {
-  const before = state.history.findLast(
+  const earlier = state.history.filter(
     ({ checkpointId, effectiveCompute }) =>
       checkpointId !== checkpoint.checkpointId &&
       compareCompute(effectiveCompute, checkpoint.effectiveCompute) < 0,
   );
-  if (before === undefined) return [];
-  const doublings = log2Compute(checkpoint.effectiveCompute) - log2Compute(before.effectiveCompute);
   return scorecard.categories.flatMap(({ id, title, stages }) => {
     const estimate = stages[rule.stage]?.estimate ?? null;
-    const reference = before.levels.find((row) => row.category === id && row.stage === rule.stage);
-    if (!applies(rule, id) || estimate === null || reference === undefined) return [];
+    const is = (row: { category: string; stage: string }) => row.category === id && row.stage === rule.stage;
+    // What tripwires alone said in between is no level of the category: it would hide a rise, or look like one.
+    const before = earlier.findLast(({ partial }) => !partial?.some(is));
+    const reference = before?.levels.find(is);
+    if (!applies(rule, id) || estimate === null || before === undefined || reference === undefined) return [];
+    const doublings = log2Compute(checkpoint.effectiveCompute) - log2Compute(before.effectiveCompute);
     const observed = Math.round(((estimate - reference.estimate) / Math.max(1, doublings)) * 1e6) / 1e6;
     if (observed <= rule.above) return [];
     return [

@@ -4,7 +4,7 @@
  * Where the policy names replicas, the attempts take turns: the executor, then each replica, and so on until every one of them
  * has had its attempts. So one that is broken costs an attempt, and no evaluation, while another works.
  * What is asked for beside these (a top-up, a retry by people) goes to whoever gave the first conclusive result: further samples are
- * of the same instrument.
+ * of the same instrument. What is handed back with its process is asked for again as what it was.
  */
 import { durationMs } from '../duration.ts';
 import type { Executor } from '../executor.ts';
@@ -71,7 +71,8 @@ export function submissionOf(evaluation: EvaluationState, attempt: number, spec:
   let at = attempts.findIndex((each) => each.attempt === attempt);
   for (; at > 0; at -= 1) {
     const [before, current] = [attempts[at - 1], attempts[at]];
-    if (before === undefined || current?.purpose !== 'automatic' || !wasReturned(before)) break;
+    if (before === undefined || current === undefined || !wasReturned(before)) break;
+    if (current.purpose !== 'automatic' && current.purpose !== before.purpose) break;
     if (replicaOf(evaluation, before.attempt, spec) !== replicaOf(evaluation, attempt, spec)) break;
   }
   return attempts[at]?.attempt ?? attempt;
@@ -85,8 +86,31 @@ export function nextAttemptWaitMs({ attempts }: EvaluationState, spec: Evaluatio
   if (next === undefined) return null;
   // Another replica need not be spared for what this one did.
   const used = all.slice(0, made).filter((each) => each === next).length;
+  return backedOffMs(executorsOf(spec)[next] ?? spec.executor, used);
+}
+
+/** How many further samples were asked for up to this attempt: one that was handed back, or cancelled, is drawn by the attempt in its place. */
+export function samplesUpTo({ attempts }: EvaluationState, attempt: number): number {
+  const asked = attempts.filter((each) => each.purpose === 'top-up' && each.attempt <= attempt);
+  return asked.filter((each) => each.attempt === attempt || drewSample(each)).length;
+}
+
+/** What was handed back, or cancelled with the run, drew nothing. */
+export const drewSample = (each: Attempt): boolean => !wasReturned(each) && each.state !== 'cancelled';
+
+/** What is waited before a further sample is drawn, ms: as before any attempt, where the last ones gave none. */
+export function sampleWaitMs(evaluation: EvaluationState, spec: Evaluation): number {
+  const { attempts } = evaluation;
+  const last = attempts.findLastIndex(({ reading }) => reading?.conclusive === true);
+  const vain = attempts.slice(last + 1).filter((each) => !wasReturned(each));
+  const executor = executorFor(evaluation, attempts.at(-1)?.attempt ?? 1, spec);
+  return backedOffMs(executor, vain.length);
+}
+
+/** After so many attempts by the same one. */
+function backedOffMs({ backoff }: Executor, used: number): number {
   if (used === 0) return 0;
-  let waitMs = durationMs((executorsOf(spec)[next] ?? spec.executor).backoff);
+  let waitMs = durationMs(backoff);
   for (let i = 1; i < used && waitMs < BACKOFF_MAX_MS; i += 1) waitMs *= 2;
   return Math.min(waitMs, BACKOFF_MAX_MS);
 }
@@ -119,8 +143,12 @@ export function budgetUsedUp(evaluation: EvaluationState, spec: Evaluation, samp
 export const sampleCount = ({ attempts }: Pick<EvaluationState, 'attempts'>): number =>
   attempts.reduce((sum, { reading }) => sum + (reading?.n ?? 0), 0);
 
-/** What an attempt that ends now has used, where the policy counts it. */
-export function spends({ startedAt }: Attempt, { budget }: Evaluation, now: Date): { spentMs?: number } {
-  if (budget === undefined || startedAt === null) return {};
+/** What an attempt that ends now has used, where the policy counts it; one that has ended uses no more. */
+export function spends(
+  { startedAt, spentMs }: Attempt,
+  { budget }: Evaluation,
+  now: Date,
+): { spentMs?: number } {
+  if (budget === undefined || startedAt === null || spentMs !== undefined) return {};
   return { spentMs: Math.max(0, now.getTime() - Date.parse(startedAt)) };
 }

@@ -38,6 +38,11 @@ export function toCallOff(evaluations: readonly EvaluationState[], policy: Polic
     .map(({ evaluationId }) => evaluationId);
 }
 
+/** Of one that is ended although nobody cancelled it. */
+export function calledOff(evaluation: EvaluationState, policy: Policy): { callOff?: true } {
+  return toCallOff([evaluation], policy).length === 0 ? {} : { callOff: true };
+}
+
 export function recordCallOff(state: RunState, command: RecordCallOff, context: Context): Decision {
   const { evaluationId, attempt, call, outcome, detail } = command;
   const standing = find(state, evaluationId)?.attempts.find((each) => each.attempt === attempt)?.callOff;

@@ -222,10 +222,37 @@ function withHistory(history: RunState['history'], scorecard: Scorecard): RunSta
     }),
   );
   const { checkpointId, effectiveCompute } = scorecard;
+  const partial = scorecard.categories.flatMap(({ id: category, stages }) =>
+    STAGES.flatMap((stage) => (stages[stage]?.evidence.some(isLeftOut) ? [{ category, stage }] : [])),
+  );
   const others = history.filter((each) => each.checkpointId !== checkpointId);
-  const all = [...others, { checkpointId, effectiveCompute, levels }];
+  const entry = { checkpointId, effectiveCompute, levels, ...(partial.length === 0 ? {} : { partial }) };
+  const all = [...others, entry];
   all.sort(byCompute);
-  return all.slice(-HISTORY_KEPT);
+  return withReferences(all);
+}
+
+type History = RunState['history'];
+type StageOf = Pick<History[number]['levels'][number], 'category' | 'stage'>;
+
+/** Its tripwires alone were run. */
+const isLeftOut = ({ status }: { readonly status: string }): boolean =>
+  status === 'deferred' || status === 'not-needed';
+
+const isWhole = ({ levels, partial }: History[number], { category, stage }: StageOf): boolean => {
+  const is = (row: StageOf): boolean => row.category === category && row.stage === stage;
+  return levels.some(is) && partial?.some(is) !== true;
+};
+
+/** The newest, and of what tripwires alone say by now the last that a whole suite said: jumps are held against that. */
+function withReferences(all: History): History {
+  const newest = all.slice(-HISTORY_KEPT);
+  const older = all.slice(0, -HISTORY_KEPT);
+  const missing = newest
+    .flatMap(({ partial = [] }) => partial)
+    .filter((of) => !newest.some((entry) => isWhole(entry, of)));
+  const references = missing.map((of) => older.findLast((entry) => isWhole(entry, of)));
+  return [...older.filter((entry) => references.includes(entry)), ...newest];
 }
 
 /** Open checkpoints stay; of the closed ones those that hold, halt or still evaluate, and the newest few. */

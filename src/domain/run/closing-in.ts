@@ -9,11 +9,12 @@ import { closingInTerms } from '../policy/scheduling-schema.ts';
 import type { Evaluation, Policy } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { type Assessment, assess } from './assess.ts';
-import { budgetUsedUp, sampleCount } from './attempts.ts';
+import { budgetUsedUp, drewSample, sampleCount, sampleWaitMs } from './attempts.ts';
 import { type Context, iso, isoAfter, reached } from './context.ts';
-import { isPending, requeued, specOf, statusOf } from './evaluation.ts';
+import { currentAttempt, isPending, requeued, specOf, statusOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import type { Finding } from './finding-documents.ts';
+import { beginsNoJobs } from './quarantine.ts';
 import type { CheckpointState, EvaluationState, Hold, RunState } from './state.ts';
 import { unscorableBecause } from './weights.ts';
 
@@ -48,7 +49,7 @@ function untilOf(evaluation: EvaluationState, { closingIn }: Evaluation): string
 function hasRoom(evaluation: EvaluationState, policy: Policy, now: Date): boolean {
   const spec = specOf(policy, evaluation.evaluation);
   if (budgetUsedUp(evaluation, spec) !== null) return false;
-  const used = topUpsOf(evaluation).length;
+  const used = topUpsOf(evaluation).filter(drewSample).length;
   if (spec.closingIn === undefined) return used < spec.topUps;
   const { attempts, samples } = closingInTerms(spec.closingIn);
   const until = untilOf(evaluation, spec);
@@ -59,17 +60,20 @@ function hasRoom(evaluation: EvaluationState, policy: Policy, now: Date): boolea
 /** Asks for fresh samples where an evaluation may draw them and High or worse is not ruled out. */
 export function requestTopUps(state: RunState, context: Context): RunEvent[] {
   const { policy, now } = context;
+  if (beginsNoJobs(state, policy)) return [];
   for (const checkpoint of state.checkpoints) {
     if (unscorableBecause(checkpoint) !== null) continue;
     const assessment = assess(state, checkpoint, policy, now);
     for (const finding of assessment.findings) {
       if (finding.waived) continue;
       for (const evaluation of undecided(finding, checkpoint, assessment)) {
-        const isOnItsWay = topUpsOf(evaluation).some(
-          ({ state: attempt }) => attempt !== 'reported' && attempt !== 'failed',
-        );
+        const { state: attempt } = currentAttempt(evaluation);
+        // One attempt at a time, whoever asked for it; what was cancelled starts again with the run.
+        const isOver = attempt === 'reported' || attempt === 'failed';
         const wants = hasRoom(evaluation, policy, now) && statusOf(evaluation) === 'completed';
-        if (wants && !isOnItsWay) return [requeued(evaluation, 'top-up', 'interlock', context)];
+        if (!wants || !isOver) continue;
+        const waitMs = sampleWaitMs(evaluation, specOf(policy, evaluation.evaluation));
+        return [requeued(evaluation, 'top-up', 'interlock', context, waitMs)];
       }
     }
   }
@@ -104,7 +108,9 @@ export function wakePeople(state: RunState, context: Context): RunEvent[] {
   for (const hold of state.holds) {
     if (hold.closingIn === undefined) continue;
     const checkpoint = checkpointOf(state, hold);
-    if (checkpoint !== undefined && closesInUntil(state, checkpoint, context) !== null) continue;
+    // What else is drawn by then may go on; people were to hear of the hold.
+    const isLate = reached(context.now, hold.closingIn.until);
+    if (!isLate && checkpoint !== undefined && closesInUntil(state, checkpoint, context) !== null) continue;
     const findings =
       checkpoint === undefined
         ? hold.findings

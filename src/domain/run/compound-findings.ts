@@ -5,8 +5,10 @@
  * so "counts as Critical" goes on meaning what Critical means where those rules are changed. No level is written into the
  * scorecard: nothing was measured at it.
  * Counts what is in so far, as every rule here: the second High is not kept waiting for a third evaluation.
+ * An evaluation and the one that it succeeds count once, by the graver: they measure the same.
  */
 import { type Clause, type CompoundRule, type Consequence, levelAt, type Policy } from '../policy/schema.ts';
+import { rootOf } from '../policy/succeeds.ts';
 import type { Basis } from './assess.ts';
 import type { Finding } from './finding-documents.ts';
 import { armsOf } from './scorecard.ts';
@@ -66,7 +68,11 @@ function groupsOf(
       reached: reached(evaluations.filter(({ category }) => category === id)),
     }));
   }
-  const found = rule.of.flatMap((clause) => meets(clause, evaluations, categories) ?? []);
+  const alone = evaluationsOf(rule, checkpoint, policy, rule.of).filter(({ category }) =>
+    isCovered(category),
+  );
+  const names = new Set(rule.of.map(({ evaluation }) => evaluation));
+  const found = rule.of.flatMap((clause) => meets(clause, alone, categories, { policy, names }) ?? []);
   const [first] = found;
   const isOfOne = found.every(({ category }) => category === first?.category);
   return [{ category: isOfOne ? (first?.category ?? null) : null, reached: found }];
@@ -76,11 +82,16 @@ function meets(
   { evaluation, category, atLeast }: Clause,
   evaluations: readonly Counted[],
   categories: readonly Counted[],
+  { policy, names }: { readonly policy: Policy; readonly names: ReadonlySet<string | undefined> },
 ): Counted | null {
   const found =
     evaluation === undefined
       ? categories.find(({ name }) => name === category)
-      : evaluations.find(({ name }) => name === evaluation);
+      : (evaluations.find(({ name }) => name === evaluation) ??
+        // One that another clause names stands for that clause alone.
+        evaluations.find(
+          ({ name }) => rootOf(policy, name) === rootOf(policy, evaluation) && !names.has(name),
+        ));
   return found !== undefined && found.level >= levelAt(atLeast) ? found : null;
 }
 
@@ -91,14 +102,15 @@ function categoriesOf({ stage, basis }: CompoundRule, { categories }: Scorecard)
   });
 }
 
-/** The highest of its variants; in the policy's order. */
+/** The highest of its variants; in the policy's order. Of a changed protocol and the one before it the graver, unless clauses name both. */
 function evaluationsOf(
   { stage, basis }: CompoundRule,
   { evaluations }: CheckpointState,
   policy: Policy,
+  clauses: readonly Clause[] = [],
 ): Counted[] {
   const arms = armsOf(evaluations, policy);
-  return policy.evaluations
+  const all = policy.evaluations
     .filter((spec) => spec.stage === stage)
     .flatMap(({ id, category }) => {
       const levels = arms.filter(({ evaluation }) => evaluation === id).flatMap((arm) => arm.levels);
@@ -106,6 +118,14 @@ function evaluationsOf(
         ? []
         : [{ name: id, category, level: Math.max(...levels.map((each) => each[basis])) }];
     });
+  const rootAt = ({ name }: Counted): string => rootOf(policy, name);
+  const isNamed = ({ name }: Counted): boolean => clauses.some(({ evaluation }) => evaluation === name);
+  return all.filter((one, i) => {
+    const other = all.findIndex((each) => each !== one && rootAt(each) === rootAt(one));
+    const rival = all[other];
+    if (rival === undefined || (isNamed(one) && isNamed(rival))) return true;
+    return rival.level === one.level ? i < other : rival.level < one.level;
+  });
 }
 
 /** A level counted by estimates stands for an upper limit there too; one counted by upper limits for no estimate. */

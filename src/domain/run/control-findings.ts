@@ -6,6 +6,7 @@
  * A model that refuses was not measured either; where a log states no refusals, nothing is said of them.
  */
 import { type Consequence, isControl, type Policy, type RefusalRule } from '../policy/schema.ts';
+import { rootOf } from '../policy/succeeds.ts';
 import type { Basis } from './assess.ts';
 import { specOf } from './evaluation.ts';
 import type { Finding } from './finding-documents.ts';
@@ -56,7 +57,8 @@ export function refusalFindings(
 ): Finding[] {
   return checkpoint.evaluations.flatMap((evaluation): Finding[] => {
     const spec = specOf(policy, evaluation.evaluation);
-    const isMeant = rule.evaluations?.includes(spec.id) ?? !isControl(spec);
+    const root = rootOf(policy, spec.id);
+    const isMeant = rule.evaluations?.some((id) => rootOf(policy, id) === root) ?? !isControl(spec);
     if (spec.stage !== rule.stage || !isMeant) return [];
     const stated = evaluation.attempts.flatMap(({ reading }) => refusals(reading));
     const [first, ...rest] = stated;

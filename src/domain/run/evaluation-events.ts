@@ -14,11 +14,17 @@ const budgeted = {
 };
 
 export const EVALUATION_EVENTS = {
-  /** The tripwires speak against clearing it alone: what waited for them is queued. */
+  /** The tripwires, or a finding that stops the run, speak against clearing it alone: what waited for them is queued. */
   EvaluationsReleased: z.object({
     checkpointId: id,
     evaluationIds: z.array(id).min(1),
-    reason: z.enum(['tripwire-not-below', 'tripwire-inconclusive', 'tripwire-late']),
+    reason: z.enum([
+      'tripwire-not-below',
+      'tripwire-inconclusive',
+      'tripwire-late',
+      'tripwire-jump',
+      'finding',
+    ]),
     at,
   }),
   /** All conclusive, and `upper`, the highest of any category, is below the level: what waited for them is not needed. */
@@ -64,6 +70,8 @@ export const EVALUATION_EVENTS = {
     evaluationId: id,
     attempt: int,
     reason: z.enum(['shutdown', 'instance-lost']),
+    /** What the attempt in its place is for, where it was asked for by people, a resume or closing in; left out: automatic. */
+    purpose: z.enum(['retry', 'top-up', 'resume']).optional(),
     spentMs: int.optional(),
     at,
   }),
@@ -88,6 +96,8 @@ export const EVALUATION_EVENTS = {
     reading: ReadingSchema.nullable(),
     nextAttemptAt: at.nullable(),
     ...budgeted,
+    /** It is ended, and whoever carries it out elsewhere has to be told. */
+    callOff: z.literal(true).optional(),
     at,
   }),
   EvaluationRequeued: z.object({
@@ -95,6 +105,8 @@ export const EVALUATION_EVENTS = {
     attempt: int,
     purpose: z.enum(['retry', 'top-up', 'resume']),
     by: z.string(),
+    /** Where it does not begin at once. */
+    notBefore: at.optional(),
     at,
   }),
   EvaluationsCancelled: z.object({

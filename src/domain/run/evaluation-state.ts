@@ -61,14 +61,41 @@ function spentOf({
   };
 }
 
-function withNextAttempt(state: RunState, evaluationId: string, notBefore: string | null): RunState {
+function withNextAttempt(
+  state: RunState,
+  evaluationId: string,
+  notBefore: string | null,
+  purpose: Attempt['purpose'] = 'automatic',
+): RunState {
   if (notBefore === null) return state;
   return withEvaluation(state, evaluationId, (evaluation) => ({
     ...evaluation,
     attempts: [
       ...evaluation.attempts,
-      newAttempt(currentAttempt(evaluation).attempt + 1, 'automatic', notBefore),
+      newAttempt(currentAttempt(evaluation).attempt + 1, purpose, notBefore),
     ],
+  }));
+}
+
+const toldAt = (nextAt: string): NonNullable<Attempt['callOff']> => ({ calls: 0, nextAt, lastDetail: null });
+
+/** A word that comes after it was cancelled does not take that back: it starts again with the run. */
+function withFailed(state: RunState, data: RunEventData<'EvaluationAttemptFailed'>): RunState {
+  return withEvaluation(state, data.evaluationId, (evaluation) => ({
+    ...evaluation,
+    attempts: evaluation.attempts.map((each) =>
+      each.attempt === data.attempt
+        ? {
+            ...each,
+            state: each.state === 'cancelled' ? each.state : 'failed',
+            instance: null,
+            reason: data.reason,
+            reading: data.reading,
+            ...spentOf(data),
+            ...(data.callOff === undefined ? {} : { callOff: toldAt(data.at) }),
+          }
+        : each,
+    ),
   }));
 }
 
@@ -89,6 +116,7 @@ export const evaluationEvolvers = {
       withAttempt(state, data, { state: 'failed', instance: null, reason: data.reason, ...spentOf(data) }),
       data.evaluationId,
       data.at,
+      data.purpose,
     ),
   EvaluationReported: (state: RunState, data: RunEventData<'EvaluationReported'>): RunState =>
     withNextAttempt(
@@ -103,21 +131,11 @@ export const evaluationEvolvers = {
       data.nextAttemptAt,
     ),
   EvaluationAttemptFailed: (state: RunState, data: RunEventData<'EvaluationAttemptFailed'>): RunState =>
-    withNextAttempt(
-      withAttempt(state, data, {
-        state: 'failed',
-        instance: null,
-        reason: data.reason,
-        reading: data.reading,
-        ...spentOf(data),
-      }),
-      data.evaluationId,
-      data.nextAttemptAt,
-    ),
+    withNextAttempt(withFailed(state, data), data.evaluationId, data.nextAttemptAt),
   EvaluationRequeued: (state: RunState, data: RunEventData<'EvaluationRequeued'>): RunState =>
     withEvaluation(state, data.evaluationId, (evaluation) => ({
       ...evaluation,
-      attempts: [...evaluation.attempts, newAttempt(data.attempt, data.purpose, data.at)],
+      attempts: [...evaluation.attempts, newAttempt(data.attempt, data.purpose, data.notBefore ?? data.at)],
     })),
   EvaluationsCancelled: (state: RunState, data: RunEventData<'EvaluationsCancelled'>): RunState =>
     data.evaluationIds.reduce(
@@ -131,9 +149,7 @@ export const evaluationEvolvers = {
                   state: 'cancelled' as const,
                   instance: null,
                   reason: data.reason,
-                  ...(data.callOff?.includes(evaluationId) === true
-                    ? { callOff: { calls: 0, nextAt: data.at, lastDetail: null } }
-                    : {}),
+                  ...(data.callOff?.includes(evaluationId) === true ? { callOff: toldAt(data.at) } : {}),
                 }
               : each,
           ),

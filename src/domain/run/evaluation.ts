@@ -17,6 +17,7 @@ import {
   spends,
   wallTimeLeftMs,
 } from './attempts.ts';
+import { calledOff } from './call-off.ts';
 import { type Context, type Decision, iso, isoAfter, reject } from './context.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import { jobsStoppedBecause } from './quarantine.ts';
@@ -55,7 +56,7 @@ export interface RecordResult {
   readonly resultDigest: string;
   /** Where Interlock started the harness itself. */
   readonly launch?: LaunchFacts | undefined;
-  /** Why the weights cannot be shown to be the checkpoint's: the result settles nothing, and may trip. */
+  /** Why it cannot be shown to be of the checkpoint's weights: it settles nothing, and may trip. */
   readonly doubt?: string | undefined;
   readonly by: string;
 }
@@ -182,10 +183,12 @@ export function returnAttempt(state: RunState, command: ReturnAttempt, context: 
   if (located === null || attempt?.state !== 'running' || attempt.instance !== command.instance) return [];
   const { evaluationId, attempt: number, reason } = command;
   const spent = spends(attempt, located.spec, context.now);
+  const { purpose } = attempt;
+  const asked = purpose === 'first' || purpose === 'automatic' ? {} : { purpose };
   return [
     {
       kind: 'EvaluationReturned',
-      data: { evaluationId, attempt: number, reason, ...spent, at: iso(context.now) },
+      data: { evaluationId, attempt: number, reason, ...asked, ...spent, at: iso(context.now) },
     },
   ];
 }
@@ -200,7 +203,7 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
       'attempt',
     );
   }
-  const { executor } = located.spec;
+  const executor = executorFor(located.evaluation, command.attempt, located.spec);
   if (executor.kind === 'outside' && command.by !== executor.party) {
     return reject('forbidden', `${executor.party} alone reports ${located.spec.id}`, 'evaluationId');
   }
@@ -213,13 +216,11 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
     const [{ path, message }] = parsed.problems;
     return reject('invalid', message, path);
   }
-  const { doubt: reason, resultDigest: _digest, by: _by, ...own } = command;
-  // Not before it is known that its sender may send it, and that it is a result of an attempt.
-  if (reason !== undefined) {
-    return failAttempt(state, { ...own, type: 'FailAttempt', reason, detail: null }, context);
-  }
   const situation = situationOf(state, located, attempt, command.launch, context);
-  const reading = settled(readingOf(parsed.result, situation), located.checkpoint);
+  const read = settled(readingOf(parsed.result, situation), located.checkpoint);
+  const { doubt } = command;
+  const reading =
+    doubt === undefined ? read : { ...read, conclusive: false, reasons: [doubt, ...read.reasons] };
   const current = attempt === currentAttempt(located.evaluation);
   return [
     {
@@ -247,13 +248,13 @@ export function failAttempt(state: RunState, command: FailAttempt, context: Cont
   const situation = situationOf(state, located, attempt, command.launch, context);
   const reading = salvagedReading(command.result, command.reason, situation, context.digest);
   const failed = attemptFailed(located, attempt, command.reason, command.detail, reading, context);
-  if (attempt.state === 'running' || attempt.state === 'awaiting-callback') return [failed];
-  // Given up or handed back already: its word comes late, settles nothing, and may still trip.
-  if (attempt.state !== 'failed' || attempt.reading !== null) return [];
-  if (failed.kind !== 'EvaluationAttemptFailed' || failed.data.reading?.score == null) return [];
-  return [
-    { ...failed, data: { ...failed.data, reason: attempt.reason ?? command.reason, nextAttemptAt: null } },
-  ];
+  const { state: stood } = attempt;
+  if (stood === 'running' || stood === 'awaiting-callback') return [failed];
+  // Not begun, given up, handed back or cancelled: its word comes of itself, settles nothing, and may still trip.
+  if (stood === 'reported' || attempt.reading !== null || reading?.score == null) return [];
+  const reason = attempt.reason ?? command.reason;
+  const next = stood === 'failed' ? { nextAttemptAt: null } : {};
+  return [{ ...failed, data: { ...failed.data, reason, ...next } }];
 }
 
 /** An attempt past its deadline: the worker is gone, or the callback never came. */
@@ -267,8 +268,10 @@ export function expireAttempts(state: RunState, context: Context): RunEvent[] {
         const spent = { ...attempt, ...spends(attempt, located.spec, context.now) };
         const attempts = evaluation.attempts.map((each) => (each === attempt ? spent : each));
         const isSpent = wallTimeLeftMs({ ...evaluation, attempts }, located.spec) === 0;
-        const reason = isSpent ? 'budget-exhausted' : 'timed-out';
-        return [attemptFailed(located, attempt, reason, null, null, context)];
+        if (!isSpent) return [attemptFailed(located, attempt, 'timed-out', null, null, context)];
+        const { kind, data } = attemptFailed(located, attempt, 'budget-exhausted', null, null, context);
+        // One that is late may still bring its result; what has used up its budget is to use no more.
+        return [{ kind, data: { ...data, ...calledOff(evaluation, context.policy) } }];
       }
     }
   }
@@ -298,6 +301,7 @@ export function requeued(
   purpose: 'retry' | 'top-up' | 'resume',
   by: string,
   context: Context,
+  waitMs = 0,
 ): RunEvent {
   return {
     kind: 'EvaluationRequeued',
@@ -306,6 +310,7 @@ export function requeued(
       attempt: currentAttempt(evaluation).attempt + 1,
       purpose,
       by,
+      ...(waitMs === 0 ? {} : { notBefore: isoAfter(context.now, waitMs) }),
       at: iso(context.now),
     },
   };
@@ -330,7 +335,7 @@ function attemptFailed(
   detail: string | null,
   reading: StoredReading | null,
   context: Context,
-): RunEvent {
+): Extract<RunEvent, { kind: 'EvaluationAttemptFailed' }> {
   return {
     kind: 'EvaluationAttemptFailed',
     data: {
@@ -345,7 +350,10 @@ function attemptFailed(
   };
 }
 
-/** What an attempt that ends now used of a budget, and when the next automatic one is due: people and top-ups ask apart. */
+/**
+ * What an attempt that ends now used of a budget, and when the next automatic one is due. A top-up is followed by none: another one
+ * is asked for, or people are woken. Nor is what was cancelled: it starts again with the run.
+ */
 function followed(
   { checkpoint, evaluation, spec }: Located,
   attempt: Attempt,
@@ -356,7 +364,8 @@ function followed(
   const spent = spends(attempt, spec, now);
   const attempts = evaluation.attempts.map((each) => (each === attempt ? { ...each, ...spent } : each));
   const exhausted = budgetUsedUp({ ...evaluation, attempts }, spec, samples);
-  const wanted = isWanted && exhausted === null && unscorableBecause(checkpoint) === null;
+  const isFollowed = isWanted && attempt.purpose !== 'top-up' && attempt.state !== 'cancelled';
+  const wanted = isFollowed && exhausted === null && unscorableBecause(checkpoint) === null;
   const waitMs = wanted ? nextAttemptWaitMs(evaluation, spec) : null;
   return {
     nextAttemptAt: waitMs === null ? null : isoAfter(now, waitMs),

@@ -431,7 +431,10 @@ export function requeueCancelled(state: RunState, context: Context): RunEvent[] 
   for (const checkpoint of state.checkpoints) {
     if (unscorableBecause(checkpoint) !== null) continue;
     const cancelled = checkpoint.evaluations.find((each) => currentAttempt(each).state === 'cancelled');
-    if (cancelled !== undefined) return [requeued(cancelled, 'resume', 'interlock', context)];
+    if (cancelled === undefined) continue;
+    // A further sample enlarges the first, also where it is drawn later.
+    const purpose = currentAttempt(cancelled).purpose === 'top-up' ? 'top-up' : 'resume';
+    return [requeued(cancelled, purpose, 'interlock', context)];
   }
   return [];
 }

@@ -7,8 +7,10 @@
  * with a resume. Urgent ones page, whatever the policy makes of them.
  * Not here: checking signatures (http), keeping the words (service/evidence.ts), who sees what over HTTP.
  */
+import type { Executor } from '../executor.ts';
 import type { OutsideFindingRule, Policy } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
+import { executorFor, executorsOf } from './attempts.ts';
 import { type Context, type Decision, iso, isRejection, type Rejection, reached, reject } from './context.ts';
 import { locate, type RecordResult, recordResult } from './evaluation.ts';
 import type { RunEventData } from './events.ts';
@@ -24,8 +26,10 @@ import {
 import type { CheckpointState, RunState } from './state.ts';
 
 const PARTIES_MAX = 32;
-/** Of one checkpoint, by all parties: the state goes with every append. */
-const FINDINGS_MAX = 64;
+/** Of one checkpoint, by one party: the state goes with every append, and nobody must keep another from being heard. */
+const FINDINGS_MAX = 16;
+/** What is urgent is heard beyond that: many small ones must not be in its way. */
+const URGENT_MAX = 32;
 
 export interface GrantOutside {
   readonly type: 'GrantOutside';
@@ -92,15 +96,15 @@ export function grantOutside(state: RunState, command: GrantOutside, context: Co
 /** Null: it is theirs. */
 function refusalOfResult(
   state: RunState,
-  { party, evaluationId }: Pick<SubmitOutsideResult, 'party' | 'evaluationId'>,
+  { party, evaluationId, attempt }: Pick<SubmitOutsideResult, 'party' | 'evaluationId' | 'attempt'>,
   { policy, now }: Pick<Context, 'policy' | 'now'>,
 ): Rejection | null {
   const grant = grantOf(state, party, now);
   if (grant === null) return reject('forbidden', `${party} has no grant in force for run ${state.runId}`);
   const located = locate(state, evaluationId, policy);
   const isTheirs =
-    located?.spec.executor.kind === 'outside' &&
-    located.spec.executor.party === party &&
+    located !== null &&
+    isCarriedOutBy(executorFor(located.evaluation, attempt, located.spec), party) &&
     isVisible(located.checkpoint, grant);
   if (isTheirs) return null;
   return reject('forbidden', `${party} has no evaluation ${evaluationId} to report`, 'evaluationId');
@@ -127,7 +131,7 @@ function admitFinding(
   command: SubmitOutsideFinding,
   { policy, now }: Pick<Context, 'policy' | 'now'>,
 ): CheckpointState | Rejection | null {
-  const { party, category } = command;
+  const { party, category, severity } = command;
   const grant = grantOf(state, party, now);
   if (grant === null) return reject('forbidden', `${party} has no grant in force for run ${state.runId}`);
   const visible = state.checkpoints.filter((each) => isVisible(each, grant));
@@ -145,17 +149,19 @@ function admitFinding(
   if (checkpoint === undefined) {
     return reject(
       'conflict',
-      'there is no such checkpoint that a finding could be about now',
+      'there is no such checkpoint that a finding could be about now; without checkpointId it is about the newest',
       'checkpointId',
     );
   }
   if (category !== null && !policy.categories.some(({ id }) => id === category)) {
     return reject('invalid', `the policy has no category ${category}`, 'category');
   }
-  if ((checkpoint.outside ?? []).length >= FINDINGS_MAX) {
+  const own = (checkpoint.outside ?? []).filter((each) => each.party === party).length;
+  const most = isUrgent(severity) ? URGENT_MAX : FINDINGS_MAX;
+  if (own >= most) {
     return reject(
       'conflict',
-      `${FINDINGS_MAX} findings are open about ${checkpoint.checkpointId}`,
+      `${own} findings of ${party} are open about ${checkpoint.checkpointId}`,
       'checkpointId',
     );
   }
@@ -236,10 +242,13 @@ export function outsideFindings(
     }));
 }
 
-/** Evaluations of the policy that a party carries out. */
+const isCarriedOutBy = (executor: Executor, party: string): boolean =>
+  executor.kind === 'outside' && executor.party === party;
+
+/** Evaluations of the policy that a party carries out, also where it stands in for another. */
 export const evaluationsOf = ({ evaluations }: Policy, party: string): readonly string[] =>
   evaluations
-    .filter(({ executor }) => executor.kind === 'outside' && executor.party === party)
+    .filter((spec) => executorsOf(spec).some((executor) => isCarriedOutBy(executor, party)))
     .map(({ id }) => id);
 
 // --- state ---------------------------------------------------------------------------------------------

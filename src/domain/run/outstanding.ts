@@ -18,7 +18,7 @@ import { OVERDUE_KEY } from './holds.ts';
 import { stepsDueMs } from './ladder-due.ts';
 import { isDone, pagesDueMs } from './own-steps.ts';
 import { priorityOf } from './priority.ts';
-import { isQuarantined, jobsStoppedBecause, quarantineDeadlines } from './quarantine.ts';
+import { beginsNoJobs, isQuarantined, quarantineDeadlines } from './quarantine.ts';
 import { isKnownInShadow, shadowOf } from './shadow-state.ts';
 import type { Attempt, CheckpointState, EvaluationState, Halt, RunState, Shadow } from './state.ts';
 import { tripwireLateAt } from './tiers.ts';
@@ -207,9 +207,10 @@ export function nextDeadlineMs(state: RunState, policy: Policy): number | null {
   };
   for (const checkpoint of state.checkpoints) {
     const { closed, deadlineAt, evaluations: all, due } = checkpoint;
+    // What is asked of it beside its own may come after any deadline.
     const isSettled = (each: EvaluationState): boolean =>
-      isConcluded(each) || (!due && statusOf(each) === 'deferred');
-    if (jobsStoppedBecause(state, policy) === null) add(tripwireLateAt(checkpoint, policy));
+      isConcluded(each) || each.beside !== undefined || (!due && statusOf(each) === 'deferred');
+    if (!beginsNoJobs(state, policy)) add(tripwireLateAt(checkpoint, policy));
     // After closing, what is optional may still be awaited: its absence is a finding from the deadline on.
     const judged =
       closed !== null && (Date.parse(closed.at) >= Date.parse(deadlineAt) || all.every(isSettled));

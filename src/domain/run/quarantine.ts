@@ -59,6 +59,13 @@ export function jobsStoppedBecause(state: RunState, policy: Policy): string | nu
   return `run ${runId} is halted (${halt.haltId}), which stops its evaluations; a scoped resume lets them go on`;
 }
 
+/** Whether Interlock begins none by itself: where they are stopped, and where a person halted the run, which stopped them. */
+export function beginsNoJobs(state: RunState, policy: Policy): boolean {
+  if (jobsStoppedBecause(state, policy) !== null) return true;
+  const { halt } = state;
+  return halt !== null && halt.scoped === undefined && halt.causes.some(({ kind }) => kind === 'person');
+}
+
 // --- deciding ------------------------------------------------------------------------------------------
 
 export function beginQuarantine(state: RunState, context: Context): RunEvent[] {

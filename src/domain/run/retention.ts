@@ -7,6 +7,7 @@
  */
 import { durationMs } from '../duration.ts';
 import type { Policy } from '../policy/schema.ts';
+import { executorFor } from './attempts.ts';
 import { iso } from './context.ts';
 import { currentAttempt, isPending, specOf } from './evaluation.ts';
 import type { CheckpointState, RunState } from './state.ts';
@@ -39,9 +40,9 @@ function awaitedUntilMs(
   now: Date,
 ): number | null {
   const pending = evaluations.filter(isPending).map((evaluation) => {
-    const { deadlineAt: attemptDeadline, notBefore } = currentAttempt(evaluation);
+    const { attempt, deadlineAt: attemptDeadline, notBefore } = currentAttempt(evaluation);
     if (attemptDeadline !== null) return Date.parse(attemptDeadline);
-    const { timeout } = specOf(policy, evaluation.evaluation).executor;
+    const { timeout } = executorFor(evaluation, attempt, specOf(policy, evaluation.evaluation));
     return Math.max(now.getTime(), Date.parse(notBefore)) + durationMs(timeout);
   });
   if (closed !== null && pending.length === 0) return null;

@@ -381,6 +381,8 @@ export const RunStateSchema = z.object({
       checkpointId: id,
       effectiveCompute: ComputeSchema,
       levels: z.array(z.object({ category: z.string(), stage: StageSchema, estimate: z.number() })),
+      /** Of which its tripwires alone say something. */
+      partial: z.array(z.object({ category: z.string(), stage: StageSchema })).optional(),
     }),
   ),
   /** Not there before the first forecast is sealed. */

@@ -15,6 +15,7 @@ import { newAttempt } from './evaluation-state.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import { idOf } from './ids.ts';
 import type { CheckpointState, RunState } from './state.ts';
+import { unscorableBecause } from './weights.ts';
 
 /** Checkpoints beyond the one last cleared on which both are run. */
 export const SIDE_BY_SIDE = 2;
@@ -65,7 +66,10 @@ export function beginSuccessions(state: RunState, reported: Reported, context: C
     .map((change) => {
       const before = state.checkpoints.find(({ checkpointId }) => checkpointId === lastCleared?.checkpointId);
       // Once it has left the state nothing about it is kept, and its weights need not be there.
-      const isThere = before !== undefined && before.checkpointId !== reported.checkpointId;
+      const isThere =
+        before !== undefined &&
+        before.checkpointId !== reported.checkpointId &&
+        unscorableBecause(before) === null;
       return {
         kind: 'SuccessionBegun' as const,
         data: {

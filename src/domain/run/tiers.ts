@@ -3,8 +3,8 @@
  *
  * Deferred are the full evaluations of a due checkpoint that its tripwires may clear alone, and those of a checkpoint that was
  * not due and was sent for its tripwires alone. Released, they are queued like any other; not needed, they are shown as
- * such under the reference, never as passed. Whatever speaks against clearing releases them: a tripwire at or above the level,
- * inconclusive or late, also one that turns worse after it cleared.
+ * such under the reference, never as passed. Whatever speaks against clearing releases them: a tripwire at or above the level, one
+ * that has jumped, is inconclusive or late, and any finding that stops the run (a benign control that is not met); also after it cleared.
  * A checkpoint with deferred evaluations clears nothing: the permit's ceiling stays until the suite, or the reference, speaks.
  */
 import { compareCompute } from '../compute.ts';
@@ -19,14 +19,17 @@ import {
   tripwireClears,
 } from '../policy/tier-schema.ts';
 import { tripwireJump } from '../policy/trigger-schema.ts';
+import { assess, stopsTraining } from './assess.ts';
 import { type Context, iso, isoAfter, reached } from './context.ts';
 import { currentAttempt, specOf, statusOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
+import type { Finding } from './finding-documents.ts';
 import { overtake } from './forecast-state.ts';
-import { jobsStoppedBecause } from './quarantine.ts';
+import { beginsNoJobs } from './quarantine.ts';
 import { confidenceZ, scorecardOf, scoreSpecOf } from './scorecard.ts';
 import type { Evidence } from './scorecard-documents.ts';
 import type { Attempt, CheckpointState, EvaluationState, RunState } from './state.ts';
+import { unscorableBecause } from './weights.ts';
 
 export const hasTripwires = ({ evaluations }: Policy): boolean => evaluations.some(isTripwire);
 
@@ -42,12 +45,26 @@ export const isTripwireOnly = (checkpoint: CheckpointState): boolean =>
 
 type Standing = 'awaited' | 'clear' | RunEventData<'EvaluationsReleased'>['reason'];
 
-/** What the tripwires of a checkpoint come to, by the upper level and not by the estimate. */
-export function tripwireStanding(
+type TierContext = Pick<Context, 'policy' | 'now'>;
+
+/** What the tripwires of a checkpoint come to, and what else is known of it. */
+function standingOf(
+  state: RunState,
   checkpoint: CheckpointState,
-  policy: Policy,
   clears: TripwireClears,
+  { policy, now }: TierContext,
 ): Standing {
+  const standing = tripwireStanding(checkpoint, policy, clears);
+  if (standing !== 'awaited' && standing !== 'clear') return standing;
+  // Of what is missing the tripwires themselves speak, and the deadline.
+  const isAgainst = (finding: Finding): boolean =>
+    !finding.waived && finding.kind !== 'inconclusive' && stopsTraining(finding);
+  if (assess(state, checkpoint, policy, now).findings.some(isAgainst)) return 'finding';
+  return standing === 'clear' && jumpOf(state, checkpoint, policy) !== null ? 'tripwire-jump' : standing;
+}
+
+/** By the upper level and not by the estimate. */
+function tripwireStanding(checkpoint: CheckpointState, policy: Policy, clears: TripwireClears): Standing {
   const level = clearsBelow(clears);
   const { categories } = scorecardOf(checkpoint, policy);
   const stages = categories.flatMap((category) => Object.values(category.stages));
@@ -55,9 +72,11 @@ export function tripwireStanding(
   // Pooled seeds stand in their stage's level alone.
   const uppers = [...rows.map(({ upper }) => upper), ...stages.map(({ upper }) => upper)];
   if (uppers.some((upper) => upper !== null && upper >= level)) return 'tripwire-not-below';
-  if (rows.some(({ status }) => status === 'inconclusive')) return 'tripwire-inconclusive';
+  // What is asked of it beside its own counts by what it finds, and is not waited for.
+  const own = rows.filter(({ beside }) => beside === undefined);
+  if (own.some(({ status }) => status === 'inconclusive')) return 'tripwire-inconclusive';
   // A benign control has no level.
-  const complete = rows.every(
+  const complete = own.every(
     ({ status, upper, control }) => status === 'completed' && (upper !== null || control === true),
   );
   const measured = categories.every(
@@ -73,20 +92,24 @@ const isTripwireRow = ({ evaluation }: Pick<Evidence, 'evaluation'>, policy: Pol
 export function settleTiers(state: RunState, context: Context): RunEvent[] {
   const { policy, now } = context;
   if (policy.evaluations.every((spec) => !isTripwire(spec))) return [];
-  if (jobsStoppedBecause(state, policy) !== null) return [];
+  if (beginsNoJobs(state, policy)) return [];
   for (const checkpoint of state.checkpoints) {
-    const event = checkpoint.due ? settled(checkpoint, policy, now) : madeDue(state, checkpoint, policy, now);
+    if (unscorableBecause(checkpoint) !== null) continue;
+    const event = checkpoint.due
+      ? settled(state, checkpoint, context)
+      : madeDue(state, checkpoint, policy, now);
     if (event !== null) return [event];
   }
   return [];
 }
 
-function settled(checkpoint: CheckpointState, policy: Policy, now: Date): RunEvent | null {
+function settled(state: RunState, checkpoint: CheckpointState, context: TierContext): RunEvent | null {
+  const { policy, now } = context;
   const deferred = inState(checkpoint, 'deferred');
   const notNeeded = inState(checkpoint, 'not-needed');
   if (deferred.length === 0 && notNeeded.length === 0) return null;
   const clears = tripwireClears(policy, checkpoint.effectiveCompute);
-  const standing = clears === null ? 'tripwire-not-below' : tripwireStanding(checkpoint, policy, clears);
+  const standing = clears === null ? 'tripwire-not-below' : standingOf(state, checkpoint, clears, context);
   if (standing === 'clear' && clears !== null) {
     return deferred.length === 0 ? null : cleared(checkpoint, deferred, policy, clears, now);
   }
@@ -104,6 +127,7 @@ const lateAt = ({ reportedAt }: CheckpointState, clears: TripwireClears): string
 /** When a tick may release what waits for tripwires; null where nothing waits. */
 export function tripwireLateAt(checkpoint: CheckpointState, policy: Policy): string | null {
   if (!checkpoint.due || inState(checkpoint, 'deferred').length === 0) return null;
+  if (unscorableBecause(checkpoint) !== null) return null;
   const clears = tripwireClears(policy, checkpoint.effectiveCompute);
   return clears === null ? null : lateAt(checkpoint, clears);
 }
@@ -215,13 +239,14 @@ interface Wanted {
 export function clearingProblem(
   state: RunState,
   data: RunEventData<'TripwireCleared'>,
-  { policy }: Pick<Context, 'policy'>,
+  context: TierContext,
 ): string | null {
+  const { policy } = context;
   const checkpoint = state.checkpoints.find(({ checkpointId }) => checkpointId === data.checkpointId);
   if (checkpoint === undefined) return 'no such checkpoint was open';
   const clears = tripwireClears(policy, checkpoint.effectiveCompute);
   if (clears === null) return 'the policy lets no tripwire clear it alone';
-  const standing = tripwireStanding(checkpoint, policy, clears);
+  const standing = standingOf(state, checkpoint, clears, context);
   if (standing !== 'clear') return `its tripwires do not clear it (${standing})`;
   const named = checkpoint.evaluations.filter(({ evaluationId }) =>
     data.evaluationIds.includes(evaluationId),

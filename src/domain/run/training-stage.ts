@@ -180,7 +180,9 @@ export function noteTrainingStage(
   context: Context,
 ): Decision {
   if (!mattersStage(state, stated, context) || state.finishedAt !== null) return [];
-  const seenBy = isoAfter(context.now, checkpointWithinMs(context.policy.cadence));
+  // A stage that nothing was seen of is awaited as long as ever, whatever comes after it.
+  const awaited = isUnseen(state) ? (state.trainingStage?.seenBy ?? null) : null;
+  const seenBy = awaited ?? isoAfter(context.now, checkpointWithinMs(context.policy.cadence));
   return [
     {
       kind: 'TrainingStageNoted',

@@ -9,6 +9,7 @@
  */
 import type { Consequence } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
+import { calledOff } from './call-off.ts';
 import { type Context, type Decision, iso } from './context.ts';
 import { currentAttempt, isPending } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
@@ -59,7 +60,8 @@ function changed(
       const { evaluationId } = evaluation;
       const { attempt } = currentAttempt(evaluation);
       const failed = { reason: WEIGHTS_CHANGED, detail: null, reading: null, nextAttemptAt: null };
-      return { kind: 'EvaluationAttemptFailed', data: { evaluationId, attempt, ...failed, at } };
+      const told = calledOff(evaluation, context.policy);
+      return { kind: 'EvaluationAttemptFailed', data: { evaluationId, attempt, ...failed, ...told, at } };
     }),
     ...raiseAlert(state, context, {
       kind: 'notice',

@@ -160,7 +160,7 @@ class FoldUnder {
 
   /** What was not needed under one policy was never run: under one that needs it, it is missing. */
   #tripwireCleared(event: Extract<RunEvent, { kind: 'TripwireCleared' }>): void {
-    if (clearingProblem(this.#state, event.data, this.#other) === null) {
+    if (clearingProblem(this.#state, event.data, this.#context) === null) {
       this.#carry(event);
       return;
     }

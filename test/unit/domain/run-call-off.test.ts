@@ -90,3 +90,42 @@ describe('a cancelled evaluation', () => {
     expect(life.state.checkpoints.map(({ checkpointId }) => checkpointId)).not.toContain('c1');
   });
 });
+
+describe('an evaluation that is ended and was cancelled by nobody', () => {
+  it('is called off once its budget is used up, and not where it is only late', () => {
+    const executor = { ...elsewhere, callOff: 'https://evals.example/off' };
+    const spent = registered(
+      policyOf({
+        evaluations: [
+          evaluation('ctf', 'cyber', { executor, budget: { wallTime: '30m' } }),
+          evaluation('labs', 'bio', { executor }),
+        ],
+      }),
+    );
+    spent.report('c1', '1e22');
+    for (const name of ['ctf', 'labs']) {
+      const about = { evaluationId: spent.idOf('c1', name), attempt: 1 };
+      spent.does({ type: 'StartEvaluation', ...about, instance: 'w1' });
+      spent.does({ type: 'NoteDispatched', ...about });
+    }
+    spent.wait('30m').tick();
+    expect(spent.last('EvaluationAttemptFailed')).toMatchObject({
+      reason: 'budget-exhausted',
+      callOff: true,
+    });
+    expect(calls(spent)).toEqual([{ evaluationId: spent.idOf('c1', 'ctf'), call: 1, inMs: 0 }]);
+    spent.wait('31m').tick();
+    expect(spent.last('EvaluationAttemptFailed')).toMatchObject({ reason: 'timed-out' });
+    expect(calls(spent)).toHaveLength(1);
+    told(spent, 1, 'accepted');
+    expect(calls(spent)).toEqual([]);
+  });
+
+  it('is called off where its weights were exchanged', () => {
+    const life = begun();
+    const weights = { type: 'NoteWeights', checkpointId: 'c1', files: 1, bytes: 1 } as const;
+    life.does({ ...weights, digest: `sha256:${'a'.repeat(64)}`, fingerprint: 'a' });
+    life.does({ ...weights, digest: `sha256:${'b'.repeat(64)}`, fingerprint: 'b' });
+    expect(calls(life)).toMatchObject([{ evaluationId: life.idOf('c1', 'ctf'), call: 1 }]);
+  });
+});

@@ -113,13 +113,26 @@ describe('closing in', () => {
   it('lets the run train on under the permit in force, and pauses it when that runs out', () => {
     const run = close();
     const loaded = { state: run.state, policy: run.policy };
+    const held = { refused: 'terms' } as const;
     const at = (minutes: number) => new Date(run.now.getTime() + minutes * 60_000);
     const compute = run.state.checkpoints[0]?.effectiveCompute ?? run.state.ceiling;
-    expect(closingInDirective(loaded, compute, at(29))).toMatchObject({ action: 'continue' });
-    expect(closingInDirective(loaded, compute, at(30))).toBeNull();
-    expect(closingInDirective(loaded, run.state.ceiling, at(1))).toBeNull();
+    expect(closingInDirective(loaded, compute, at(29), held)).toMatchObject({ action: 'continue' });
+    expect(closingInDirective(loaded, compute, at(30), held)).toBeNull();
+    expect(closingInDirective(loaded, run.state.ceiling, at(1), held)).toBeNull();
     run.press();
-    expect(closingInDirective({ ...loaded, state: run.state }, compute, at(1))).toBeNull();
+    expect(closingInDirective({ ...loaded, state: run.state }, compute, at(1), held)).toBeNull();
+  });
+
+  it.each([
+    { refused: 'withheld', reason: 'the red button was pressed', retryAfterS: 5 } as const,
+    { refused: 'ledger', retryAfterS: 1 } as const,
+    null,
+  ])('says nothing to a run that gets no permit for another reason: %o', (refused) => {
+    const run = close();
+    const compute = run.state.checkpoints[0]?.effectiveCompute ?? run.state.ceiling;
+    const loaded = { state: run.state, policy: run.policy };
+    expect(closingInDirective(loaded, compute, run.now, { refused: 'terms' })?.action).toBe('continue');
+    expect(closingInDirective(loaded, compute, run.now, refused)).toBeNull();
   });
 });
 

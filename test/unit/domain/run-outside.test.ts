@@ -103,19 +103,53 @@ describe('an outside evaluator', () => {
     expect(life.permit.granted).toBe(true);
   });
 
+  it('is heard however much another says, and in what is urgent however much it said itself', () => {
+    const life = granted();
+    life.does(grants({ party: 'other' }));
+    const say = (n: number, more: Partial<SubmitOutsideFinding>) =>
+      finds({ findingId: `f${n}`, severity: 'low', ...more });
+    for (let n = 0; n < 16; n += 1) life.does(say(n, { party: 'other' }));
+    expect(life.refuses(say(16, { party: 'other' })).message).toContain('16 findings of other');
+    expect(life.does(say(17, { party: 'other', severity: 'critical' }))).toContain('HaltOrdered');
+    for (let n = 0; n < 16; n += 1) life.does(say(n, {}));
+    expect(life.state.checkpoints[0]?.outside).toHaveLength(33);
+  });
+
   it('trips as anybody does', () => {
     const life = granted();
     expect(life.does(submits(life, 0.9))).toContain('HaltOrdered');
   });
 
-  it('settles nothing where the weights cannot be shown to be the checkpoint’s, and may still trip', () => {
+  it.each(['asked', 'not yet asked', 'stopped'])(
+    '%s settles nothing where the weights cannot be shown to be the checkpoint’s, and may still trip',
+    (state) => {
+      const life = granted();
+      const evaluationId = life.idOf('c1', 'labs');
+      if (state === 'asked') {
+        life.does({ type: 'StartEvaluation', evaluationId, attempt: 1, instance: 'w' });
+        life.does({ type: 'NoteDispatched', evaluationId, attempt: 1 });
+      }
+      if (state === 'stopped') life.press();
+      expect(life.does(submits(life, 0.9, { doubt: 'weights-gone' }))).toEqual(
+        expect.arrayContaining([
+          'OutsideResultSigned',
+          'EvaluationReported',
+          state === 'stopped' ? 'HaltCauseAdded' : 'HaltOrdered',
+        ]),
+      );
+      expect(life.last('EvaluationReported').reading).toMatchObject({
+        conclusive: false,
+        reasons: ['weights-gone'],
+      });
+      expect(life.does(submits(life, 0.9, { doubt: 'weights-gone' }))).toEqual([]);
+    },
+  );
+
+  it('is not spoken for by another where the weights cannot be shown', () => {
     const life = granted();
-    const evaluationId = life.idOf('c1', 'labs');
-    life.does({ type: 'StartEvaluation', evaluationId, attempt: 1, instance: 'w' });
-    life.does({ type: 'NoteDispatched', evaluationId, attempt: 1 });
-    expect(life.does(submits(life, 0.9, { doubt: 'weights-gone' }))).toEqual(
-      expect.arrayContaining(['OutsideResultSigned', 'EvaluationAttemptFailed', 'HaltOrdered']),
-    );
+    const { party: _party, signed: _signed, ...result } = submits(life);
+    const other = { ...result, type: 'RecordResult', doubt: 'weights-gone', by: 'somebody' } as const;
+    expect(life.refuses(other).code).toBe('forbidden');
   });
 
   it('that sees due checkpoints alone has nothing to say of others', () => {
