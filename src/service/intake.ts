@@ -102,7 +102,7 @@ export interface IntakeDeps {
   readonly latchLineage?: (state: RunState) => Promise<void>;
   readonly statusUrl: (runId: string, checkpointId: string) => string;
   /** Looks at the weights before a result of them counts; left out: nobody does. */
-  readonly weights?: Pick<WeightsGuard, 'look'>;
+  readonly weights?: Pick<WeightsGuard, 'lookSoon'>;
 }
 
 export interface Intake {
@@ -369,7 +369,7 @@ export function createIntake(deps: IntakeDeps): Intake {
     known: KnownEvaluation,
     own: { evaluationId: string; attempt: number; result: unknown; by: string },
   ): Promise<Parameters<RunService['execute']>[1]> {
-    const look = (await deps.weights?.look(known.runId, own.evaluationId)) ?? { ok: true };
+    const look = (await deps.weights?.lookSoon(known.runId, own.evaluationId)) ?? { ok: true };
     const doubt = look.ok || look.reason === WEIGHTS_CHANGED ? undefined : look.reason;
     return recordResult(ledger, { ...known, ...own, doubt, resultDigest: resultDigest(own.result) });
   }

@@ -13,6 +13,7 @@ import { unscorableBecause, WEIGHTS_CHANGED } from '../domain/run/weights.ts';
 import { resolveModelUri } from '../evaluators/model-uri.ts';
 import { inventory, WeightsError, type WeightsProblem } from '../evaluators/weights/digest.ts';
 import type { Digester, DigestListener } from '../evaluators/weights/digester.ts';
+import { pause, realTimers, type Timers } from '../timers.ts';
 import type { LoadedRun, RunService } from './run-service.ts';
 import type { SecurityLog } from './security.ts';
 
@@ -20,9 +21,16 @@ export type WeightsLook =
   | { readonly ok: true }
   | { readonly ok: false; readonly reason: WeightsProblem | typeof WEIGHTS_CHANGED };
 
+export type SoonLook = WeightsLook | { readonly ok: false; readonly reason: typeof WEIGHTS_UNREAD };
+
+/** They were touched, and all of them is being read again: what came meanwhile is not shown to be of them. */
+export const WEIGHTS_UNREAD = 'weights-unread';
+
 export interface WeightsGuard {
   /** Of the checkpoint that an evaluation is of; `ok` where nothing speaks against scoring it. Says how far it has read. */
   look(runId: string, evaluationId: string, onProgress?: DigestListener): Promise<WeightsLook>;
+  /** For a result that is at hand: a score that trips must not wait for terabytes to be read. The look itself goes on. */
+  lookSoon(runId: string, evaluationId: string): Promise<SoonLook>;
 }
 
 export interface WeightsGuardDeps {
@@ -30,9 +38,15 @@ export interface WeightsGuardDeps {
   readonly digester: Digester;
   readonly modelRoots: readonly string[];
   readonly logger: { warn(fields: object, message: string): void };
+  readonly timers?: Timers;
 }
 
-export function createWeightsGuard({ runs, digester, modelRoots, logger }: WeightsGuardDeps): WeightsGuard {
+/** Whoever posts a result waits for an answer. */
+const SOON_MS = 10_000;
+
+export function createWeightsGuard(deps: WeightsGuardDeps): WeightsGuard {
+  const { runs, digester, modelRoots, logger, timers = realTimers } = deps;
+
   async function look(
     runId: string,
     evaluationId: string,
@@ -94,7 +108,23 @@ export function createWeightsGuard({ runs, digester, modelRoots, logger }: Weigh
     return /^file:/i.test(resolved.uri) ? decodeURIComponent(new URL(resolved.uri).pathname) : resolved.uri;
   }
 
-  return { look };
+  async function lookSoon(runId: string, evaluationId: string): Promise<SoonLook> {
+    const looked = look(runId, evaluationId);
+    const seen = new AbortController();
+    const late = pause(SOON_MS, seen.signal, timers).then(
+      (): SoonLook => ({ ok: false, reason: WEIGHTS_UNREAD }),
+    );
+    try {
+      return await Promise.race([looked, late]);
+    } finally {
+      seen.abort();
+      looked.catch((error: unknown) =>
+        logger.warn({ err: error, runId, evaluationId }, 'weights could not be looked at'),
+      );
+    }
+  }
+
+  return { look, lookSoon };
 }
 
 /** Somebody put other weights in the place of reported ones: what an intruder, or a trainer that hides something, would do. */

@@ -308,7 +308,7 @@ export const outsideRoutes = (services: Services): Route[] => {
         const about = { runId: params.run, evaluationId, attempt, by: identity.id };
         const unkept = await keepWords(call.rawBody, about);
         if (unkept !== null) return unkept;
-        const look = (await weights?.look(params.run, evaluationId)) ?? null;
+        const look = (await weights?.lookSoon(params.run, evaluationId)) ?? null;
         const isDoubted = look !== null && !look.ok && look.reason !== WEIGHTS_CHANGED;
         const executed = await runs.execute(
           params.run,

@@ -48,7 +48,7 @@ export interface Services {
   /** Null where no logs are kept. */
   readonly evidence: Evidence | null;
   /** Null where weights are not looked at. */
-  readonly weights: Pick<WeightsGuard, 'look'> | null;
+  readonly weights: Pick<WeightsGuard, 'lookSoon'> | null;
   /** The public keys of an outside evaluator; null where no identity of that id is one. */
   readonly partyKeys: (id: string) => readonly string[] | null;
   readonly alive: () => Liveness;

@@ -1,5 +1,6 @@
 /** The look at weights: what is not plainly the same is not evaluated. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { EventEmitter, once } from 'node:events';
+import { mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -9,6 +10,7 @@ import { createDigester } from '../../../src/evaluators/weights/digester.ts';
 import { createMemoryRuns } from '../../../src/service/memory-runs.ts';
 import { pin } from '../../../src/service/policies.ts';
 import { createWeightsGuard } from '../../../src/service/weights-guard.ts';
+import type { Timers } from '../../../src/timers.ts';
 import { oneEvaluationPolicy } from '../../support/one-evaluation-policy.ts';
 
 let root: string;
@@ -61,4 +63,46 @@ test('lets an evaluation begin of weights whose digest is recorded, and of no ot
   });
   expect(await unrecorded.look('r1', evaluationId)).toEqual({ ok: false, reason: 'weights-unreadable' });
   expect(await createWeightsGuard({ ...deps, runs }).look('r1', evaluationId)).toEqual({ ok: true });
+});
+
+test('keeps no result waiting for weights that were touched, and are being read again', async () => {
+  const { runs, evaluationId } = await scene();
+  const logger = { warn: () => undefined };
+  const digester = createDigester([root]);
+  const guard = createWeightsGuard({ digester, modelRoots: [root], logger, runs });
+  expect(await guard.lookSoon('r1', evaluationId)).toEqual({ ok: true });
+  await utimes(path.join(root, 'weights'), 1, 1);
+
+  let late = (): void => undefined;
+  const timers: Timers = {
+    set(run) {
+      late = run;
+      return { simulated: 0 };
+    },
+    clear: () => undefined,
+    monotonicMs: () => 0,
+  };
+  const reading = new EventEmitter();
+  const stuck = createWeightsGuard({
+    runs,
+    modelRoots: [root],
+    logger,
+    timers,
+    digester: {
+      digest(file) {
+        reading.emit('begun');
+        return once(reading, 'released').then(() => digester.digest(file));
+      },
+      close: digester.close,
+    },
+  });
+  const begun = once(reading, 'begun');
+  const looked = stuck.lookSoon('r1', evaluationId);
+  await begun;
+  late();
+  expect(await looked).toEqual({ ok: false, reason: 'weights-unread' });
+  const again = stuck.look('r1', evaluationId);
+  await once(reading, 'begun');
+  reading.emit('released');
+  expect(await again).toEqual({ ok: true });
 });
