@@ -33,7 +33,7 @@ import { recordResult } from './results.ts';
 import type { Executed, Receipt, RunService } from './run-service.ts';
 import { checkpointThread } from './stories.ts';
 import type { WeightsGuard } from './weights-guard.ts';
-import { resultDigest } from './work.ts';
+import { resultDigest } from './evaluation-work.ts';
 
 export interface Registration {
   readonly runId: string;

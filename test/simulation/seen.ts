@@ -6,7 +6,7 @@
  */
 import type { Compute } from '../../src/domain/compute.ts';
 import { parseRunEvent, type RunEvent } from '../../src/domain/run/events.ts';
-import { resultDigest } from '../../src/service/work.ts';
+import { resultDigest } from '../../src/service/evaluation-work.ts';
 import { CLOSE, ms } from './arithmetic.ts';
 import type { ExpertCommand } from './experts.ts';
 import type { Answer } from './instance.ts';
