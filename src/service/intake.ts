@@ -26,6 +26,7 @@ import { checkpointStory } from '../telemetry/story.ts';
 import { withSpan } from '../telemetry/tracing.ts';
 import { digestOf } from './digest.ts';
 import { shadowProblem } from './drill-targets.ts';
+import { resultDigest } from './evaluation-work.ts';
 import type { ResolveParents } from './parentage.ts';
 import type { PinnedPolicy, PolicyBook } from './policies.ts';
 import { type PostedLog, readPosted } from './posted-logs.ts';
@@ -33,7 +34,6 @@ import { recordResult } from './results.ts';
 import type { Executed, Receipt, RunService } from './run-service.ts';
 import { checkpointThread } from './stories.ts';
 import type { WeightsGuard } from './weights-guard.ts';
-import { resultDigest } from './evaluation-work.ts';
 
 export interface Registration {
   readonly runId: string;

@@ -26,8 +26,8 @@ import type { RunState } from '../../domain/run/state.ts';
 import { partyKey, submissionKey } from '../../domain/run/view.ts';
 import { WEIGHTS_CHANGED } from '../../domain/run/weights.ts';
 import { sha256 } from '../../service/digest.ts';
-import type { Executed, LoadedRun } from '../../service/run-service.ts';
 import { resultDigest } from '../../service/evaluation-work.ts';
+import type { Executed, LoadedRun } from '../../service/run-service.ts';
 import { forbidden, invalid, notFound, type Refusal, unavailable } from '../refusal.ts';
 import { type RawCall, type Route, route } from '../route.ts';
 import {
