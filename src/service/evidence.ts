@@ -8,7 +8,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
@@ -84,10 +84,25 @@ const STORE_TIMEOUT_MS = 3_600_000;
 /** Of a service that is stopping: a log that is lost by it is a warning, and no reason not to stop. */
 const CLOSE_GRACE_MS = 5_000;
 
+/** On its way to the store when an Interlock died: older than anything that still is. Another may share the directory. */
+async function sweepParts(scratch: string, clock: () => Date): Promise<void> {
+  await mkdir(scratch, { recursive: true, mode: 0o700 });
+  const names = await readdir(scratch);
+  for (const name of names.filter((each) => each.endsWith('.part'))) {
+    const part = path.join(scratch, name);
+    const { mtimeMs } = await stat(part).catch(() => ({ mtimeMs: Number.POSITIVE_INFINITY }));
+    if (mtimeMs < clock().getTime() - STORE_TIMEOUT_MS) await rm(part, { force: true });
+  }
+}
+
 export function createEvidence(deps: EvidenceDeps): Evidence {
   const { store, runs, ledger, scratch, clock, logger, timers = realTimers } = deps;
   const underWay = new Set<Promise<unknown>>();
   const closing = new AbortController();
+  const swept = sweepParts(scratch, clock).catch((error: unknown) =>
+    logger.warn({ err: error }, 'parts of evidence that an earlier Interlock left could not be removed'),
+  );
+  underWay.add(swept.finally(() => underWay.delete(swept)));
 
   function keep(source: EvidenceSource, about: AboutEvidence): Promise<string | null> {
     const kept = keepOne(source, about).finally(() => underWay.delete(kept));

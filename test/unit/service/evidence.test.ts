@@ -1,6 +1,6 @@
 /** Evidence around its store: what was dangerous once is so for good, and a service that stops waits for no store. */
 import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -114,4 +114,14 @@ test('a service that stops waits a moment for its store, and then gives the log 
   expect(await kept).toBeNull();
   expect(warned).toHaveLength(1);
   expect(timers.set.mock.calls[0]?.[1]).toBeLessThan(10_000);
+});
+
+test('removes what a service that died had on its way, and nothing that may still be', async () => {
+  const [old, recent, other] = ['a.part', 'b.part', 'c.txt'].map((name) => join(scratch, name));
+  for (const file of [old, recent, other]) await writeFile(file ?? '', 'x');
+  await utimes(old ?? '', 1, 1);
+  await utimes(other ?? '', 1, 1);
+  const { evidence } = scene();
+  await evidence.close();
+  expect((await readdir(scratch)).sort()).toEqual(['b.part', 'c.txt']);
 });
