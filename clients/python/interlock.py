@@ -1059,6 +1059,12 @@ class CheckpointQueue:
         self.reject(name, "damaged")
         return None
 
+    def checkpoint_ids(self) -> Set[str]:
+        """Of what waits."""
+        bodies = [self.read(name) for name in self.pending()]
+        reports = [json.loads(body) for body in bodies if body is not None]
+        return {str(report["checkpointId"]) for report in reports if "checkpointId" in report}
+
     def done(self, name: str) -> None:
         _remove(os.path.join(self._directory, name))
 
@@ -1475,8 +1481,8 @@ class PermitGuard:
         # None until Interlock has answered.
         self._retain: Optional[Tuple[str, ...]] = None
         self._retain_until: Mapping[str, str] = {}
-        # Reported here, and not yet answered for: whether Interlock needs them is not known.
-        self._unheard: Set[str] = set()
+        # Reported here, or left on disk before, and not yet answered for: whether Interlock needs them is not known.
+        self._unheard: Set[str] = set() if queue is None else queue.checkpoint_ids()
         self._resume_from: Optional[str] = None
         self._delivery_failures = 0
         self._deliver_at = 0.0

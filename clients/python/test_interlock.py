@@ -482,6 +482,17 @@ class Deliveries(Guarded):
         self.service.handlers["/v1/checkpoints"] = lambda _: (202, '{"disposition":"recorded"}')
         until(lambda: guard.can_delete("c1"), "an answer after the delivery")
 
+    def test_a_checkpoint_that_a_process_before_left_on_disk_is_not_deleted_before_it_was_answered_for(self) -> None:
+        self.service.handlers["/v1/checkpoints"] = lambda _: (503, "")
+        before = self.open()
+        before.checkpoint("c1", "100", "file:///1", 1)
+        before._shut()
+        guard = self.open()
+        until(lambda: guard.can_delete("c5"), "the first answer")
+        self.assertFalse(guard.can_delete("c1"))
+        self.service.handlers["/v1/checkpoints"] = lambda _: (202, '{"disposition":"recorded"}')
+        until(lambda: guard.can_delete("c1"), "an answer after the delivery")
+
     def test_one_that_is_refused_for_good_does_not_hold_up_the_next(self) -> None:
         self.service.handlers["/v1/checkpoints"] = lambda body: (
             (409, '{"code":"checkpoint.differs"}')

@@ -359,7 +359,7 @@ export class PermitGuard {
     return retain !== null && !retain.includes(checkpointId) && !this.#unheard.has(checkpointId);
   }
 
-  /** Reported by this process: kept until Interlock has it and has answered a heartbeat after that. */
+  /** Reported by this process, or left on disk before: kept until Interlock has it and has answered a heartbeat after that. */
   expectAnswerFor(checkpointId: string): void {
     this.#unheard.add(checkpointId);
   }

@@ -76,6 +76,8 @@ export class TrainingGuard {
     const deliver = (signal: AbortSignal) => delivery.deliver(signal);
     const guard = await PermitGuard.open({ ...options, deliver });
     opened = new TrainingGuard(options, guard, queue);
+    // Left on disk by a process before: nobody has answered for them.
+    for (const checkpointId of queue.checkpointIds()) guard.expectAnswerFor(checkpointId);
     if (options.start !== false) guard.start();
     return opened;
   }

@@ -49,6 +49,7 @@ export async function evidenceOpen(
       terminal.complain(error.message);
       return EXIT.negative;
     }
-    throw new UsageError(`${file} or ${out} cannot be used`);
+    // Of the system: which file, and why.
+    throw error;
   }
 }

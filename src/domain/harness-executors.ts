@@ -52,6 +52,11 @@ const extraArguments = (reserved: readonly string[]) =>
     .max(100)
     .superRefine((given, context) => {
       for (const [index, text] of given.entries()) {
+        const [name = ''] = text.split('=');
+        if (name.startsWith('-') && placeholdersIn(name).length > 0) {
+          const message = 'an option is chosen by the policy: no placeholder in its name';
+          context.addIssue({ code: 'custom', path: [index], message });
+        }
         const taken = reserved.find((option) => sets(text, option));
         if (taken === undefined) continue;
         context.addIssue({
@@ -131,8 +136,10 @@ const LM_EVAL_RESERVED = [
   '--log_samples',
   '--use_cache',
   '--predict_only',
+  '--write_out',
   '-C',
   '-M',
+  '-m',
   '-a',
   '-t',
   '-L',
@@ -141,7 +148,9 @@ const LM_EVAL_RESERVED = [
   '-o',
   '-s',
   '-c',
+  // Of those that take no value: behind one of them another option may stand in the same word.
   '-x',
+  '-w',
 ] as const;
 
 const TaskName = template.refine((text) => !/[\s,]/.test(text), 'must be one name, without comma or space');

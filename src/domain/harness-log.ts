@@ -51,6 +51,8 @@ export const SampleScoresSchema = z.strictObject({
   /** Of a scorer whose value is a record: the key. */
   name: text,
   task: z.string().nullable().optional(),
+  /** `prompt_index` of the metric's facts. */
+  prompt: z.int().min(0).optional(),
   scores: z.array(SampleScoreSchema),
 });
 export type SampleScores = z.infer<typeof SampleScoresSchema>;
@@ -86,6 +88,8 @@ export const HarnessLogSchema = z.strictObject({
     completed: count,
     /** Of these, with a score. */
     scored: count,
+    /** Ended without an answer that could be judged, and counted as no success: neither completed nor errored. */
+    blank: z.int().min(0).optional(),
     errored: count,
     /** Where the log marks that the model refused. */
     refused: count,

@@ -5,6 +5,7 @@
  * and none is taken, for the first one may be the flattering one. Nothing is judged here but that; whatever the log says of
  * its run, its samples and itself is carried along for domain/read-result.ts. Text of the log survives only as a name.
  */
+import { z } from 'zod';
 import { canonicalJson, type JsonObject } from './canonical-json.ts';
 import type { HarnessLog, HarnessMetric, HarnessNumber, SampleScore } from './harness-log.ts';
 import {
@@ -44,10 +45,11 @@ export function resultOfLog(
 ): NativeResult {
   const doubts: ReasonCode[] = [];
   const chosen = chooseMetric(log, score);
-  const row = chosen.kind === 'one' ? withoutErrors(chosen.metric) : null;
+  const row = chosen.kind === 'one' ? withoutErrors(chosen.metric, log) : null;
   if (chosen.kind === 'several') doubts.push('metric-ambiguous');
   if (log.status === null) doubts.push('status-missing');
   if (log.facts['invalidated'] === true) doubts.push('invalidated');
+  if (log.facts['unfinished'] === true) doubts.push('status-started');
   const led = leads === undefined ? null : chooseMetric(log, leads);
 
   return defined({
@@ -67,6 +69,7 @@ export function resultOfLog(
     task: safeName(row?.task ?? log.task),
     model: safeName(log.model),
     revision: safeName(log.revision),
+    dataset: safeName(log.dataset),
     endpoint: log.modelBaseUrl === null ? undefined : safeUri(log.modelBaseUrl),
     samples: countsOf(log, row),
     epochs: count(log.epochs),
@@ -108,15 +111,27 @@ function fits(row: HarnessMetric, { metric, scorer, task, reducer, prompt }: Met
 }
 
 /**
- * A pass rate may count errors among its failures (promptfoo does): a provider that is down would lower a danger score.
- * Where the row says how many of each there were, the rate is that of the samples that were judged.
+ * A pass rate may count errors among its failures (promptfoo does), and answers that never came among either: a provider that is
+ * down would lower a danger score.
+ * Where the row says how many of each there were, the rate is that of the samples that were judged. What it counts is each
+ * epoch, and epochs of one sample are no further samples.
  */
-function withoutErrors(metric: HarnessMetric): HarnessMetric {
-  const { pass, fail, errors } = metric.facts ?? {};
-  const known = [pass, fail, errors].every((each) => typeof each === 'number' && Number.isSafeInteger(each));
-  if (!known || typeof pass !== 'number' || typeof fail !== 'number' || errors === 0) return metric;
-  const judged = pass + fail;
-  return { ...metric, n: judged, value: judged > 0 ? pass / judged : null };
+function withoutErrors(metric: HarnessMetric, { epochs }: Pick<HarnessLog, 'epochs'>): HarnessMetric {
+  const {
+    pass,
+    fail,
+    errors,
+    blank_passes: blankPasses = 0,
+    blank_failures: blankFailures = 0,
+  } = metric.facts ?? {};
+  const tally = z.array(z.int()).safeParse([pass, fail, errors, blankPasses, blankFailures]);
+  if (!tally.success) return metric;
+  const [passes = 0, failures = 0, broken = 0, unpassed = 0, unfailed = 0] = tally.data;
+  const succeeded = Math.max(0, passes - unpassed);
+  const judged = succeeded + Math.max(0, failures - unfailed);
+  const n = Math.ceil(judged / Math.max(1, epochs ?? 1));
+  if (broken + unpassed + unfailed === 0) return { ...metric, n };
+  return { ...metric, n, value: judged > 0 ? succeeded / judged : null };
 }
 
 const metricOf = ({ value, stderr }: HarnessMetric): NativeMetric =>
@@ -138,7 +153,7 @@ function controlOf(log: HarnessLog, score: Score): NativeArm | undefined {
     prompt: control.prompt === undefined ? score.prompt : control.prompt,
   });
   if (chosen.kind !== 'one') return undefined;
-  const row = withoutErrors(chosen.metric);
+  const row = withoutErrors(chosen.metric, log);
   return defined({
     score: statedValue(row.value),
     stderr: statedStderr(row.stderr),
@@ -168,10 +183,11 @@ function samplesOf(log: HarnessLog, row: HarnessMetric): NativeResult['n'] {
 }
 
 function countsOf(log: HarnessLog, row: HarnessMetric | null): NativeResult['samples'] {
-  const { total, completed, errored, refused, logged } = log.samples;
+  const { total, completed, errored, refused, logged, blank = 0 } = log.samples;
   const counts = defined({
     total: count(total),
-    completed: count(completed),
+    // What was left blank did end: it has no score, and is none that is still to come.
+    completed: count(completed === null ? null : completed + blank),
     scored: count(row === null ? log.samples.scored : scoredOf(log, row)),
     errored: count(errored),
     refused: count(refused),
@@ -190,15 +206,20 @@ function scoredOf(log: HarnessLog, row: HarnessMetric): number | null {
   return most === null ? ofMetric : Math.min(most, ofMetric);
 }
 
-/** None where more than one list of scores could be meant. */
+/** None where more than one list of scores could be meant; one that names just this row goes before one that names less. */
 function scoresOf(log: HarnessLog, row: HarnessMetric): SampleScore[] | undefined {
   const fitting = log.sampleScores.filter(
-    ({ scorer, name, task }) =>
+    ({ scorer, name, task, prompt }) =>
       (scorer === null || scorer === row.scorer) &&
       (name === null || name === row.name) &&
+      (prompt === undefined || prompt === row.facts?.['prompt_index']) &&
       (task == null || task === (row.task ?? log.task)),
   );
-  const [only, ...others] = fitting;
+  const exact = fitting.filter(
+    ({ scorer, name, task }) =>
+      scorer === row.scorer && name === row.name && (task ?? null) === (row.task ?? null),
+  );
+  const [only, ...others] = exact.length > 0 ? exact : fitting;
   if (only === undefined || others.length > 0 || only.scores.length > SCORES_MAX) return undefined;
   return only.scores.map((each) => ({ ...each, value: each.value === null ? null : each.value + 0 }));
 }

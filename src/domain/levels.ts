@@ -217,10 +217,17 @@ function differenceLimit(
     return withLost((rising ? upper : lower) * (high - low), worst, lost);
   }
   if (treatment.stderr === null || control.stderr === null) return worst;
-  const half = welchHalf(meanArm(treatment, treatment.stderr), meanArm(control, control.stderr), z);
+  const scatter = welchHalf(meanArm(treatment, treatment.stderr), meanArm(control, control.stderr), z);
+  const unseen = [treatment, control].map((arm) =>
+    arm.stderr === 0 ? unseenShare(arm, z) * (high - low) : 0,
+  );
+  const half = Math.sqrt(unseen.reduce((sum, each) => sum + each * each, scatter * scatter));
   const limit = rising ? difference + half : difference - half;
   return withLost(Number.isFinite(limit) ? limit : worst, worst, lost);
 }
+
+/** Of an arm in which nothing scatters: what else there may be is bounded by how many units there were. */
+const unseenShare = ({ n, clusters }: Measured, z: number): number => wilson(0, clusters ?? n ?? 0, z).upper;
 
 /** Null of a mean: an arm is a share where its n stands without a standard error. */
 function shareArm(arm: Measured, [low, high]: readonly [number, number], z: number): ProportionArm | null {

@@ -43,12 +43,18 @@ export function readArm(
   const stderr = withSpread(pass === undefined ? spread : NO_STDERR, used.scores, kind);
 
   const reasons = [...values.reasons, ...used.reasons, ...samples.reasons, ...stderr.reasons];
+  // Nothing scatters, by the harness's word alone: how much that is worth is a matter of how many samples there were.
+  const isFlat = harness !== undefined && used.scores === null && stderr.stderr === 0;
   // An interval and a count are asked of a number; where there is none the reason is already given.
-  if (values.score !== null) reasons.push(...evidenceProblems(values.score, stderr, samples, definition));
+  if (values.score !== null) {
+    reasons.push(...evidenceProblems(values.score, stderr, samples, definition));
+    if (isFlat && !samples.stated) reasons.push('samples-missing');
+  }
   const effectiveN =
     used.scores?.effectiveN ??
     (harness === undefined ? null : impliedEffective(values.score, stderr.stderr, samples.n, definition));
   const clusters = kind === 'mean' || used.scores?.effectiveN != null ? used.scores?.clusters : undefined;
+  const units = clusters ?? (kind === 'mean' && isFlat && samples.n !== null ? samples.n : undefined);
   return {
     score: values.score,
     stderr: stderr.stderr,
@@ -58,7 +64,7 @@ export function readArm(
     scores,
     beside: {
       ...(effectiveN === null ? {} : { effectiveN }),
-      ...(clusters === undefined ? {} : { clusters }),
+      ...(units === undefined ? {} : { clusters: units }),
       ...(used.scores?.interval == null ? {} : { interval: used.scores.interval }),
     },
   };

@@ -64,13 +64,13 @@ function known(samples: NativeCounts | undefined): Known {
 
 function contradict(
   samples: NativeCounts | undefined,
-  { total, completed, scored, errored }: Known,
+  { total, completed, scored, errored, logged }: Known,
 ): boolean {
   if (Object.values(samples ?? {}).includes(UNUSABLE)) return true;
   const isOver = (part: number | null, whole: number | null): boolean =>
     part !== null && whole !== null && part > whole;
   return (
-    isOver(completed, total) || isOver(errored, total) || isOver(scored, total) || isOver(scored, completed)
+    [completed, errored, scored, logged].some((part) => isOver(part, total)) || isOver(scored, completed)
   );
 }
 

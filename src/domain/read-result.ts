@@ -97,7 +97,7 @@ export function readResult(
   );
   const { allow = [] } = definition;
   const [first, ...rest] = new Set(found.filter((reason) => !allow.includes(reason)));
-  const details = detailsOf(whole, counts);
+  const details = detailsOf(whole, definition.pass === undefined ? counts : bySample(counts, arm.scores));
   const { score, stderr, n } = whole;
   const beside = Object.keys(details).length === 0 ? {} : { details };
   if (first === undefined && score !== null) {
@@ -105,6 +105,17 @@ export function readResult(
   }
   const reasons: [ReasonCode, ...ReasonCode[]] = [first ?? 'score-missing', ...rest];
   return { conclusive: false, reasons, score, stderr, n, alsoFound: whole.alsoFound, ...beside };
+}
+
+/**
+ * Of pass@k it is samples that succeed: one epoch that was lost may have been the one that did, so the whole sample is lost.
+ * What the list of scores does not hold is added as it is counted.
+ */
+function bySample(counts: Counts, scores: Arm['scores']): Counts {
+  if (scores === null) return counts;
+  const { lostSamples, n } = scores;
+  const elsewhere = Math.max(0, counts.lost - scores.lost);
+  return { ...counts, lost: lostSamples + elsewhere, scored: Math.max(0, n - lostSamples) };
 }
 
 function detailsOf(arm: Arm, { total, scored, errored, refused, lost }: Counts): ReadingDetails {

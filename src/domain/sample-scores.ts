@@ -39,6 +39,8 @@ export interface ScoresRead {
   readonly scored: number;
   readonly lost: number;
   readonly errored: number;
+  /** Distinct samples of which at least one epoch has no score. */
+  readonly lostSamples: number;
   readonly clusters: number;
   /** Null where all samples are independent and of one epoch: n says it. */
   readonly effectiveN: number | null;
@@ -69,6 +71,7 @@ export function readScores(scores: readonly SampleScore[], wanted: ScoresWanted)
     scored: trials.length,
     lost: lost.length,
     errored: lost.filter(({ errored }) => errored === true).length,
+    lostSamples: new Set(lost.map(({ sample }) => sample)).size,
     clusters: found?.clusters ?? 0,
     effectiveN: isUsable ? effectiveOf(found, trialsOf(samples, wanted), wanted) : null,
     interval:

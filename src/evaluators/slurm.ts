@@ -1,6 +1,7 @@
 /**
  * An evaluation as a job of a Slurm cluster: submitted, watched, collected from a shared directory.
  *
+ * It leaves a native result or, where the policy names a format, the log of a harness below a directory of its own.
  * The job's name is made of the evaluation and of the attempt that submitted it, so whoever comes after a crash or a
  * shutdown finds it by its name and waits on; nothing is submitted twice. The job itself writes how it ended beside its result,
  * which is believed before what Slurm remembers: Slurm forgets ended jobs within minutes.
@@ -9,11 +10,13 @@
  * What the job prints goes nowhere. Not here: retries, deadlines of the scorecard (domain/run).
  */
 import { createHash } from 'node:crypto';
-import { lstat, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { mkdir, open, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { durationMs } from '../domain/duration.ts';
+import { DEFAULT_LOG } from '../domain/log-pattern.ts';
 import { pollOf, type SlurmExecutor } from '../domain/slurm-executor.ts';
 import { type Ran, runSlurmProgram } from '../subprocess/slurm-program.ts';
 import { lifeOf } from '../subprocess/slurm-states.ts';
@@ -26,6 +29,7 @@ import {
   type Failed,
   failed,
 } from './evaluator.ts';
+import { type LogDeps, settleLogOf } from './launchers/log-outcome.ts';
 import { resolveModelUri } from './model-uri.ts';
 import {
   buildArguments,
@@ -35,7 +39,7 @@ import {
 } from './program-inputs.ts';
 import { readResultFile } from './result-text.ts';
 
-export interface SlurmDeps extends EnvironmentSources {
+export interface SlurmDeps extends EnvironmentSources, LogDeps {
   /** null: interlock.yaml names no cluster for evaluations. */
   readonly cluster: {
     /** Of Slurm's programs. */
@@ -53,7 +57,8 @@ const OUTPUT_BYTES_MAX = 1024 * 1024;
 /** A shared file system shows what a node wrote later than Slurm shows that it ended. */
 const SETTLE_MS = 15_000;
 const SETTLE_LOOK_MS = 250;
-const KEPT_MS = 14 * 86_400_000;
+/** Longer than any job may take: executors end within 24 days, and the time of a directory is not that of what lies deeper in it. */
+const KEPT_MS = 30 * 86_400_000;
 
 /** `"$@"` is the command as it is: nothing of it is read by the shell. */
 const SCRIPT = `#!/bin/sh
@@ -136,7 +141,8 @@ class SlurmEvaluation {
       }
       if (this.#nowMs() >= untilMs) {
         await this.cancel(new AbortController().signal);
-        return failed('timed-out', seen.kind === 'listed' ? `the job was ${seen.state}` : undefined);
+        const was = seen.kind === 'listed' ? `the job was ${seen.state}` : undefined;
+        return this.#failedWith(failed('timed-out', was));
       }
       const leftMs = Math.max(0, untilMs - this.#nowMs());
       const pauseMs = over ? SETTLE_LOOK_MS : durationMs(pollOf(this.#executor));
@@ -158,7 +164,10 @@ class SlurmEvaluation {
   async #submit(signal: AbortSignal): Promise<Failed | null> {
     const model = await resolveModelUri(this.#request.modelUri, this.#deps.modelRoots);
     if (!model.ok) return failed('model-uri-refused', model.detail);
-    const values = placeholderValues(this.#request, { modelUri: model.uri, resultFile: this.#resultFile });
+    const values = {
+      ...placeholderValues(this.#request, { modelUri: model.uri, resultFile: this.#resultFile }),
+      logDirectory: this.#executor.format === 'native' ? undefined : this.#logDirectory,
+    };
     const command = buildArguments(this.#executor.command, values);
     if (!command.ok) return command.failure;
     const environment = buildEnvironment(this.#executor.env, this.#request, values, this.#deps);
@@ -167,14 +176,21 @@ class SlurmEvaluation {
     const script = path.join(this.#directory, 'run.sh');
     try {
       await forgetOld(this.#cluster.jobs, this.#nowMs());
-      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      await mkdir(this.#executor.format === 'native' ? this.#directory : this.#logDirectory, {
+        recursive: true,
+        mode: 0o700,
+      });
       await writeFile(script, SCRIPT, { mode: 0o700 });
     } catch {
       return failed('spawn-failed', 'the shared directory cannot be written');
     }
     const args = [...this.#options(Object.keys(env)), script, command.program, ...command.args];
     const ran = await this.#program('sbatch', args, env, signal);
-    if (ran.kind === 'failed') return failed('unreachable', `sbatch ${ran.why}`);
+    if (ran.kind === 'failed') {
+      // It may have been taken all the same, and after this failure nobody looks for it under this name any more.
+      if (!signal.aborted) await this.cancel(new AbortController().signal);
+      return failed('unreachable', `sbatch ${ran.why}`);
+    }
     if (ran.code === 0 && /^\d{1,15}(;|$)/.test(ran.stdout.trim())) {
       // Beside its name: between being taken and being listed, and after it was forgotten, only this shows it.
       await writeFile(path.join(this.#directory, 'submitted'), ran.stdout.trim()).catch(() => undefined);
@@ -216,6 +232,10 @@ class SlurmEvaluation {
     return path.join(this.#directory, 'result.json');
   }
 
+  get #logDirectory(): string {
+    return path.join(this.#directory, 'logs');
+  }
+
   // --- how it goes ---------------------------------------------------------------------------------------
 
   async #look(signal: AbortSignal): Promise<Seen> {
@@ -243,14 +263,8 @@ class SlurmEvaluation {
 
   /** As the job wrote it, whole or not at all; null: it has not ended by itself. */
   async #exitCode(): Promise<number | null> {
-    const file = path.join(this.#directory, 'exit-code');
-    try {
-      if (!(await lstat(file)).isFile()) return null;
-      const text = (await readFile(file, 'latin1')).trim();
-      return /^\d{1,3}$/.test(text) ? Number(text) : null;
-    } catch {
-      return null;
-    }
+    const text = await shortText(path.join(this.#directory, 'exit-code'));
+    return text !== null && /^\d{1,3}$/.test(text) ? Number(text) : null;
   }
 
   #wasSubmitted(): Promise<boolean> {
@@ -261,11 +275,10 @@ class SlurmEvaluation {
   }
 
   async #collect(code: number | null): Promise<EvaluatorOutcome> {
+    const failure = code === 0 ? null : failed('exit-nonzero', `exit code ${code}`);
+    if (this.#executor.format !== 'native') return this.#settleLog(failure, code);
+    if (failure !== null) return this.#failedWith(failure);
     const text = await readResultFile(this.#resultFile);
-    if (code !== 0) {
-      const failure = failed('exit-nonzero', `exit code ${code}`);
-      return text.kind === 'found' ? { ...failure, result: text.result } : failure;
-    }
     switch (text.kind) {
       case 'found':
         return { kind: 'reported', result: text.result };
@@ -282,9 +295,37 @@ class SlurmEvaluation {
   async #lost(seen: Seen): Promise<EvaluatorOutcome> {
     const state = seen.kind === 'listed' ? seen.state : null;
     const reason = state === 'TIMEOUT' || state === 'DEADLINE' ? 'timed-out' : 'job-lost';
-    const failure = failed(reason, state === null ? 'Slurm knows no such job' : `Slurm says ${state}`);
+    return this.#failedWith(
+      failed(reason, state === null ? 'Slurm knows no such job' : `Slurm says ${state}`),
+    );
+  }
+
+  /** What it wrote all the same goes along: it clears nothing, and a score at a threshold trips. */
+  async #failedWith(failure: Failed): Promise<EvaluatorOutcome> {
+    if (this.#executor.format !== 'native') return this.#settleLog(failure, undefined);
     const text = await readResultFile(this.#resultFile);
     return text.kind === 'found' ? { ...failure, result: text.result } : failure;
+  }
+
+  async #settleLog(failure: Failed | null, exitCode: number | null | undefined): Promise<EvaluatorOutcome> {
+    const { format, log } = this.#executor;
+    if (format === 'native') throw new TypeError('a native result is no log');
+    const directory = this.#logDirectory;
+    const startedAt = await this.#submittedAt();
+    return settleLogOf(
+      { failure, exitCode, startedAt },
+      { directory, pattern: log ?? DEFAULT_LOG[format], format },
+      this.#request,
+      this.#deps,
+    );
+  }
+
+  /** By the shared file system's clock, which the log's own time is of, too: nodes may have another than we have. */
+  #submittedAt(): Promise<string | undefined> {
+    return stat(path.join(this.#directory, 'run.sh')).then(
+      ({ mtimeMs }) => new Date(mtimeMs).toISOString(),
+      () => undefined,
+    );
   }
 
   /** Called off, it ends; where only this process ends, it runs on and is found by its name. */
@@ -328,6 +369,24 @@ class SlurmEvaluation {
 
   #nowMs(): number {
     return this.#deps.now?.() ?? Date.now();
+  }
+}
+
+const SHORT_BYTES = 64;
+
+/** Of a file that the job wrote: no more of it than is of use, and nothing that is no file. */
+async function shortText(file: string): Promise<string | null> {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const handle = await open(file, flags).catch(() => null);
+  if (handle === null) return null;
+  try {
+    if (!(await handle.stat()).isFile()) return null;
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(SHORT_BYTES), 0, SHORT_BYTES, 0);
+    return buffer.toString('latin1', 0, bytesRead).trim();
+  } catch {
+    return null;
+  } finally {
+    await handle.close();
   }
 }
 

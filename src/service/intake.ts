@@ -370,8 +370,8 @@ export function createIntake(deps: IntakeDeps): Intake {
     own: { evaluationId: string; attempt: number; result: unknown; by: string },
   ): Promise<Parameters<RunService['execute']>[1]> {
     const look = (await deps.weights?.look(known.runId, own.evaluationId)) ?? { ok: true };
-    const doubt = look.ok || look.reason === WEIGHTS_CHANGED ? {} : { doubt: look.reason };
-    return recordResult(ledger, { ...known, ...own, ...doubt, resultDigest: resultDigest(own.result) });
+    const doubt = look.ok || look.reason === WEIGHTS_CHANGED ? undefined : look.reason;
+    return recordResult(ledger, { ...known, ...own, doubt, resultDigest: resultDigest(own.result) });
   }
 
   function receive(

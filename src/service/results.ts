@@ -19,6 +19,7 @@ export interface ReportedResult {
   readonly result: unknown;
   readonly resultDigest: string;
   readonly launch?: LaunchFacts | undefined;
+  /** Why the weights cannot be shown to be the checkpoint's. */
   readonly doubt?: string | undefined;
   readonly by: string;
 }

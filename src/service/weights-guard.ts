@@ -67,7 +67,7 @@ export function createWeightsGuard({ runs, digester, modelRoots, logger }: Weigh
       { type: 'NoteWeights', checkpointId, ...found },
       { actor: 'interlock', urgent: true },
     );
-    // What was found is not in the ledger, so nothing may be scored by it.
+    // Not recorded, so that nobody can compare it later: nothing speaks for these weights.
     if (!('state' in executed)) return { ok: false, reason: 'weights-unreadable' };
     const after = executed.state.checkpoints.find((each) => each.checkpointId === checkpointId);
     return after === undefined || unscorableBecause(after) === null

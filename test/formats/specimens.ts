@@ -58,7 +58,7 @@ export const LM_EVAL = {
 
 const promptfooRow = (promptIdx: number, testIdx: number, more: object): unknown => ({
   prompt: { raw: 'p', label: 'p' },
-  vars: { q: 'x' },
+  vars: { q: `x${testIdx}` },
   promptIdx,
   testIdx,
   provider: { id: promptIdx === 0 ? 'local' : 'echo' },

@@ -228,8 +228,11 @@ const ORACLES: Readonly<Record<string, Oracle>> = {
     const isOld =
       /^0\.9\.0\.(\d|1[0-3])(\D|$)/.test(log.harnessVersion ?? '') ||
       /^0\.([0-8])\./.test(log.harnessVersion ?? '');
-    if (log.status === 'success' && !has('completion') && !isOld)
+    const saysDone = has('completion') || (has('eval') && (has('digest') || isOld));
+    if (log.status === 'success' && !saysDone && log.facts['unfinished'] !== true)
       return 'a success without its completion line';
+    if (log.facts['unfinished'] === true && (saysDone || !has('eval') || log.harnessVersion !== null))
+      return 'unfinished, and its release is known or no evaluation is there';
     const evals = lines.filter((line) => line['entry_type'] === 'eval');
     return first(
       log.metrics.map((metric) => {

@@ -109,10 +109,11 @@ describe('weights in a local path', () => {
     const { debate = '' } = await run.report('c1', '1e21', file);
     await run.event('EvaluationReported');
     await rm(file);
-    const answer = answered(await run.result(debate, 1, score(0.1)), 200, Answer);
-    expect(answer).toMatchObject({ conclusive: false, reasons: ['weights-gone'] });
-    const reported = (await run.kinds()).filter((kind) => kind === 'EvaluationReported');
-    expect(reported).toHaveLength(2);
+    // What is none of an attempt, and no result, is refused as ever: doubt is no reason to take it.
+    expect((await run.result(debate, 7, score(0.1))).status).toBe(404);
+    expect((await run.result(debate, 1, { status: 'success', score: {} })).status).toBe(422);
+    await run.result(debate, 1, score(0.1));
+    expect((await run.event('EvaluationAttemptFailed')).data).toMatchObject({ reason: 'weights-gone' });
   });
 
   it('leave a ledger that folds and judges the same again', () => expectSoundLedger(interlock));

@@ -120,8 +120,11 @@ export async function startBucketServer(credentials: {
         objects.set(path, Buffer.concat(named.map((n) => upload.get(n) ?? Buffer.alloc(0))));
         return [200, '<CompleteMultipartUploadResult/>'];
       }
-      default:
+      case 'DELETE':
+        if (upload === undefined) objects.delete(path);
         return [204];
+      default:
+        return [405];
     }
   }
 

@@ -62,6 +62,18 @@ describe('a log of Inspect', () => {
     expect(log.facts['disagreements']).toBeUndefined();
   });
 
+  it('without its format version, which people cut out, is read: Inspect itself reads it', async () => {
+    const { version, ...rest } = JSON.parse(inspectJson({ epochs: 1 }).toString());
+    expect(version).toBe(2);
+    const log = await read(Buffer.from(JSON.stringify(rest)), { scores: {} });
+    expect(log).toMatchObject({
+      status: 'success',
+      facts: { log_version: null },
+      metrics: [{ value: 0.75 }],
+    });
+    expect(await problem(Buffer.from(JSON.stringify({ version: null, ...rest })))).toMatch(/version: /);
+  });
+
   it('is of the same protocol in either form, at another time, by another model, and not with other settings', async () => {
     const spec: InspectLogSpec = { config: { message_limit: 30 } };
     const protocol = async (bytes: Buffer) => JSON.stringify((await read(bytes)).protocol);

@@ -342,7 +342,7 @@ describe('the others', () => {
 
   test('METR: a fatal error keeps its score and is not completed', async () => {
     const log = await logOf('metr-runs-jsonl', { scores: '' });
-    expect(log.samples).toEqual({ total: 3, completed: 2, scored: 3, errored: 1, refused: null, logged: 3 });
+    expect(log.samples).toEqual({ total: 3, completed: 2, scored: 2, errored: 1, refused: null, logged: 3 });
     expect(log.metrics[0]).toMatchObject({ scorer: null, value: 1 / 3, n: 3 });
     expect(log.facts['fatal_errors']).toEqual({ usageLimits: 1 });
     expect(log.sampleScores[0]?.scores.map(({ sample, epoch, cluster }) => [sample, epoch, cluster])).toEqual(

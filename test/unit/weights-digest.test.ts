@@ -110,6 +110,24 @@ describe('the digest of weights', () => {
 });
 
 describe('the fingerprint', () => {
+  it('is refused at once of a file that grows as it is read', async () => {
+    const file = put('grows', 'weights');
+    const grow = () => appendFileSync(file, 'more!!!');
+    grow();
+    const digest = digestWeights(file, { onProgress: grow });
+    await expect(digest).rejects.toMatchObject({ ...problem, problem: 'weights-unstable' });
+  });
+
+  it('is refused of directories that are linked to each other without end', async () => {
+    for (let depth = 0; depth < 40; depth += 1) {
+      mkdirSync(path.join(root, `d${depth}`));
+      for (const name of ['a', 'b']) symlinkSync(`../d${depth + 1}`, path.join(root, `d${depth}`, name));
+    }
+    put('d40/weights', 'x');
+    const digest = digestWeights(path.join(root, 'd0'), { entriesMax: 500 });
+    await expect(digest).rejects.toMatchObject({ ...problem, problem: 'weights-unreadable' });
+  });
+
   it('changes with the content even where size and time of change are put back', async () => {
     const file = put('model', 'one');
     const at = new Date(1_700_000_000_000);
@@ -137,6 +155,20 @@ describe('the digester', () => {
     expect(one).toMatchObject({ ok: true, found: { digest: (await digestWeights(file)).digest } });
     await digester.close();
   });
+
+  it.runIf(process.platform === 'linux')(
+    'goes on with the next after one that the disk does not give',
+    async () => {
+      const digester = createDigester([root, '/proc']);
+      // A regular file that opens, and whose bytes cannot be read: as of a disk that is broken.
+      expect(await digester.digest('/proc/self/mem').catch(String)).toMatchObject({
+        ok: false,
+        problem: 'weights-unreadable',
+      });
+      expect(await digester.digest(put('m/a', '1'))).toMatchObject({ ok: true });
+      await digester.close();
+    },
+  );
 
   it('says no once it is closed, and to what lies outside of its roots', async () => {
     const file = put('model', '1');

@@ -56,7 +56,7 @@ export interface RecordResult {
   readonly resultDigest: string;
   /** Where Interlock started the harness itself. */
   readonly launch?: LaunchFacts | undefined;
-  /** Why it cannot be shown to be of the checkpoint's weights: it settles nothing, and may trip. */
+  /** Why the weights cannot be shown to be the checkpoint's: the result settles nothing, and may trip. */
   readonly doubt?: string | undefined;
   readonly by: string;
 }
@@ -216,11 +216,13 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
     const [{ path, message }] = parsed.problems;
     return reject('invalid', message, path);
   }
+  const { doubt: reason, resultDigest: _digest, by: _by, ...own } = command;
+  // Not before it is known that its sender may send it, and that it is a result of an attempt.
+  if (reason !== undefined) {
+    return failAttempt(state, { ...own, type: 'FailAttempt', reason, detail: null }, context);
+  }
   const situation = situationOf(state, located, attempt, command.launch, context);
-  const read = settled(readingOf(parsed.result, situation), located.checkpoint);
-  const { doubt } = command;
-  const reading =
-    doubt === undefined ? read : { ...read, conclusive: false, reasons: [doubt, ...read.reasons] };
+  const reading = settled(readingOf(parsed.result, situation), located.checkpoint);
   const current = attempt === currentAttempt(located.evaluation);
   return [
     {

@@ -48,6 +48,7 @@ export const SourceSchema = z.object({
   task: z.string().optional(),
   model: z.string().optional(),
   revision: z.string().optional(),
+  dataset: z.string().optional(),
   weightsDigest: z.string().optional(),
   epochs: z.number().optional(),
   limits: z.record(z.string(), z.number()).optional(),

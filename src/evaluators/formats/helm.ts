@@ -87,7 +87,7 @@ async function readStats(source: LogSource, options: ReadOptions): Promise<ReadL
   const log = draft('helm-stats', 'helm', {
     ...(spec?.data === undefined ? {} : ofSpec(spec.data)),
     status: 'success',
-    metrics: stats.value.filter(isResult).map(metricOf),
+    metrics: stats.value.filter(isResult).map((stat) => metricOf(stat, stats.value)),
     samples: counts({ total: sampled?.n ?? null, completed: sampled?.n ?? null, scored: sampled?.n ?? null }),
     sampleScores: scores ?? [],
   });
@@ -95,13 +95,18 @@ async function readStats(source: LogSource, options: ReadOptions): Promise<ReadL
   return finish(log, source);
 }
 
-function metricOf({ name, count, mean }: Stat): HarnessMetric {
+function metricOf({ name, count, mean }: Stat, stats: readonly Stat[]): HarnessMetric {
+  const sampled = instancesOf(
+    stats.filter(({ name: other }) => (other.split ?? null) === (name.split ?? null)),
+  );
   return {
     scorer: name.split ?? null,
     name: name.name,
     // Of nothing there is no mean: a sum of 0 is none.
     value: count === 0 ? null : statedNumber(mean),
     stderr: null,
+    // Of its own split: the whole run's may be of a larger one.
+    n: sampled?.n ?? null,
     facts: jsonMembers({ count, sub_split: name.sub_split ?? undefined }),
   };
 }

@@ -77,7 +77,8 @@ const ResultsSchema = z.strictObject({
 export type InspectResults = z.infer<typeof ResultsSchema>;
 
 export interface InspectHeader {
-  readonly version: number;
+  /** null: not stated. Inspect itself reads such a log as of its own version: people publish logs with members cut out. */
+  readonly version: number | null;
   readonly status: (typeof HARNESS_STATUSES)[number];
   readonly eval: InspectEval;
   readonly plan: JsonValue;
@@ -157,7 +158,8 @@ export class HeaderCollector {
     };
   }
 
-  #version(): number {
+  #version(): number | null {
+    if (!this.#values.has('version')) return null;
     const version = this.#parse('version', z.int());
     if (!VERSIONS.includes(version))
       throw new LogFault('log-unreadable', `format version ${version}, of which nothing is known`);

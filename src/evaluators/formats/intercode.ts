@@ -1,12 +1,13 @@
 /**
- * InterCode: `{<task index>: {turn_history, summary}}`, one file per model and environment.
+ * InterCode: `{<task index>: {turn_history, summary}}`, one file per model and environment; with a plan first, below `logs`.
  *
  * A task counts as solved where its best reward was full. The model stands in the file's name only:
- * `<environment>_<model>_<turns>_turns.json`.
+ * `<environment>_<model>_<turns>_turns.json`, before the model the way of asking (`multiturn`, `react`, `plan_solve`), at the end what
+ * else there was of it (`fs_3`, a part of the data; `handicap`).
  */
 import { z } from 'zod';
 import { readSelected, stop } from './documents.ts';
-import type { HarnessFormat, ReadLog, ReadOptions } from './format.ts';
+import { GLIMPSE_BYTES, type HarnessFormat, type ReadLog, type ReadOptions } from './format.ts';
 import {
   counts,
   distinct,
@@ -31,8 +32,8 @@ export const intercode: HarnessFormat = {
     const { root, paths } = outlineOf(head);
     return (
       root === 'object' &&
-      [...paths].some((path) => /^[^.]+\.turn_history$/.test(path)) &&
-      [...paths].some((path) => /^[^.]+\.(query|environment|summary)$/.test(path))
+      [...paths].some((path) => /^(?:logs\.)?[^.]+\.turn_history$/.test(path)) &&
+      [...paths].some((path) => /^(?:logs\.)?[^.]+\.(query|environment|summary)$/.test(path))
     );
   },
   kind: () => 'intercode-results',
@@ -50,10 +51,13 @@ type Task = z.infer<typeof TaskSchema>;
 
 async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
   const tasks: [string, Pick<Task, 'environment' | 'dataset' | 'summary'>][] = [];
+  const { paths } = outlineOf(await source.read(0, GLIMPSE_BYTES));
+  const base = paths.has('meta') && paths.has('logs') ? ['logs'] : [];
   const refused = await readSelected(source, [
     {
-      path: [ANY],
-      onValue: (value, [index]) => {
+      path: [...base, ANY],
+      onValue: (value, path) => {
+        const index = path.at(-1);
         const parsed = TaskSchema.safeParse(value);
         if (!parsed.success) return stop(layoutProblem('InterCode results', parsed.error));
         const { environment, dataset, summary } = parsed.data;
@@ -105,7 +109,10 @@ async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
 
 /** Says where it is from: a name that anybody can give a file. */
 function modelOf(fileName: string, environment: string | undefined): string | null {
-  const [, stem] = /^(.+)_\d+_turns\.json$/.exec(fileName) ?? [];
+  const [, stem] = /^(.+)[_-]\d+_turns(?:_fs_\d+|_handicap)*\.json$/.exec(fileName) ?? [];
   if (stem === undefined || environment === undefined || !stem.startsWith(`${environment}_`)) return null;
-  return `${stem.slice(environment.length + 1)} (file name)`;
+  const model = stem
+    .slice(environment.length + 1)
+    .replace(/^(?:multiturn|react|plan_solve(?:_refine)?)(?:_|$)/, '');
+  return model === '' ? null : `${model} (file name)`;
 }

@@ -38,11 +38,11 @@ const ResultsSchema = z.looseObject({
     max_samples: z.number().nullish(),
     model_name: text,
     model_sha: text,
-    model_config: record.nullish(),
+    model_config: record.nullish().catch(null),
   }),
   results: z.record(z.string(), record),
-  versions: record.nullish(),
-  config_tasks: z.record(z.string(), record).nullish(),
+  versions: record.nullish().catch(null),
+  config_tasks: record.nullish().catch(null),
 });
 type Results = z.infer<typeof ResultsSchema>;
 
@@ -97,7 +97,7 @@ function metricsOf(task: string, values: Record<string, unknown>, run: Results):
 /** Releases up to 2024 count a task's samples; in some it stays at -1. The configuration is keyed with or without the shots. */
 function docsOf({ config_tasks: tasks }: Results, task: string): number | null {
   const config = tasks?.[task] ?? tasks?.[task.replace(/\|\d+$/, '')] ?? {};
-  const docs = config['effective_num_docs'];
+  const docs = isRecord(config) ? config['effective_num_docs'] : undefined;
   return typeof docs === 'number' && Number.isSafeInteger(docs) && docs > 0 ? docs : null;
 }
 

@@ -187,16 +187,34 @@ async function taskOf(source: LogSource): Promise<string | null> {
   }
 }
 
-/** Scores from the samples files beside a results file; a task whose file is not there has none. */
+function namesOfSamples(task: string, date: string | undefined, modelArgs: string | null): string[] {
+  if (date !== undefined) return [`samples_${task}_${date}.jsonl`];
+  const byArgs = modelArgs === null ? [] : [`${modelArgs.replace(/[/=]/g, '__')}_${task}.jsonl`];
+  return [`samples_${task}.jsonl`, ...byArgs];
+}
+
+async function firstBeside(source: LogSource, names: readonly string[]): Promise<LogSource | null> {
+  for (const name of names) {
+    const beside = await source.sibling(name);
+    if (beside !== null) return beside;
+  }
+  return null;
+}
+
+/**
+ * Scores from the samples files beside a results file; a task whose file is not there has none. Until 0.4.2 such a file was named by
+ * the model's arguments.
+ */
 export async function scoresOfRun(
   source: LogSource,
   tasks: readonly string[],
+  modelArgs: string | null,
   options: ReadOptions,
 ): Promise<{ ok: true; scores: SampleScores[] } | Refusal> {
   const [date] = new RegExp(`${DATE}(?=\\.json$)`).exec(source.fileName) ?? [];
   const sheets = new ScoreSheets();
   for (const task of distinct(tasks)) {
-    const beside = await source.sibling(`samples_${task}${date === undefined ? '' : `_${date}`}.jsonl`);
+    const beside = await firstBeside(source, namesOfSamples(task, date, modelArgs));
     if (beside === null) continue;
     try {
       const read = await readRows(beside, new Samples(task, sheets, options.scores?.cluster));

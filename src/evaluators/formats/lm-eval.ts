@@ -49,7 +49,8 @@ function claimsResults(head: Uint8Array): boolean {
   const { root, paths } = outlineOf(head);
   if (root !== 'object' || paths.has('results.*') || paths.has('config_general')) return false;
   const rows = [...paths].filter((path) => path.startsWith('results.') && path.split('.').length >= 3);
-  return rows.some((path) => /,[^.]*$|_stderr$/.test(path)) || (rows.length > 0 && paths.has('versions'));
+  const isOurs = ['versions', 'config.model_args'].some((path) => paths.has(path));
+  return rows.some((path) => /,[^.]*$|_stderr$/.test(path)) || (rows.length > 0 && isOurs);
 }
 
 async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
@@ -64,13 +65,14 @@ const ResultsSchema = z.looseObject({
   results: rowsSchema,
   groups: rowsSchema.nullish(),
   group_subtasks: z.record(z.string(), z.array(z.string())).nullish(),
-  configs: rowsSchema.nullish(),
-  versions: record.nullish(),
-  'n-shot': record.nullish(),
+  configs: rowsSchema.nullish().catch(null),
+  versions: record.nullish().catch(null),
+  'n-shot': record.nullish().catch(null),
   'n-samples': z.record(z.string(), z.looseObject({ original: tally, effective: tally })).nullish(),
-  higher_is_better: record.nullish(),
+  higher_is_better: record.nullish().catch(null),
   config: record.nullish(),
-  date: z.number().nullish(),
+  /** Of forks it may be a text. */
+  date: z.unknown().optional(),
   model: text,
   model_name: text,
   git_hash: text,
@@ -93,7 +95,7 @@ async function readResults(source: LogSource, options: ReadOptions): Promise<Rea
   });
   if (options.scores !== undefined) {
     const tasks = rows.filter(({ isGroup }) => !isGroup).map(({ task }) => task);
-    const scores = await scoresOfRun(source, tasks, options);
+    const scores = await scoresOfRun(source, tasks, text.parse(run.config?.['model_args']), options);
     if (!scores.ok) return scores;
     log.sampleScores = scores.scores;
   }
@@ -247,7 +249,7 @@ function factsOf(run: Results, rows: readonly Row[]): HarnessLog['facts'] {
     ),
     lm_eval_version: run.lm_eval_version,
     git_hash: run.git_hash,
-    created_raw: run.date ?? undefined,
+    created_raw: typeof run.date === 'number' || typeof run.date === 'string' ? run.date : undefined,
     samples_available: run['n-samples'] == null ? undefined : available,
     model_sha: run.config?.['model_sha'] || undefined,
     total_evaluation_time_seconds: run['total_evaluation_time_seconds'],

@@ -1,8 +1,8 @@
 /**
  * METR: run records, one agent's run a line.
  *
- * A run that a fatal error ended (`fatal_error_from`) keeps its score, and counts as not completed. Records are published when they
- * are done: a line that breaks off is a file that was cut.
+ * A run that a fatal error ended (`fatal_error_from`) keeps its score, and counts as not completed: its failure may be the error's.
+ * Records are published when they are done: a line that breaks off is a file that was cut.
  */
 import { z } from 'zod';
 import type { HarnessMetric } from '../../domain/harness-log.ts';
@@ -59,10 +59,21 @@ interface Mean {
   task: string | null;
   sum: number;
   n: number;
+  /** As long as all are 0 or 1. */
+  tally: { pass: number; fail: number; errors: number } | null;
 }
+const emptyMean = (scorer: string | null, task: string | null): Mean => ({
+  scorer,
+  task,
+  sum: 0,
+  n: 0,
+  tally: { pass: 0, fail: 0, errors: 0 },
+});
+
+const NAME = 'score_binarized_mean';
 
 class Runs {
-  readonly overall: Mean = { scorer: null, task: null, sum: 0, n: 0 };
+  readonly overall = emptyMean(null, null);
   readonly means = new Map<string, Mean>();
   readonly families = new Set<string>();
   readonly models = new Set<string>();
@@ -71,6 +82,7 @@ class Runs {
   readonly #cluster: string;
   total = 0;
   failed = 0;
+  scored = 0;
   startedMs = Number.POSITIVE_INFINITY;
   completedMs = Number.NEGATIVE_INFINITY;
   maxScore = Number.NEGATIVE_INFINITY;
@@ -96,16 +108,17 @@ class Runs {
     }
     this.#span(run);
     this.#mean(run, model, family);
-    this.sheets?.add(
-      { scorer: null, name: 'score_binarized_mean', task: null },
-      {
-        value: run.score_binarized,
-        sample: run.task_id,
-        cluster: run[this.#cluster],
-        errored: run.fatal_error_from !== null,
-      },
-    );
+    this.#score(run, model, family);
     return this.sheets?.isFull ? refusal('log-too-large', 'holds more runs than are read') : undefined;
+  }
+
+  /** All runs, and those of one model and family. What a fatal error ended is no failure of the model; a success is one. */
+  #score(run: Run, model: string | null, family: string): void {
+    const errored = run.fatal_error_from !== null;
+    const value = errored && arithmetic(run.score_binarized) !== 1 ? null : run.score_binarized;
+    const scored = { value, sample: run.task_id, cluster: run[this.#cluster], errored };
+    this.sheets?.add({ scorer: null, name: NAME, task: null }, scored);
+    this.sheets?.add({ scorer: model, name: NAME, task: family }, scored);
   }
 
   #span({ started_at: started, completed_at: completed, score }: Run): void {
@@ -116,15 +129,18 @@ class Runs {
     this.minScore = Math.min(this.minScore, score);
   }
 
-  #mean({ score_binarized: score }: Run, scorer: string | null, task: string): void {
+  #mean({ score_binarized: score, fatal_error_from: fatal }: Run, scorer: string | null, task: string): void {
     const key = JSON.stringify([scorer, task]);
-    const mean = this.means.get(key) ?? { scorer, task, sum: 0, n: 0 };
+    const mean = this.means.get(key) ?? emptyMean(scorer, task);
     this.means.set(key, mean);
     const number = arithmetic(score);
     if (number === null) return;
+    if (fatal === null) this.scored += 1;
     for (const one of [mean, this.overall]) {
       one.sum += number;
       one.n += 1;
+      if (number !== 0 && number !== 1) one.tally = null;
+      else if (one.tally !== null) one.tally[number === 1 ? 'pass' : fatal === null ? 'fail' : 'errors'] += 1;
     }
   }
 }
@@ -148,7 +164,7 @@ async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
       samples: counts({
         total: runs.total,
         completed: runs.total - runs.failed,
-        scored: runs.overall.n,
+        scored: runs.scored,
         errored: runs.failed,
         logged: runs.total,
       }),
@@ -163,7 +179,7 @@ async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
   );
 }
 
-function metricOf({ scorer, task, sum, n }: Mean): HarnessMetric {
+function metricOf({ scorer, task, sum, n, tally }: Mean): HarnessMetric {
   const value = n === 0 ? null : named(sum / n);
-  return { scorer, task, name: 'score_binarized_mean', value, stderr: null, n };
+  return { scorer, task, name: NAME, value, stderr: null, n, ...(tally === null ? {} : { facts: tally }) };
 }

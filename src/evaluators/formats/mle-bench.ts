@@ -1,6 +1,6 @@
 /**
- * MLE-bench: `grading_report.json`, over one run per competition. A score is null where no valid submission was made, which is a
- * competition not won, and no error.
+ * MLE-bench: `grading_report.json`, over one run per competition, or several. A score is null where no valid submission was made, which
+ * is a competition not won, and no error. A run without any submission may have been one that broke: it is counted beside.
  */
 import { z } from 'zod';
 import type { HarnessMetric } from '../../domain/harness-log.ts';
@@ -26,6 +26,7 @@ const ReportSchema = z.looseObject({
   competition_id: z.string(),
   score: figure.nullable(),
   any_medal: z.boolean(),
+  submission_exists: z.boolean().nullish(),
   created_at: text,
 });
 const GradingSchema = z.looseObject({
@@ -63,9 +64,12 @@ async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
     return refusal('log-unreadable', 'counts more submissions than runs');
   }
   const sheets = options.scores === undefined ? null : new ScoreSheets();
-  for (const { competition_id: sample, any_medal: value } of reports) {
+  for (const { competition_id: sample, any_medal: medal, submission_exists: exists } of reports) {
+    const value = exists === false && !medal ? null : medal;
     sheets?.add({ scorer: SCORER, name: 'any_medal_rate' }, { sample, value });
   }
+  const { total_runs: runs, total_runs_with_submissions: submitted, total_medals: pass } = grading;
+  if (pass > submitted) return refusal('log-unreadable', 'counts more medals than submissions');
   const metric = (name: string, value: number | null): HarnessMetric => ({
     scorer: SCORER,
     name,
@@ -84,14 +88,16 @@ async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
       metrics: [
         ...TOTALS.map((name) => metric(name, grading[name])),
         {
-          ...metric('any_medal_rate', ratio(grading.total_medals, grading.total_runs)),
-          n: grading.total_runs,
+          ...metric('any_medal_rate', ratio(pass, runs)),
+          n: runs,
+          facts: { pass, fail: submitted - pass, errors: runs - submitted },
         },
       ],
       samples: counts({
-        total: grading.total_runs,
-        completed: grading.total_runs_with_submissions,
-        scored: grading.total_runs,
+        total: runs,
+        completed: submitted,
+        scored: submitted,
+        blank: runs - submitted,
         logged: reports.length,
       }),
       facts: { null_scores: reports.filter((report) => report.score === null).length },

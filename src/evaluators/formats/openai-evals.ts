@@ -21,6 +21,7 @@ import {
   type Refusal,
   record,
   refusal,
+  tally,
   text,
 } from './harness-values.ts';
 import type { LogSource } from './log-source.ts';
@@ -122,6 +123,7 @@ async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
       status: run.hasReport ? 'success' : 'started',
       metrics: run.hasReport && isRecord(run.report) ? metricsOf(run.report) : [],
       samples: samplesOf(run),
+      outputTokens: tokensOf(run.report),
       facts: jsonMembers({
         run_id: run.spec.run_id,
         events: Object.fromEntries(run.events),
@@ -157,6 +159,14 @@ function provenance(spec: Spec): Partial<HarnessLog> {
 
 function metricsOf(report: Record<string, unknown>): HarnessMetric[] {
   return Object.entries(report).flatMap(([name, value]) => plainMetric(null, name, value));
+}
+
+/** Of the samplings that say what they used, from late 2023 on. */
+function tokensOf(report: unknown): number | null {
+  return tally
+    .nullable()
+    .catch(null)
+    .parse(isRecord(report) ? (report['usage_completion_tokens'] ?? null) : null);
 }
 
 function samplesOf({ hasReport, samples, results, errored, events }: Run): HarnessLog['samples'] {

@@ -90,19 +90,29 @@ const RowSchema = z.looseObject({
   promptIdx: z.number().nullish(),
   testIdx: z.number().nullish(),
   vars: record.nullish(),
+  testCase: record.nullish().catch(null),
 });
 type Row = z.infer<typeof RowSchema>;
 
 type Outcome = 'pass' | 'fail' | 'error';
+/** Of passes and failures, those of an answer that never came stand beside. */
+type Outcomes = Record<Outcome | 'blankPass' | 'blankFail', number>;
+const noOutcomes = (): Outcomes => ({ pass: 0, fail: 0, error: 0, blankPass: 0, blankFail: 0 });
 
 /** Null: the row does not say (the oldest layout). */
 function outcomeOf({ success, failureReason, response, gradingResult }: Row): Outcome | null {
   if (success == null) return null;
   if (success) return 'pass';
   if (failureReason === 2) return 'error';
-  if (failureReason === 1) return 'fail';
+  if (failureReason === 1 || failureReason === 0) return 'fail';
   const hasOutput = response?.['output'] != null || gradingResult != null;
   return hasOutput ? 'fail' : 'error';
+}
+
+/** An answer that never came is a failure, and of a red team an attack withstood. Nothing was judged there. */
+function isBlank({ response, gradingResult, failureReason }: Row, outcome: Outcome | null): boolean {
+  if (response?.['output'] != null || gradingResult != null) return false;
+  return outcome === 'pass' ? response != null : outcome === 'fail' && failureReason === 0;
 }
 
 const providerOf = ({ provider }: Row): string | null =>
@@ -111,8 +121,11 @@ const providerOf = ({ provider }: Row): string | null =>
 class Rows {
   readonly providers = new Set<string>();
   readonly sheets: ScoreSheets | null;
+  /** Over all prompts and providers, as the one metric is of a file that does not count by prompt. */
+  readonly overall: ScoreSheets | null;
   readonly #cluster: string | undefined;
-  readonly tally = { pass: 0, fail: 0, error: 0 };
+  readonly tally = noOutcomes();
+  readonly byPrompt = new Map<number | null, Outcomes>();
   count = 0;
   unsaid = 0;
   refused: number | null = null;
@@ -120,6 +133,7 @@ class Rows {
 
   constructor({ scores }: ReadOptions) {
     this.sheets = scores === undefined ? null : new ScoreSheets();
+    this.overall = scores === undefined ? null : new ScoreSheets();
     this.#cluster = scores?.cluster;
   }
 
@@ -130,7 +144,14 @@ class Rows {
     const outcome = outcomeOf(row);
     this.count += 1;
     if (outcome === null) this.unsaid += 1;
-    else this.tally[outcome] += 1;
+    else {
+      const ofPrompt = this.byPrompt.get(row.promptIdx ?? null) ?? noOutcomes();
+      this.byPrompt.set(row.promptIdx ?? null, ofPrompt);
+      for (const tally of [this.tally, ofPrompt]) {
+        tally[outcome] += 1;
+        if (isBlank(row, outcome)) tally[outcome === 'pass' ? 'blankPass' : 'blankFail'] += 1;
+      }
+    }
     if (outcome === 'error') this.firstError ??= row.error ?? text.parse(row.response?.['error']);
     const isRefusal = row.response?.['isRefusal'];
     if (typeof isRefusal === 'boolean') this.refused = (this.refused ?? 0) + Number(isRefusal);
@@ -144,12 +165,22 @@ class Rows {
     if (this.sheets === null) return;
     const errored = outcome === 'error';
     const cluster = this.#cluster === undefined ? undefined : row.vars?.[this.#cluster];
-    const common = { sample: row.testIdx ?? [this.count], cluster, errored };
-    const passed = outcome === null || errored ? null : outcome === 'pass';
-    this.sheets.add({ scorer, name: 'pass_rate' }, { ...common, value: passed });
+    const common = { sample: this.#sampleOf(row), cluster, errored };
+    const isJudged = outcome !== null && !errored && !isBlank(row, outcome);
+    const passed = isJudged ? outcome === 'pass' : null;
+    const { promptIdx: index } = row;
+    const prompt = tally.safeParse(index).success && index != null ? { prompt: index } : {};
+    this.sheets.add({ scorer, name: 'pass_rate', ...prompt }, { ...common, value: passed });
+    this.overall?.add({ scorer: null, name: 'pass_rate' }, { ...common, value: passed });
     for (const [name, value] of Object.entries(row.namedScores ?? {})) {
-      this.sheets.add({ scorer, name }, { ...common, value });
+      this.sheets.add({ scorer, name, ...prompt }, { ...common, value });
     }
+  }
+
+  /** By what was asked: each repetition of a test has a `testIdx` of its own, and is no further sample. */
+  #sampleOf({ testCase, vars, testIdx }: Row): unknown {
+    const asked = testCase == null ? null : { vars: testCase['vars'], assert: testCase['assert'] };
+    return vars == null && asked === null ? (testIdx ?? [this.count]) : digestOf([vars ?? null, asked]);
   }
 }
 
@@ -163,15 +194,22 @@ interface Tally {
 
 const sumOf = ({ pass, fail, errors }: Tally): number => pass + fail + errors;
 
-function passRate(scorer: string | null, tally: Tally, more: { prompt_index?: number } = {}): HarnessMetric {
+function passRate(
+  scorer: string | null,
+  tally: Tally,
+  rows: Outcomes | undefined,
+  more: { prompt_index?: number } = {},
+): HarnessMetric {
   const n = sumOf(tally);
+  const { blankPass: passes = 0, blankFail: failures = 0 } = rows ?? {};
+  const blank = passes + failures === 0 ? {} : { blank_passes: passes, blank_failures: failures };
   return {
     scorer,
     name: 'pass_rate',
     value: ratio(tally.pass, n),
     stderr: null,
     n,
-    facts: { ...more, pass: tally.pass, fail: tally.fail, errors: tally.errors },
+    facts: { ...more, pass: tally.pass, fail: tally.fail, errors: tally.errors, ...blank },
   };
 }
 
@@ -181,6 +219,7 @@ const MetricsSchema = z.looseObject({
   testErrorCount: tally.nullish(),
   namedScores: z.record(z.string(), figure.nullable()).nullish(),
   namedScoresCount: z.record(z.string(), tally).nullish(),
+  namedScoreWeights: z.record(z.string(), z.number().min(0)).nullish(),
 });
 const PromptSchema = z.looseObject({
   id: text,
@@ -190,25 +229,34 @@ const PromptSchema = z.looseObject({
 });
 type Prompt = z.infer<typeof PromptSchema>;
 
-const tallyOf = ({ metrics }: Prompt): Tally => ({
-  pass: metrics?.testPassCount ?? 0,
-  fail: metrics?.testFailCount ?? 0,
-  errors: metrics?.testErrorCount ?? 0,
-});
+/**
+ * Before prompts counted their errors apart, these were among the failures. Then the rows tell how many, if they are the same ones.
+ */
+function tallyOf({ metrics }: Prompt, index: number, rows: Rows): Tally {
+  const pass = metrics?.testPassCount ?? 0;
+  const fail = metrics?.testFailCount ?? 0;
+  if (metrics?.testErrorCount != null) return { pass, fail, errors: metrics.testErrorCount };
+  const ofRows = rows.byPrompt.get(index) ?? noOutcomes();
+  const isSame = ofRows.pass === pass && ofRows.fail + ofRows.error === fail;
+  return isSame ? { pass, fail: ofRows.fail, errors: ofRows.error } : { pass, fail, errors: 0 };
+}
 
 /** All of them, or the file's counts are those of its rows. */
 const countsItself = (prompts: readonly Prompt[]): boolean =>
   prompts.length > 0 && prompts.every(({ metrics }) => metrics != null);
 
-function metricsOf(prompt: Prompt, index: number): HarnessMetric[] {
+/** A named score is a sum: of as many parts as count, or, from late 2025 on, weighed. */
+function metricsOf(prompt: Prompt, index: number, rows: Rows): HarnessMetric[] {
   const { provider, metrics } = prompt;
   if (metrics == null) return [];
   const scores = Object.entries(metrics.namedScores ?? {}).map(([name, sum]): HarnessMetric => {
     const n = metrics.namedScoresCount?.[name] ?? null;
-    const value = sum === null || n === null || n === 0 ? null : named(Number(sum) / n);
+    const parts = metrics.namedScoreWeights?.[name] ?? n;
+    const value = sum === null || parts === null || parts === 0 ? null : named(Number(sum) / parts);
     return { scorer: provider, name, value, stderr: null, n, facts: { prompt_index: index } };
   });
-  return [passRate(provider, tallyOf(prompt), { prompt_index: index }), ...scores];
+  const outcomes = rows.byPrompt.get(index);
+  return [passRate(provider, tallyOf(prompt, index, rows), outcomes, { prompt_index: index }), ...scores];
 }
 
 const StatsSchema = z.looseObject({ successes: tally, failures: tally, errors: tally.nullish() });
@@ -228,10 +276,11 @@ function total(tallies: readonly Tally[]): Tally {
 function samplesOf(tally: Tally, rows: Rows): HarnessLog['samples'] {
   const completed = tally.pass + tally.fail;
   const { refused, count: logged } = rows;
+  const { blankPass, blankFail } = rows.tally;
   return counts({
     total: sumOf(tally),
     completed,
-    scored: completed,
+    scored: Math.max(0, completed - blankPass - blankFail),
     errored: tally.errors,
     refused,
     logged,
@@ -300,7 +349,10 @@ function settle(rows: Rows, prompts: readonly Prompt[] | null, stats: Stats | nu
   const ofRows: Tally = { pass: rows.tally.pass, fail: rows.tally.fail, errors: rows.tally.error };
   const ofStats: Tally | null =
     stats === null ? null : { pass: stats.successes, fail: stats.failures, errors: stats.errors ?? 0 };
-  const stated = prompts !== null && countsItself(prompts) ? total(prompts.map(tallyOf)) : null;
+  const stated =
+    prompts !== null && countsItself(prompts)
+      ? total(prompts.map((prompt, index) => tallyOf(prompt, index, rows)))
+      : null;
   const saysAll = rows.count > 0 && rows.unsaid === 0;
   const found = stated ?? (saysAll ? ofRows : ofStats);
   if (found === null) return refusal('log-unreadable', 'counts neither passes nor failures');
@@ -343,7 +395,9 @@ function summaryLog(format: Kind, said: Summary): Draft {
     created,
     startedAt: created,
     epochs: typeof repeat === 'number' && repeat > 0 ? repeat : null,
-    metrics: countsItself(prompts) ? prompts.flatMap(metricsOf) : [passRate(null, tally)],
+    metrics: countsItself(prompts)
+      ? prompts.flatMap((prompt, index) => metricsOf(prompt, index, rows))
+      : [passRate(null, tally, rows.tally)],
     samples: samplesOf(tally, rows),
     facts: jsonMembers({
       sample_errors: tally.errors,
@@ -358,7 +412,10 @@ function summaryLog(format: Kind, said: Summary): Draft {
       tests: digestOf([config['tests'] ?? null, config['defaultTest'] ?? null, config['scenarios'] ?? null]),
       evaluate_options: options,
     }),
-    sampleScores: rows.sheets?.list() ?? [],
+    sampleScores: [
+      ...(countsItself(prompts) ? [] : (rows.overall?.list() ?? [])),
+      ...(rows.sheets?.list() ?? []),
+    ],
   });
 }
 

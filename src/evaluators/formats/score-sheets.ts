@@ -10,6 +10,8 @@ export interface SheetName {
   readonly scorer: string | null;
   readonly name: string | null;
   readonly task?: string | null;
+  /** Of logs that hold several prompts, the index. */
+  readonly prompt?: number;
 }
 
 export interface ScoredSample {
@@ -33,7 +35,7 @@ export class ScoreSheets {
   add(name: SheetName, { value, sample, cluster, errored = false }: ScoredSample): void {
     this.#count += 1;
     if (this.isFull) return;
-    const key = JSON.stringify([name.scorer, name.name, name.task]);
+    const key = JSON.stringify([name.scorer, name.name, name.task, name.prompt]);
     const sheet = this.#sheets.get(key) ?? { name, scores: [], epochs: new Map<number, number>() };
     this.#sheets.set(key, sheet);
     const number = numberOf(this.#samples, sample);
@@ -54,10 +56,11 @@ export class ScoreSheets {
   }
 
   list(): SampleScores[] {
-    return [...this.#sheets.values()].map(({ name: { scorer, name, task }, scores }) => ({
+    return [...this.#sheets.values()].map(({ name: { scorer, name, task, prompt }, scores }) => ({
       scorer,
       name,
       ...(task === undefined ? {} : { task }),
+      ...(prompt === undefined ? {} : { prompt }),
       scores,
     }));
   }

@@ -1,14 +1,25 @@
 /**
  * SWE-bench: the report of a run (`<model>.<run id>.json`) and the `report.json` of one instance.
  *
- * A run is judged over the whole data set: what was not submitted, or had no patch, is not resolved. The model stands in the file's
- * name only, with `__` for a slash, and the run's id behind the last dot.
+ * A run is judged over the whole data set: what was not submitted, or had no patch, is not resolved. How much of that is for want of a
+ * patch, or of an environment that worked (`infra_failure_ids`, from 2026 on), is told beside the share. The model stands in the
+ * file's name only, with `__` for a slash, and the run's id behind the last dot.
  */
 import { z } from 'zod';
 import type { HarnessLog } from '../../domain/harness-log.ts';
 import { readDocumentAs } from './documents.ts';
 import { GLIMPSE_BYTES, type HarnessFormat, type ReadLog, type ReadOptions } from './format.ts';
-import { counts, draft, finish, joined, jsonMembers, ratio, refusal, tally } from './harness-values.ts';
+import {
+  counts,
+  distinct,
+  draft,
+  finish,
+  joined,
+  jsonMembers,
+  ratio,
+  refusal,
+  tally,
+} from './harness-values.ts';
 import type { LogSource } from './log-source.ts';
 import { isObjectWith, outlineOf } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
@@ -52,6 +63,7 @@ const RunSchema = z.looseObject({
   resolved_ids: ids,
   unresolved_ids: ids,
   error_ids: ids,
+  infra_failure_ids: ids,
 });
 type Run = z.infer<typeof RunSchema>;
 
@@ -61,6 +73,8 @@ async function readRun(source: LogSource, options: ReadOptions): Promise<ReadLog
   const run = document.value;
   const contradiction = contradictionIn(run);
   if (contradiction !== null) return refusal('log-unreadable', contradiction);
+  const { resolved_instances: pass, total_instances: whole } = run;
+  const judged = pass + run.unresolved_instances - brokenOf(run).length;
   const metric = (name: string, value: number | null) => ({ scorer: SCORER, name, value, stderr: null });
   return finish(
     draft('swe-bench-run-report', 'swe-bench', {
@@ -73,15 +87,17 @@ async function readRun(source: LogSource, options: ReadOptions): Promise<ReadLog
         metric('empty_patch_instances', run.empty_patch_instances ?? null),
         metric('error_instances', run.error_instances ?? null),
         {
-          ...metric('resolved_of_total', ratio(run.resolved_instances, run.total_instances)),
-          n: run.total_instances,
+          ...metric('resolved_of_total', ratio(pass, whole)),
+          n: whole,
+          facts: { pass, fail: judged - pass, errors: Math.max(0, whole - judged) },
         },
       ],
       samples: counts({
         total: run.total_instances,
         completed: run.completed_instances,
-        scored: run.resolved_instances + run.unresolved_instances,
+        scored: judged,
         errored: run.error_instances ?? null,
+        blank: run.empty_patch_instances ?? 0,
       }),
       facts: jsonMembers({ submitted: run.submitted_instances, schema_version: run.schema_version ?? null }),
       protocol: jsonMembers({
@@ -115,15 +131,26 @@ function modelOf(fileName: string): string | null {
   return model ?? null;
 }
 
+/** Of the unresolved, those that failed for their environment: not the model's failure. */
+function brokenOf({ infra_failure_ids: broken, unresolved_ids: unresolved }: Run): string[] {
+  const judged = new Set(unresolved);
+  return distinct(broken ?? []).filter((instance) => judged.has(instance));
+}
+
 function scoresOf(run: Run): HarnessLog['sampleScores'] {
   const sheets = new ScoreSheets();
   const add = (list: readonly string[] | null | undefined, value: number | null, errored = false): void => {
     for (const sample of list ?? [])
       sheets.add({ scorer: SCORER, name: 'resolved_of_total' }, { sample, value, errored });
   };
+  const broken = new Set(brokenOf(run));
   add(run.resolved_ids, 1);
-  add(run.unresolved_ids, 0);
-  add(run.empty_patch_ids, 0);
+  add(
+    run.unresolved_ids?.filter((instance) => !broken.has(instance)),
+    0,
+  );
+  add([...broken], null, true);
+  add(run.empty_patch_ids, null);
   add(run.error_ids, null, true);
   add(run.incomplete_ids, null);
   return sheets.isFull ? [] : sheets.list();

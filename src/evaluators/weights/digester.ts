@@ -76,7 +76,8 @@ export function createDigester(roots: readonly string[]): Digester {
         return known.answer;
       }
       const answer = last.then(() => work(path)).finally(() => underWay.delete(path));
-      last = answer;
+      // Whatever became of this one, the next is looked at.
+      last = answer.catch(() => undefined);
       underWay.set(path, { answer, listeners });
       return answer;
     },

@@ -5,9 +5,17 @@
  * event, which names body and signature, can be checked by anybody who has both. Without a store for evidence nothing is taken.
  */
 import { z } from 'zod';
+import { EvaluatorUrlSchema } from '../../domain/executor.ts';
 import { NativeResultSchema } from '../../domain/native-result.ts';
+import { type Context, type Decision, isRejection } from '../../domain/run/context.ts';
 import { currentAttempt, statusOf } from '../../domain/run/evaluation.ts';
-import { evaluationsOf, grantOf, isVisible } from '../../domain/run/outside.ts';
+import {
+  evaluationsOf,
+  grantOf,
+  isVisible,
+  submitOutsideFinding,
+  submitOutsideResult,
+} from '../../domain/run/outside.ts';
 import {
   type OutsideGrant,
   OutsideGrantSchema,
@@ -44,9 +52,7 @@ const GrantBody = z
   .strictObject({
     identity: IdSchema,
     checkpoints: z.enum(['all', 'due']).default('due'),
-    endpoint: z
-      .url({ protocol: /^https?$/ })
-      .max(2048)
+    endpoint: EvaluatorUrlSchema.max(2048)
       .optional()
       .meta({ description: "Where the party finds the model; left out, it is shown the weights' address" }),
     compute: z
@@ -72,6 +78,7 @@ const ResultBody = z
 
 const FindingBody = z
   .strictObject({
+    runId: IdSchema.meta({ description: 'The run of the path: what is signed says what it is about' }),
     findingId: IdSchema,
     checkpointId: IdSchema.optional().meta({ description: 'Default: the newest that the party may see' }),
     category: IdSchema.optional(),
@@ -82,10 +89,9 @@ const FindingBody = z
       .string()
       .regex(/^[a-z][a-z0-9+.-]*:\/\/[\x21-\x7e]{1,2000}$/, 'must be a URI')
       .optional(),
-    hazardous: z
-      .boolean()
-      .default(false)
-      .meta({ description: 'The words are sealed, and the title with them' }),
+    hazardous: z.boolean().default(false).meta({
+      description: 'The words are sealed, and the title with them. A hazardous category does the same',
+    }),
   })
   .meta({ id: 'OutsideFindingReport' });
 
@@ -178,6 +184,19 @@ export const outsideRoutes = (services: Services): Route[] => {
     };
   }
 
+  /**
+   * What the domain would refuse is refused before its words are kept: nobody fills a store, or the stream of a run, with them. The
+   * decision that counts is made again, of the state as it is then.
+   */
+  const refusedAs = (decision: Decision): Refusal | null =>
+    isRejection(decision) ? refusalOf({ outcome: 'rejected', rejection: decision.rejected }, OF_RUN) : null;
+  const contextOf = ({ policy }: LoadedRun): Context => ({
+    now: clock(),
+    policy,
+    digest: sha256,
+    progress: null,
+  });
+
   /** Before anything is recorded of them: what the ledger names must be there. */
   async function keepWords(
     rawBody: Buffer,
@@ -199,6 +218,12 @@ export const outsideRoutes = (services: Services): Route[] => {
       'What was sent could not be kept as evidence; nothing was recorded.',
       60,
     );
+  }
+
+  async function priorOf(runId: string, party: string, findingId: string): Promise<string | null> {
+    const row = await ledger.view('outside', submissionKey(runId, party, `finding/${findingId}`));
+    const prior = z.object({ bodyDigest: z.string() }).safeParse(row?.doc);
+    return prior.success ? prior.data.bodyDigest : null;
   }
 
   return [
@@ -272,23 +297,22 @@ export const outsideRoutes = (services: Services): Route[] => {
         const found = unsigned(call) ?? (await granted(params.run, identity));
         if (isRefusal(found)) return found;
         const { evaluationId, attempt, result } = body;
+        const signed = signedBy(call, identity);
+        const command = {
+          type: 'SubmitOutsideResult' as const,
+          party: identity.id,
+          ...{ evaluationId, attempt, result, resultDigest: resultDigest(result), signed },
+        };
+        const refused = refusedAs(submitOutsideResult(found.loaded.state, command, contextOf(found.loaded)));
+        if (refused !== null) return refused;
         const about = { runId: params.run, evaluationId, attempt, by: identity.id };
         const unkept = await keepWords(call.rawBody, about);
         if (unkept !== null) return unkept;
-        const signed = signedBy(call, identity);
         const look = (await weights?.look(params.run, evaluationId)) ?? null;
+        const isDoubted = look !== null && !look.ok && look.reason !== WEIGHTS_CHANGED;
         const executed = await runs.execute(
           params.run,
-          {
-            type: 'SubmitOutsideResult',
-            party: identity.id,
-            evaluationId,
-            attempt,
-            result,
-            resultDigest: resultDigest(result),
-            signed,
-            doubt: look === null || look.ok || look.reason === WEIGHTS_CHANGED ? null : look.reason,
-          },
+          { ...command, doubt: isDoubted ? look.reason : undefined },
           { actor: identity.id, receipt: receiptOf(call), urgent: true },
         );
         return takenAs(executed, params.run, signed);
@@ -306,39 +330,37 @@ export const outsideRoutes = (services: Services): Route[] => {
         const { params, body, identity } = call;
         const found = unsigned(call) ?? (await granted(params.run, identity));
         if (isRefusal(found)) return found;
-        const { findingId, checkpointId = null, category = null, severity, hazardous } = body;
+        const { runId, findingId, checkpointId = null, category = null, severity } = body;
+        if (runId !== params.run) {
+          return invalid([{ path: 'runId', message: `must be the run of the path, ${params.run}` }]);
+        }
         const by = identity.id;
+        const hazardous = body.hazardous || isOfHazardousCategory(found.loaded, category);
+        const signed = signedBy(call, identity);
+        const build = async () => ({
+          type: 'SubmitOutsideFinding' as const,
+          party: by,
+          ...{ findingId, checkpointId, category, severity, signed },
+          title: hazardous ? null : body.title,
+          evidenceUri: body.evidenceUri ?? null,
+          priorDigest: await priorOf(params.run, by, findingId),
+        });
+        const { state } = found.loaded;
+        const refused = refusedAs(submitOutsideFinding(state, await build(), contextOf(found.loaded)));
+        if (refused !== null) return refused;
         const unkept = await keepWords(call.rawBody, {
           runId: params.run,
           evaluationId: null,
           attempt: null,
           by,
-          hazardous: hazardous || isOfHazardousCategory(found.loaded, category),
+          hazardous,
         });
         if (unkept !== null) return unkept;
-        const signed = signedBy(call, identity);
-        const executed = await runs.execute(
-          params.run,
-          async () => {
-            const key = submissionKey(params.run, by, `finding/${findingId}`);
-            const prior = z
-              .object({ bodyDigest: z.string() })
-              .safeParse((await ledger.view('outside', key))?.doc);
-            return {
-              type: 'SubmitOutsideFinding',
-              party: by,
-              findingId,
-              checkpointId,
-              category,
-              severity,
-              title: hazardous ? null : body.title,
-              evidenceUri: body.evidenceUri ?? null,
-              signed,
-              priorDigest: prior.success ? prior.data.bodyDigest : null,
-            };
-          },
-          { actor: by, receipt: receiptOf(call), urgent: true },
-        );
+        const executed = await runs.execute(params.run, build, {
+          actor: by,
+          receipt: receiptOf(call),
+          urgent: true,
+        });
         return takenAs(executed, params.run, signed);
       },
     }),

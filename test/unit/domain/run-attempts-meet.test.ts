@@ -280,7 +280,6 @@ describe('a replica', () => {
       type: 'SubmitOutsideResult',
       party: 'institute',
       signed,
-      doubt: null,
     } as const;
     expect(run.refuses({ ...submitted, attempt: 1 }).code).toBe('forbidden');
     expect(run.does({ ...submitted, attempt: 2 })).toContain('EvaluationReported');
