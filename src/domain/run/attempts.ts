@@ -62,6 +62,12 @@ export function executorFor(evaluation: EvaluationState, attempt: number, spec: 
   return executorsOf(spec)[replicaOf(evaluation, attempt, spec)] ?? spec.executor;
 }
 
+/** Somebody else carries it out, with machines of their own: to hand it over takes a moment. */
+export function isHandedOver(evaluation: EvaluationState, attempt: number, spec: Evaluation): boolean {
+  const executor = executorFor(evaluation, attempt, spec);
+  return executor.kind === 'outside' || (executor.kind === 'http' && executor.mode === 'callback');
+}
+
 /**
  * The attempt whose job this one waits for: where attempts were handed back with their process, what they had begun elsewhere
  * goes on, and is not begun again.

@@ -7,7 +7,7 @@
 import { compareCompute } from '../compute.ts';
 import { OWN_STEPS } from '../policy/ladder.ts';
 import type { Policy } from '../policy/schema.ts';
-import { executorFor } from './attempts.ts';
+import { isHandedOver } from './attempts.ts';
 import { nextDueAt } from './cadence.ts';
 import { quietAt } from './confirmation.ts';
 import { isOverDrill } from './drill-state.ts';
@@ -72,8 +72,9 @@ function evaluations(run: RunState, policy: Policy): WorkItem[] {
       const { evaluationId } = evaluation;
       const callOffs = evaluation.attempts.flatMap((each) => callOff(runId, evaluationId, each));
       if (state !== 'queued') return callOffs;
-      const isElsewhere = isHandedOver(evaluation, attempt, policy);
-      const { resources } = specOf(policy, evaluation.evaluation);
+      const spec = specOf(policy, evaluation.evaluation);
+      const isElsewhere = isHandedOver(evaluation, attempt, spec);
+      const { resources } = spec;
       return [
         ...callOffs,
         {
@@ -104,11 +105,6 @@ function callOff(runId: string, evaluationId: string, { attempt, callOff: standi
       ids: { evaluationId, attempt, call },
     },
   ];
-}
-
-function isHandedOver(evaluation: EvaluationState, attempt: number, policy: Policy): boolean {
-  const executor = executorFor(evaluation, attempt, specOf(policy, evaluation.evaluation));
-  return executor.kind === 'outside' || (executor.kind === 'http' && executor.mode === 'callback');
 }
 
 function halts(state: RunState, policy: Policy): WorkItem[] {

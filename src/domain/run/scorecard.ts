@@ -178,7 +178,7 @@ function evidenceOf(checkpoint: CheckpointState, evaluation: EvaluationState, po
     ...(reading?.reasons ?? []),
     ...(exhausted === undefined ? [] : ['budget-exhausted']),
   ]);
-  const inVain = waitsInVain(checkpoint, evaluation, spec.resources);
+  const inVain = waitsInVain(checkpoint, evaluation, spec);
   return {
     evaluationId: evaluation.evaluationId,
     evaluation: evaluation.evaluation,

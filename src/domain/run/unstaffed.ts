@@ -4,7 +4,9 @@
  * Nothing is decided by it: at the deadline of the scorecard what never ran is inconclusive, like everything that is missing. It is
  * there so that people hear of it while there is time to start a worker.
  */
+import type { Evaluation } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
+import { isHandedOver } from './attempts.ts';
 import { type Context, type Decision, iso, isoAfter, reached } from './context.ts';
 import { currentAttempt, specOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
@@ -25,8 +27,9 @@ const isMissing = (label: string, { workers }: Pick<NoteUnstaffed, 'workers'>): 
 
 /** The labels for which an attempt waits in vain; where each is had and no worker has all of them, all of them. */
 function missingFor(evaluation: EvaluationState, command: NoteUnstaffed, { policy, now }: Context): string[] {
-  const { state, notBefore } = currentAttempt(evaluation);
-  const needed = specOf(policy, evaluation.evaluation).resources ?? [];
+  const { state, attempt, notBefore } = currentAttempt(evaluation);
+  const spec = specOf(policy, evaluation.evaluation);
+  const needed = isHandedOver(evaluation, attempt, spec) ? [] : (spec.resources ?? []);
   if (state !== 'queued' || needed.length === 0 || !reached(now, isoAfter(notBefore, PATIENCE_MS))) return [];
   if (command.workers.some((labels) => needed.every((label) => labels.includes(label)))) return [];
   const missing = needed.filter((label) => isMissing(label, command));
@@ -81,10 +84,12 @@ export function noteUnstaffed(state: RunState, command: NoteUnstaffed, context: 
 export function waitsInVain(
   { unstaffed = [] }: Pick<CheckpointState, 'unstaffed'>,
   evaluation: EvaluationState,
-  resources: readonly string[] = [],
+  spec: Evaluation,
 ): string | null {
-  const missing = resources.filter((label) => unstaffed.includes(label)).sort();
-  if (missing.length === 0 || currentAttempt(evaluation).state !== 'queued') return null;
+  const { state, attempt } = currentAttempt(evaluation);
+  if (unstaffed.length === 0 || state !== 'queued' || isHandedOver(evaluation, attempt, spec)) return null;
+  const missing = (spec.resources ?? []).filter((label) => unstaffed.includes(label)).sort();
+  if (missing.length === 0) return null;
   return `no worker with label ${missing.join(', ')} has been seen`;
 }
 

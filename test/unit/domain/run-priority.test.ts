@@ -118,6 +118,14 @@ describe('labels', () => {
     expect(reasons(run)).toEqual([]);
   });
 
+  it('are not asked for where somebody else carries it out', () => {
+    const run = waiting().wait('2m');
+    note(run);
+    expect(run.last('EvaluationsUnstaffed').evaluationIds).toEqual([run.idOf('c1', 'ctf')]);
+    expect(run.last('AlertRaised').summary).not.toContain('labs');
+    expect(reasons(run)).toHaveLength(1);
+  });
+
   it('that are had, and by no worker together, are missing all the same', () => {
     const run = waiting().wait('2m');
     note(run, ['gpu'], ['sandbox']);
