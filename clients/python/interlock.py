@@ -1059,6 +1059,12 @@ class CheckpointQueue:
         self.reject(name, "damaged")
         return None
 
+    def checkpoint_ids(self) -> Set[str]:
+        """Of what waits."""
+        bodies = [self.read(name) for name in self.pending()]
+        reports = [json.loads(body) for body in bodies if body is not None]
+        return {str(report["checkpointId"]) for report in reports if "checkpointId" in report}
+
     def done(self, name: str) -> None:
         _remove(os.path.join(self._directory, name))
 
@@ -1290,6 +1296,7 @@ def report_body(
     *,
     weights_digest: Optional[str] = None,
     parents: Optional[Sequence[str]] = None,
+    training_stage: Optional[Mapping[str, Compute]] = None,
 ) -> bytes:
     """The bytes of a report: the same report gives the same bytes, and so the same webhook id, in both clients."""
     report: Dict[str, Any] = {
@@ -1304,7 +1311,13 @@ def report_body(
         report["weightsDigest"] = weights_digest
     if parents is not None:
         report["parents"] = list(parents)
+    if training_stage is not None:
+        report["trainingStage"] = dict(training_stage)
     return _compact_json(report)
+
+
+def _stage(name: str, compute: Optional[Compute]) -> Dict[str, Compute]:
+    return {"name": name} if compute is None else {"name": name, "compute": to_decimal(compute)}
 
 
 def report_id(body: bytes) -> str:
@@ -1461,14 +1474,15 @@ class PermitGuard:
         self._last_action: Optional[str] = None
         # The contract takes no zero: a run that has not begun states the least that it could have spent.
         self._progress: Dict[str, Any] = {"effectiveCompute": "1"}
+        self._training_stage: Optional[Dict[str, Compute]] = None
         self._granted: Optional[Dict[str, Any]] = None
         self._next_checkpoint_at: Optional[str] = None
         self._checkpoint_at: Optional[str] = None
         # None until Interlock has answered.
         self._retain: Optional[Tuple[str, ...]] = None
         self._retain_until: Mapping[str, str] = {}
-        # Reported here, and not yet answered for: whether Interlock needs them is not known.
-        self._unheard: Set[str] = set()
+        # Reported here, or left on disk before, and not yet answered for: whether Interlock needs them is not known.
+        self._unheard: Set[str] = set() if queue is None else queue.checkpoint_ids()
         self._resume_from: Optional[str] = None
         self._delivery_failures = 0
         self._deliver_at = 0.0
@@ -1638,6 +1652,18 @@ class PermitGuard:
             self._granted = None
             self._progress = _progress(effective_compute, step)
 
+    def enter_stage(self, name: str, compute: Optional[Compute] = None) -> None:
+        """The training stage from here on (`rl`, `fine-tuning`), said with heartbeats and checkpoints: another one is due a checkpoint.
+
+        `compute` is that of the stage alone, where it is more than the run has trained since the stage began; call again
+        as it grows. Say it after each start: the guard does not remember it.
+        """
+        stage = _stage(name, compute)
+        with self._changed:
+            self._hurry = self._hurry or stage.get("name") != (self._training_stage or {}).get("name")
+            self._training_stage = stage
+            self._changed.notify_all()
+
     def checkpoint(
         self,
         checkpoint_id: str,
@@ -1655,8 +1681,17 @@ class PermitGuard:
         """
         if self._queue is None:
             raise _bad_configuration("this guard has no checkpoint queue")
-        more = {"weights_digest": weights_digest, "parents": parents}
-        self._queue.put(report_body(self._run_id, checkpoint_id, effective_compute, model_uri, step, **more))
+        body = report_body(
+            self._run_id,
+            checkpoint_id,
+            effective_compute,
+            model_uri,
+            step,
+            weights_digest=weights_digest,
+            parents=parents,
+            training_stage=self._training_stage,
+        )
+        self._queue.put(body)
         with self._changed:
             self._unheard.add(checkpoint_id)
             self._checkpoint_at = to_decimal(effective_compute)
@@ -1870,6 +1905,8 @@ class PermitGuard:
     def _standing(self) -> Dict[str, Any]:
         """What Interlock must know of this process beside its progress."""
         standing: Dict[str, Any] = {"instance": self.instance}
+        if self._training_stage is not None:
+            standing["trainingStage"] = self._training_stage
         if self._supersedes is not None:
             standing["supersedes"] = self._supersedes
         halts = [halt["haltId"] for halt in self._memory.halts][-_HALTS_STATED_MAX:]
@@ -2310,6 +2347,10 @@ class DistributedGuard:
     ) -> None:
         if self._guard is not None:
             self._guard.checkpoint(checkpoint_id, effective_compute, model_uri, step, **more)
+
+    def enter_stage(self, name: str, compute: Optional[Compute] = None) -> None:
+        if self._guard is not None:
+            self._guard.enter_stage(name, compute)
 
     def checkpoint_due(self, effective_compute: Compute) -> bool:
         """The same answer on all ranks: a sharded checkpoint is written by all of them."""

@@ -104,6 +104,7 @@ class Messages(unittest.TestCase):
                 report.get("step"),
                 weights_digest=report.get("weightsDigest"),
                 parents=report.get("parents"),
+                training_stage=report.get("trainingStage"),
             )
             self.assertEqual(base64.b64encode(body).decode("ascii"), case["bodyBase64"])
             self.assertEqual(interlock.report_id(body), case["id"])

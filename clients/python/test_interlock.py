@@ -449,6 +449,21 @@ class Deliveries(Guarded):
         bodies = self.service.bodies("/v1/checkpoints")
         self.assertEqual([body["checkpointId"] for body in bodies[-2:]], ["c1", "c2"])
 
+    def test_says_its_training_stage_with_heartbeats_and_checkpoints_from_then_on(self) -> None:
+        guard = self.open()
+        guard.checkpoint("c1", "100", "file:///1")
+        guard.enter_stage("rl", 2 * 10**23)
+        guard.checkpoint("c2", "200", "file:///2")
+        self.assertTrue(guard.flush(20))
+        reports = {body["checkpointId"]: body for body in self.service.bodies("/v1/checkpoints")}
+        self.assertNotIn("trainingStage", reports["c1"])
+        stated = {"name": "rl", "compute": str(2 * 10**23)}
+        self.assertEqual(reports["c2"]["trainingStage"], stated)
+        until(
+            lambda: any(body.get("trainingStage") == stated for body in self.service.bodies("/heartbeat")),
+            "a heartbeat that says it",
+        )
+
     def test_a_checkpoint_may_be_deleted_only_where_an_answer_that_knew_it_does_not_ask_to_keep_it(self) -> None:
         kept = {"retain": ["c0"], "retainUntil": {"c0": "2027-01-31T00:00:00.000Z", "c9": 7}}
         answer = {"directive": {"action": "continue"}, "permit": None, "nextCheckpointAt": "500", **kept}
@@ -463,6 +478,17 @@ class Deliveries(Guarded):
         guard.checkpoint("c1", "100", "file:///1", 1)
         self.assertFalse(guard.can_delete("c1"))
         until(lambda: len(self.service.bodies("/heartbeat")) > 5, "answers that do not know of it")
+        self.assertFalse(guard.can_delete("c1"))
+        self.service.handlers["/v1/checkpoints"] = lambda _: (202, '{"disposition":"recorded"}')
+        until(lambda: guard.can_delete("c1"), "an answer after the delivery")
+
+    def test_a_checkpoint_that_a_process_before_left_on_disk_is_not_deleted_before_it_was_answered_for(self) -> None:
+        self.service.handlers["/v1/checkpoints"] = lambda _: (503, "")
+        before = self.open()
+        before.checkpoint("c1", "100", "file:///1", 1)
+        before._shut()
+        guard = self.open()
+        until(lambda: guard.can_delete("c5"), "the first answer")
         self.assertFalse(guard.can_delete("c1"))
         self.service.handlers["/v1/checkpoints"] = lambda _: (202, '{"disposition":"recorded"}')
         until(lambda: guard.can_delete("c1"), "an answer after the delivery")

@@ -76,6 +76,15 @@ export class CheckpointQueue {
     return null;
   }
 
+  /** Of what waits. */
+  checkpointIds(): string[] {
+    return this.pending().flatMap((name) => {
+      const body = this.read(name);
+      const report: unknown = body === null ? null : JSON.parse(body.toString('utf8'));
+      return isRecord(report) && typeof report['checkpointId'] === 'string' ? [report['checkpointId']] : [];
+    });
+  }
+
   done(name: string): void {
     rmSync(join(this.#directory, name), { force: true });
   }

@@ -53,6 +53,13 @@ export interface CheckpointReport {
   weightsDigest?: string;
   /** Weights of other runs that were merged in since the checkpoint before. */
   parents?: readonly string[];
+  trainingStage?: TrainingStage;
+}
+
+/** `compute` is that of the stage alone, where it is more than the run has trained since the stage began. */
+export interface TrainingStage {
+  name: string;
+  compute?: number | bigint | string;
 }
 
 export interface CheckpointReceipt {
@@ -85,6 +92,7 @@ export interface HeartbeatMessage {
   effectiveCompute: string;
   step?: number;
   nonce: string;
+  trainingStage?: TrainingStage;
   /** This process; one at a time gets permits for a run. */
   instance?: string;
   /** The process that this one replaces and knows to be gone: its permit need not run out first. */
@@ -265,7 +273,8 @@ interface Reply {
 
 /** The same report gives the same bytes, and so the same webhook id, in every client. */
 export function reportBody(report: CheckpointReport): Buffer {
-  const { runId, checkpointId, effectiveCompute, step, modelUri, weightsDigest, parents } = report;
+  const { runId, checkpointId, effectiveCompute, step, modelUri, weightsDigest, parents, trainingStage } =
+    report;
   const compute = toDecimal(effectiveCompute);
   return Buffer.from(
     JSON.stringify({
@@ -276,8 +285,14 @@ export function reportBody(report: CheckpointReport): Buffer {
       modelUri,
       weightsDigest,
       parents,
+      trainingStage: trainingStage === undefined ? undefined : statedStage(trainingStage),
     }),
   );
+}
+
+/** As it goes out: compute is exact. */
+export function statedStage({ name, compute }: TrainingStage): TrainingStage {
+  return compute === undefined ? { name } : { name, compute: toDecimal(compute) };
 }
 
 export function reportId(body: Buffer): string {

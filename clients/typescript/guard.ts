@@ -24,7 +24,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { Acknowledgements } from './acknowledgements.ts';
-import type { HeartbeatMessage } from './client.ts';
+import { type HeartbeatMessage, statedStage, type TrainingStage } from './client.ts';
 import { atMost, toDecimal } from './decimal.ts';
 import { InterlockClientError } from './errors.ts';
 import { type GuardMemory, type GuardStateFile, guardStateFile, type ReceivedHalt } from './guard-state.ts';
@@ -76,6 +76,7 @@ export class PermitGuard {
   #left = false;
   // The contract takes no zero: a run that has not begun states the least that it could have spent.
   #progress: { effectiveCompute: string; step?: number } = { effectiveCompute: '1' };
+  #trainingStage: TrainingStage | null = null;
   #next: {
     checkpointAt: string | null;
     /** Null until Interlock has answered. */
@@ -223,6 +224,17 @@ export class PermitGuard {
     this.#progress = { effectiveCompute: toDecimal(compute), ...(step === undefined ? {} : { step }) };
   }
 
+  /** Said with each heartbeat from here on. */
+  enterStage(stage: TrainingStage): void {
+    const isAnother = this.#trainingStage?.name !== stage.name;
+    this.#trainingStage = statedStage(stage);
+    if (isAnother) this.hurry();
+  }
+
+  get trainingStage(): TrainingStage | null {
+    return this.#trainingStage;
+  }
+
   /** One heartbeat now; concurrent calls share it. Never rejects. */
   beat(): Promise<void> {
     this.#beating ??= this.#beat().finally(() => {
@@ -347,7 +359,7 @@ export class PermitGuard {
     return retain !== null && !retain.includes(checkpointId) && !this.#unheard.has(checkpointId);
   }
 
-  /** Reported by this process: kept until Interlock has it and has answered a heartbeat after that. */
+  /** Reported by this process, or left on disk before: kept until Interlock has it and has answered a heartbeat after that. */
   expectAnswerFor(checkpointId: string): void {
     this.#unheard.add(checkpointId);
   }
@@ -415,10 +427,11 @@ export class PermitGuard {
   }
 
   /** What Interlock must know of this process beside its progress. */
-  #standing(): Pick<HeartbeatMessage, 'instance' | 'supersedes' | 'halts' | 'leaving'> {
+  #standing(): Omit<HeartbeatMessage, 'effectiveCompute' | 'step' | 'nonce'> {
     const halts = this.#memory.halts.slice(-haltsStatedMax).map(({ haltId }) => haltId);
     return {
       instance: this.#instance,
+      ...(this.#trainingStage === null ? {} : { trainingStage: this.#trainingStage }),
       ...(this.#supersedes === null ? {} : { supersedes: this.#supersedes }),
       ...(halts.length === 0 ? {} : { halts }),
       ...(this.#left ? { leaving: true } : {}),

@@ -7,6 +7,7 @@ export {
   type InterlockClient,
   type InterlockClientOptions,
   type RunRegistration,
+  type TrainingStage,
 } from './client.ts';
 export { ComputeMeter, type ComputeMeterOptions, compute6nd } from './compute-meter.ts';
 export { Halted, PauseOutlasted } from './ending.ts';

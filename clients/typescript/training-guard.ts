@@ -76,6 +76,8 @@ export class TrainingGuard {
     const deliver = (signal: AbortSignal) => delivery.deliver(signal);
     const guard = await PermitGuard.open({ ...options, deliver });
     opened = new TrainingGuard(options, guard, queue);
+    // Left on disk by a process before: nobody has answered for them.
+    for (const checkpointId of queue.checkpointIds()) guard.expectAnswerFor(checkpointId);
     if (options.start !== false) guard.start();
     return opened;
   }
@@ -125,9 +127,19 @@ export class TrainingGuard {
     this.#guard.report(effectiveCompute, step);
   }
 
+  /**
+   * The training stage from here on (`rl`, `fine-tuning`), said with heartbeats and checkpoints: another one is due a checkpoint.
+   * Say it after each start, and again as a stated compute grows: the guard does not remember it.
+   */
+  enterStage(name: string, compute?: Compute): void {
+    this.#guard.enterStage({ name, ...(compute === undefined ? {} : { compute }) });
+  }
+
   /** On disk when it returns; sent in order with the heartbeats until Interlock has it. */
   checkpoint(report: Omit<CheckpointReport, 'runId'>): void {
-    this.#queue.put(reportBody({ ...report, runId: this.#options.runId }));
+    const { trainingStage } = this.#guard;
+    const stated = trainingStage === null ? report : { trainingStage, ...report };
+    this.#queue.put(reportBody({ ...stated, runId: this.#options.runId }));
     this.#guard.expectAnswerFor(report.checkpointId);
     this.#checkpointAt = toDecimal(report.effectiveCompute);
     this.#guard.hurry();

@@ -7,15 +7,16 @@
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { secretsNamed } from '../button/target-secrets.ts';
 import type { InterlockConfiguration } from '../composition/configuration.ts';
 import { ComputeSchema } from '../domain/compute.ts';
 import type { Policy } from '../domain/policy/schema.ts';
+import { evaluationName } from '../domain/run/checkpoint-views.ts';
 import { currentAttempt, statusOf } from '../domain/run/evaluation.ts';
 import type { RunEvent } from '../domain/run/events.ts';
 import type { Verdict } from '../domain/run/finding-documents.ts';
 import type { RunState } from '../domain/run/state.ts';
-import { evaluationName } from '../domain/run/views.ts';
 import { detectContainment } from '../evaluators/containment.ts';
 import { readLog } from '../evaluators/formats/detect.ts';
 import { evaluationLimits } from '../evaluators/limits.ts';
@@ -55,6 +56,7 @@ export async function evalRun(options: EvalRunOptions, terminal: Terminal): Prom
   const { policy, notRun } = selected(check.policy, options.only);
   const modelUri = await modelOf(options.checkpoint);
   const checkpointId = idOf(modelUri);
+  const endpoint = endpointOf(options.endpoint);
   const effectiveCompute = computeOf(options.compute ?? policy.cadence.firstCheckpointBy);
   const scratch = await mkdtemp(join(tmpdir(), 'interlock-eval-'));
   const stop = new AbortController();
@@ -67,7 +69,7 @@ export async function evalRun(options: EvalRunOptions, terminal: Terminal): Prom
         policy,
         checkpointId,
         modelUri,
-        endpoint: options.endpoint ?? null,
+        endpoint,
         effectiveCompute,
         evaluators: await evaluatorsHere(options, scratch, modelUri, terminal),
         concurrency: options.concurrency,
@@ -117,11 +119,20 @@ function selected(policy: Policy, only: readonly string[] | undefined): Selected
 
 /** A path of this machine is named whole, and what it links to. */
 async function modelOf(checkpoint: string): Promise<string> {
-  if (/^[a-z][a-z0-9+.-]*:/i.test(checkpoint)) return checkpoint;
-  const file = resolve(checkpoint);
+  const isFile = /^file:/i.test(checkpoint);
+  if (!isFile && /^[a-z][a-z0-9+.-]*:/i.test(checkpoint)) return checkpoint;
+  const file = isFile ? pathOf(checkpoint) : resolve(checkpoint);
   return realpath(file).catch(() => {
     throw new UsageError(`--checkpoint ${checkpoint}: there is no such file or directory`);
   });
+}
+
+function pathOf(url: string): string {
+  try {
+    return fileURLToPath(url);
+  } catch {
+    throw new UsageError(`--checkpoint ${url}: is no file of this machine`);
+  }
 }
 
 /** As a trainer would name it: the last part of where it lies. */
@@ -132,6 +143,15 @@ function idOf(modelUri: string): string {
     .replace(/^[^A-Za-z0-9]+/, '')
     .slice(0, 128);
   return id === '' ? 'checkpoint' : id;
+}
+
+/** As it would be taken with a checkpoint; only that here any address of this machine may answer. */
+function endpointOf(text: string | undefined): string | null {
+  if (text === undefined) return null;
+  const url = /^[\x21-\x7e]{1,2048}$/.test(text) && URL.canParse(text) ? new URL(text) : null;
+  if (url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '')
+    return text;
+  throw new UsageError(`--endpoint: must be an http or https URL without credentials, up to 2048 characters`);
 }
 
 function computeOf(text: string) {
@@ -168,6 +188,7 @@ async function evaluatorsHere(
       }),
     },
     slurm: {
+      readLog,
       cluster: config?.evaluators.slurm ?? null,
       modelRoots,
       baseEnvironment,
@@ -181,14 +202,17 @@ async function evaluatorsHere(
   });
   return {
     ...evaluators,
-    run: (executor, request, signal, more) =>
-      executor.kind === 'http' && executor.mode === 'callback'
-        ? Promise.resolve({
-            kind: 'failed',
-            reason: 'not-configured',
-            detail: 'answers by callback: needs the service',
-          })
-        : evaluators.run(executor, request, signal, more),
+    run(executor, request, signal, more) {
+      const needsService =
+        executor.kind === 'outside'
+          ? 'is carried out by an outside party: needs the service'
+          : executor.kind === 'http' && executor.mode === 'callback'
+            ? 'answers by callback: needs the service'
+            : null;
+      return needsService === null
+        ? evaluators.run(executor, request, signal, more)
+        : Promise.resolve({ kind: 'failed', reason: 'not-configured', detail: needsService });
+    },
   };
 }
 

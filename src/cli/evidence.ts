@@ -1,25 +1,18 @@
 /** `interlock evidence`: the sealing key pair, and opening what was sealed, away from the service. */
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { InterlockError } from '../errors.ts';
 import { generateSealingKeys, readPrivateKey, unseal } from '../evidence/seal.ts';
 import { EXIT, type ExitCode, UsageError } from './exit.ts';
-import { json } from './output.ts';
+import { handOutKeyPair } from './key-pair.ts';
 import type { Terminal } from './terminal.ts';
 
-export async function evidenceKeygen(
-  { out, json: asJson }: { out: string; json?: true },
+export const evidenceKeygen = (
+  options: { out: string; json?: true },
   terminal: Terminal,
-): Promise<ExitCode> {
-  const { publicKey, privateKey } = generateSealingKeys();
-  await writeFile(out, `${privateKey}\n`, { flag: 'wx', mode: 0o600 }).catch(() => {
-    throw new UsageError(`${out} is there already or cannot be written; nothing was made`);
-  });
-  terminal.print(asJson ? json({ publicKey, privateKeyFile: out }) : publicKey);
-  return EXIT.ok;
-}
+): Promise<ExitCode> => handOutKeyPair(generateSealingKeys(), options, terminal);
 
 export async function evidenceOpen(
   file: string,
@@ -56,6 +49,7 @@ export async function evidenceOpen(
       terminal.complain(error.message);
       return EXIT.negative;
     }
-    throw new UsageError(`${file} or ${out} cannot be used`);
+    // Of the system: which file, and why.
+    throw error;
   }
 }

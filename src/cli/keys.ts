@@ -5,7 +5,6 @@
  * Works on the keyring's file alone, beside a running service, which takes the change over within seconds. Prints no
  * private half, ever.
  */
-import { writeFile } from 'node:fs/promises';
 import { readTokenUse } from '../config/token-use.ts';
 import { secretState } from '../config/webhook-secrets.ts';
 import { durationMs } from '../domain/duration.ts';
@@ -13,6 +12,7 @@ import { type Keyring, loadKeyring } from '../signing/keyring.ts';
 import { generateWebhookKeyPair } from '../signing/standard-webhooks.ts';
 import { loadConfig } from './configuration.ts';
 import { EXIT, type ExitCode, UsageError } from './exit.ts';
+import { handOutKeyPair } from './key-pair.ts';
 import { json } from './output.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -107,14 +107,5 @@ function durationOf(text: string): number {
 }
 
 /** Ed25519, in the notation of Standard Webhooks: what any library of theirs signs `v1a` with. */
-export async function keysParty(
-  { out, json: asJson }: { out: string; json?: true },
-  terminal: Terminal,
-): Promise<ExitCode> {
-  const { publicKey, privateKey } = generateWebhookKeyPair();
-  await writeFile(out, `${privateKey}\n`, { flag: 'wx', mode: 0o600 }).catch(() => {
-    throw new UsageError(`${out} is there already or cannot be written; nothing was made`);
-  });
-  terminal.print(asJson ? json({ publicKey, privateKeyFile: out }) : publicKey);
-  return EXIT.ok;
-}
+export const keysParty = (options: { out: string; json?: true }, terminal: Terminal): Promise<ExitCode> =>
+  handOutKeyPair(generateWebhookKeyPair(), options, terminal);

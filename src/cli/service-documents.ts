@@ -1,6 +1,7 @@
 /** The service's documents, as far as commands show them. Loose: unknown members are no fault. */
 import { z } from 'zod';
 import { BudgetBestSchema } from '../domain/run/budgets.ts';
+import { EvidenceSchema } from '../domain/run/scorecard-documents.ts';
 
 const instant = z.string();
 
@@ -210,6 +211,16 @@ const StageLevels = z.object({
       variant: z.string(),
       status: z.string(),
       reasons: z.array(z.string()),
+      score: z.number().nullable().default(null),
+      n: z.number().nullable().default(null),
+      ...EvidenceSchema.pick({
+        total: true,
+        scored: true,
+        errored: true,
+        refused: true,
+        lost: true,
+        source: true,
+      }).shape,
     }),
   ),
 });

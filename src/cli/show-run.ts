@@ -6,6 +6,7 @@
  * is training any more. Shows what the service decided; judges nothing.
  */
 import { budgetText } from '../domain/run/budgets.ts';
+import { evidenceTexts } from '../domain/run/evidence-text.ts';
 import { HaltMomentSchema } from '../domain/run/halt-documents.ts';
 import { momentText } from '../domain/run/halt-timeline.ts';
 import {
@@ -130,10 +131,24 @@ export function levelLines(scorecard: Scorecard | null, style: Style): string[] 
         `    ${printable(id).padEnd(width)}  ${levelBar(estimate, upper, style)}  ${paint(figures)}${of}`,
       ];
     }),
+    ...categories.flatMap(({ stages }) =>
+      Object.values(stages).flatMap(({ evidence }) => evidenceLines(evidence, style)),
+    ),
     ...budgets.map((best) => `    = ${printable(budgetText(best))}`),
     ...(scorecard.running ?? []).map((each) => `    ${runningLine(each)}`),
     ...findingLines(scorecard.findings.filter(({ waived }) => !waived)),
   ];
+}
+
+/** What the scores were made of. */
+function evidenceLines(
+  evidence: Scorecard['categories'][number]['stages'][string]['evidence'],
+  style: Style,
+): string[] {
+  return evidenceTexts(evidence).flatMap(({ name, counts, source }) => [
+    `    - ${printable(name)}: ${printable(counts)}`,
+    ...(source === null ? [] : [style.dim(`      ${printable(source)}`)]),
+  ]);
 }
 
 /** Queued is no progress, and a harness that says nothing of itself is not at zero. */

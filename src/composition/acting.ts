@@ -42,10 +42,8 @@ import { createWorker, type Worker } from '../service/worker.ts';
 import type { TokenSigner } from '../signing/tokens.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { InterlockConfiguration } from './configuration.ts';
+import { ownSecrets } from './own-secrets.ts';
 import type { Step } from './steps.ts';
-
-/** Secrets of Interlock itself, which no evaluator's environment may ask for. */
-const OWN_SECRETS = new Set(['DATABASE_URL', 'DATABASE_DIRECT_URL', 'REDIS_URL']);
 
 export interface ActingDeps {
   readonly config: InterlockConfiguration;
@@ -141,6 +139,9 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
       ? null
       : createWeightsGuard({ runs, digester, modelRoots: config.models.roots, logger });
   const committed = new WeakMap<WorkItem, LoadedRun>();
+  const own = ownSecrets(config);
+  const environmentVariable = (name: string): string | undefined => (own.has(name) ? undefined : env[name]);
+  const logs = { readLog, keepLog: evidence === null ? undefined : keptBy(evidence) };
   const handlers = createWorkHandlers({
     runs,
     committed,
@@ -156,19 +157,19 @@ export async function createActing(deps: ActingDeps): Promise<Acting> {
       command: {
         modelRoots: config.models.roots,
         baseEnvironment: { PATH: env['PATH'], HOME: env['HOME'], LANG: env['LANG'] },
-        environmentVariable: (name) => (OWN_SECRETS.has(name) ? undefined : env[name]),
+        environmentVariable,
         jobsDirectory,
         attemptsDirectory,
-        readLog,
-        keepLog: evidence === null ? undefined : keptBy(evidence),
+        ...logs,
         baseDirectory: dirname(config.file),
         containment,
       },
       slurm: {
+        ...logs,
         cluster: config.evaluators.slurm ?? null,
         modelRoots: config.models.roots,
         baseEnvironment: { PATH: env['PATH'], HOME: env['HOME'], LANG: env['LANG'] },
-        environmentVariable: (name) => (OWN_SECRETS.has(name) ? undefined : env[name]),
+        environmentVariable,
       },
       http: {
         outbound,

@@ -65,14 +65,19 @@ function doorOfTheButton(port: number): string {
   return `the button's own port (${which}) on the machine where the code was made, on its page or by this same request`;
 }
 
-/** By a token of Interlock's or of an identity provider. */
+/**
+ * To the page, by a token of Interlock's or of an identity provider. It shows every run, and so an outside evaluator is not let in:
+ * what one sees is its own view of a run (http/routes/outside.ts).
+ */
 export async function signedIn(authenticator: Authenticator, token: string): Promise<Authenticated | null> {
   const auth = ['bearer'] as const;
   try {
     const presented = authenticator.present(['authorization', `Bearer ${token}`], auth);
-    return presented.kind === 'person'
-      ? await authenticator.person(token, auth)
-      : authenticator.bearer(token, auth);
+    const known =
+      presented.kind === 'person'
+        ? await authenticator.person(token, auth)
+        : authenticator.bearer(token, auth);
+    return known.identity.roles.includes('outside-evaluator') ? null : known;
   } catch (error) {
     if (error instanceof Refusal) return null;
     throw error;

@@ -7,11 +7,9 @@ import { InterlockError } from '../errors.ts';
 import type { EvidenceStore } from '../evidence/evidence-store.ts';
 import { createFolderStore } from '../evidence/folder.ts';
 import { createS3Store } from '../evidence/s3.ts';
-import type { Ledger } from '../ledger/ledger.ts';
 import type { Outbound } from '../outbound/outbound.ts';
-import { createEvidence, type Evidence } from '../service/evidence.ts';
+import { createEvidence, type Evidence, type EvidenceDeps } from '../service/evidence.ts';
 import { startRetention } from '../service/evidence-retention.ts';
-import type { RunService } from '../service/run-service.ts';
 import type { InterlockConfiguration } from './configuration.ts';
 import type { Step } from './steps.ts';
 
@@ -25,13 +23,13 @@ export function openEvidence({
   logger,
   stops,
 }: {
-  readonly config: InterlockConfiguration;
+  readonly config: Pick<InterlockConfiguration, 'evidence' | 'roles' | 'dataDir'>;
   readonly env: Environment;
   readonly outbound: Outbound;
-  readonly runs: RunService;
-  readonly ledger: Ledger;
+  readonly runs: EvidenceDeps['runs'];
+  readonly ledger: EvidenceDeps['ledger'];
   readonly clock: () => Date;
-  readonly logger: Logger;
+  readonly logger: Pick<Logger, 'info' | 'warn'>;
   readonly stops: Step[];
 }): Evidence | null {
   const { evidence } = config;
@@ -41,7 +39,7 @@ export function openEvidence({
     const retention = startRetention({ store, retentionMs: durationMs(evidence.retention), clock, logger });
     stops.push(['evidence retention', () => retention.stop()]);
   }
-  return createEvidence({
+  const kept = createEvidence({
     store,
     runs,
     ledger,
@@ -51,6 +49,9 @@ export function openEvidence({
     clock,
     logger,
   });
+  // Stopped after everything that keeps something, before the ledger and the way out.
+  stops.push(['evidence on its way', () => kept.close()]);
+  return kept;
 }
 
 function openStoreOf(
@@ -58,6 +59,13 @@ function openStoreOf(
   { env, outbound, clock }: { env: Environment; outbound: Outbound; clock: () => Date },
 ): EvidenceStore {
   if (s3 === undefined) return createFolderStore(directory ?? '');
+  // At start, where somebody reads it: later each log that is lost by it would be a warning.
+  const refusal = outbound.refusal(s3.endpoint);
+  if (refusal !== null) throw unusable('endpoint', `${refusal} (outbound.allow)`);
+  for (const field of ['accessKey', 'secretKey'] as const) {
+    const found = resolveEnv(s3[field], env);
+    if (!found.ok) throw unusable(field, found.message);
+  }
   const secret = (reference: string): string => {
     const resolved = resolveEnv(reference, env);
     if (!resolved.ok)
@@ -73,3 +81,6 @@ function openStoreOf(
     clock,
   });
 }
+
+const unusable = (field: string, why: string): InterlockError =>
+  new InterlockError(`evidence.s3.${field}: ${why}`, { code: 'config.invalid' });

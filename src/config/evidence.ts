@@ -29,6 +29,8 @@ const S3Schema = z.strictObject({
   prefix: z
     .string()
     .regex(/^(?:[A-Za-z0-9._-]+\/){0,8}$/, 'must be empty, or names that each end in a slash')
+    // An address with dots in it leads to another place, and out of the bucket.
+    .refine((text) => !text.split('/').some((part) => /^\.+$/.test(part)), 'must have no name of dots alone')
     .default(''),
   accessKey: reference,
   secretKey: reference,

@@ -33,7 +33,12 @@ const Grant = z
     groups: z.array(z.string().regex(IDENTITY_ID)).default([]),
     roles: z.array(z.enum(ASSIGNABLE_ROLES)).default([]),
   })
-  .refine(({ groups, roles }) => groups.length + roles.length > 0, 'grants nothing');
+  .refine(({ groups, roles }) => groups.length + roles.length > 0, 'grants nothing')
+  // It would stand beside other roles of the same person, and has no key that it could sign with.
+  .refine(({ roles }) => !roles.includes('outside-evaluator'), {
+    error: 'an outside evaluator is an entry of identities.yaml, with a key of its own',
+    path: ['roles'],
+  });
 
 export const OidcProvider = z.strictObject({
   name: z.string().regex(/^[a-z][a-z0-9]{0,31}$/, 'must be lower-case letters and digits, at most 32'),

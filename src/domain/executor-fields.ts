@@ -104,19 +104,30 @@ export const programAndArguments = z
     path: [0],
   });
 
-export const network = z.enum(['none', 'host']).optional().meta({
+const network = z.enum(['none', 'host']).optional().meta({
   description: 'none: no network at all, not even loopback; by default the one of the machine',
 });
 
-export const callOffCommand = programAndArguments.optional().meta({
+const callOffCommand = programAndArguments.optional().meta({
   description:
     'Run when an evaluation that had begun is cancelled: ends what the command made outside of its own processes, such as containers. Exit code 0: done',
 });
 
-export const cwd = z
+const cwd = z
   .string()
   .min(1)
   .max(4096)
   .refine(isPlainText, PLAIN_TEXT)
   .optional()
   .meta({ description: 'Where it runs, relative to the configuration; by default a fresh directory' });
+
+/** Of every executor that starts a program on this machine: how long, how often, and in what surroundings. */
+export const programFields = {
+  timeout,
+  attempts,
+  backoff,
+  env: EnvironmentSchema.default({}),
+  network,
+  callOff: callOffCommand,
+  cwd,
+};

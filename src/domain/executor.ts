@@ -10,17 +10,13 @@ import { z } from 'zod';
 import {
   attempts,
   backoff,
-  callOffCommand,
-  cwd,
-  EnvironmentSchema,
-  network,
-  placeholdersIn,
   programAndArguments,
+  programFields,
   SecretReferenceSchema,
   timeout,
 } from './executor-fields.ts';
 import { InspectExecutorSchema, LmEvalExecutorSchema, PromptfooExecutorSchema } from './harness-executors.ts';
-import { LogPatternSchema, RESULT_FORMATS } from './log-pattern.ts';
+import { logFields, logProblems } from './log-fields.ts';
 import { SlurmExecutorSchema } from './slurm-executor.ts';
 
 export const CommandExecutorSchema = z
@@ -29,30 +25,11 @@ export const CommandExecutorSchema = z
     command: programAndArguments.meta({
       description: 'Program and arguments; run without a shell; {placeholders} inside arguments',
     }),
-    format: z.enum(RESULT_FORMATS).default('native').meta({
-      description:
-        'What it leaves behind: native, a result as {resultFile} or last line of JSON; else the log of a harness below {logDirectory}, auto where its format is to be told by its content',
-    }),
-    log: LogPatternSchema.optional().meta({
-      description:
-        'Which file below {logDirectory} is the log; * within a name, ** over directories. By default the one file that is one',
-    }),
-    timeout,
-    attempts,
-    backoff,
-    env: EnvironmentSchema.default({}),
-    network,
-    callOff: callOffCommand,
-    cwd,
+    ...logFields('as {resultFile} or last line of JSON'),
+    ...programFields,
   })
-  .superRefine(({ format, log, command }, context) => {
-    if (format !== 'native') return;
-    const message = 'is for the log of a harness: say of which by format, or auto';
-    if (log !== undefined) context.addIssue({ code: 'custom', path: ['log'], message });
-    for (const [index, text] of command.entries()) {
-      if (!placeholdersIn(text).includes('logDirectory')) continue;
-      context.addIssue({ code: 'custom', path: ['command', index], message: `{logDirectory} ${message}` });
-    }
+  .superRefine((executor, context) => {
+    for (const issue of logProblems(executor)) context.addIssue({ code: 'custom', ...issue });
   });
 
 export const EvaluatorUrlSchema = z.url({ protocol: /^https?$/ }).superRefine((text, context) => {

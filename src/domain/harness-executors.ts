@@ -10,17 +10,11 @@ import { z } from 'zod';
 import { DurationSchema } from './duration.ts';
 import {
   argument,
-  attempts,
-  backoff,
-  callOffCommand,
-  cwd,
-  EnvironmentSchema,
   isPlainText,
-  network,
   PLAIN_TEXT,
   placeholdersIn,
+  programFields,
   SecretReferenceSchema,
-  timeout,
 } from './executor-fields.ts';
 
 /** Of what is only known once the harness runs, nothing: its own options name those. */
@@ -58,6 +52,11 @@ const extraArguments = (reserved: readonly string[]) =>
     .max(100)
     .superRefine((given, context) => {
       for (const [index, text] of given.entries()) {
+        const [name = ''] = text.split('=');
+        if (name.startsWith('-') && placeholdersIn(name).length > 0) {
+          const message = 'an option is chosen by the policy: no placeholder in its name';
+          context.addIssue({ code: 'custom', path: [index], message });
+        }
         const taken = reserved.find((option) => sets(text, option));
         if (taken === undefined) continue;
         context.addIssue({
@@ -86,13 +85,7 @@ const common = {
     description: 'What the server asks for; left out: a word that means none',
   }),
   limit: count.optional().meta({ description: 'Samples at most' }),
-  timeout,
-  attempts,
-  backoff,
-  env: EnvironmentSchema.default({}),
-  network,
-  callOff: callOffCommand,
-  cwd,
+  ...programFields,
 };
 
 const INSPECT_RESERVED = [
@@ -143,8 +136,10 @@ const LM_EVAL_RESERVED = [
   '--log_samples',
   '--use_cache',
   '--predict_only',
+  '--write_out',
   '-C',
   '-M',
+  '-m',
   '-a',
   '-t',
   '-L',
@@ -153,7 +148,9 @@ const LM_EVAL_RESERVED = [
   '-o',
   '-s',
   '-c',
+  // Of those that take no value: behind one of them another option may stand in the same word.
   '-x',
+  '-w',
 ] as const;
 
 const TaskName = template.refine((text) => !/[\s,]/.test(text), 'must be one name, without comma or space');

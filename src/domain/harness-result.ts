@@ -69,6 +69,7 @@ export function resultOfLog(
     task: safeName(row?.task ?? log.task),
     model: safeName(log.model),
     revision: safeName(log.revision),
+    dataset: safeName(log.dataset),
     endpoint: log.modelBaseUrl === null ? undefined : safeUri(log.modelBaseUrl),
     samples: countsOf(log, row),
     epochs: count(log.epochs),

@@ -66,6 +66,7 @@ export interface NativeResult {
   task?: string;
   model?: string;
   revision?: string;
+  dataset?: string;
   /** Of the weights that were loaded, `sha256:` and hexadecimal digits. */
   weightsDigest?: string;
   /** Where the model answered: scheme, host and path. */
@@ -132,6 +133,7 @@ export const NativeResultSchema = z.strictObject({
   harnessVersion: looseText,
   task: looseText,
   revision: looseText,
+  dataset: looseText,
   weightsDigest: z
     .string()
     .regex(/^sha256:[0-9a-f]{64}$/, 'must be sha256: and 64 hexadecimal digits')
@@ -241,13 +243,15 @@ function strip(wire: z.infer<typeof NativeResultSchema>): NativeResult {
 }
 
 function provenanceOf(wire: z.infer<typeof NativeResultSchema>) {
-  const { harness, harnessVersion, task, model, revision, weightsDigest, endpoint, fileDigest } = wire;
+  const { harness, harnessVersion, task, model, revision, dataset, weightsDigest, endpoint, fileDigest } =
+    wire;
   return {
     harness: safeName(harness),
     harnessVersion: safeName(harnessVersion),
     task: safeName(task),
     model: safeName(model),
     revision: safeName(revision),
+    dataset: safeName(dataset),
     weightsDigest: weightsDigest ?? undefined,
     endpoint: endpoint == null ? undefined : safeUri(endpoint),
     fileDigest: fileDigest ?? undefined,

@@ -10,20 +10,11 @@ import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { CommandExecutor } from '../domain/executor.ts';
 import { DEFAULT_LOG } from '../domain/log-pattern.ts';
-import {
-  type BuiltCommand,
-  type ContainedDeps,
-  type ContainedRun,
-  type Failed,
-  failed,
-  failureOf,
-  fillArgument,
-  type PlaceholderValues,
-  runContained,
-} from './contained-run.ts';
-import type { Evaluator, EvaluatorOutcome } from './evaluator.ts';
+import { type ContainedDeps, type ContainedRun, failureOf, runContained } from './contained-run.ts';
+import { type Evaluator, type EvaluatorOutcome, type Failed, failed } from './evaluator.ts';
 import { type LogDeps, settleLog } from './launchers/log-outcome.ts';
 import { progressOfLines, STATED_PROGRESS } from './launchers/progress.ts';
+import { buildArguments } from './program-inputs.ts';
 import { lastJsonLine, type ResultText, readResultFile } from './result-text.ts';
 
 export interface CommandDeps extends ContainedDeps, LogDeps {}
@@ -84,21 +75,6 @@ export async function callOffByCommand(
   if (outcome.kind !== 'failed') return { kind: 'accepted', detail: 'exit code 0' };
   const { reason, detail } = outcome;
   return { kind: 'retry', detail: detail === undefined ? reason : `${reason}: ${detail}` };
-}
-
-export function buildArguments(
-  command: readonly string[],
-  values: PlaceholderValues,
-): BuiltCommand | { ok: false; failure: Failed } {
-  const [program, ...templates] = command;
-  if (program === undefined) return { ok: false, failure: failed('argument-refused', 'empty command') };
-  const args: string[] = [];
-  for (const template of templates) {
-    const filled = fillArgument(template, values);
-    if (!filled.ok) return filled;
-    args.push(filled.text);
-  }
-  return { ok: true, program, args };
 }
 
 async function settleResult(run: ContainedRun): Promise<EvaluatorOutcome> {

@@ -10,27 +10,28 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { durationMs } from '../domain/duration.ts';
-import { type CommandPlaceholder, replacePlaceholders } from '../domain/executor-fields.ts';
-import { AXES, axisVariable } from '../domain/policy/axes.ts';
 import { faultPoint } from '../fault-points.ts';
 import { limitsHit } from '../subprocess/cgroups.ts';
 import { MARKER_VARIABLE } from '../subprocess/process-tree.ts';
 import { findProgram, programFault } from '../subprocess/program-file.ts';
 import { type Ended, type ProgramLimits, runProgram } from '../subprocess/run-program.ts';
 import type { Containment } from './containment.ts';
-import type { EvaluationRequest, EvaluatorOutcome, FailureReason } from './evaluator.ts';
+import { type EvaluationRequest, type EvaluatorOutcome, type Failed, failed } from './evaluator.ts';
 import { openJob } from './job-records.ts';
 import { describeBytes } from './limits.ts';
 import { resolveModelUri } from './model-uri.ts';
 import { OutOfMemoryWords } from './out-of-memory.ts';
+import {
+  type BuiltCommand,
+  buildEnvironment,
+  type EnvironmentSources,
+  type PlaceholderValues,
+  placeholderValues,
+} from './program-inputs.ts';
 
-export interface ContainedDeps {
+export interface ContainedDeps extends EnvironmentSources {
   /** `models.roots`: where a local model may lie. */
   modelRoots: readonly string[];
-  /** What is passed on of Interlock's own environment: PATH, HOME, LANG. */
-  baseEnvironment: { PATH?: string | undefined; HOME?: string | undefined; LANG?: string | undefined };
-  /** Reads one variable of Interlock's environment, for values written `env:NAME`. */
-  environmentVariable: (name: string) => string | undefined;
   /** Records and working directories of running jobs; see job-records.ts. One per data directory. */
   jobsDirectory: string;
   /** What a relative `cwd`, or a program with a slash in its relative path, is relative to: the configuration. */
@@ -46,26 +47,12 @@ const LIMITS: ProgramLimits = {
   drainMs: 500,
 };
 
-export type Failed = Extract<EvaluatorOutcome, { kind: 'failed' }>;
-export const failed = (reason: FailureReason, detail?: string): Failed =>
-  detail === undefined ? { kind: 'failed', reason } : { kind: 'failed', reason, detail };
-
 /** What of an executor decides how a program runs, whatever the program is. */
 export interface RunSettings {
   readonly timeout: string;
   readonly env: Readonly<Record<string, string>>;
   readonly network?: 'none' | 'host' | undefined;
   readonly cwd?: string | undefined;
-}
-
-export type PlaceholderValues = { [placeholder in CommandPlaceholder]?: string | undefined };
-
-export interface BuiltCommand {
-  readonly ok: true;
-  readonly program: string;
-  readonly args: readonly string[];
-  /** Stated beside the executor's own; values `env:NAME` are read here. The executor's stand over these. */
-  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** What a run of it comes to, as far as it can be said without knowing what it was to leave behind. */
@@ -113,19 +100,20 @@ export async function runContained(
   let left = false;
   try {
     const resultFile = path.join(job.directory, 'result.json');
-    const values = placeholderValues({ ...request, modelUri: model.uri }, resultFile);
+    const values = placeholderValues(request, { modelUri: model.uri, resultFile });
     const built = await build(values, job.directory);
     if (!built.ok) return built.failure;
-    const env = buildEnvironment({ ...built.env, ...settings.env }, request, values, job.marker, deps);
-    if (!env.ok) return env.failure;
-    const program = resolveProgram(built.program, deps.baseDirectory, env.env['PATH']);
+    const environment = buildEnvironment({ ...built.env, ...settings.env }, request, values, deps);
+    if (!environment.ok) return environment.failure;
+    const env: Record<string, string> = { ...environment.env, [MARKER_VARIABLE]: job.marker };
+    const program = resolveProgram(built.program, deps.baseDirectory, env['PATH']);
     if (!program.ok) return failed('spawn-failed', program.fault);
     await containment.makeGroups(job.marker);
     const launch = containment.launch(job.marker, program.file, built.args, { network });
     const outOfMemory = new OutOfMemoryWords();
     const startedAt = new Date().toISOString();
     const ended = await runProgram(
-      { ...launch, env: env.env, cwd: cwd ?? job.directory },
+      { ...launch, env, cwd: cwd ?? job.directory },
       {
         job,
         timeoutMs: durationMs(settings.timeout),
@@ -152,80 +140,7 @@ export async function runContained(
   }
 }
 
-// --- what the program is given ------------------------------------------------------------------------
-
-function placeholderValues(request: EvaluationRequest, resultFile: string): PlaceholderValues {
-  const { runId, checkpointId, modelUri, endpoint, effectiveCompute, evaluation, variant, axes } = request;
-  return {
-    runId,
-    checkpointId,
-    modelUri,
-    endpoint,
-    effectiveCompute,
-    evaluation,
-    variant,
-    resultFile,
-    ...axes,
-  };
-}
-
-export type Filled = { ok: true; text: string } | { ok: false; failure: Failed };
-
-/** One argument with its values in place, or why it must not be one. */
-export function fillArgument(template: string, values: PlaceholderValues): Filled {
-  const refused = (detail: string): Filled => ({ ok: false, failure: failed('argument-refused', detail) });
-  let missing: CommandPlaceholder | null = null;
-  const text = replacePlaceholders(template, (placeholder) => {
-    const value = values[placeholder];
-    if (value === undefined) missing = placeholder;
-    return value ?? '';
-  });
-  if (missing !== null) return refused(`{${missing}} was not reported`);
-  // The policy wrote no dash there, so the event did: it would be read as an option.
-  if (text.startsWith('-') && !template.startsWith('-')) return refused('a value begins with a dash');
-  if (text.includes('\0')) return refused('a value holds NUL');
-  return { ok: true, text };
-}
-
-type Environment = { ok: true; env: Record<string, string> } | { ok: false; failure: Failed };
-
-function buildEnvironment(
-  statedBy: Readonly<Record<string, string>>,
-  request: EvaluationRequest,
-  values: PlaceholderValues,
-  marker: string,
-  deps: ContainedDeps,
-): Environment {
-  const env: Record<string, string> = {};
-  const put = (name: string, value: string | undefined) => {
-    if (value !== undefined) env[name] = value;
-  };
-  const { PATH, HOME, LANG } = deps.baseEnvironment;
-  put('PATH', PATH);
-  put('HOME', HOME);
-  put('LANG', LANG);
-  for (const [name, stated] of Object.entries({ ...statedBy, ...request.variantEnv })) {
-    const value = stated.startsWith('env:') ? deps.environmentVariable(stated.slice('env:'.length)) : stated;
-    // Running without the key would measure something else than the policy says.
-    if (value === undefined) return { ok: false, failure: failed('not-configured', `${stated} is not set`) };
-    put(name, value);
-  }
-  // Last, so that nothing listed can stand in for what Interlock says.
-  put('INTERLOCK_RUN_ID', values.runId);
-  put('INTERLOCK_CHECKPOINT_ID', values.checkpointId);
-  put('INTERLOCK_MODEL_URI', values.modelUri);
-  put('INTERLOCK_ENDPOINT', values.endpoint);
-  put('INTERLOCK_EFFECTIVE_COMPUTE', values.effectiveCompute);
-  put('INTERLOCK_EVALUATION', values.evaluation);
-  put('INTERLOCK_VARIANT', values.variant);
-  for (const axis of AXES) put(axisVariable(axis), values[axis]);
-  put('INTERLOCK_RESULT_FILE', values.resultFile);
-  put('INTERLOCK_LOG_DIRECTORY', values.logDirectory);
-  put('INTERLOCK_ATTEMPT', String(request.attempt));
-  put('INTERLOCK_TOP_UP', request.topUp === undefined ? undefined : String(request.topUp));
-  put(MARKER_VARIABLE, marker);
-  return { ok: true, env };
-}
+// --- which program ------------------------------------------------------------------------------------
 
 type ResolvedProgram = { ok: true; file: string } | { ok: false; fault: 'ENOENT' | 'EACCES' };
 

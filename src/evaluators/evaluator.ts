@@ -35,12 +35,15 @@ export interface EvaluationRequest {
   scores?: { cluster?: string };
 }
 
+/** Megabytes of the checkpoint's weights, which are read before the first evaluation of it begins. */
+export const WEIGHTS_UNIT = 'MB of weights';
+
 /** How far one attempt has come, in figures alone. */
 export interface EvaluationProgress {
   done: number;
   /** Null where the harness does not say how many there will be. */
   total: number | null;
-  unit: 'samples' | 'requests' | 'tests' | 'steps';
+  unit: 'samples' | 'requests' | 'tests' | 'steps' | typeof WEIGHTS_UNIT;
   /** Of those done, ended in an error, where the harness says so while it runs. */
   errored?: number;
 }
@@ -90,6 +93,10 @@ export type EvaluatorOutcome =
       result?: unknown;
       launch?: LaunchFacts;
     };
+
+export type Failed = Extract<EvaluatorOutcome, { kind: 'failed' }>;
+export const failed = (reason: FailureReason, detail?: string): Failed =>
+  detail === undefined ? { kind: 'failed', reason } : { kind: 'failed', reason, detail };
 
 /** Why the signal of an attempt is aborted where the attempt itself is over, and not only the process that carries it out. */
 export const EVALUATION_CANCELLED = 'evaluation.cancelled';

@@ -14,7 +14,13 @@ import type { HttpExecutor } from '../domain/executor.ts';
 import { InterlockError } from '../errors.ts';
 import type { Outbound } from '../outbound/outbound.ts';
 import { signWebhook, type WebhookSecret } from '../signing/standard-webhooks.ts';
-import type { EvaluationRequest, Evaluator, EvaluatorOutcome, FailureReason } from './evaluator.ts';
+import {
+  type EvaluationRequest,
+  type Evaluator,
+  type EvaluatorOutcome,
+  type FailureReason,
+  failed,
+} from './evaluator.ts';
 import { parseResult, RESULT_LIMIT_BYTES } from './result-text.ts';
 
 export interface HttpDeps {
@@ -26,9 +32,6 @@ export interface HttpDeps {
 
 /** A service that only has to say "taken" says it at once. */
 const DISPATCH_TIMEOUT_MS = 30_000;
-
-const failed = (reason: FailureReason, detail?: string): EvaluatorOutcome =>
-  detail === undefined ? { kind: 'failed', reason } : { kind: 'failed', reason, detail };
 
 export function toCallOffPayload(
   { evaluationId, attempt, runId, checkpointId, evaluation, variant }: EvaluationRequest,

@@ -1,6 +1,7 @@
 /**
  * An evaluation as a job of a Slurm cluster: submitted, watched, collected from a shared directory.
  *
+ * It leaves a native result or, where the policy names a format, the log of a harness below a directory of its own.
  * The job's name is made of the evaluation and of the attempt that submitted it, so whoever comes after a crash or a
  * shutdown finds it by its name and waits on; nothing is submitted twice. The job itself writes how it ended beside its result,
  * which is believed before what Slurm remembers: Slurm forgets ended jobs within minutes.
@@ -9,27 +10,36 @@
  * What the job prints goes nowhere. Not here: retries, deadlines of the scorecard (domain/run).
  */
 import { createHash } from 'node:crypto';
-import { lstat, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { mkdir, open, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { durationMs } from '../domain/duration.ts';
-import { AXES, axisVariable } from '../domain/policy/axes.ts';
+import { DEFAULT_LOG } from '../domain/log-pattern.ts';
 import { pollOf, type SlurmExecutor } from '../domain/slurm-executor.ts';
 import { type Ran, runSlurmProgram } from '../subprocess/slurm-program.ts';
 import { lifeOf } from '../subprocess/slurm-states.ts';
-import { buildArguments } from './command.ts';
 import {
   type CallOffOutcome,
   EVALUATION_CANCELLED,
   type EvaluationRequest,
   type Evaluator,
   type EvaluatorOutcome,
+  type Failed,
+  failed,
 } from './evaluator.ts';
+import { type LogDeps, settleLogOf } from './launchers/log-outcome.ts';
 import { resolveModelUri } from './model-uri.ts';
+import {
+  buildArguments,
+  buildEnvironment,
+  type EnvironmentSources,
+  placeholderValues,
+} from './program-inputs.ts';
 import { readResultFile } from './result-text.ts';
 
-export interface SlurmDeps {
+export interface SlurmDeps extends EnvironmentSources, LogDeps {
   /** null: interlock.yaml names no cluster for evaluations. */
   readonly cluster: {
     /** Of Slurm's programs. */
@@ -39,21 +49,16 @@ export interface SlurmDeps {
     readonly jobs: string;
   } | null;
   readonly modelRoots: readonly string[];
-  readonly baseEnvironment: Readonly<Record<'PATH' | 'HOME' | 'LANG', string | undefined>>;
-  readonly environmentVariable: (name: string) => string | undefined;
   readonly now?: () => number;
 }
-
-type Failed = Extract<EvaluatorOutcome, { kind: 'failed' }>;
-const failed = (reason: Failed['reason'], detail?: string): Failed =>
-  detail === undefined ? { kind: 'failed', reason } : { kind: 'failed', reason, detail };
 
 const CALL_TIMEOUT_MS = 20_000;
 const OUTPUT_BYTES_MAX = 1024 * 1024;
 /** A shared file system shows what a node wrote later than Slurm shows that it ended. */
 const SETTLE_MS = 15_000;
 const SETTLE_LOOK_MS = 250;
-const KEPT_MS = 14 * 86_400_000;
+/** Longer than any job may take: executors end within 24 days, and the time of a directory is not that of what lies deeper in it. */
+const KEPT_MS = 30 * 86_400_000;
 
 /** `"$@"` is the command as it is: nothing of it is read by the shell. */
 const SCRIPT = `#!/bin/sh
@@ -97,8 +102,6 @@ type Seen =
   | { readonly kind: 'absent' }
   | { readonly kind: 'failed'; readonly detail: string };
 
-type JobValues = Parameters<typeof buildArguments>[1];
-
 class SlurmEvaluation {
   readonly #executor: SlurmExecutor;
   readonly #request: EvaluationRequest;
@@ -138,7 +141,8 @@ class SlurmEvaluation {
       }
       if (this.#nowMs() >= untilMs) {
         await this.cancel(new AbortController().signal);
-        return failed('timed-out', seen.kind === 'listed' ? `the job was ${seen.state}` : undefined);
+        const was = seen.kind === 'listed' ? `the job was ${seen.state}` : undefined;
+        return this.#failedWith(failed('timed-out', was));
       }
       const leftMs = Math.max(0, untilMs - this.#nowMs());
       const pauseMs = over ? SETTLE_LOOK_MS : durationMs(pollOf(this.#executor));
@@ -158,25 +162,35 @@ class SlurmEvaluation {
   }
 
   async #submit(signal: AbortSignal): Promise<Failed | null> {
-    const { modelRoots } = this.#deps;
-    const model = await resolveModelUri(this.#request.modelUri, modelRoots);
+    const model = await resolveModelUri(this.#request.modelUri, this.#deps.modelRoots);
     if (!model.ok) return failed('model-uri-refused', model.detail);
-    const values = this.#values(model.uri);
+    const values = {
+      ...placeholderValues(this.#request, { modelUri: model.uri, resultFile: this.#resultFile }),
+      logDirectory: this.#executor.format === 'native' ? undefined : this.#logDirectory,
+    };
     const command = buildArguments(this.#executor.command, values);
     if (!command.ok) return command.failure;
-    const env = this.#environment(values);
-    if (typeof env === 'string') return failed('not-configured', `${env} is not set`);
+    const environment = buildEnvironment(this.#executor.env, this.#request, values, this.#deps);
+    if (!environment.ok) return environment.failure;
+    const env = { ...environment.env, INTERLOCK_JOB_DIRECTORY: this.#directory };
     const script = path.join(this.#directory, 'run.sh');
     try {
       await forgetOld(this.#cluster.jobs, this.#nowMs());
-      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      await mkdir(this.#executor.format === 'native' ? this.#directory : this.#logDirectory, {
+        recursive: true,
+        mode: 0o700,
+      });
       await writeFile(script, SCRIPT, { mode: 0o700 });
     } catch {
       return failed('spawn-failed', 'the shared directory cannot be written');
     }
     const args = [...this.#options(Object.keys(env)), script, command.program, ...command.args];
     const ran = await this.#program('sbatch', args, env, signal);
-    if (ran.kind === 'failed') return failed('unreachable', `sbatch ${ran.why}`);
+    if (ran.kind === 'failed') {
+      // It may have been taken all the same, and after this failure nobody looks for it under this name any more.
+      if (!signal.aborted) await this.cancel(new AbortController().signal);
+      return failed('unreachable', `sbatch ${ran.why}`);
+    }
     if (ran.code === 0 && /^\d{1,15}(;|$)/.test(ran.stdout.trim())) {
       // Beside its name: between being taken and being listed, and after it was forgotten, only this shows it.
       await writeFile(path.join(this.#directory, 'submitted'), ran.stdout.trim()).catch(() => undefined);
@@ -214,46 +228,12 @@ class SlurmEvaluation {
     ];
   }
 
-  #values(modelUri: string): JobValues {
-    const { runId, checkpointId, endpoint, effectiveCompute, evaluation, variant, axes } = this.#request;
-    const resultFile = this.#resultFile;
-    return {
-      ...{ runId, checkpointId, modelUri, endpoint, effectiveCompute, evaluation, variant, resultFile },
-      ...axes,
-    };
-  }
-
-  /** What the job is given and nothing else; the name of a variable that is not set, instead. */
-  #environment(values: JobValues): Record<string, string> | string {
-    const { baseEnvironment, environmentVariable } = this.#deps;
-    const { attempt, topUp, variantEnv } = this.#request;
-    const env: Record<string, string> = {};
-    const put = (name: string, value: string | undefined): void => {
-      if (value !== undefined) env[name] = value;
-    };
-    for (const [name, value] of Object.entries(baseEnvironment)) put(name, value);
-    for (const [name, stated] of Object.entries({ ...this.#executor.env, ...variantEnv })) {
-      const value = stated.startsWith('env:') ? environmentVariable(stated.slice('env:'.length)) : stated;
-      if (value === undefined) return stated;
-      put(name, value);
-    }
-    put('INTERLOCK_RUN_ID', values.runId);
-    put('INTERLOCK_CHECKPOINT_ID', values.checkpointId);
-    put('INTERLOCK_MODEL_URI', values.modelUri);
-    put('INTERLOCK_ENDPOINT', values.endpoint);
-    put('INTERLOCK_EFFECTIVE_COMPUTE', values.effectiveCompute);
-    put('INTERLOCK_EVALUATION', values.evaluation);
-    put('INTERLOCK_VARIANT', values.variant);
-    for (const axis of AXES) put(axisVariable(axis), values[axis]);
-    put('INTERLOCK_RESULT_FILE', values.resultFile);
-    put('INTERLOCK_ATTEMPT', String(attempt));
-    put('INTERLOCK_TOP_UP', topUp === undefined ? undefined : String(topUp));
-    put('INTERLOCK_JOB_DIRECTORY', this.#directory);
-    return env;
-  }
-
   get #resultFile(): string {
     return path.join(this.#directory, 'result.json');
+  }
+
+  get #logDirectory(): string {
+    return path.join(this.#directory, 'logs');
   }
 
   // --- how it goes ---------------------------------------------------------------------------------------
@@ -283,14 +263,8 @@ class SlurmEvaluation {
 
   /** As the job wrote it, whole or not at all; null: it has not ended by itself. */
   async #exitCode(): Promise<number | null> {
-    const file = path.join(this.#directory, 'exit-code');
-    try {
-      if (!(await lstat(file)).isFile()) return null;
-      const text = (await readFile(file, 'latin1')).trim();
-      return /^\d{1,3}$/.test(text) ? Number(text) : null;
-    } catch {
-      return null;
-    }
+    const text = await shortText(path.join(this.#directory, 'exit-code'));
+    return text !== null && /^\d{1,3}$/.test(text) ? Number(text) : null;
   }
 
   #wasSubmitted(): Promise<boolean> {
@@ -301,11 +275,10 @@ class SlurmEvaluation {
   }
 
   async #collect(code: number | null): Promise<EvaluatorOutcome> {
+    const failure = code === 0 ? null : failed('exit-nonzero', `exit code ${code}`);
+    if (this.#executor.format !== 'native') return this.#settleLog(failure, code);
+    if (failure !== null) return this.#failedWith(failure);
     const text = await readResultFile(this.#resultFile);
-    if (code !== 0) {
-      const failure = failed('exit-nonzero', `exit code ${code}`);
-      return text.kind === 'found' ? { ...failure, result: text.result } : failure;
-    }
     switch (text.kind) {
       case 'found':
         return { kind: 'reported', result: text.result };
@@ -322,9 +295,37 @@ class SlurmEvaluation {
   async #lost(seen: Seen): Promise<EvaluatorOutcome> {
     const state = seen.kind === 'listed' ? seen.state : null;
     const reason = state === 'TIMEOUT' || state === 'DEADLINE' ? 'timed-out' : 'job-lost';
-    const failure = failed(reason, state === null ? 'Slurm knows no such job' : `Slurm says ${state}`);
+    return this.#failedWith(
+      failed(reason, state === null ? 'Slurm knows no such job' : `Slurm says ${state}`),
+    );
+  }
+
+  /** What it wrote all the same goes along: it clears nothing, and a score at a threshold trips. */
+  async #failedWith(failure: Failed): Promise<EvaluatorOutcome> {
+    if (this.#executor.format !== 'native') return this.#settleLog(failure, undefined);
     const text = await readResultFile(this.#resultFile);
     return text.kind === 'found' ? { ...failure, result: text.result } : failure;
+  }
+
+  async #settleLog(failure: Failed | null, exitCode: number | null | undefined): Promise<EvaluatorOutcome> {
+    const { format, log } = this.#executor;
+    if (format === 'native') throw new TypeError('a native result is no log');
+    const directory = this.#logDirectory;
+    const startedAt = await this.#submittedAt();
+    return settleLogOf(
+      { failure, exitCode, startedAt },
+      { directory, pattern: log ?? DEFAULT_LOG[format], format },
+      this.#request,
+      this.#deps,
+    );
+  }
+
+  /** By the shared file system's clock, which the log's own time is of, too: nodes may have another than we have. */
+  #submittedAt(): Promise<string | undefined> {
+    return stat(path.join(this.#directory, 'run.sh')).then(
+      ({ mtimeMs }) => new Date(mtimeMs).toISOString(),
+      () => undefined,
+    );
   }
 
   /** Called off, it ends; where only this process ends, it runs on and is found by its name. */
@@ -368,6 +369,24 @@ class SlurmEvaluation {
 
   #nowMs(): number {
     return this.#deps.now?.() ?? Date.now();
+  }
+}
+
+const SHORT_BYTES = 64;
+
+/** Of a file that the job wrote: no more of it than is of use, and nothing that is no file. */
+async function shortText(file: string): Promise<string | null> {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const handle = await open(file, flags).catch(() => null);
+  if (handle === null) return null;
+  try {
+    if (!(await handle.stat()).isFile()) return null;
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(SHORT_BYTES), 0, SHORT_BYTES, 0);
+    return buffer.toString('latin1', 0, bytesRead).trim();
+  } catch {
+    return null;
+  } finally {
+    await handle.close();
   }
 }
 

@@ -23,6 +23,8 @@ export interface EvidenceStore {
   write(name: BlobName, file: string, signal: AbortSignal): Promise<void>;
   /** Null where there is none. */
   read(name: BlobName, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | null>;
+  /** Nothing happens where there is none. */
+  remove(name: BlobName, signal: AbortSignal): Promise<void>;
   /** Removes what was written before an instant; answers how many. A store that expires by itself removes nothing. */
   expire(before: Date): Promise<number>;
 }

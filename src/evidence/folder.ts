@@ -7,7 +7,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { constants, createReadStream, createWriteStream } from 'node:fs';
-import { link, lstat, mkdir, open, readdir, rm, unlink } from 'node:fs/promises';
+import { link, lstat, mkdir, open, readdir, rm, unlink, utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { type BlobName, type EvidenceStore, pathOf, unavailable } from './evidence-store.ts';
@@ -30,8 +30,12 @@ export function createFolderStore(directory: string): EvidenceStore {
   return {
     has,
     async write(name, file, signal) {
-      if (await has(name)) return;
       const place = at(name);
+      if (await has(name)) {
+        // It is kept for what was evaluated last, and not only for the first that left the same bytes.
+        await utimes(place, new Date(), new Date()).catch(() => undefined);
+        return;
+      }
       const folder = path.dirname(place);
       const part = path.join(folder, `${randomBytes(12).toString('hex')}${LEFT_BEHIND}`);
       try {
@@ -43,7 +47,8 @@ export function createFolderStore(directory: string): EvidenceStore {
         await link(part, place).catch((error: unknown) => {
           if (codeOf(error) !== 'EEXIST') throw error; // somebody else kept the same
         });
-        await synced(folder);
+        // Up to the first that was there before: a folder is lost with the entry that names it.
+        for (const each of [folder, path.dirname(folder), directory]) await synced(each);
       } catch (error) {
         throw unavailable('cannot be written', error);
       } finally {
@@ -58,6 +63,13 @@ export function createFolderStore(directory: string): EvidenceStore {
       } catch (error) {
         if (codeOf(error) === 'ENOENT') return null;
         throw unavailable('cannot be read', error);
+      }
+    },
+    async remove(name) {
+      try {
+        await rm(at(name), { force: true });
+      } catch (error) {
+        throw unavailable('cannot be written', error);
       }
     },
     async expire(before) {

@@ -161,6 +161,12 @@ export function createS3Store(options: S3Options): EvidenceStore {
       const size = await head(name, signal);
       return size === null ? null : ranges(name, size, signal);
     },
+    async remove(name, signal) {
+      const { status } = await send('DELETE', urlOf(name), {}, signal);
+      if (status !== 404 && (status < 200 || status > 299)) {
+        throw unavailable(`removed no blob, with HTTP ${status}`);
+      }
+    },
     expire: () => Promise.resolve(0),
   };
 }

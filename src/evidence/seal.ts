@@ -85,7 +85,17 @@ export async function* unseal(
   sealed: AsyncIterable<Uint8Array>,
   privateKey: KeyObject,
 ): AsyncGenerator<Uint8Array> {
-  const { header, rest } = await split(sealed, HEADER_BYTES);
+  const source = sealed[Symbol.asyncIterator]();
+  try {
+    yield* opened(source, privateKey);
+  } finally {
+    // Also where it is refused half-way: a file that is not read to its end is not closed by anybody else.
+    await source.return?.();
+  }
+}
+
+async function* opened(source: AsyncIterator<Uint8Array>, privateKey: KeyObject): AsyncGenerator<Uint8Array> {
+  const { header, rest } = await split(source, HEADER_BYTES);
   if (!header.subarray(0, MAGIC.length).equals(Buffer.from(MAGIC))) throw damaged('is not sealed evidence');
   const from = createPublicKey({
     key: {
@@ -104,13 +114,13 @@ export async function* unseal(
     if (chunk.length < TAG_BYTES) throw damaged('is cut short');
     const decipher = createDecipheriv('aes-256-gcm', key, nonceOf(number, last)).setAAD(header);
     decipher.setAuthTag(chunk.subarray(chunk.length - TAG_BYTES));
-    const opened = decipher.update(chunk.subarray(0, chunk.length - TAG_BYTES));
+    const plain = decipher.update(chunk.subarray(0, chunk.length - TAG_BYTES));
     try {
       decipher.final();
     } catch {
       throw damaged('was changed or cut short');
     }
-    if (opened.length > 0) yield opened;
+    if (plain.length > 0) yield plain;
     number += 1;
   }
 }
@@ -145,10 +155,9 @@ async function* chunksOf(
 }
 
 async function split(
-  source: AsyncIterable<Uint8Array>,
+  iterator: AsyncIterator<Uint8Array>,
   size: number,
 ): Promise<{ header: Buffer; rest: AsyncIterable<Uint8Array> }> {
-  const iterator = source[Symbol.asyncIterator]();
   let held = Buffer.alloc(0);
   while (held.length < size) {
     const next = await iterator.next();

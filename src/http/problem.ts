@@ -55,7 +55,20 @@ const FAULTS: Readonly<Record<string, Translate>> = {
   database: away('database-unavailable', 'The database is not available now; nothing was recorded.'),
   queue: away('queue-unavailable', 'The queue is not available now.'),
   signing: away('signing-unavailable', 'Signing is not available now; no permit was issued.', 5),
+  evidence: away('evidence-unavailable', 'The store of evidence does not answer now.', 5),
   outbound: away('upstream-unavailable', 'A system this request depends on did not answer.', 5),
+};
+
+/** Faults that repeating does not mend, and that whoever asks has to know of. */
+const BROKEN: Readonly<Record<string, { readonly code: string; readonly detail: string }>> = {
+  'evidence.damaged': {
+    code: 'evidence-damaged',
+    detail: 'What is stored is not what was kept under this digest; no part of it is given out.',
+  },
+  'evidence.key': {
+    code: 'evidence-key',
+    detail: 'The private sealing key of this service cannot be used; its log says why.',
+  },
 };
 
 /** What Fastify itself refuses. Anything of its own that is not listed is a fault of ours: 500. */
@@ -84,8 +97,8 @@ export const timedOut = (): Refusal =>
     2,
   );
 
-const internal = (cause: unknown): Refusal =>
-  new Refusal({ status: 500, code: 'internal', title: 'Internal error', cause });
+const internal = (cause: unknown, known: { code: string; detail?: string } = { code: 'internal' }): Refusal =>
+  new Refusal({ status: 500, title: 'Internal error', ...known, cause });
 
 export function toRefusal(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
@@ -93,7 +106,9 @@ export function toRefusal(error: unknown): Refusal {
     const translate = lookUp(FAULTS, error.code) ?? lookUp(FAULTS, error.code.split('.', 1)[0] ?? '');
     // A fault that repeating cannot mend is not "come back later", whatever part it came from.
     if (translate !== undefined && error.retryable) return translate(error);
-    return error.retryable ? unavailable('unavailable', 'Not available now.', 1, error) : internal(error);
+    return error.retryable
+      ? unavailable('unavailable', 'Not available now.', 1, error)
+      : internal(error, lookUp(BROKEN, error.code));
   }
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') {
     const known = lookUp(FRAMEWORK, error.code);

@@ -182,10 +182,10 @@ export function route({
     tags: d.tags ?? [],
     async handle(call) {
       const errors: FieldError[] = [];
-      const parsed = {
+      const parsed: { params: unknown; query: unknown; body: unknown } = {
         params: check(params, call.params, 'path', errors),
         query: check(queryTaken, call.query, 'query', errors),
-        body: undefined as unknown,
+        body: undefined,
       };
       const isFile = file?.isAsked(call.query) === true;
       if (body !== null && !isFile) {

@@ -15,11 +15,12 @@ import { z } from 'zod';
 import { isHazardous } from '../domain/policy/schema.ts';
 import { locate } from '../domain/run/evaluation.ts';
 import { releaseInForce } from '../domain/run/evidence.ts';
-import { evidenceKey } from '../domain/run/views.ts';
+import { evidenceKey } from '../domain/run/view.ts';
 import { InterlockError } from '../errors.ts';
 import type { BlobName, EvidenceStore } from '../evidence/evidence-store.ts';
 import { readPrivateKey, readPublicKey, seal, unseal } from '../evidence/seal.ts';
 import type { Ledger } from '../ledger/ledger.ts';
+import { realTimers, type Timers } from '../timers.ts';
 import type { RunService } from './run-service.ts';
 
 /** Bytes of a log: of a file, or in memory. */
@@ -48,7 +49,7 @@ export type EvidenceReading =
   | { readonly kind: 'bytes'; readonly body: Buffer; readonly total: number; readonly sealed: boolean }
   | {
       readonly kind: 'refused';
-      readonly code: 'not-found' | 'forbidden' | 'conflict';
+      readonly code: 'not-found' | 'forbidden';
       readonly message: string;
     };
 
@@ -58,6 +59,8 @@ export interface Evidence {
   /** Of which runs a log is kept, the newest first. */
   rows(digest: string): Promise<EvidenceRow[]>;
   read(digest: string, by: string, range: { offset: number; length: number }): Promise<EvidenceReading>;
+  /** Settles when what is on its way to the store is there, or a moment later has been given up. */
+  close(): Promise<void>;
 }
 
 export interface EvidenceDeps {
@@ -72,16 +75,33 @@ export interface EvidenceDeps {
   readonly privateKeyFile: string | null;
   readonly clock: () => Date;
   readonly logger: { warn(fields: object, message: string): void };
+  readonly timers?: Timers;
 }
 
 const Row = z.object({ runId: z.string(), digest: z.string(), bytes: z.number(), sealed: z.boolean() });
 const COPIES_MAX = 50;
 const STORE_TIMEOUT_MS = 3_600_000;
+/** Of a service that is stopping: a log that is lost by it is a warning, and no reason not to stop. */
+const CLOSE_GRACE_MS = 5_000;
 
 export function createEvidence(deps: EvidenceDeps): Evidence {
-  const { store, runs, ledger, scratch, clock, logger } = deps;
+  const { store, runs, ledger, scratch, clock, logger, timers = realTimers } = deps;
+  const underWay = new Set<Promise<unknown>>();
+  const closing = new AbortController();
 
-  async function keep(source: EvidenceSource, about: AboutEvidence): Promise<string | null> {
+  function keep(source: EvidenceSource, about: AboutEvidence): Promise<string | null> {
+    const kept = keepOne(source, about).finally(() => underWay.delete(kept));
+    underWay.add(kept);
+    return kept;
+  }
+
+  async function close(): Promise<void> {
+    const timer = timers.set(() => closing.abort(), CLOSE_GRACE_MS);
+    await Promise.allSettled(underWay);
+    timers.clear(timer);
+  }
+
+  async function keepOne(source: EvidenceSource, about: AboutEvidence): Promise<string | null> {
     const part = path.join(scratch, `${randomBytes(12).toString('hex')}.part`);
     try {
       const sealed = about.hazardous === true || (await isOfHazard(about));
@@ -95,9 +115,16 @@ export function createEvidence(deps: EvidenceDeps): Evidence {
       }
       await mkdir(scratch, { recursive: true, mode: 0o700 });
       const { hex, bytes } = await written(source, part, sealed);
+      // Sealed for one run is sealed for all: it is the same text.
+      if (!sealed && (await store.has({ kind: 'sealed', hex }))) {
+        await note(hex, bytes, true, about);
+        return hex;
+      }
       const name: BlobName = { kind: sealed ? 'sealed' : 'sha256', hex };
-      await store.write(name, part, AbortSignal.timeout(STORE_TIMEOUT_MS));
+      const signal = AbortSignal.any([AbortSignal.timeout(STORE_TIMEOUT_MS), closing.signal]);
+      await store.write(name, part, signal);
       await note(hex, bytes, sealed, about);
+      if (sealed) await removePlain(hex, signal, about);
       return hex;
     } catch (error) {
       const { runId, evaluationId } = about;
@@ -108,9 +135,21 @@ export function createEvidence(deps: EvidenceDeps): Evidence {
     }
   }
 
+  /** Of bytes that were kept before anybody knew that they are dangerous. */
+  async function removePlain(hex: string, signal: AbortSignal, about: AboutEvidence): Promise<void> {
+    const plain: BlobName = { kind: 'sha256', hex };
+    try {
+      if (await store.has(plain)) await store.remove(plain, signal);
+    } catch (error) {
+      const { runId, evaluationId } = about;
+      logger.warn({ err: error, runId, evaluationId }, 'plain bytes of a sealed log could not be removed');
+    }
+  }
+
   async function isOfHazard({ runId, evaluationId }: AboutEvidence): Promise<boolean> {
+    if (evaluationId === null) return false;
     const loaded = await runs.load(runId);
-    if (loaded === null || evaluationId === null) return false;
+    if (loaded === null) return true;
     const located = locate(loaded.state, evaluationId, loaded.policy);
     // Of a checkpoint that has left the state it is not known what it was of.
     return located === null
@@ -142,7 +181,9 @@ export function createEvidence(deps: EvidenceDeps): Evidence {
     await runs.execute(
       runId,
       async () => {
-        const known = (await ledger.view('evidence', evidenceKey(digest, runId))) !== null;
+        const row = Row.safeParse((await ledger.view('evidence', evidenceKey(digest, runId)))?.doc);
+        // What was plain and is dangerous now is news: from here on it takes a release.
+        const known = row.success && (row.data.sealed || !sealed);
         return { type: 'NoteEvidence', digest, bytes, sealed, evaluationId, attempt, by, known };
       },
       { actor: by },
@@ -167,15 +208,17 @@ export function createEvidence(deps: EvidenceDeps): Evidence {
       const denied = await admitted(known, digest, by);
       if (denied !== null) return denied;
     }
+    const { privateKeyFile } = deps;
+    // Before anything is opened that only a reading to its end would close.
+    const key = row.sealed && privateKeyFile !== null ? await privateKey(privateKeyFile) : null;
     const name: BlobName = { kind: row.sealed ? 'sealed' : 'sha256', hex: digest };
     const stored = await store.read(name, AbortSignal.timeout(STORE_TIMEOUT_MS));
     if (stored === null)
       return refused('not-found', 'the evidence is no longer kept: its retention has ended');
-    const { privateKeyFile } = deps;
-    if (row.sealed && privateKeyFile === null) {
+    if (row.sealed && key === null) {
       return { kind: 'bytes', ...(await sliced(stored, range, null)), sealed: true };
     }
-    const plain = row.sealed ? unseal(stored, await privateKey(privateKeyFile ?? '')) : stored;
+    const plain = key === null ? stored : unseal(stored, key);
     return { kind: 'bytes', ...(await sliced(plain, range, digest)), sealed: false };
   }
 
@@ -194,10 +237,10 @@ export function createEvidence(deps: EvidenceDeps): Evidence {
     return refused('forbidden', 'it is sealed, and no release by two people is in force');
   }
 
-  return { keep, rows, read };
+  return { keep, rows, read, close };
 }
 
-const refused = (code: 'not-found' | 'forbidden' | 'conflict', message: string): EvidenceReading => ({
+const refused = (code: 'not-found' | 'forbidden', message: string): EvidenceReading => ({
   kind: 'refused',
   code,
   message,

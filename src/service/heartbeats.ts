@@ -6,7 +6,7 @@
  * permit); saying halt needs nothing but the order. A heartbeat is not an event: only what it crosses is.
  * A run in shadow is told to continue whatever stands in the way of a permit, but for what people pressed.
  */
-import { type Compute, compareCompute } from '../domain/compute.ts';
+import { type Compute, compareCompute, maxCompute } from '../domain/compute.ts';
 import { durationMs } from '../domain/duration.ts';
 import { nextCheckpointAt, nextDueCompute } from '../domain/run/cadence.ts';
 import type { StatedStage } from '../domain/run/events.ts';
@@ -220,7 +220,11 @@ export function createHeartbeats(deps: HeartbeatDeps): Heartbeats {
             : (closingInDirective(current, said.effectiveCompute, clock()) ??
               (await directive(state, signer, issued))),
         permit,
-        nextCheckpointAt: nextCheckpointAt(state, current),
+        nextCheckpointAt: nextCheckpointAt(
+          state,
+          { policy: current.policy, now: clock() },
+          maxCompute(state.computeHigh ?? said.effectiveCompute, said.effectiveCompute),
+        ),
         retain: [...kept.keys()],
         retainUntil: Object.fromEntries(kept),
         ...(deps.keySet === undefined ? {} : { keySet: deps.keySet() }),

@@ -11,10 +11,11 @@ import type { Json } from '../domain/canonical-json.ts';
 import type { Compute } from '../domain/compute.ts';
 import { ladderProblems } from '../domain/policy/ladder.ts';
 import type { Policy } from '../domain/policy/schema.ts';
+import { evaluationName } from '../domain/run/checkpoint-views.ts';
 import type { StatedStage } from '../domain/run/events.ts';
 import type { RunTarget } from '../domain/run/halt-documents.ts';
 import type { RunState } from '../domain/run/state.ts';
-import { checkpointKey, evaluationName } from '../domain/run/views.ts';
+import { checkpointKey } from '../domain/run/view.ts';
 import { WEIGHTS_CHANGED } from '../domain/run/weights.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { confirmationOf, ladderOf } from '../orchestrators/ladders.ts';
@@ -369,11 +370,8 @@ export function createIntake(deps: IntakeDeps): Intake {
     own: { evaluationId: string; attempt: number; result: unknown; by: string },
   ): Promise<Parameters<RunService['execute']>[1]> {
     const look = (await deps.weights?.look(known.runId, own.evaluationId)) ?? { ok: true };
-    if (!look.ok && look.reason !== WEIGHTS_CHANGED) {
-      const { evaluationId, attempt, result } = own;
-      return { type: 'FailAttempt', evaluationId, attempt, reason: look.reason, detail: null, result };
-    }
-    return recordResult(ledger, { ...known, ...own, resultDigest: resultDigest(own.result) });
+    const doubt = look.ok || look.reason === WEIGHTS_CHANGED ? undefined : look.reason;
+    return recordResult(ledger, { ...known, ...own, doubt, resultDigest: resultDigest(own.result) });
   }
 
   function receive(

@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { type Compute, ComputeSchema, maxCompute } from '../domain/compute.ts';
 import { united, workAt } from '../domain/run/ancestry.ts';
 import type { Ancestry, Contribution, KnownParent } from '../domain/run/ancestry-documents.ts';
-import { checkpointKey } from '../domain/run/views.ts';
+import { checkpointKey } from '../domain/run/view.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { ProgressStore } from '../ledger/progress.ts';
 import type { RunService } from './run-service.ts';

@@ -3,7 +3,7 @@
  * spool; whichever comes second reads here whether the other did, however many presses came in between.
  */
 import { z } from 'zod';
-import { pressKey } from '../domain/run/views.ts';
+import { pressKey } from '../domain/run/view.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 
 const PressDoc = z.object({ haltId: z.string() });

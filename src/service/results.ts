@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import type { LaunchFacts } from '../domain/launch-facts.ts';
 import { archivedResult } from '../domain/run/archived.ts';
-import { resultKey } from '../domain/run/views.ts';
+import { resultKey } from '../domain/run/view.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { BuildCommand } from './run-service.ts';
 
@@ -19,6 +19,8 @@ export interface ReportedResult {
   readonly result: unknown;
   readonly resultDigest: string;
   readonly launch?: LaunchFacts | undefined;
+  /** Why the weights cannot be shown to be the checkpoint's. */
+  readonly doubt?: string | undefined;
   readonly by: string;
 }
 

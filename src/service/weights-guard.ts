@@ -12,7 +12,7 @@ import type { CheckpointState } from '../domain/run/state.ts';
 import { unscorableBecause, WEIGHTS_CHANGED } from '../domain/run/weights.ts';
 import { resolveModelUri } from '../evaluators/model-uri.ts';
 import { inventory, WeightsError, type WeightsProblem } from '../evaluators/weights/digest.ts';
-import type { Digester, DigestProgress } from '../evaluators/weights/digester.ts';
+import type { Digester, DigestListener } from '../evaluators/weights/digester.ts';
 import type { LoadedRun, RunService } from './run-service.ts';
 import type { SecurityLog } from './security.ts';
 
@@ -21,10 +21,8 @@ export type WeightsLook =
   | { readonly ok: false; readonly reason: WeightsProblem | typeof WEIGHTS_CHANGED };
 
 export interface WeightsGuard {
-  /** Of the checkpoint that an evaluation is of; `ok` where nothing speaks against scoring it. */
-  look(runId: string, evaluationId: string): Promise<WeightsLook>;
-  /** Of a digest that is worked out in this process; null where none is. */
-  progress(modelUri: string): Promise<DigestProgress | null>;
+  /** Of the checkpoint that an evaluation is of; `ok` where nothing speaks against scoring it. Says how far it has read. */
+  look(runId: string, evaluationId: string, onProgress?: DigestListener): Promise<WeightsLook>;
 }
 
 export interface WeightsGuardDeps {
@@ -35,7 +33,11 @@ export interface WeightsGuardDeps {
 }
 
 export function createWeightsGuard({ runs, digester, modelRoots, logger }: WeightsGuardDeps): WeightsGuard {
-  async function look(runId: string, evaluationId: string): Promise<WeightsLook> {
+  async function look(
+    runId: string,
+    evaluationId: string,
+    onProgress?: DigestListener,
+  ): Promise<WeightsLook> {
     const loaded = await runs.load(runId);
     const checkpoint = loaded === null ? null : checkpointOf(loaded, evaluationId);
     if (checkpoint === null) return { ok: true };
@@ -44,11 +46,16 @@ export function createWeightsGuard({ runs, digester, modelRoots, logger }: Weigh
     // Never read where they lie: another reader would have said so by now.
     if (path === null) return gone(checkpoint);
     if (await isUntouched(path, checkpoint)) return { ok: true };
-    return read(runId, checkpoint, path);
+    return read(runId, checkpoint, path, onProgress);
   }
 
-  async function read(runId: string, { checkpointId }: CheckpointState, path: string): Promise<WeightsLook> {
-    const digested = await digester.digest(path);
+  async function read(
+    runId: string,
+    { checkpointId }: CheckpointState,
+    path: string,
+    onProgress?: DigestListener,
+  ): Promise<WeightsLook> {
+    const digested = await digester.digest(path, onProgress);
     if (!digested.ok) {
       const { problem, detail } = digested;
       logger.warn({ runId, checkpointId, problem, detail }, 'weights could not be read');
@@ -60,7 +67,8 @@ export function createWeightsGuard({ runs, digester, modelRoots, logger }: Weigh
       { type: 'NoteWeights', checkpointId, ...found },
       { actor: 'interlock', urgent: true },
     );
-    if (!('state' in executed)) return { ok: true };
+    // Not recorded, so that nobody can compare it later: nothing speaks for these weights.
+    if (!('state' in executed)) return { ok: false, reason: 'weights-unreadable' };
     const after = executed.state.checkpoints.find((each) => each.checkpointId === checkpointId);
     return after === undefined || unscorableBecause(after) === null
       ? { ok: true }
@@ -86,13 +94,7 @@ export function createWeightsGuard({ runs, digester, modelRoots, logger }: Weigh
     return /^file:/i.test(resolved.uri) ? decodeURIComponent(new URL(resolved.uri).pathname) : resolved.uri;
   }
 
-  return {
-    look,
-    async progress(modelUri) {
-      const path = await localPath(modelUri);
-      return path === null ? null : digester.progress(path);
-    },
-  };
+  return { look };
 }
 
 /** Somebody put other weights in the place of reported ones: what an intruder, or a trainer that hides something, would do. */

@@ -13,8 +13,9 @@ import { explain } from '../domain/run/halt.ts';
 import { outstanding } from '../domain/run/outstanding.ts';
 import type { Halt } from '../domain/run/state.ts';
 import { InterlockError } from '../errors.ts';
-import type { EvaluatorOutcome } from '../evaluators/evaluator.ts';
+import { type EvaluatorOutcome, WEIGHTS_UNIT } from '../evaluators/evaluator.ts';
 import type { Evaluators } from '../evaluators/registry.ts';
+import type { DigestListener } from '../evaluators/weights/digester.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { Isolators } from '../isolation/registry.ts';
 import type { EvaluationProgressStore } from '../ledger/evaluation-progress.ts';
@@ -31,7 +32,7 @@ import { evaluationRequest } from './evaluation-request.ts';
 import { isolate } from './isolate-work.ts';
 import { observeStop } from './observe-stop.ts';
 import { signOrder } from './orders.ts';
-import { createProgressNotes } from './progress-notes.ts';
+import { createProgressNotes, type ProgressNotes } from './progress-notes.ts';
 import { type ReportedResult, recordResult } from './results.ts';
 import type { LoadedRun, RunService } from './run-service.ts';
 import type { RunningEvaluations } from './running-evaluations.ts';
@@ -102,7 +103,11 @@ async function evaluate({ runId, ids }: WorkItem, signal: AbortSignal, deps: Wor
   const { evaluationId, attempt } = EvaluateIds.parse(ids);
   const startTime = new Date();
   // Before the attempt's time begins to count: the first look reads all of it.
-  const before = await unlessAborted(lookAt(runId, evaluationId, deps), signal);
+  const reading = notesOf({ runId, evaluationId, attempt }, deps);
+  const onRead = (bytesDone: number, bytesTotal: number): void =>
+    reading?.heard({ done: megabytes(bytesDone), total: megabytes(bytesTotal), unit: WEIGHTS_UNIT });
+  const before = await unlessAborted(lookAt(runId, evaluationId, deps, onRead), signal);
+  await reading?.end();
   if (before === null) return; // handed back, and the look goes on: whoever takes the item next joins it
   const started = await runs.execute(
     runId,
@@ -146,8 +151,21 @@ interface Running {
   readonly before: WeightsLook;
 }
 
-const lookAt = (runId: string, evaluationId: string, { weights }: WorkDeps): Promise<WeightsLook> =>
-  weights === undefined ? Promise.resolve({ ok: true }) : weights.look(runId, evaluationId);
+const lookAt = (
+  runId: string,
+  evaluationId: string,
+  { weights }: WorkDeps,
+  onProgress?: DigestListener,
+): Promise<WeightsLook> =>
+  weights === undefined ? Promise.resolve({ ok: true }) : weights.look(runId, evaluationId, onProgress);
+
+const megabytes = (bytes: number): number => Math.round(bytes / 1e6);
+
+const notesOf = (
+  attempt: { runId: string; evaluationId: string; attempt: number },
+  { evaluationProgress, timers }: WorkDeps,
+): ProgressNotes | null =>
+  evaluationProgress === undefined ? null : createProgressNotes(attempt, evaluationProgress, timers);
 
 async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | null> {
   if (signal.aborted) return null;
@@ -184,11 +202,7 @@ async function runAttempt(
   const { checkpoint, evaluation, spec } = located;
   const { evaluators, running, logger } = deps;
   const job = running.begin(runId, evaluationId, attempt, signal);
-  const { evaluationProgress } = deps;
-  const notes =
-    evaluationProgress === undefined
-      ? null
-      : createProgressNotes({ runId, evaluationId, attempt }, evaluationProgress, deps.timers);
+  const notes = notesOf({ runId, evaluationId, attempt }, deps);
   let outcome: EvaluatorOutcome;
   try {
     outcome = before.ok

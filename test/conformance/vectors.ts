@@ -141,6 +141,13 @@ function reportVectors() {
       weightsDigest: `sha256:${'0a'.repeat(32)}`,
       parents: ['run-2', 'run-3/step-9'],
     },
+    {
+      runId: 'r',
+      checkpointId: 'rl-1',
+      effectiveCompute: '1.01e25',
+      modelUri: 'file:///models/rl-1',
+      trainingStage: { name: 'rl', compute: '2e23' },
+    },
   ];
   return {
     reports: reports.map((report) => {

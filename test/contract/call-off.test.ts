@@ -48,6 +48,7 @@ beforeEach(async () => {
     },
     http: { outbound, now: () => new Date(), secrets: () => secrets },
     slurm: {
+      readLog: () => Promise.reject(new Error('reads no log')),
       cluster: null,
       modelRoots: [],
       baseEnvironment: { PATH: undefined, HOME: undefined, LANG: undefined },

@@ -55,6 +55,16 @@ export function describeEvidenceStore(name: string, store: () => EvidenceStore):
       expect(await store().has(plain)).toBe(false);
     });
 
+    it('removes one, and nothing where there is none', async () => {
+      const { name: at, file } = await blob(Buffer.from('to be removed'));
+      const sealed: BlobName = { ...at, kind: 'sealed' };
+      await store().write(at, file, signal());
+      await store().write(sealed, file, signal());
+      await store().remove(at, signal());
+      await store().remove(at, signal());
+      expect([await store().has(at), await store().has(sealed)]).toEqual([false, true]);
+    });
+
     it('says of what is not there that it is not', async () => {
       const at: BlobName = { kind: 'sha256', hex: 'f'.repeat(64) };
       expect(await store().has(at)).toBe(false);

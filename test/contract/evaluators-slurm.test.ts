@@ -1,8 +1,8 @@
 /** Evaluations as Slurm jobs: found again after a crash, collected whatever Slurm remembers, ended when they are cancelled. */
-import { access, readFile, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { EVALUATION_CANCELLED } from '../../src/evaluators/evaluator.ts';
+import { EVALUATION_CANCELLED, type FailureReason } from '../../src/evaluators/evaluator.ts';
 import { slurmJobName } from '../../src/evaluators/slurm.ts';
 import { CANARY, describeEvaluator, exampleRequest, expectFailed } from './describe-evaluator.ts';
 import { type SlurmFixture, slurmFixture } from './slurm-fixture.ts';
@@ -170,6 +170,76 @@ describe('a Slurm job', () => {
     expect(await outcome).toMatchObject({ kind: 'failed', reason: 'job-lost', result: { score: 0.42 } });
   });
 
+  test('hands on what it wrote although its time was up', async () => {
+    const outcome = await run(`${reports} ${hangs}`, { timeout: '1500ms' });
+    expect(outcome).toMatchObject({ kind: 'failed', reason: 'timed-out', result: { score: 0.42 } });
+  });
+
+  test('is ended where sbatch did not say whether it was taken: no further attempt would find it', async () => {
+    await slurm.set('babbles');
+    expectFailed(await run(hangs), 'unreachable');
+    expect(await slurm.calls('scancel')).toEqual([
+      ['scancel', `--name=${slurmJobName(exampleRequest)}`, expect.stringMatching(/^--user=/)],
+    ]);
+  });
+
+  describe('of a harness', () => {
+    const LOG = JSON.stringify({
+      results: { ctf: { 'acc,none': 0.42, 'acc_stderr,none': 0.01 } },
+      versions: { ctf: 1 },
+      config: { model: 'hf', model_args: 'pretrained=org/model' },
+    });
+    const logs = (...names: string[]) =>
+      names
+        .map((name) => `require('fs').writeFileSync(process.argv[1] + '/${name}', ${JSON.stringify(LOG)});`)
+        .join('');
+    const harness = (code: string, more = {}) =>
+      slurm
+        .evaluator(slurm.executor([node, '-e', code, '{logDirectory}'], { format: 'lm-eval', ...more }))
+        .run(exampleRequest, live());
+
+    test('has its log read, and how it ended goes along', async () => {
+      const outcome = await harness(logs('results_1.json'));
+      expect(outcome).toMatchObject({
+        kind: 'reported',
+        result: { harnessLog: { harness: 'lm-eval', model: 'org/model', fileDigest: expect.any(String) } },
+        launch: { exitCode: 0, completedExitCodes: [0] },
+      });
+      const { launch } = outcome.kind === 'reported' ? outcome : {};
+      expect(Date.parse(launch?.logModifiedAt ?? '')).toBeGreaterThanOrEqual(
+        Date.parse(launch?.startedAt ?? ''),
+      );
+    });
+
+    test.each<[FailureReason, string, object]>([
+      ['log-missing', '0;', {}],
+      ['log-ambiguous', logs('results_1.json', 'results_2.json'), {}],
+      ['log-missing', logs('results_1.json'), { log: 'other.json' }],
+    ])('settles nothing: %s', async (reason, code, more) => {
+      expectFailed(await harness(code, more), reason);
+    });
+
+    test('that failed hands its log on beside the failure', async () => {
+      expect(await harness(`${logs('results_1.json')} process.exit(3);`)).toMatchObject({
+        kind: 'failed',
+        reason: 'exit-nonzero',
+        result: { harnessLog: { harness: 'lm-eval' } },
+        launch: { exitCode: 3 },
+      });
+    });
+
+    test('is told where its log goes, and a native one is not', async () => {
+      const tell = "require('fs').writeFileSync(process.argv[1], JSON.stringify({ ...process.env }));";
+      expect(await run(tell)).not.toHaveProperty('result.INTERLOCK_LOG_DIRECTORY');
+      const check = 'if (process.env.INTERLOCK_LOG_DIRECTORY !== process.argv[1]) process.exit(9);';
+      const other = { ...exampleRequest, attempt: 7 };
+      const executor = slurm.executor([node, '-e', check + logs('results_1.json'), '{logDirectory}'], {
+        format: 'auto',
+      });
+      expect(await slurm.evaluator(executor).run(other, live())).toMatchObject({ kind: 'reported' });
+    });
+  });
+
   test('waits out a controller that is away, and submits nothing blindly', async () => {
     await slurm.set('away');
     expectFailed(await run(reports), 'unreachable');
@@ -195,6 +265,22 @@ describe('a Slurm job', () => {
     ].map(slurmJobName);
     expect(new Set(names).size).toBe(4);
     expect(slurmJobName({ ...exampleRequest, attempt: 3, submission: 2 })).toBe(slurmJobName(exampleRequest));
+  });
+
+  test('has its directory for as long as it may run, and not for ever', async () => {
+    const made = async (name: string, days: number) => {
+      const directory = path.join(slurm.directory, 'shared', name);
+      await mkdir(directory, { recursive: true });
+      const then = new Date(Date.now() - days * 86_400_000);
+      await utimes(directory, then, then);
+    };
+    const [runs, over, foreign] = [`interlock-${'a'.repeat(32)}`, `interlock-${'b'.repeat(32)}`, 'theirs'];
+    await made(runs, 23);
+    await made(over, 31);
+    await made(foreign, 31);
+    await run(reports);
+    const left = await readdir(path.join(slurm.directory, 'shared'));
+    expect(left.sort()).toEqual([runs, slurmJobName(exampleRequest), foreign].sort());
   });
 
   test('leaves a script that holds nothing of the event', async () => {

@@ -56,6 +56,19 @@ describe('a folder', () => {
     expect((await stat(folder)).mode & 0o777).toBe(0o700);
   });
 
+  it('keeps what was left again for its whole retention, from then on', async () => {
+    const store = createFolderStore(directory);
+    const again = { kind: 'sha256', hex: 'c'.repeat(64) } as const;
+    const file = join(directory, 'again');
+    await writeFile(file, 'y');
+    await store.write(again, file, AbortSignal.timeout(5_000));
+    const old = new Date(Date.now() - 10 * 86_400_000);
+    await utimes(join(directory, 'sha256', 'cc', 'c'.repeat(62)), old, old);
+    await store.write(again, file, AbortSignal.timeout(5_000));
+    await store.expire(new Date(Date.now() - 86_400_000));
+    expect(await store.has(again)).toBe(true);
+  });
+
   it('removes what is older than its retention, and nothing else', async () => {
     const store = createFolderStore(directory);
     const old = new Date(Date.now() - 10 * 86_400_000);

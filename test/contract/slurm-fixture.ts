@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { type SlurmExecutor, SlurmExecutorSchema } from '../../src/domain/slurm-executor.ts';
+import { readLog } from '../../src/evaluators/formats/detect.ts';
 import { createSlurmEvaluator, type SlurmDeps } from '../../src/evaluators/slurm.ts';
 
 const COMMON = (state: string): string => `#!${process.execPath}
@@ -24,6 +25,7 @@ const env = Object.fromEntries(option('export').split(',').map((name) => [name, 
 const child = spawn(args[script], args.slice(script + 1), { cwd: option('chdir'), env, detached: true, stdio: 'ignore' });
 const id = jobs().length + 1;
 fs.writeFileSync(at(id + '.job'), JSON.stringify({ id, name: option('job-name'), pid: child.pid }));
+if (fs.existsSync(at('babbles'))) fs.writeSync(1, 'x'.repeat(2_000_000));
 console.log(id);
 process.exit(0);
 `;
@@ -47,8 +49,8 @@ export interface SlurmFixture {
   evaluator(executor: SlurmExecutor): ReturnType<typeof createSlurmEvaluator>;
   /** What was called, the program first. */
   calls(program: string): Promise<string[][]>;
-  /** `away`: no controller; `forgets`: ended jobs are listed no more. */
-  set(what: 'away' | 'forgets', isOn?: boolean): Promise<void>;
+  /** `away`: no controller; `forgets`: ended jobs are listed no more; `babbles`: sbatch submits, and prints without end. */
+  set(what: 'away' | 'forgets' | 'babbles', isOn?: boolean): Promise<void>;
   /** What Slurm says of a job from here on, whatever its process does. */
   says(jobId: number, state: string): Promise<void>;
   /** A file of the one job there is. */
@@ -66,6 +68,7 @@ export async function slurmFixture(env: Readonly<Record<string, string>> = {}): 
   }
   const jobs = path.join(directory, 'shared');
   const deps: SlurmDeps = {
+    readLog,
     cluster: { directory, jobs },
     modelRoots: [],
     baseEnvironment: { PATH: process.env['PATH'], HOME: directory, LANG: 'C' },

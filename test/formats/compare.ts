@@ -76,39 +76,25 @@ interface Said {
 }
 
 /** Under the names of expected.json. */
-function saidBy(log: HarnessLog): Said {
-  const {
-    format,
-    status,
-    task,
-    model,
-    created,
-    error,
-    samples,
-    facts,
-    epochs,
-    startedAt,
-    completedAt,
-    revision,
-  } = log;
+function saidBy({ samples, metrics, facts, ...log }: HarnessLog): Said {
   return {
     facts: {
-      epochs,
-      revision,
-      started_at: startedAt,
-      completed_at: completedAt,
+      epochs: log.epochs,
+      revision: log.revision,
+      started_at: log.startedAt,
+      completed_at: log.completedAt,
       samples_logged: samples.logged,
       ...facts,
-      format,
-      status,
-      task,
-      model,
-      created,
-      error,
+      format: log.format,
+      status: log.status,
+      task: log.task,
+      model: log.model,
+      created: log.created,
+      error: log.error,
       samples_total: samples.total,
       samples_completed: samples.completed,
     },
-    metrics: log.metrics.map(metricSaid),
+    metrics: metrics.map(metricSaid),
   };
 }
 

@@ -6,9 +6,10 @@
  * The same seed gives the same cases: a violation names seed and case, and `--only` runs that one again.
  */
 import { HarnessLogSchema, LOG_PROBLEMS } from '../../src/domain/harness-log.ts';
+import { createRandom, type Random } from '../../src/domain/statistics/random.ts';
 import type { HarnessFormat } from '../../src/evaluators/formats/format.ts';
 import { logOfBytes } from '../../src/evaluators/formats/log-source.ts';
-import { damageBytes, type Random, randomOf } from './damage.ts';
+import { damageBytes } from './damage.ts';
 
 export interface FuzzSeed {
   readonly fileName: string;
@@ -53,7 +54,7 @@ export async function fuzz(target: FuzzTarget, options: FuzzOptions): Promise<Fu
   const first = options.only ?? 0;
   const end = options.only === undefined ? options.cases : first + 1;
   for (let index = first; index < end; index += 1) {
-    const random = randomOf(options.seed * 1_000_003 + index);
+    const random = createRandom(options.seed * 1_000_003 + index);
     const seed = random.pick(target.seeds);
     const { bytes, cut } = damaged(target, seed, random);
     const began = performance.now();

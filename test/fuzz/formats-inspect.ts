@@ -9,10 +9,11 @@ import { decompress } from 'fzstd';
 import { type Entry, fromBufferPromise, type ZipFile } from 'yauzl';
 import { z } from 'zod';
 import type { HarnessLog } from '../../src/domain/harness-log.ts';
+import type { Random } from '../../src/domain/statistics/random.ts';
 import { inspectFormat } from '../../src/evaluators/formats/inspect.ts';
 import { type InspectLogSpec, inspectEval, inspectJson } from '../support/inspect-log.ts';
 import { type ZipEntry, type ZipMethod, zipOf } from '../support/zip-writer.ts';
-import { damageJson, type JsonNode, nodeOf, plainJson, type Random } from './damage.ts';
+import { damageJson, type JsonNode, nodeOf, plainJson } from './damage.ts';
 import type { FuzzSeed, FuzzTarget } from './engine.ts';
 
 const SPECS: readonly InspectLogSpec[] = [

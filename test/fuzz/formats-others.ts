@@ -5,9 +5,10 @@
  * itself when a run is over. What it does not find, the reader must not have said.
  */
 import type { HarnessLog, HarnessMetric } from '../../src/domain/harness-log.ts';
+import type { Random } from '../../src/domain/statistics/random.ts';
 import { FORMATS } from '../../src/evaluators/formats/registry.ts';
 import { SPECIMENS } from '../formats/specimens.ts';
-import { damageJson, type JsonNode, nodeOf, plainJson, type Random } from './damage.ts';
+import { damageJson, type JsonNode, nodeOf, plainJson } from './damage.ts';
 import type { FuzzSeed, FuzzTarget } from './engine.ts';
 
 type Members = { readonly [name: string]: unknown };

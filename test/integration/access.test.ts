@@ -43,6 +43,7 @@ beforeAll(async () => {
     },
     identities: [
       { id: 'roleless' },
+      { id: 'institute', roles: ['outside-evaluator'] },
       { id: 'orchestrator', roles: ['orchestrator'] },
       { id: 'trainer-auditor', roles: ['trainer', 'auditor'] },
       { id: 'signing-board', groups: ['board'] },
@@ -530,6 +531,13 @@ describe('the page', () => {
     expect(out.headers.get('set-cookie')).toMatch(/^__Host-interlock=; .*Max-Age=0/);
     // Kept by somebody, it is worth nothing any more.
     expect(await open({ cookie: own })).toBe('303 /sign-in');
+  });
+
+  it('is not shown to an outside evaluator, who sees its own view of a run and nothing else', async () => {
+    const own = interlock.tokens['institute'] ?? '';
+    const signedIn = await signIn(own);
+    expect([signedIn.status, signedIn.headers.get('set-cookie')]).toEqual([401, null]);
+    expect(await open(bearer(own))).toBe('303 /sign-in');
   });
 
   it('takes a person of the identity provider, and a token as the API does', async () => {

@@ -297,6 +297,7 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
     as: 'institute',
     not: 'evaluator',
     body: () => ({
+      runId: quiet.runId,
       findingId: 'f1',
       checkpointId: 'c1',
       category: 'cybersecurity',
@@ -569,7 +570,7 @@ function required(route: string): string[] {
     'POST /v1/evidence/{digest}/release/approval': ['group', 'justification'],
     'POST /v1/runs/{run}/outside-evaluators': ['identity'],
     'POST /v1/runs/{run}/outside-results': ['evaluationId', 'attempt', 'result'],
-    'POST /v1/runs/{run}/outside-findings': ['findingId', 'severity', 'title', 'text'],
+    'POST /v1/runs/{run}/outside-findings': ['runId', 'findingId', 'severity', 'title', 'text'],
     'POST /v1/runs/{run}/proposals': ['kind', 'rationale'],
     'POST /v1/runs/{run}/sign-offs': ['proposalId', 'digest', 'decision', 'group', 'justification'],
     'POST /v1/halts/{halt}/isolation/{step}': ['state', 'detail'],

@@ -2,10 +2,12 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { answersOnly, type ModelServer, startModelServer } from '../support/harnesses/model-server.ts';
 import { INSPECT_STAND_IN, LM_EVAL_STAND_IN } from '../support/harnesses/programs.ts';
+import { oneEvaluationPolicy } from '../support/one-evaluation-policy.ts';
 import { say } from '../unit/cli-terminal.ts';
 
 let directory: string;
@@ -30,11 +32,10 @@ function policy() {
     score: { metric, kind: 'proportion', chance: 0, best: 1, minSamples: 10 },
     levels: { medium: 0.4, high: 0.8, critical: 0.95 },
   });
-  return {
+  return oneEvaluationPolicy({
     policy: 'laptop',
     title: 'Tried on a laptop',
     cadence: { firstCheckpointBy: '1e22' },
-    categories: [{ id: 'cyber', title: 'Cyber' }],
     evaluations: [
       evaluation('ctf', { kind: 'inspect', task: 'arithmetic', program: INSPECT_STAND_IN }, 'accuracy'),
       evaluation(
@@ -43,11 +44,10 @@ function policy() {
         'exact_match',
       ),
       evaluation('away', { kind: 'http', mode: 'callback' }, 'accuracy'),
+      evaluation('panel', { kind: 'outside', party: 'institute' }, 'accuracy'),
       evaluation('broken', { kind: 'inspect', task: 'arithmetic', program: './not-there' }, 'accuracy'),
     ],
-    rules: [{ id: 'high', kind: 'level', stage: 'pre-mitigation', atLeast: 'high', then: ['halt'] }],
-    governance: { groups: ['board'], resume: { approvals: ['board'] } },
-  };
+  });
 }
 
 const run = (...more: string[]) =>
@@ -77,9 +77,20 @@ describe('a checkpoint', () => {
     const { code, out, err } = await run('--only', 'ctf', '--only', 'wmdp');
     expect(code, err).toBe(0);
     expect(out).toMatch(/verdict\s+proceed under laptop/);
-    expect(out).toContain('not run: away, broken; the verdict is of the others alone');
+    expect(out).toContain('not run: away, panel, broken; the verdict is of the others alone');
     expect(out).toContain('ctf: completed, score 0.15 of 20');
     expect(err).toContain('ctf: attempt 1 runs');
+  });
+
+  test('may be named by the URL of its file, from anywhere on this machine', async () => {
+    const { code, err } = await run(
+      '--checkpoint',
+      pathToFileURL(join(directory, 'ck 7')).href,
+      '--only',
+      'wmdp',
+    );
+    expect(code, err).toBe(0);
+    expect(err).not.toContain('model-uri-refused');
   });
 
   test('at a threshold halts, in JSON', async () => {
@@ -90,12 +101,13 @@ describe('a checkpoint', () => {
     expect(Answer.parse(JSON.parse(out))).toMatchObject({
       checkpointId: 'ck-7',
       verdict: 'halt',
-      notRun: ['ctf', 'away', 'broken'],
+      notRun: ['ctf', 'away', 'panel', 'broken'],
     });
   });
 
   test.each([
     ['away', 'not-configured'],
+    ['panel', 'not-configured'],
     ['broken', 'spawn-failed'],
   ])('whose evaluation %s cannot be carried out holds: %s', async (id, reason) => {
     const { code, out } = await run('--only', id, '--json');
@@ -108,9 +120,20 @@ describe('a checkpoint', () => {
 });
 
 test.each([
-  ['an evaluation that the policy does not have', ['--only', 'nobody'], 'it has ctf, wmdp, away, broken'],
+  [
+    'an evaluation that the policy does not have',
+    ['--only', 'nobody'],
+    'it has ctf, wmdp, away, panel, broken',
+  ],
   ['a compute that is none', ['--compute', 'much'], 'positive number of FLOP'],
+  [
+    'an endpoint that is no URL',
+    ['--endpoint', 'localhost:8000'],
+    '--endpoint: must be an http or https URL',
+  ],
+  ['an endpoint with a password', ['--endpoint', 'http://me:secret@localhost'], 'without credentials'],
   ['a checkpoint that is not there', ['--checkpoint', '/not/there'], 'no such file'],
+  ['the file of another machine', ['--checkpoint', 'file://elsewhere/ck'], 'no file of this machine'],
 ])('%s is refused before anything runs', async (_, more, message) => {
   const before = model.asked.length;
   const { code, err } = await run(...more);

@@ -7,7 +7,7 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generateSharedSecret } from '../../src/config/credentials.ts';
-import { score } from '../support/evaluation-policy.ts';
+import { score, testPolicy } from '../support/evaluation-policy.ts';
 import { type Receiver, startReceiver } from '../support/evaluation-service.ts';
 import { followEvents } from '../support/harnesses/follow-events.ts';
 import { type ModelServer, startModelServer } from '../support/harnesses/model-server.ts';
@@ -40,23 +40,7 @@ function evaluation(id: string, executor: object, metric: string, more: object =
   };
 }
 
-const policy = (name: string, evaluations: object[]) => ({
-  policy: name,
-  title: name,
-  cadence: {
-    ratio: 2,
-    grace: 0.1,
-    firstCheckpointBy: '1e22',
-    maxInterval: '90d',
-    scorecardDeadline: '10m',
-    holdDeadline: '1h',
-  },
-  permit: { ttl: '30m', heartbeatInterval: '500ms' },
-  categories: [{ id: 'cybersecurity', title: 'Cybersecurity' }],
-  evaluations,
-  rules: [{ id: 'high', kind: 'level', stage: 'pre-mitigation', atLeast: 'high', then: ['halt'] }],
-  governance: { groups: ['leadership'], resume: { approvals: ['leadership'] } },
-});
+const policy = (name: string, evaluations: object[]) => ({ ...testPolicy({ policy: name }), evaluations });
 
 /** Stands for a server that answers 401, whose address is not known yet. */
 const UNAUTHORIZED = 'http://unauthorized.invalid';

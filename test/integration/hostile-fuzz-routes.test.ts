@@ -141,7 +141,14 @@ const BODIES: Readonly<Record<string, { as: string; body: () => Record<string, u
   },
   'POST /v1/runs/{run}/outside-findings': {
     as: 'institute',
-    body: () => ({ findingId: 'f', severity: 'low', title: 't', text: 'x', hazardous: false }),
+    body: () => ({
+      runId: toy.runId,
+      findingId: 'f',
+      severity: 'low',
+      title: 't',
+      text: 'x',
+      hazardous: false,
+    }),
   },
   'POST /v1/evidence/{digest}/release': {
     as: 'leadership',

@@ -9,6 +9,7 @@ import { oneEvaluationPolicy } from '../support/one-evaluation-policy.ts';
 import { answered, drive, expectSoundLedger, type RunDriver } from '../support/run-driver.ts';
 
 const policy = oneEvaluationPolicy({
+  categories: [{ id: 'cyber', title: 'Cyber', hazardous: true }],
   evaluation: { executor: { kind: 'outside', party: 'institute', timeout: '1h' } },
   rules: [
     { id: 'high', kind: 'level', stage: 'pre-mitigation', atLeast: 'high', then: ['halt'] },
@@ -62,6 +63,7 @@ const View = z.object({
 });
 const view = async (as: string) => answered(await interlock.call('GET', path('outside'), { as }), 200, View);
 const finding = (findingId: string, more: object = {}) => ({
+  runId: run.runId,
   findingId,
   severity: 'low',
   title: 'a finding',
@@ -104,6 +106,32 @@ describe('an outside evaluator', () => {
     );
   });
 
+  it('is told of no place with a password in it: the ledger would keep that', async () => {
+    const grant = { identity: 'rival', endpoint: 'https://user:secret@gate.example/c' };
+    const sent = await interlock.call('POST', path('outside-evaluators'), { as: 'operator', body: grant });
+    expect([sent.status, sent.text]).toEqual([422, expect.stringContaining('must not hold credentials')]);
+  });
+
+  it('leaves nothing behind of what it may not say: no evidence, and nothing in the stream of the run', async () => {
+    const before = (await run.events()).length;
+    const [own] = (await view('institute')).checkpoints[0]?.evaluations ?? [];
+    const result = { status: 'success', score: 0.1, n: 400 };
+    const foreign = { evaluationId: own?.evaluationId, attempt: 1, result };
+    const refused = [
+      ['rival', 'outside-results', foreign, 403],
+      ['institute', 'outside-results', { ...foreign, evaluationId: 'ev_of_nobody' }, 403],
+      ['rival', 'outside-findings', finding('f0', { category: 'none-such' }), 422],
+      ['rival', 'outside-findings', finding('f0', { checkpointId: 'none-such' }), 409],
+      // Signed for one run, and sent to another one.
+      ['rival', 'outside-findings', finding('f0', { runId: other.runId }), 422],
+    ] as const;
+    for (const [by, at, body, status] of refused) {
+      const sent = await interlock.signed(path(at), body, { by });
+      expect(sent.status, sent.text).toBe(status);
+    }
+    expect((await run.events()).length).toBe(before);
+  });
+
   it('reports a result, which counts, and which nobody else reports', async () => {
     const [evaluation] = (await view('institute')).checkpoints[0]?.evaluations ?? [];
     const evaluationId = evaluation?.evaluationId ?? '';
@@ -118,9 +146,14 @@ describe('an outside evaluator', () => {
     const again = await interlock.signed(path('outside-results'), body, { by: 'institute', id: 'msg_r1' });
     expect(again.status, again.text).toBe(200);
     const reused = { ...body, result: { ...result, score: 0.05 } };
-    expect(
-      (await interlock.signed(path('outside-results'), reused, { by: 'institute', id: 'msg_r1' })).status,
-    ).toBe(409);
+    const before = (await run.events()).length;
+    for (const id of ['msg_r1', 'msg_r2'])
+      expect((await interlock.signed(path('outside-results'), reused, { by: 'institute', id })).status).toBe(
+        409,
+      );
+    const none = { ...body, attempt: 9 };
+    expect((await interlock.signed(path('outside-results'), none, { by: 'institute' })).status).toBe(404);
+    expect((await run.events()).length).toBe(before);
   });
 
   it('reports findings, which count as the policy says and can be shown to be its own', async () => {
@@ -161,6 +194,10 @@ describe('an outside evaluator', () => {
       'result',
     ]);
     expect((await view('rival')).submissions).toEqual([]);
+    const ofHazard = finding('f3', { category: 'cyber', title: 'this one would, too' });
+    const sealed = await interlock.signed(path('outside-findings'), ofHazard, { by: 'institute' });
+    expect(sealed.status, sealed.text).toBe(201);
+    expect(JSON.stringify(await run.events())).not.toContain('would, too');
   });
 
   it('is no longer heard once its grant has ended', async () => {

@@ -101,4 +101,10 @@ it('takes a log, and the same one again changes nothing', async () => {
   expect((await post(lmEval(0.2))).status).toBe(409);
 });
 
+it('is shown on the page with its samples and where it is from', async () => {
+  const page = (await interlock.call('GET', '/')).text;
+  expect(page).toContain('debate: score 0.1 over 400');
+  expect(page).toMatch(/lm-eval[^<]*, task persuade, model org\/model[^<]*, log sha256 [0-9a-f]{64}</);
+});
+
 it('leaves a ledger that folds and replays', () => expectSoundLedger(interlock));

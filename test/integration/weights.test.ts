@@ -1,6 +1,7 @@
 /** Weights in a local path, through the service: digested, kept, and no longer scored once others lie there. */
 import { createHash } from 'node:crypto';
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { score, testPolicy, writeEvaluator, writeModel } from '../support/evaluation-policy.ts';
@@ -48,6 +49,24 @@ describe('weights in a local path', () => {
     expect(Date.parse(beat.retainUntil['c1'] ?? '')).toBeGreaterThanOrEqual(Date.parse(retainUntil));
   });
 
+  it('say how much of them has been read, before the first evaluation begins', async () => {
+    const run = await registered();
+    const file = join(interlock.models, `${run.runId}.safetensors`);
+    await writeFile(file, '');
+    await truncate(file, 1_000_000_000);
+    await run.report('c1', '1e21', file);
+    await soon(async () => {
+      const { running = [] } = await run.scorecard('c1');
+      expect(running).toContainEqual(
+        expect.objectContaining({
+          status: 'queued',
+          progress: expect.objectContaining({ total: 1_000, unit: 'MB of weights' }),
+        }),
+      );
+    });
+    await run.event('WeightsDigested');
+  });
+
   it('that are exchanged before a result of them comes hold the run, and are told as a security event', async () => {
     const run = await registered();
     const file = await model(run);
@@ -90,6 +109,9 @@ describe('weights in a local path', () => {
     const { debate = '' } = await run.report('c1', '1e21', file);
     await run.event('EvaluationReported');
     await rm(file);
+    // What is none of an attempt, and no result, is refused as ever: doubt is no reason to take it.
+    expect((await run.result(debate, 7, score(0.1))).status).toBe(404);
+    expect((await run.result(debate, 1, { status: 'success', score: {} })).status).toBe(422);
     await run.result(debate, 1, score(0.1));
     expect((await run.event('EvaluationAttemptFailed')).data).toMatchObject({ reason: 'weights-gone' });
   });

@@ -3,9 +3,10 @@
  * compute, an own level map, plain maps of what was reported. A checker knows the policy, never the state.
  */
 import type { Policy } from '../../src/domain/policy/schema.ts';
-import type { RunEvent, RunEventData, StoredReading } from '../../src/domain/run/events.ts';
+import type { RunEvent, RunEventData } from '../../src/domain/run/events.ts';
 import type { PermitTerms } from '../../src/domain/run/permit.ts';
 import type { Terms } from '../../src/domain/run/proposal-documents.ts';
+import type { StoredReading } from '../../src/domain/run/reading-documents.ts';
 import { CLOSE, estimate, LEVEL_CLOSE, ms, thresholdOf, upper } from './arithmetic.ts';
 import { EstimateCheckers } from './estimate-checkers.ts';
 import { ForecastCheckers } from './forecast-checkers.ts';

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { SlurmExecutorSchema } from '../../src/domain/slurm-executor.ts';
 import { EVALUATION_CANCELLED, type EvaluationRequest } from '../../src/evaluators/evaluator.ts';
+import { readLog } from '../../src/evaluators/formats/detect.ts';
 import { createSlurmEvaluator } from '../../src/evaluators/slurm.ts';
 import { exampleRequest, expectFailed } from '../contract/describe-evaluator.ts';
 import { clusterMissing, type SlurmCluster, startSlurmCluster } from '../support/slurm/cluster.ts';
@@ -45,6 +46,7 @@ describe.skipIf(missing !== null)(
           ...more,
         }),
         {
+          readLog,
           cluster: { directory: cluster.commands, conf: cluster.conf, jobs },
           modelRoots: [],
           baseEnvironment: { PATH: '/usr/bin:/bin', HOME: '/', LANG: 'C' },
@@ -61,6 +63,20 @@ describe.skipIf(missing !== null)(
       expect(await evaluator(REPORTS, { nodes: 1, time: '5' }).run(request, live())).toEqual({
         kind: 'reported',
         result: { status: 'success', score: 0.42, n: 200 },
+      });
+    });
+
+    test('reads the log that its harness wrote', async () => {
+      const log = JSON.stringify({
+        results: { ctf: { 'acc,none': 0.42, 'acc_stderr,none': 0.01 } },
+        versions: { ctf: 1 },
+        config: { model: 'hf', model_args: 'pretrained=org/model' },
+      });
+      const command = ['/bin/sh', '-c', `printf '%s' '${log}' > "$0/results_1.json"`, '{logDirectory}'];
+      expect(await evaluator('', { command, format: 'lm-eval' }).run(request, live())).toMatchObject({
+        kind: 'reported',
+        result: { harnessLog: { harness: 'lm-eval', model: 'org/model' } },
+        launch: { exitCode: 0 },
       });
     });
 

@@ -5,14 +5,12 @@
  * or time is off; that it does so rightly is held against the vendor's published example.
  */
 import { createHash, createHmac, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
+import { type Listening, listening } from './listening.ts';
 
-export interface BucketServer {
-  readonly url: string;
+export interface BucketServer extends Listening {
   /** By path. */
   readonly objects: ReadonlyMap<string, Buffer>;
-  close(): Promise<void>;
 }
 
 export interface Signed {
@@ -122,8 +120,11 @@ export async function startBucketServer(credentials: {
         objects.set(path, Buffer.concat(named.map((n) => upload.get(n) ?? Buffer.alloc(0))));
         return [200, '<CompleteMultipartUploadResult/>'];
       }
-      default:
+      case 'DELETE':
+        if (upload === undefined) objects.delete(path);
         return [204];
+      default:
+        return [405];
     }
   }
 
@@ -134,17 +135,5 @@ export async function startBucketServer(credentials: {
     response.writeHead(status, headers);
     response.end(request.method === 'HEAD' ? undefined : body);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return {
-    url: `http://127.0.0.1:${address.port}`,
-    objects,
-    async close() {
-      server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
-    },
-  };
+  return { ...(await listening(server)), objects };
 }

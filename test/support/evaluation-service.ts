@@ -2,9 +2,9 @@
  * An evaluation service as somebody else would run it: takes signed requests, refuses unsigned ones, answers as
  * its test says, and calls back. And a receiver of halts that checks what it is sent as a trainer must.
  */
-import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { verifyWebhook, WebhookSecret } from '../../src/signing/standard-webhooks.ts';
+import { type Listening, listening } from './listening.ts';
 
 export interface Delivery {
   readonly path: string;
@@ -19,12 +19,10 @@ export interface Reply {
   body?: unknown;
 }
 
-export interface Receiver {
-  readonly url: string;
+export interface Receiver extends Listening {
   readonly received: Delivery[];
   /** Those at a path, oldest first. */
   at(path: string): Delivery[];
-  close(): Promise<void>;
 }
 
 /** `answer` may take its time: an evaluation that is still running is a promise that is still open. */
@@ -58,18 +56,9 @@ export async function startReceiver(
     response.end(reply.body === undefined ? '' : JSON.stringify(reply.body));
   }
 
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
   return {
-    url: `http://127.0.0.1:${address.port}`,
+    ...(await listening(server)),
     received,
     at: (path) => received.filter((each) => each.path === path),
-    async close() {
-      server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
-    },
   };
 }

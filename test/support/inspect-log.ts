@@ -149,12 +149,11 @@ const scoresOf = (sample: InspectSampleSpec) => ({
   ),
 });
 
+const askedOf = ({ id, epoch = 1 }: InspectSampleSpec) => ({ id, epoch, input: 'Is it?', target: 'yes' });
+
 function sampleOf(sample: InspectSampleSpec) {
   return {
-    id: sample.id,
-    epoch: sample.epoch ?? 1,
-    input: 'Is it?',
-    target: 'yes',
+    ...askedOf(sample),
     messages: [],
     output: {
       model: 'm',
@@ -177,10 +176,7 @@ function sampleOf(sample: InspectSampleSpec) {
 
 function summaryOf(sample: InspectSampleSpec) {
   return {
-    id: sample.id,
-    epoch: sample.epoch ?? 1,
-    input: 'Is it?',
-    target: 'yes',
+    ...askedOf(sample),
     ...scoresOf(sample),
     ...(sample.error === undefined ? {} : { error: sample.error }),
     ...(sample.limit === undefined ? {} : { limit: sample.limit }),

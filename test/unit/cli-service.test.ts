@@ -693,6 +693,50 @@ describe('status', () => {
     expect(said).not.toContain('\u001b');
   });
 
+  test('says what each score was made of: samples, harness, task, model and log', () => {
+    const [cyber] = scorecard.categories;
+    const stage = cyber?.stages['pre-mitigation'];
+    const row = {
+      evaluationId: 'ev_a',
+      evaluation: 'ctf',
+      variant: 'default',
+      status: 'completed',
+      reasons: [],
+    };
+    const source = {
+      ...{
+        harness: 'lm-eval',
+        harnessVersion: '0.4.9',
+        task: 'ctf',
+        model: 'org/m\u001b[2J',
+        revision: 'abc',
+      },
+      ...{ dataset: 'org/d', epochs: 2, fileDigest: 'f'.repeat(64) },
+    };
+    const counts = { score: 0.61234, n: 200, total: 250, scored: 200, errored: 3, refused: 2, lost: 50 };
+    const said = (evidence: object) =>
+      showRun(
+        {
+          run: Run.parse(run),
+          scorecard: Scorecard.parse({
+            ...scorecard,
+            categories: [{ ...cyber, stages: { 'pre-mitigation': { ...stage, evidence: [evidence] } } }],
+          }),
+        },
+        now,
+        PLAIN,
+      );
+    const whole = said({ ...row, ...counts, source });
+    expect(whole).toContain(
+      ': score 0.6123 over 200, 200 of 250 samples scored, 3 errored, 2 refused, 50 counted as successes at most\n',
+    );
+    expect(whole).toContain(
+      `      lm-eval 0.4.9, task ctf, model org/m [2J, revision abc, dataset org/d, epochs 2, log sha256 ${'f'.repeat(64)}\n`,
+    );
+    // An older service, or a result that says nothing of it: no line, and no zero.
+    expect(said({ ...row })).not.toContain('samples');
+  });
+
   test('one screen: what tripped, by how much, whether it has really stopped, what to do', () => {
     expect(shown().split('\n')).toEqual([
       'demo  HALTED, NOT KNOWN TO HAVE STOPPED  policy preparedness-beta',

@@ -391,4 +391,25 @@ describe('whether a checkpoint may be deleted', () => {
     await vi.waitFor(() => expect(interlock.seen.checkpoints).toHaveLength(1));
     await vi.waitFor(() => expect(guard.canDelete('c1')).toBe(true));
   });
+
+  it('is no for one that a process before left on disk', async () => {
+    const before = await newGuard({ start: false });
+    before.checkpoint(report('c1'));
+    interlock.script.away = true;
+    await before.close();
+    interlock.script.away = false;
+    // The first delivery fails, the heartbeat after it is answered, and the second delivery waits to be let through.
+    interlock.script.failures.push(503);
+    let letThrough: () => void = () => undefined;
+    interlock.script.onCheckpoint = () =>
+      new Promise((resolve) => {
+        letThrough = resolve;
+      });
+    const guard = await newGuard();
+    await vi.waitFor(() => expect(guard.canDelete('c9')).toBe(true));
+    await vi.waitFor(() => expect(interlock.seen.checkpoints).toHaveLength(1));
+    expect(guard.canDelete('c1')).toBe(false);
+    letThrough();
+    await vi.waitFor(() => expect(guard.canDelete('c1')).toBe(true));
+  });
 });

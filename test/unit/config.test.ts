@@ -53,6 +53,19 @@ async function problems(
 }
 
 describe('configuration', () => {
+  it('makes no outside evaluator of a person whom a provider vouches for', async () => {
+    const provider = (roles: string) =>
+      `${MINIMAL}oidc: [{ name: corp, issuer: "https://id.example", audience: a, groupMap: { g: { roles: [${roles}] } } }]\n`;
+    expect(await problems(provider('operator'))).toEqual([]);
+    expect(await problems(provider('operator, outside-evaluator'))).toEqual([
+      [
+        expect.any(Number),
+        expect.stringMatching(/^oidc\[0\]\.groupMap.*roles$/),
+        expect.stringContaining('a key of its own'),
+      ],
+    ]);
+  });
+
   it('has defaults for all but the policy, absolute paths, and is frozen', async () => {
     const config = await load(MINIMAL);
     expect(config).toMatchObject({

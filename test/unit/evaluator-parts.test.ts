@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ExecutorSchema } from '../../src/domain/executor.ts';
 import { replacePlaceholders } from '../../src/domain/executor-fields.ts';
-import { buildArguments } from '../../src/evaluators/command.ts';
+import { buildArguments } from '../../src/evaluators/program-inputs.ts';
 import { lastJsonLine } from '../../src/evaluators/result-text.ts';
 import { OutputTail } from '../../src/subprocess/output-tail.ts';
 

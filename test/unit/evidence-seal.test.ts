@@ -52,6 +52,23 @@ describe('sealed evidence', () => {
     );
   });
 
+  it('has its file closed where it is refused half-way', async () => {
+    const whole = await sealed(Buffer.alloc(200_000, 'x'));
+    whole.writeUInt8(whole.readUInt8(1_000) ^ 1, 1_000);
+    for (const bytes of [whole, Buffer.alloc(500), whole.subarray(0, 10)]) {
+      let isClosed = false;
+      async function* file(): AsyncGenerator<Uint8Array> {
+        try {
+          yield* streamed(bytes);
+        } finally {
+          isClosed = true;
+        }
+      }
+      await expect(all(unseal(file(), privateKey))).rejects.toMatchObject(damaged);
+      expect(isClosed).toBe(true);
+    }
+  });
+
   it('is refused where it ends early, goes on, or has its parts in another order', async () => {
     const whole = await sealed(Buffer.alloc(3 * 65_536, 'x'));
     const head = whole.length - 3 * (65_536 + 16);

@@ -110,6 +110,24 @@ describe('the digest of weights', () => {
 });
 
 describe('the fingerprint', () => {
+  it('is refused at once of a file that grows as it is read', async () => {
+    const file = put('grows', 'weights');
+    const grow = () => appendFileSync(file, 'more!!!');
+    grow();
+    const digest = digestWeights(file, { onProgress: grow });
+    await expect(digest).rejects.toMatchObject({ ...problem, problem: 'weights-unstable' });
+  });
+
+  it('is refused of directories that are linked to each other without end', async () => {
+    for (let depth = 0; depth < 40; depth += 1) {
+      mkdirSync(path.join(root, `d${depth}`));
+      for (const name of ['a', 'b']) symlinkSync(`../d${depth + 1}`, path.join(root, `d${depth}`, name));
+    }
+    put('d40/weights', 'x');
+    const digest = digestWeights(path.join(root, 'd0'), { entriesMax: 500 });
+    await expect(digest).rejects.toMatchObject({ ...problem, problem: 'weights-unreadable' });
+  });
+
   it('changes with the content even where size and time of change are put back', async () => {
     const file = put('model', 'one');
     const at = new Date(1_700_000_000_000);
@@ -126,10 +144,15 @@ describe('the digester', () => {
   it('works in a thread, tells how far it is, and answers all who ask for the same', async () => {
     const file = put('model', new Uint8Array(20_000_000).fill(1));
     const digester = createDigester([root]);
-    const [one, two] = await Promise.all([digester.digest(file), digester.digest(file)]);
+    const heard: [asked: number, bytesDone: number, bytesTotal: number][] = [];
+    const digest = (asked: number) => digester.digest(file, (...bytes) => heard.push([asked, ...bytes]));
+    const [one, two] = await Promise.all([digest(1), digest(2)]);
     expect(one).toBe(two);
+    expect(heard).toEqual([
+      [1, 20_000_000, 20_000_000],
+      [2, 20_000_000, 20_000_000],
+    ]);
     expect(one).toMatchObject({ ok: true, found: { digest: (await digestWeights(file)).digest } });
-    expect(digester.progress(file)).toBeNull();
     await digester.close();
   });
 

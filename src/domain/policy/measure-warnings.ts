@@ -23,7 +23,12 @@ export function measureWarnings(policy: Policy): PolicyProblem[] {
   return policy.evaluations.flatMap((spec, i) => {
     const path = `evaluations.${i}`;
     if (isControl(spec)) return sideBySide(spec, path);
-    return [...nearLevels(spec, path), ...ofReference(policy, spec, path), ...sideBySide(spec, path)];
+    return [
+      ...nearLevels(spec, path),
+      ...ofReference(policy, spec, path),
+      ...drawsNothing(policy, spec, path),
+      ...sideBySide(spec, path),
+    ];
   });
 }
 
@@ -54,15 +59,18 @@ export function evaluationGaps({ categories, evaluations }: Policy): PolicyProbl
   ];
 }
 
-/** Of each pair of neighbours; the scale's own ends are no thresholds. */
-function nearLevels(spec: Evaluation, path: string): PolicyProblem[] {
-  const { chance, best } = spec.score;
+/** Pairs of levels, with the scores at which they begin; the scale's own ends are no thresholds. */
+function neighbours(spec: Evaluation) {
   const { medium, high, critical } = levelMarks(spec);
-  const pairs = [
+  return [
     ['medium', medium, 'high', high],
     ['high', high, 'critical', critical],
   ] as const;
-  return pairs.flatMap(([below, from, above, to]) => {
+}
+
+function nearLevels(spec: Evaluation, path: string): PolicyProblem[] {
+  const { chance, best } = spec.score;
+  return neighbours(spec).flatMap(([below, from, above, to]) => {
     const gap = Math.abs((to - from) / (best - chance));
     if (gap >= USUAL_RISE_PER_DOUBLING) return [];
     return [
@@ -79,12 +87,7 @@ function blindSpots(spec: Evaluation, path: string): PolicyProblem[] {
   const { kind, minSamples } = spec.score;
   if (kind !== 'proportion' || spec.score.control !== undefined) return [];
   const [low, top] = metricRange(spec);
-  const { medium, high, critical } = levelMarks(spec);
-  const pairs = [
-    ['medium', medium, 'high', high],
-    ['high', high, 'critical', critical],
-  ] as const;
-  return pairs.flatMap(([below, from, above, to]) => {
+  return neighbours(spec).flatMap(([below, from, above, to]) => {
     const share = (from - low) / (top - low);
     const noise = Math.sqrt((2 * Math.max(0, share * (1 - share))) / minSamples) * (top - low);
     const told = normalQuantile(CONFIDENCE) * noise;
@@ -129,16 +132,30 @@ function ofReference(policy: Policy, spec: Evaluation, path: string): PolicyProb
   ];
 }
 
-/** The lowest level of the estimate that halts a run, or null. */
-function haltingLevel({ rules }: Policy, { category, stage }: Evaluation): number | null {
-  const levels = rules
+/** Further samples are asked for by a finding that an upper level is reached. */
+function drawsNothing(policy: Policy, spec: Evaluation, path: string): PolicyProblem[] {
+  const asks = spec.closingIn !== undefined ? 'closingIn' : spec.topUps > 0 ? 'topUps' : null;
+  if (asks === null || levelRules(policy, spec).some(({ basis }) => basis === 'upper')) return [];
+  const where = `${spec.category} ${spec.stage}`;
+  return [
+    {
+      path: `${path}.${asks}`,
+      message: `never draws a sample: no rule of kind level with basis: upper reads ${where}, so High that is not ruled out is passed over`,
+    },
+  ];
+}
+
+function levelRules({ rules }: Policy, { category, stage }: Evaluation): LevelRule[] {
+  return rules
     .filter((rule): rule is LevelRule => rule.kind === 'level')
+    .filter((rule) => rule.stage === stage && (rule.categories?.includes(category) ?? true));
+}
+
+/** The lowest level of the estimate that halts a run, or null. */
+function haltingLevel(policy: Policy, spec: Evaluation): number | null {
+  const levels = levelRules(policy, spec)
     .filter(
-      ({ then, basis, categories, ...rule }) =>
-        rule.stage === stage &&
-        basis === 'estimate' &&
-        (categories?.includes(category) ?? true) &&
-        (then.includes('halt') || then.includes('quarantine')),
+      ({ then, basis }) => basis === 'estimate' && (then.includes('halt') || then.includes('quarantine')),
     )
     .map(({ atLeast }) => levelAt(atLeast));
   return levels.length === 0 ? null : Math.min(...levels);

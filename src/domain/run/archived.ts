@@ -10,10 +10,10 @@ import { type Levels, levelsOf } from '../levels.ts';
 import { type Evaluation, isControl, levelAt, type Policy } from '../policy/schema.ts';
 import { type Context, type Decision, iso, reject } from './context.ts';
 import { specOf } from './evaluation.ts';
-import type { StoredReading } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import { haltEvents } from './halt.ts';
 import { readingOf, takeResult } from './reading.ts';
+import type { StoredReading } from './reading-documents.ts';
 import { confidenceZ, scoreSpecOf } from './scorecard.ts';
 import type { RunState } from './state.ts';
 

@@ -7,7 +7,7 @@
 import { z } from 'zod';
 import { compareCompute } from '../compute.ts';
 import { STAGES } from '../policy/schema.ts';
-import type { Evidence, Scorecard } from './events.ts';
+import type { Evidence, Scorecard } from './scorecard-documents.ts';
 import type { RunState } from './state.ts';
 
 export const BudgetBestSchema = z

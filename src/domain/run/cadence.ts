@@ -2,7 +2,7 @@
  * When an evaluation is due, and when a run has gone past what it earned.
  *
  * *Due*: the first checkpoint, or ratio x the compute last cleared (a shorter step where the policy limits the risk of a
- * permit and that is what it allows: permit-risk.ts), or `maxInterval` since then.
+ * permit and that is what it allows: permit-risk.ts), or when `maxInterval` since then has nearly passed.
  * *Overdue*: at or past the due point with no due checkpoint reported. *Overrun*: above the permit's
  * ceiling. Compute never silently decreases: the highest known value counts.
  * A change of the training stage, the doubling of that stage's own compute and a declared breakthrough make one due beside
@@ -11,6 +11,7 @@
  */
 import { type Compute, compareCompute, maxCompute, minCompute, timesCompute } from '../compute.ts';
 import { durationMs } from '../duration.ts';
+import { checkpointWithinMs } from '../policy/trigger-schema.ts';
 import { type Context, isoAfter, reached } from './context.ts';
 import type { StatedStage } from './events.ts';
 import { shadowOf } from './shadow-state.ts';
@@ -18,6 +19,7 @@ import type { RunState } from './state.ts';
 import {
   awaitedBy,
   isAwaited,
+  missesStageCheckpoint,
   type StageReason,
   stageDueTotal,
   stageIntervalMs,
@@ -52,12 +54,24 @@ function ratioDue(state: RunState, { policy }: Pick<Context, 'policy'>): Compute
   return timesCompute(passed.effectiveCompute, policy.cadence.ratio);
 }
 
-/** Where the trainer should report the next one: at the due point, or at its ceiling where that comes first. */
-export function nextCheckpointAt(state: RunState, context: Pick<Context, 'policy'>): Compute {
-  // Whatever its compute: at once.
-  if (isAwaited(state) && state.computeHigh !== null) return state.computeHigh;
+/**
+ * Where the trainer should report the next one: at the due point, or at its ceiling where that comes first. `high` is the highest
+ * compute known, of heartbeats too: one that is due whatever its compute is due there. Where the run was when it last reported
+ * a checkpoint, the trainer would take it for the one that it has made.
+ */
+export function nextCheckpointAt(
+  state: RunState,
+  context: Pick<Context, 'policy' | 'now'>,
+  high: Compute | null,
+): Compute {
+  if (high !== null && isDueAnywhere(state, context, high)) return high;
   const due = nextDueCompute(state, context);
   return shadowOf(state) === null && compareCompute(due, state.ceiling) > 0 ? state.ceiling : due;
+}
+
+function isDueAnywhere(state: RunState, context: Pick<Context, 'policy' | 'now'>, high: Compute): boolean {
+  if (isAwaited(state) || missesStageCheckpoint(state, high, context)) return true;
+  return pendingDue(state).length === 0 && isDueByCalendar(state, high, context);
 }
 
 /** When the next checkpoint is due by the calendar, or because something was declared. */
@@ -67,10 +81,29 @@ export function nextDueAt(state: RunState, context: Pick<Context, 'policy'>): st
   return awaited !== null && Date.parse(awaited) < Date.parse(at) ? awaited : at;
 }
 
-function intervalDueAt(state: RunState, { policy }: Pick<Context, 'policy'>): string {
-  const intervalMs = durationMs(policy.cadence.maxInterval);
-  const stageMs = stageIntervalMs(state, { policy }) ?? intervalMs;
-  return isoAfter(lastPassed(state)?.at ?? state.registeredAt, Math.min(intervalMs, stageMs));
+function intervalMs(state: RunState, { policy }: Pick<Context, 'policy'>): number {
+  const ms = durationMs(policy.cadence.maxInterval);
+  return Math.min(ms, stageIntervalMs(state, { policy }) ?? ms);
+}
+
+function intervalDueAt(state: RunState, context: Pick<Context, 'policy'>): string {
+  return isoAfter(lastPassed(state)?.at ?? state.registeredAt, intervalMs(state, context));
+}
+
+/**
+ * From a tenth of the interval before it has passed, at most `triggers.checkpointWithin`: a trainer that reports in time is
+ * never late. Weights that were trained no further are not looked at again.
+ */
+function isDueByCalendar(
+  state: RunState,
+  effectiveCompute: Compute,
+  context: Pick<Context, 'policy' | 'now'>,
+): boolean {
+  const passed = lastPassed(state);
+  if (passed === null || compareCompute(effectiveCompute, passed.effectiveCompute) <= 0) return false;
+  const ms = intervalMs(state, context);
+  const before = Math.min(ms / 10, checkpointWithinMs(context.policy.cadence));
+  return reached(context.now, isoAfter(passed.at, ms - before));
 }
 
 export interface ReportedCompute {
@@ -86,13 +119,7 @@ function whyDueByRun(state: RunState, effectiveCompute: Compute, context: Contex
   const passed = lastPassed(state);
   if (passed === null) return whyDueBeforeAnyIsCleared(state, effectiveCompute, context);
   if (compareCompute(effectiveCompute, ratioDue(state, context)) >= 0) return 'ratio';
-  if (
-    reached(context.now, intervalDueAt(state, context)) &&
-    compareCompute(effectiveCompute, passed.effectiveCompute) > 0
-  ) {
-    return 'interval';
-  }
-  return null;
+  return isDueByCalendar(state, effectiveCompute, context) ? 'interval' : null;
 }
 
 /** While nothing is cleared, one is the first; the others are due a ratio beyond the last that was. */
@@ -134,15 +161,21 @@ export function overrun(state: RunState, context: Context): Overrun | null {
   return { kind: 'overrun', observed: high, threshold: state.ceiling };
 }
 
+/** Due checkpoints beyond the last cleared one. */
+function pendingDue(state: RunState) {
+  const cleared = lastPassed(state)?.effectiveCompute ?? null;
+  return state.checkpoints.filter(
+    (checkpoint) =>
+      checkpoint.due && (cleared === null || compareCompute(checkpoint.effectiveCompute, cleared) > 0),
+  );
+}
+
 /** A due checkpoint that is already in, at or past the due point, is being evaluated: nothing is overdue. */
 export function overdue(state: RunState, context: Context): Overdue | null {
   if (state.finishedAt !== null) return null;
   const due = ratioDue(state, context);
   const cleared = lastPassed(state)?.effectiveCompute ?? null;
-  const pending = state.checkpoints.filter(
-    (checkpoint) =>
-      checkpoint.due && (cleared === null || compareCompute(checkpoint.effectiveCompute, cleared) > 0),
-  );
+  const pending = pendingDue(state);
   const high = highestCompute(state, context);
   const atDuePoint = pending.some(
     ({ effectiveCompute }) => cleared === null || compareCompute(effectiveCompute, due) >= 0,

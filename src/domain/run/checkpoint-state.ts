@@ -10,10 +10,13 @@ import { withEfficiency } from './accounting.ts';
 import { withMerged } from './ancestry.ts';
 import { isToCallOff } from './call-off.ts';
 import { hasOpenRound } from './estimate-state.ts';
-import { isPending, newAttempt } from './evaluation.ts';
-import type { Lead, RunEventData, Scorecard } from './events.ts';
+import { isPending } from './evaluation.ts';
+import { newAttempt } from './evaluation-state.ts';
+import type { RunEventData } from './events.ts';
 import { withReported } from './fence.ts';
 import { forgetSettled, isToScore, overtake, track } from './forecast-state.ts';
+import type { Lead } from './reading-documents.ts';
+import type { Scorecard } from './scorecard-documents.ts';
 import { shadowOf, withFurthest, withoutCheckpoints } from './shadow-state.ts';
 import {
   type CheckpointState,

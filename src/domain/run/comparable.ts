@@ -10,7 +10,7 @@ import { log2Compute } from '../compute.ts';
 import type { EvaluationHistory } from '../forecast/outlook.ts';
 import type { NativeResult } from '../native-result.ts';
 import type { Evaluation } from '../policy/schema.ts';
-import type { Lead, StoredReading } from './events.ts';
+import type { Lead, StoredReading } from './reading-documents.ts';
 import type { EvaluationState, Series } from './state.ts';
 
 type Beside = Pick<StoredReading, 'lead' | 'protocol'>;

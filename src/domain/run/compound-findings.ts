@@ -8,9 +8,9 @@
  */
 import { type Clause, type CompoundRule, type Consequence, levelAt, type Policy } from '../policy/schema.ts';
 import type { Basis } from './assess.ts';
-import type { Scorecard } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import { armsOf } from './scorecard.ts';
+import type { Scorecard } from './scorecard-documents.ts';
 import type { CheckpointState } from './state.ts';
 
 interface Counted {

@@ -8,8 +8,9 @@
 import { type Consequence, isControl, type Policy, type RefusalRule } from '../policy/schema.ts';
 import type { Basis } from './assess.ts';
 import { specOf } from './evaluation.ts';
-import type { Evidence, Scorecard, StoredReading } from './events.ts';
 import type { Finding } from './finding-documents.ts';
+import type { StoredReading } from './reading-documents.ts';
+import type { Evidence, Scorecard } from './scorecard-documents.ts';
 
 export function controlFindings(
   scorecard: Scorecard,

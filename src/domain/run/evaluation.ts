@@ -18,9 +18,10 @@ import {
   wallTimeLeftMs,
 } from './attempts.ts';
 import { type Context, type Decision, iso, isoAfter, reject } from './context.ts';
-import type { RunEvent, RunEventData, StoredReading } from './events.ts';
+import type { RunEvent, RunEventData } from './events.ts';
 import { jobsStoppedBecause } from './quarantine.ts';
 import { readingOf, type Situation, salvagedReading, takeResult } from './reading.ts';
+import type { StoredReading } from './reading-documents.ts';
 import type { Attempt, CheckpointState, EvaluationState, RunState } from './state.ts';
 import { unscorableBecause, WEIGHTS_CHANGED } from './weights.ts';
 
@@ -54,6 +55,8 @@ export interface RecordResult {
   readonly resultDigest: string;
   /** Where Interlock started the harness itself. */
   readonly launch?: LaunchFacts | undefined;
+  /** Why the weights cannot be shown to be the checkpoint's: the result settles nothing, and may trip. */
+  readonly doubt?: string | undefined;
   readonly by: string;
 }
 export interface FailAttempt {
@@ -210,6 +213,11 @@ export function recordResult(state: RunState, command: RecordResult, context: Co
     const [{ path, message }] = parsed.problems;
     return reject('invalid', message, path);
   }
+  const { doubt: reason, resultDigest: _digest, by: _by, ...own } = command;
+  // Not before it is known that its sender may send it, and that it is a result of an attempt.
+  if (reason !== undefined) {
+    return failAttempt(state, { ...own, type: 'FailAttempt', reason, detail: null }, context);
+  }
   const situation = situationOf(state, located, attempt, command.launch, context);
   const reading = settled(readingOf(parsed.result, situation), located.checkpoint);
   const current = attempt === currentAttempt(located.evaluation);
@@ -362,142 +370,3 @@ function settled(reading: StoredReading, checkpoint: CheckpointState): StoredRea
   if (unscorableBecause(checkpoint) === null) return reading;
   return { ...reading, conclusive: false, reasons: [WEIGHTS_CHANGED, ...reading.reasons] };
 }
-
-// --- state ---------------------------------------------------------------------------------------------
-
-function withEvaluation(
-  state: RunState,
-  evaluationId: string,
-  change: (evaluation: EvaluationState) => EvaluationState,
-): RunState {
-  const checkpoints = state.checkpoints.map((checkpoint) =>
-    checkpoint.evaluations.some((each) => each.evaluationId === evaluationId)
-      ? {
-          ...checkpoint,
-          evaluations: checkpoint.evaluations.map((each) =>
-            each.evaluationId === evaluationId ? change(each) : each,
-          ),
-        }
-      : checkpoint,
-  );
-  return { ...state, checkpoints };
-}
-
-function withAttempt(
-  state: RunState,
-  { evaluationId, attempt: number }: { evaluationId: string; attempt: number },
-  change: Partial<Attempt>,
-): RunState {
-  return withEvaluation(state, evaluationId, (evaluation) => ({
-    ...evaluation,
-    attempts: evaluation.attempts.map((each) => (each.attempt === number ? { ...each, ...change } : each)),
-  }));
-}
-
-export function newAttempt(attempt: number, purpose: Attempt['purpose'], notBefore: string): Attempt {
-  return {
-    attempt,
-    purpose,
-    state: 'queued',
-    notBefore,
-    instance: null,
-    startedAt: null,
-    deadlineAt: null,
-    reading: null,
-    resultDigest: null,
-    reason: null,
-  };
-}
-
-function spentOf({
-  spentMs,
-  exhausted,
-}: Pick<RunEventData<'EvaluationAttemptFailed'>, 'spentMs' | 'exhausted'>): Partial<Attempt> {
-  return {
-    ...(spentMs === undefined ? {} : { spentMs }),
-    ...(exhausted === undefined ? {} : { exhausted }),
-  };
-}
-
-function withNextAttempt(state: RunState, evaluationId: string, notBefore: string | null): RunState {
-  if (notBefore === null) return state;
-  return withEvaluation(state, evaluationId, (evaluation) => ({
-    ...evaluation,
-    attempts: [
-      ...evaluation.attempts,
-      newAttempt(currentAttempt(evaluation).attempt + 1, 'automatic', notBefore),
-    ],
-  }));
-}
-
-export const evaluationEvolvers = {
-  EvaluationStarted: (state: RunState, data: RunEventData<'EvaluationStarted'>): RunState =>
-    withAttempt(state, data, {
-      state: 'running',
-      instance: data.instance,
-      startedAt: data.at,
-      deadlineAt: data.deadlineAt,
-      ...(data.replica === undefined ? {} : { replica: data.replica }),
-    }),
-  EvaluationDispatched: (state: RunState, data: RunEventData<'EvaluationDispatched'>): RunState =>
-    withAttempt(state, data, { state: 'awaiting-callback', instance: null }),
-  /** Handed back unfinished: another attempt at once, under a number of its own, so that a late word of this one fits. */
-  EvaluationReturned: (state: RunState, data: RunEventData<'EvaluationReturned'>): RunState =>
-    withNextAttempt(
-      withAttempt(state, data, { state: 'failed', instance: null, reason: data.reason, ...spentOf(data) }),
-      data.evaluationId,
-      data.at,
-    ),
-  EvaluationReported: (state: RunState, data: RunEventData<'EvaluationReported'>): RunState =>
-    withNextAttempt(
-      withAttempt(state, data, {
-        state: 'reported',
-        instance: null,
-        reading: data.reading,
-        resultDigest: data.resultDigest,
-        ...spentOf(data),
-      }),
-      data.evaluationId,
-      data.nextAttemptAt,
-    ),
-  EvaluationAttemptFailed: (state: RunState, data: RunEventData<'EvaluationAttemptFailed'>): RunState =>
-    withNextAttempt(
-      withAttempt(state, data, {
-        state: 'failed',
-        instance: null,
-        reason: data.reason,
-        reading: data.reading,
-        ...spentOf(data),
-      }),
-      data.evaluationId,
-      data.nextAttemptAt,
-    ),
-  EvaluationRequeued: (state: RunState, data: RunEventData<'EvaluationRequeued'>): RunState =>
-    withEvaluation(state, data.evaluationId, (evaluation) => ({
-      ...evaluation,
-      attempts: [...evaluation.attempts, newAttempt(data.attempt, data.purpose, data.at)],
-    })),
-  EvaluationsCancelled: (state: RunState, data: RunEventData<'EvaluationsCancelled'>): RunState =>
-    data.evaluationIds.reduce(
-      (before, evaluationId) =>
-        withEvaluation(before, evaluationId, (evaluation) => ({
-          ...evaluation,
-          attempts: evaluation.attempts.map((each) =>
-            each === currentAttempt(evaluation) && each.resultDigest === null
-              ? {
-                  ...each,
-                  state: 'cancelled' as const,
-                  instance: null,
-                  reason: data.reason,
-                  ...(data.callOff?.includes(evaluationId) === true
-                    ? { callOff: { calls: 0, nextAt: data.at, lastDetail: null } }
-                    : {}),
-                }
-              : each,
-          ),
-        })),
-      state,
-    ),
-  /** The checkpoint is no longer in the state; views hold it, and a halt it causes is an event of its own. */
-  ArchivedResultReported: (state: RunState, _data: RunEventData<'ArchivedResultReported'>): RunState => state,
-};

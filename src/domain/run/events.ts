@@ -8,9 +8,9 @@
 import { z } from 'zod';
 import type { JsonObject } from '../canonical-json.ts';
 import { ComputeSchema } from '../compute.ts';
-import { AxesSchema } from '../policy/axes.ts';
 import { StageSchema } from '../policy/schema.ts';
 import { AncestrySchema, TargetUsageSchema } from './ancestry-documents.ts';
+import { EVALUATION_EVENTS } from './evaluation-events.ts';
 import { EVIDENCE_EVENTS } from './evidence-documents.ts';
 import { FindingSchema, VerdictSchema } from './finding-documents.ts';
 import {
@@ -31,153 +31,16 @@ import { OUTSIDE_EVENTS } from './outside-documents.ts';
 import { proposalWith, TermsSchema } from './proposal-documents.ts';
 import { quarantineEvents } from './quarantine-events.ts';
 import { PermitRiskSchema, RiskTakenSchema } from './risk-documents.ts';
+import { ScorecardSchema } from './scorecard-documents.ts';
 import { SHADOW_EVENTS, ShadowTermsSchema } from './shadow-documents.ts';
 
 const at = z.iso.datetime();
 const id = z.string();
 const int = z.int().min(0);
 
-/** Of the metric that the policy names under `leads`; for forecasts alone. */
-export const LeadSchema = z.object({ value: z.number(), stderr: z.number().nullable() });
-export type Lead = z.infer<typeof LeadSchema>;
-
-/** Only where the result states them. */
-const besideScore = { lead: LeadSchema.optional(), protocol: z.string().optional() };
-
-const samplesOfReading = {
-  /** Samples x epochs: that were to be, that have a score, that ended in an error, that the model refused. */
-  total: int.optional(),
-  scored: int.optional(),
-  errored: int.optional(),
-  refused: int.optional(),
-  /** Errored or without a score: counted as successes in `upper`. */
-  lost: int.optional(),
-  /** Independent samples that it is worth, where samples depend on each other. */
-  effectiveN: z.number().optional(),
-  /** Independent units that its uncertainty was measured from. */
-  clusters: int.optional(),
-};
-
-const measuredOfReading = {
-  ...samplesOfReading,
-  /** Where it takes the samples' scores to compute it; `z` is what it was computed for. */
-  interval: z.object({ z: z.number(), lower: z.number(), upper: z.number() }).optional(),
-};
-
-const ArmSchema = z.object({
-  score: z.number(),
-  stderr: z.number().nullable(),
-  n: z.number().nullable(),
-  effectiveN: z.number().optional(),
-  clusters: int.optional(),
-});
-
-/** Of a score that is a difference. */
-const arms = z.object({ treatment: ArmSchema, control: ArmSchema }).optional();
-
-/** What the result says that it is of; names alone, never text. */
-export const SourceSchema = z.object({
-  harness: z.string().optional(),
-  harnessVersion: z.string().optional(),
-  task: z.string().optional(),
-  model: z.string().optional(),
-  revision: z.string().optional(),
-  weightsDigest: z.string().optional(),
-  epochs: z.number().optional(),
-  limits: z.record(z.string(), z.number()).optional(),
-  startedAt: z.string().optional(),
-  completedAt: z.string().optional(),
-  /** sha256 of the log, hexadecimal. */
-  fileDigest: z.string().optional(),
-});
-export type Source = z.infer<typeof SourceSchema>;
-
-export const ReadingSchema = z.object({
-  conclusive: z.boolean(),
-  score: z.number().nullable(),
-  stderr: z.number().nullable(),
-  n: z.number().nullable(),
-  reasons: z.array(z.string()),
-  ...besideScore,
-  ...measuredOfReading,
-  arms,
-  source: SourceSchema.optional(),
-});
-export type StoredReading = z.infer<typeof ReadingSchema>;
-
-export const EvidenceSchema = z
-  .object({
-    evaluationId: id,
-    evaluation: z.string(),
-    variant: z.string(),
-    required: z.boolean(),
-    status: z.enum([
-      'queued',
-      'running',
-      'awaiting-callback',
-      'completed',
-      'inconclusive',
-      'cancelled',
-      'deferred',
-      'not-needed',
-    ]),
-    attempts: int,
-    score: z.number().nullable(),
-    stderr: z.number().nullable(),
-    n: z.number().nullable(),
-    estimate: z.number().nullable(),
-    upper: z.number().nullable(),
-    reasons: z.array(z.string()),
-    ...besideScore,
-    /** Only of variants that have any. */
-    axes: AxesSchema.optional(),
-    /** Of a benign control: no evidence of any level. */
-    control: z.literal(true).optional(),
-    /** Asked of a checkpoint that was cleared without it, for a changed protocol. */
-    beside: z.literal(true).optional(),
-    ...samplesOfReading,
-    arms,
-    /** Of the attempt that stands. */
-    source: SourceSchema.optional(),
-  })
-  .meta({ id: 'Evidence' });
-export type Evidence = z.infer<typeof EvidenceSchema>;
-
-export const StageLevelsSchema = z.object({
-  estimate: z.number().nullable(),
-  upper: z.number().nullable(),
-  name: z.string(),
-  complete: z.boolean(),
-  evidence: z.array(EvidenceSchema),
-  /** Which variant, or pool of seeds, the estimate is of; where variants have axes. */
-  worst: z.object({ evaluation: z.string(), variant: z.string(), estimate: z.number() }).optional(),
-});
-
-export const ScorecardSchema = z
-  .object({
-    checkpointId: id,
-    effectiveCompute: ComputeSchema,
-    categories: z.array(
-      z.object({
-        id: z.string(),
-        title: z.string(),
-        stages: z.partialRecord(StageSchema, StageLevelsSchema),
-      }),
-    ),
-    overall: z.object({ estimate: z.number().nullable(), upper: z.number().nullable(), name: z.string() }),
-  })
-  .meta({ id: 'ScorecardLevels' });
-export type Scorecard = z.infer<typeof ScorecardSchema>;
-
 /** As the trainer states it: the stage's name, and the compute of that stage alone. */
 export const StatedStageSchema = z.object({ name: z.string(), compute: ComputeSchema.optional() });
 export type StatedStage = z.infer<typeof StatedStageSchema>;
-
-/** Where the policy gives the evaluation a budget: what the attempt used of it, and which part of it is used up with it. */
-const budgeted = {
-  spentMs: int.optional(),
-  exhausted: z.enum(['attempts', 'wallTime', 'samples']).optional(),
-};
 
 const events = {
   RunRegistered: z.object({
@@ -301,136 +164,7 @@ const events = {
   /** It said that the process it replaces is gone, whose permit had not run out. */
   InstanceTookOver: z.object({ instance: id, supersedes: id, by: z.string(), at }),
   InstanceTrained: z.object({ instance: id, effectiveCompute: ComputeSchema, by: z.string(), at }),
-  /** The tripwires speak against clearing it alone: what waited for them is queued. */
-  EvaluationsReleased: z.object({
-    checkpointId: id,
-    evaluationIds: z.array(id).min(1),
-    reason: z.enum(['tripwire-not-below', 'tripwire-inconclusive', 'tripwire-late']),
-    at,
-  }),
-  /** All conclusive, and `upper`, the highest of any category, is below the level: what waited for them is not needed. */
-  TripwireCleared: z.object({
-    checkpointId: id,
-    evaluationIds: z.array(id).min(1),
-    upper: z.number(),
-    belowLevel: z.number(),
-    belowCompute: ComputeSchema.optional(),
-    reference: z.string(),
-    at,
-  }),
-  /** Its tripwires alone were asked for, and one has risen by more than the policy lets pass. */
-  CheckpointMadeDue: z.object({
-    checkpointId: id,
-    reason: z.literal('tripwire-jump'),
-    evaluationIds: z.array(id).min(1),
-    evaluation: z.string(),
-    observed: z.number(),
-    threshold: z.number(),
-    since: id,
-    deadlineAt: at,
-    at,
-  }),
-  /** They wait for labels that no worker had for a while. */
-  EvaluationsUnstaffed: z.object({
-    checkpointId: id,
-    evaluationIds: z.array(id).min(1),
-    labels: z.array(z.string()).min(1),
-    at,
-  }),
-  EvaluationStarted: z.object({
-    evaluationId: id,
-    attempt: int,
-    instance: z.string(),
-    deadlineAt: at,
-    /** Which of the replicas carries it out, from 1; left out: the executor itself. */
-    replica: int.optional(),
-    at,
-  }),
-  EvaluationDispatched: z.object({ evaluationId: id, attempt: int, at }),
-  EvaluationReturned: z.object({
-    evaluationId: id,
-    attempt: int,
-    reason: z.enum(['shutdown', 'instance-lost']),
-    spentMs: int.optional(),
-    at,
-  }),
-  EvaluationReported: z.object({
-    evaluationId: id,
-    attempt: int,
-    reading: ReadingSchema,
-    resultDigest: z.string(),
-    model: z.string().nullable(),
-    transcriptUri: z.string().nullable(),
-    late: z.boolean(),
-    nextAttemptAt: at.nullable(),
-    ...budgeted,
-    by: z.string(),
-    at,
-  }),
-  EvaluationAttemptFailed: z.object({
-    evaluationId: id,
-    attempt: int,
-    reason: z.string(),
-    detail: z.string().nullable(),
-    reading: ReadingSchema.nullable(),
-    nextAttemptAt: at.nullable(),
-    ...budgeted,
-    at,
-  }),
-  EvaluationRequeued: z.object({
-    evaluationId: id,
-    attempt: int,
-    purpose: z.enum(['retry', 'top-up', 'resume']),
-    by: z.string(),
-    at,
-  }),
-  EvaluationsCancelled: z.object({
-    evaluationIds: z.array(id).min(1),
-    /** Of these, somebody else has to be told. */
-    callOff: z.array(id).optional(),
-    reason: z.string(),
-    at,
-  }),
-  /** An evaluation begins to be run beside the one whose protocol it changes, here and on the checkpoint last cleared. */
-  SuccessionBegun: z.object({
-    evaluation: z.string(),
-    succeeds: z.string(),
-    checkpointId: id,
-    /** null where none is in the state. */
-    lastCleared: z
-      .object({
-        checkpointId: id,
-        evaluations: z.array(z.object({ evaluationId: id, evaluation: z.string(), variant: z.string() })),
-      })
-      .nullable(),
-    at,
-  }),
-  /** Both were conclusive on these: the one that is succeeded is run no more. */
-  SuccessionEnded: z.object({ evaluation: z.string(), succeeds: z.string(), checkpoints: z.array(id), at }),
-  /** Whoever carries it out elsewhere was told, or could not be. `nextAt`: null once they took it. */
-  EvaluationCalledOff: z.object({
-    evaluationId: id,
-    attempt: int,
-    call: int,
-    outcome: z.enum(['accepted', 'retry', 'rejected']),
-    detail: z.string(),
-    nextAt: at.nullable(),
-    at,
-  }),
-  /** A result for a checkpoint that is no longer in the state: kept, and able to trip on its own. */
-  ArchivedResultReported: z.object({
-    checkpointId: id,
-    evaluationId: id,
-    evaluation: z.string(),
-    variant: z.string(),
-    attempt: int,
-    reading: ReadingSchema,
-    resultDigest: z.string(),
-    estimate: z.number().nullable(),
-    upper: z.number().nullable(),
-    by: z.string(),
-    at,
-  }),
+  ...EVALUATION_EVENTS,
   ForecastSealed: z.object({
     checkpointId: id,
     forecast: ForecastSchema,

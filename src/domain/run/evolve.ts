@@ -11,7 +11,7 @@ import { checkpointEvolvers } from './checkpoint-state.ts';
 import { closingInEvolvers } from './closing-in.ts';
 import { drillEvolvers } from './drill-state.ts';
 import { estimateEvolvers } from './estimate-state.ts';
-import { evaluationEvolvers } from './evaluation.ts';
+import { evaluationEvolvers } from './evaluation-state.ts';
 import type { RunEvent, RunEventData, RunEventKind } from './events.ts';
 import { evidenceEvolvers } from './evidence.ts';
 import { forecastEvolvers } from './forecast-state.ts';

@@ -13,9 +13,9 @@ import {
   type Policy,
 } from '../policy/schema.ts';
 import { poolOf, questionsLike } from './estimate-state.ts';
-import type { Scorecard } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import type { SealedForecast } from './forecast-documents.ts';
+import type { Scorecard } from './scorecard-documents.ts';
 import type { CheckpointState, EstimateQuestion, EstimateRound } from './state.ts';
 
 type Pool = NonNullable<EstimateRound['pool']>;

@@ -9,8 +9,8 @@
  */
 import type { OutsideFindingRule, Policy } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
-import { type Context, type Decision, iso, isRejection, reached, reject } from './context.ts';
-import { failAttempt, locate, type RecordResult, recordResult } from './evaluation.ts';
+import { type Context, type Decision, iso, isRejection, type Rejection, reached, reject } from './context.ts';
+import { locate, type RecordResult, recordResult } from './evaluation.ts';
 import type { RunEventData } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import { idOf } from './ids.ts';
@@ -40,8 +40,6 @@ export interface SubmitOutsideResult extends Omit<RecordResult, 'type' | 'by'> {
   readonly type: 'SubmitOutsideResult';
   readonly party: string;
   readonly signed: SignedWord;
-  /** Why the weights cannot be shown to be the checkpoint's: the result settles nothing, and may trip. */
-  readonly doubt: string | null;
 }
 export interface SubmitOutsideFinding {
   readonly type: 'SubmitOutsideFinding';
@@ -91,43 +89,46 @@ export function grantOutside(state: RunState, command: GrantOutside, context: Co
   return [{ kind: 'OutsideEvaluatorGranted', data: { ...grant, at: iso(context.now) } }];
 }
 
+/** Null: it is theirs. */
+function refusalOfResult(
+  state: RunState,
+  { party, evaluationId }: Pick<SubmitOutsideResult, 'party' | 'evaluationId'>,
+  { policy, now }: Pick<Context, 'policy' | 'now'>,
+): Rejection | null {
+  const grant = grantOf(state, party, now);
+  if (grant === null) return reject('forbidden', `${party} has no grant in force for run ${state.runId}`);
+  const located = locate(state, evaluationId, policy);
+  const isTheirs =
+    located?.spec.executor.kind === 'outside' &&
+    located.spec.executor.party === party &&
+    isVisible(located.checkpoint, grant);
+  if (isTheirs) return null;
+  return reject('forbidden', `${party} has no evaluation ${evaluationId} to report`, 'evaluationId');
+}
+
 export function submitOutsideResult(
   state: RunState,
   command: SubmitOutsideResult,
   context: Context,
 ): Decision {
-  const { type: _, party, signed, doubt, ...result } = command;
-  const grant = grantOf(state, party, context.now);
-  if (grant === null) return reject('forbidden', `${party} has no grant in force for run ${state.runId}`);
-  const located = locate(state, command.evaluationId, context.policy);
-  const isTheirs =
-    located?.spec.executor.kind === 'outside' &&
-    located.spec.executor.party === party &&
-    isVisible(located.checkpoint, grant);
-  if (!isTheirs)
-    return reject(
-      'forbidden',
-      `${party} has no evaluation ${command.evaluationId} to report`,
-      'evaluationId',
-    );
-  const { resultDigest: _digest, ...failed } = result;
-  const recorded =
-    doubt === null
-      ? recordResult(state, { ...result, type: 'RecordResult', by: party }, context)
-      : failAttempt(state, { ...failed, type: 'FailAttempt', reason: doubt, detail: null }, context);
+  const { type: _, party, signed, ...result } = command;
+  const refused = refusalOfResult(state, command, context);
+  if (refused !== null) return refused;
+  const recorded = recordResult(state, { ...result, type: 'RecordResult', by: party }, context);
   if (isRejection(recorded) || recorded.length === 0) return recorded;
   const { evaluationId, attempt } = command;
   const at = iso(context.now);
   return [{ kind: 'OutsideResultSigned', data: { party, evaluationId, attempt, signed, at } }, ...recorded];
 }
 
-export function submitOutsideFinding(
+/** The checkpoint that a finding is about; null where it was reported already. */
+function admitFinding(
   state: RunState,
   command: SubmitOutsideFinding,
-  context: Context,
-): Decision {
-  const { party, category, severity } = command;
-  const grant = grantOf(state, party, context.now);
+  { policy, now }: Pick<Context, 'policy' | 'now'>,
+): CheckpointState | Rejection | null {
+  const { party, category } = command;
+  const grant = grantOf(state, party, now);
   if (grant === null) return reject('forbidden', `${party} has no grant in force for run ${state.runId}`);
   const visible = state.checkpoints.filter((each) => isVisible(each, grant));
   const checkpoint =
@@ -138,7 +139,7 @@ export function submitOutsideFinding(
   const known = all.find((each) => each.party === party && each.findingId === command.findingId);
   const prior = command.priorDigest ?? known?.bodyDigest ?? null;
   if (prior !== null) {
-    if (prior === command.signed.bodyDigest) return [];
+    if (prior === command.signed.bodyDigest) return null;
     return reject('conflict', `finding ${command.findingId} was reported with other content`, 'findingId');
   }
   if (checkpoint === undefined) {
@@ -148,7 +149,7 @@ export function submitOutsideFinding(
       'checkpointId',
     );
   }
-  if (category !== null && !context.policy.categories.some(({ id }) => id === category)) {
+  if (category !== null && !policy.categories.some(({ id }) => id === category)) {
     return reject('invalid', `the policy has no category ${category}`, 'category');
   }
   if ((checkpoint.outside ?? []).length >= FINDINGS_MAX) {
@@ -158,8 +159,19 @@ export function submitOutsideFinding(
       'checkpointId',
     );
   }
-  const { checkpointId } = checkpoint;
-  const { findingId, title, evidenceUri, signed } = command;
+  return checkpoint;
+}
+
+export function submitOutsideFinding(
+  state: RunState,
+  command: SubmitOutsideFinding,
+  context: Context,
+): Decision {
+  const admitted = admitFinding(state, command, context);
+  if (admitted === null) return [];
+  if ('rejected' in admitted) return admitted;
+  const { checkpointId } = admitted;
+  const { party, category, severity, findingId, title, evidenceUri, signed } = command;
   const { bodyDigest } = signed;
   const found = {
     findingId,

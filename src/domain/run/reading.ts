@@ -14,8 +14,8 @@ import { metricRange } from '../policy/scale.ts';
 import type { Evaluation, Policy } from '../policy/schema.ts';
 import { type ReadingContext, readResult, type ScoreDefinition } from '../read-result.ts';
 import { besideScore } from './comparable.ts';
-import type { Source, StoredReading } from './events.ts';
 import type { Digest } from './ids.ts';
+import type { Source, StoredReading } from './reading-documents.ts';
 import type { Attempt, CheckpointState, RunState } from './state.ts';
 
 /** Around one result: what it was asked of, and what else is known. */
@@ -136,10 +136,10 @@ function pointBefore(
 
 /** Of a result that says where it comes from. */
 function sourceOf(result: NativeResult): { source?: Source } {
-  const { harness, harnessVersion, task, revision, weightsDigest, fileDigest, limits, epochs } = result;
-  const named = { harness, harnessVersion, task, revision, weightsDigest, fileDigest };
+  const { harness, harnessVersion, task, revision, dataset, weightsDigest, fileDigest } = result;
+  const named = { harness, harnessVersion, task, revision, dataset, weightsDigest, fileDigest };
   if (Object.values(named).every((each) => each === undefined)) return {};
-  const { model, startedAt, completedAt } = result;
+  const { model, startedAt, completedAt, limits, epochs } = result;
   const all = { ...named, model, startedAt, completedAt, limits };
   const stated = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
   return { source: { ...stated, ...(typeof epochs === 'number' ? { epochs } : {}) } };

@@ -13,7 +13,8 @@ import type { Evaluation, Policy, Stage } from '../policy/schema.ts';
 import { isControl, levelMarks, STAGES, variantsOf } from '../policy/schema.ts';
 import { besideEvidence } from './comparable.ts';
 import { specOf, statusOf } from './evaluation.ts';
-import type { Evidence, Scorecard, StoredReading } from './events.ts';
+import type { StoredReading } from './reading-documents.ts';
+import type { Evidence, Scorecard } from './scorecard-documents.ts';
 import type { CheckpointState, EvaluationState } from './state.ts';
 import { waitsInVain } from './unstaffed.ts';
 

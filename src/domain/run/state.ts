@@ -8,7 +8,6 @@ import { z } from 'zod';
 import { ComputeSchema } from '../compute.ts';
 import { StageSchema } from '../policy/schema.ts';
 import { ContributionSchema, TargetUsageSchema } from './ancestry-documents.ts';
-import { LeadSchema, ReadingSchema } from './events.ts';
 import { EvidenceReleaseSchema } from './evidence-documents.ts';
 import { FindingSchema, VerdictSchema } from './finding-documents.ts';
 import { ExpertPoolSchema, ForecastSchema } from './forecast-documents.ts';
@@ -16,6 +15,7 @@ import { HaltActionSchema, HaltCauseSchema, RunTargetSchema } from './halt-docum
 import { OutsideFindingSchema, OutsideGrantSchema } from './outside-documents.ts';
 import { ProposalSchema, TermsSchema } from './proposal-documents.ts';
 import { QuarantineStateSchema, RevertSchema } from './quarantine-documents.ts';
+import { LeadSchema, ReadingSchema } from './reading-documents.ts';
 import { PermitRiskSchema, RiskTakenSchema } from './risk-documents.ts';
 
 const at = z.string();

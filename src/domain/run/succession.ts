@@ -10,7 +10,8 @@
 import { compareCompute } from '../compute.ts';
 import { type Evaluation, type Policy, variantsOf } from '../policy/schema.ts';
 import { type Context, iso } from './context.ts';
-import { newAttempt, statusOf } from './evaluation.ts';
+import { statusOf } from './evaluation.ts';
+import { newAttempt } from './evaluation-state.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import { idOf } from './ids.ts';
 import type { CheckpointState, RunState } from './state.ts';

@@ -11,9 +11,9 @@
 import { compareCompute } from '../compute.ts';
 import type { Consequence, Policy } from '../policy/schema.ts';
 import { specOf } from './evaluation.ts';
-import type { Evidence, Scorecard } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import { scoreSpecOf } from './scorecard.ts';
+import type { Evidence, Scorecard } from './scorecard-documents.ts';
 import type { CheckpointState, RunState } from './state.ts';
 
 /** Equal to twelve digits of the scale: what a printed score can be, and no two measurements are. */

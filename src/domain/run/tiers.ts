@@ -21,10 +21,11 @@ import {
 import { tripwireJump } from '../policy/trigger-schema.ts';
 import { type Context, iso, isoAfter, reached } from './context.ts';
 import { currentAttempt, specOf, statusOf } from './evaluation.ts';
-import type { Evidence, RunEvent, RunEventData } from './events.ts';
+import type { RunEvent, RunEventData } from './events.ts';
 import { overtake } from './forecast-state.ts';
 import { jobsStoppedBecause } from './quarantine.ts';
 import { confidenceZ, scorecardOf, scoreSpecOf } from './scorecard.ts';
+import type { Evidence } from './scorecard-documents.ts';
 import type { Attempt, CheckpointState, EvaluationState, RunState } from './state.ts';
 
 export const hasTripwires = ({ evaluations }: Policy): boolean => evaluations.some(isTripwire);

@@ -113,18 +113,32 @@ export interface StageCrossing {
   readonly explanation: string;
 }
 
-/** Past the stage's own due point without a due checkpoint at or past it; or past what the grace allows while it is evaluated. */
-export function stageOverdue(state: RunState, high: Compute | null, context: Policied): StageCrossing | null {
+/** The own compute that it has trained or states, where that is at its due point or past it. */
+function crossedDue(state: RunState, high: Compute | null, context: Policied) {
   const { trainingStage: stage } = state;
   if (stage === undefined || high === null) return null;
   const due = stageDue(stage, context);
   const own = ownCompute(stage, high, stage.compute);
-  if (due === null || own === null || compareCompute(own, due) < 0) return null;
-  const crossing = { observed: own, threshold: due };
+  return due === null || own === null || compareCompute(own, due) < 0 ? null : { stage, due, own };
+}
+
+/** Past the stage's own due point without a due checkpoint at or past it. */
+export function missesStageCheckpoint(state: RunState, high: Compute | null, context: Policied): boolean {
+  const crossed = crossedDue(state, high, context);
+  if (crossed === null) return false;
+  return !state.checkpoints.some((checkpoint) => speaksFor(checkpoint, crossed.stage, crossed.due));
+}
+
+/** Such a checkpoint is missing; or it is past what the grace allows while that one is evaluated. */
+export function stageOverdue(state: RunState, high: Compute | null, context: Policied): StageCrossing | null {
+  const crossed = crossedDue(state, high, context);
+  if (crossed === null) return null;
+  const { stage, due, own } = crossed;
   const name = `training stage ${stage.name}`;
-  if (!state.checkpoints.some((checkpoint) => speaksFor(checkpoint, stage, due))) {
+  if (missesStageCheckpoint(state, high, context)) {
     return {
-      ...crossing,
+      observed: own,
+      threshold: due,
       explanation: `no checkpoint was reported although ${name} has trained ${own} by itself, and one is due at ${due}`,
     };
   }

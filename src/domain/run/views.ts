@@ -4,59 +4,34 @@
  * Nothing here decides anything; every row can be thrown away and rebuilt by replay. Open scorecards are
  * computed on reading, closed ones are kept as the verdict's event recorded them.
  */
-import { type Json, plainJson } from '../canonical-json.ts';
 import { LEVEL_TITLES, levelName } from '../levels.ts';
-import { type BudgetBest, bestAtBudgets } from './budgets.ts';
+import {
+  assessedViews,
+  checkpointsWith,
+  checkpointView,
+  evaluationViews,
+  recordedCheckpoint,
+  resultView,
+  weightsView,
+} from './checkpoint-views.ts';
 import { isOverDrill } from './drill-state.ts';
-import { findRound, type PlacedRound } from './estimate-state.ts';
-import { currentAttempt, statusOf } from './evaluation.ts';
-import type { RunEvent, RunEventData, Scorecard } from './events.ts';
-import { haltTimeline } from './halt-timeline.ts';
+import { estimateRoundViews, estimateView } from './estimate-views.ts';
+import type { RunEvent, RunEventData } from './events.ts';
+import { haltView, pressView } from './halt-views.ts';
 import { origins } from './lineage.ts';
 import { permitTerms } from './permit.ts';
 import type { Proposal } from './proposal-documents.ts';
 import { toldOfShadow } from './shadow.ts';
-import type { CheckpointState, Halt, RunState } from './state.ts';
-
-export interface View {
-  readonly kind:
-    | 'run'
-    | 'checkpoint'
-    | 'scorecard'
-    | 'evaluation'
-    | 'result'
-    | 'halt'
-    | 'halt-order'
-    | 'press'
-    | 'lineage'
-    | 'weights'
-    | 'evidence'
-    | 'outside'
-    | 'proposal'
-    | 'estimate-round'
-    | 'estimate'
-    | 'forecast-score'
-    | 'breakthrough';
-  readonly id: string;
-  readonly runId: string;
-  readonly ordinal: number;
-  readonly doc: Json;
-}
-
-/** Views are keyed across runs; a run's own ids are made unique by it. */
-export const checkpointKey = (runId: string, checkpointId: string): string => `${runId}/${checkpointId}`;
-export const breakthroughKey = (runId: string, breakthroughId: string): string =>
-  `${runId}/${breakthroughId}`;
-export const evidenceKey = (digest: string, runId: string): string => `${digest}/${runId}`;
-export const partyKey = (runId: string, party: string): string => `${runId}/${party}`;
-export const submissionKey = (runId: string, party: string, name: string): string =>
-  `${partyKey(runId, party)}/${name}`;
-export const pressKey = (runId: string, pressId: string): string => `${runId}/${pressId}`;
-/** One row per result, for ever: a repetition must be known long after its checkpoint has left the state. */
-export const resultKey = (evaluationId: string, attempt: number): string => `${evaluationId}/${attempt}`;
-
-/** Documents are stored as text and read by schema: what JSON cannot say is left out here. */
-const json = (value: object): Json => plainJson(value);
+import type { RunState } from './state.ts';
+import {
+  breakthroughKey,
+  checkpointKey,
+  evidenceKey,
+  json,
+  partyKey,
+  submissionKey,
+  type View,
+} from './view.ts';
 
 export function project(before: RunState | null, event: RunEvent, after: RunState): View[] {
   return [runView(after), ...ownViews(before, event, after)];
@@ -170,42 +145,9 @@ function ownViews(before: RunState | null, event: RunEvent, after: RunState): Vi
     case 'ArchivedResultReported':
       return [resultView(event, after.runId)];
     case 'CheckpointAssessed': {
-      const { checkpointId, scorecard, at, ...assessed } = event.data;
+      const { checkpointId } = event.data;
       const checkpoint = before?.checkpoints.find((each) => each.checkpointId === checkpointId);
-      if (checkpoint === undefined) return [];
-      const closed = {
-        revision: assessed.revision,
-        verdict: assessed.verdict,
-        scorecardDigest: assessed.scorecardDigest,
-        findings: assessed.findings,
-        at,
-      };
-      return [
-        checkpointView({ ...checkpoint, closed }, after.runId),
-        {
-          kind: 'scorecard',
-          id: checkpointKey(after.runId, checkpointId),
-          runId: after.runId,
-          ordinal: Date.parse(checkpoint.reportedAt),
-          doc: json({
-            runId: after.runId,
-            checkpointId,
-            effectiveCompute: scorecard.effectiveCompute,
-            state: 'closed',
-            revision: assessed.revision,
-            verdict: assessed.verdict,
-            findings: assessed.findings,
-            categories: scorecard.categories,
-            overall: scorecard.overall,
-            ...budgetsOf(scorecard, after),
-            forecasts: checkpoint.forecasts,
-            risk: checkpoint.risk,
-            digest: assessed.scorecardDigest,
-            reportedAt: checkpoint.reportedAt,
-            assessedAt: at,
-          }),
-        },
-      ];
+      return checkpoint === undefined ? [] : assessedViews(event.data, checkpoint, after);
     }
     case 'HaltOrdered':
     case 'HaltCauseAdded': {
@@ -308,42 +250,6 @@ function originViews(at: string, after: RunState): View[] {
   }));
 }
 
-/** Found by the digest: equal weights may be reported by several. */
-/** Only where variants state a budget. */
-function budgetsOf(scorecard: Scorecard, { series }: RunState): { budgets?: BudgetBest[] } {
-  const budgets = bestAtBudgets(scorecard, series);
-  return budgets.length === 0 ? {} : { budgets };
-}
-
-function evaluationViews(
-  evaluations: RunEventData<'CheckpointReported'>['evaluations'],
-  checkpointId: string,
-  at: string,
-  { runId }: RunState,
-): View[] {
-  return evaluations.map((each) => ({
-    kind: 'evaluation',
-    id: each.evaluationId,
-    runId,
-    ordinal: Date.parse(at),
-    doc: json({ ...each, runId, checkpointId }),
-  }));
-}
-
-function weightsView(data: RunEventData<'CheckpointReported'>, { runId }: RunState): View[] {
-  const { weightsDigest, checkpointId, effectiveCompute, at } = data;
-  if (weightsDigest === undefined) return [];
-  return [
-    {
-      kind: 'weights',
-      id: `${weightsDigest}/${checkpointKey(runId, checkpointId)}`,
-      runId: weightsDigest,
-      ordinal: Date.parse(at),
-      doc: json({ runId, checkpointId, effectiveCompute }),
-    },
-  ];
-}
-
 /** Found by the digest: several runs may keep the same log. */
 function evidenceView(
   { digest, bytes, sealed, evaluationId, attempt, at }: RunEventData<'EvidenceKept'>,
@@ -385,141 +291,6 @@ function submissionView(
   };
 }
 
-/** Which halt a press is a cause of, for as long as the ledger: the state keeps the causes of the first few alone. */
-function pressView(
-  { cause, at }: RunEventData<'HaltOrdered' | 'HaltCauseAdded'>,
-  { haltId }: Halt,
-  runId: string,
-): View[] {
-  if (cause.kind !== 'person' || cause.pressId === undefined) return [];
-  const id = pressKey(runId, cause.pressId);
-  return [{ kind: 'press', id, runId, ordinal: Date.parse(at), doc: json({ haltId }) }];
-}
-
-function resultView(
-  { data }: Extract<RunEvent, { kind: 'EvaluationReported' | 'ArchivedResultReported' }>,
-  runId: string,
-): View {
-  return {
-    kind: 'result',
-    id: resultKey(data.evaluationId, data.attempt),
-    runId,
-    ordinal: Date.parse(data.at),
-    doc: json({ resultDigest: data.resultDigest }),
-  };
-}
-
-function recordedCheckpoint(
-  data: Extract<RunEvent, { kind: 'CheckpointReported' }>['data'],
-  after: RunState,
-): View {
-  const open = after.checkpoints.find(({ checkpointId }) => checkpointId === data.checkpointId);
-  if (open !== undefined) return checkpointView(open, after.runId);
-  return {
-    kind: 'checkpoint',
-    id: checkpointKey(after.runId, data.checkpointId),
-    runId: after.runId,
-    ordinal: Date.parse(data.at),
-    doc: json({
-      runId: after.runId,
-      checkpointId: data.checkpointId,
-      effectiveCompute: data.effectiveCompute,
-      disposition: 'recorded',
-      due: false,
-      modelUri: data.modelUri,
-      reportedAt: data.at,
-      deadlineAt: null,
-      verdict: null,
-      evaluations: [],
-      contentDigest: data.contentDigest,
-    }),
-  };
-}
-
-export function checkpointView(checkpoint: CheckpointState, runId: string): View {
-  return {
-    kind: 'checkpoint',
-    id: checkpointKey(runId, checkpoint.checkpointId),
-    runId,
-    ordinal: Date.parse(checkpoint.reportedAt),
-    doc: json({
-      runId,
-      checkpointId: checkpoint.checkpointId,
-      effectiveCompute: checkpoint.effectiveCompute,
-      disposition: 'evaluate',
-      due: checkpoint.due,
-      modelUri: checkpoint.modelUri,
-      reportedAt: checkpoint.reportedAt,
-      deadlineAt: checkpoint.deadlineAt,
-      verdict: checkpoint.closed?.verdict ?? null,
-      evaluations: checkpoint.evaluations.map((evaluation) => ({
-        evaluationId: evaluation.evaluationId,
-        name: evaluationName(evaluation),
-        status: statusOf(evaluation),
-        attempt: currentAttempt(evaluation).attempt,
-      })),
-      contentDigest: checkpoint.contentDigest,
-      ...(checkpoint.weights === undefined ? {} : { weights: checkpoint.weights }),
-    }),
-  };
-}
-
-/** `ctf` or, where there are several variants, `ctf/tools`. */
-export function evaluationName({ evaluation, variant }: { evaluation: string; variant: string }): string {
-  return variant === 'default' ? evaluation : `${evaluation}/${variant}`;
-}
-
-function checkpointsWith(state: RunState, evaluationIds: readonly string[]): View[] {
-  return state.checkpoints
-    .filter(({ evaluations }) => evaluations.some((each) => evaluationIds.includes(each.evaluationId)))
-    .map((checkpoint) => checkpointView(checkpoint, state.runId));
-}
-
-export function haltView(halt: Halt, state: RunState, clearedAt: string | null): View {
-  return {
-    kind: 'halt',
-    id: halt.haltId,
-    runId: state.runId,
-    ordinal: Date.parse(halt.orderedAt),
-    doc: json(haltDoc(halt, state, clearedAt)),
-  };
-}
-
-/** What people read of a halt: why, what was sent where, and whether the run has really stopped. */
-export function haltDoc(halt: Halt, { runId, targets }: RunState, clearedAt: string | null): object {
-  return {
-    haltId: halt.haltId,
-    runId,
-    action: halt.action,
-    epoch: halt.epoch,
-    orderedAt: halt.orderedAt,
-    causes: halt.causes,
-    state: clearedAt !== null ? 'cleared' : halt.confirmedAt !== null ? 'stopped' : 'open',
-    acknowledged: { receivedAt: halt.receivedAt, stoppedAt: halt.stoppedAckAt },
-    confirmedAt: halt.confirmedAt,
-    clearedAt,
-    round: halt.round,
-    escalations: halt.escalations,
-    life: halt.life ?? null,
-    quarantine: halt.quarantine ?? null,
-    scoped: halt.scoped ?? null,
-    timeline: haltTimeline(halt),
-    deliveries: halt.targets.map((target) => ({
-      targetId: target.targetId,
-      kind: targets.find(({ targetId }) => targetId === target.targetId)?.kind ?? 'unknown',
-      stoppedAt: target.stoppedAt,
-      stopDetail: target.stopDetail,
-      steps: target.steps.map(({ step, attempts, acceptedAt, nextAt, lastDetail }) => ({
-        step,
-        attempts,
-        acceptedAt,
-        nextAt,
-        detail: lastDetail,
-      })),
-    })),
-  };
-}
-
 function proposalViews(state: RunState, proposalId: string): View[] {
   const proposal = state.proposals.find((each) => each.proposalId === proposalId);
   return proposal === undefined ? [] : [proposalView(proposal, state.runId)];
@@ -532,50 +303,6 @@ function proposalView(proposal: Proposal, runId: string): View {
     runId,
     ordinal: Date.parse(proposal.openedAt),
     doc: json({ ...proposal, runId }),
-  };
-}
-
-/** What everybody may read of a round at any time: how many have answered, not what. */
-export function estimateRoundDoc({ checkpoint, question, round, ordinal }: PlacedRound, runId: string) {
-  const { roundId, by, openedAt, closesAt, closed, pool } = round;
-  const { questionId, category, stage, level, horizonCompute } = question;
-  return {
-    roundId,
-    questionId,
-    runId,
-    round: ordinal,
-    state: closed === null ? ('open' as const) : ('closed' as const),
-    checkpointId: checkpoint.checkpointId,
-    category,
-    stage,
-    level,
-    horizonCompute,
-    by,
-    openedAt,
-    closesAt,
-    closedAt: closed?.at ?? null,
-    closedBecause: closed?.reason ?? null,
-    given: round.estimates.length,
-    pool,
-  };
-}
-
-function estimateRoundViews(state: RunState, roundId: string): View[] {
-  const placed = findRound(state, roundId);
-  if (placed === null) return [];
-  const { openedAt, estimateIds } = placed.round;
-  const doc = json({ ...estimateRoundDoc(placed, state.runId), estimateIds });
-  return [{ kind: 'estimate-round', id: roundId, runId: state.runId, ordinal: Date.parse(openedAt), doc }];
-}
-
-/** Words are kept here alone, and shown without their author (http/routes/estimates.ts). */
-function estimateView(data: RunEventData<'EstimateGiven'>, runId: string): View {
-  return {
-    kind: 'estimate',
-    id: data.estimateId,
-    runId,
-    ordinal: Date.parse(data.at),
-    doc: json(data),
   };
 }
 

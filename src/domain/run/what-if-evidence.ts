@@ -8,7 +8,8 @@
 import { sameJson } from '../canonical-json.ts';
 import { scoreRange } from '../policy/scale.ts';
 import { type Evaluation, type Policy, variantsOf } from '../policy/schema.ts';
-import type { RunEventData, StoredReading } from './events.ts';
+import type { RunEventData } from './events.ts';
+import type { StoredReading } from './reading-documents.ts';
 import { isReplaced } from './succession.ts';
 
 type Reported = RunEventData<'CheckpointReported'>['evaluations'][number];

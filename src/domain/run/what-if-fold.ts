@@ -16,18 +16,20 @@ import { nextDueAt, whyDue } from './cadence.ts';
 import { closeCheckpoints, sealForecasts } from './checkpoint.ts';
 import { type Context, isoAfter } from './context.ts';
 import { specOf } from './evaluation.ts';
-import type { RunEvent, RunEventData, RunEventKind, StoredReading } from './events.ts';
+import type { RunEvent, RunEventData } from './events.ts';
 import { evolve } from './evolve.ts';
 import type { Finding } from './finding-documents.ts';
 import { scoreForecasts } from './forecast-scores.ts';
 import { explain, haltingFindings } from './halt.ts';
 import { liftHolds, placeHolds } from './holds.ts';
 import type { Digest } from './ids.ts';
+import type { StoredReading } from './reading-documents.ts';
 import { firstCeiling, registered } from './registration.ts';
 import type { CheckpointState, RunState } from './state.ts';
 import { clearingProblem } from './tiers.ts';
 import { type CarriedOver, carriedOver, rejudged } from './what-if-evidence.ts';
 import { distinct, nothingYet, type Outcome, type Standing, type Stop } from './what-if-outcome.ts';
+import { READS } from './what-if-reads.ts';
 
 export interface OtherPolicy {
   readonly pinned: Policy;
@@ -55,91 +57,6 @@ export interface Fold {
   readonly stop: Stop | null;
   readonly methods: ReadonlySet<string>;
 }
-
-/** What another policy takes of the record; the rest is what the run's own made of it. */
-const READS = {
-  RunRegistered: 'taken',
-  ParentFound: 'taken',
-  WeightsDigested: 'taken',
-  WeightsChanged: 'taken',
-  OutsideEvaluatorGranted: 'taken',
-  OutsideResultSigned: 'left',
-  OutsideFindingReported: 'taken',
-  EvidenceKept: 'left',
-  EvidenceReleaseAsked: 'left',
-  EvidenceReleased: 'left',
-  EvidenceRead: 'left',
-  UsageNoted: 'taken',
-  CheckpointReported: 'taken',
-  ProgressNoted: 'taken',
-  InstanceRefused: 'taken',
-  InstanceTookOver: 'taken',
-  InstanceTrained: 'taken',
-  EvaluationStarted: 'taken',
-  EvaluationDispatched: 'taken',
-  EvaluationReturned: 'taken',
-  EvaluationReported: 'taken',
-  EvaluationAttemptFailed: 'taken',
-  EvaluationRequeued: 'taken',
-  EvaluationsCancelled: 'taken',
-  EvaluationCalledOff: 'left',
-  /** Only where it is the same policy. */
-  SuccessionBegun: 'taken',
-  SuccessionEnded: 'taken',
-  ArchivedResultReported: 'taken',
-  ForecastSealed: 'left',
-  PermitRiskSealed: 'left',
-  ForecastScored: 'left',
-  EstimateRoundOpened: 'taken',
-  EstimateGiven: 'taken',
-  EstimateRoundClosed: 'taken',
-  EstimatesPooled: 'taken',
-  CheckpointAssessed: 'left',
-  /** As it would have been stopped: a parent's halt stops a run under any policy. */
-  WouldHaveHalted: 'taken',
-  WouldHaveHeld: 'left',
-  WouldHaveLifted: 'left',
-  ShadowEnded: 'left',
-  HoldPlaced: 'left',
-  HoldLifted: 'left',
-  ClosingInEnded: 'left',
-  /** A person's word, and the halt of a parent, stop a run under any policy. */
-  HaltOrdered: 'taken',
-  PressRecorded: 'left',
-  HaltCauseAdded: 'taken',
-  HaltStepTaken: 'left',
-  HaltAcknowledged: 'left',
-  TargetStopObserved: 'left',
-  StopWithdrawn: 'left',
-  HaltDirectiveGiven: 'left',
-  HaltConfirmed: 'left',
-  HaltEscalated: 'left',
-  HaltReopened: 'left',
-  DrillHeld: 'left',
-  QuarantineBegun: 'left',
-  IsolationStepBegun: 'left',
-  IsolationStepTaken: 'left',
-  IsolationStepOverdue: 'left',
-  IsolationStepConfirmed: 'left',
-  QuarantineReleased: 'left',
-  ScopedWorkGranted: 'left',
-  ScopedWorkEnded: 'left',
-  ProposalOpened: 'left',
-  ProposalVoided: 'left',
-  SignOffRecorded: 'left',
-  /** Only where it is the same policy. */
-  RunResumed: 'taken',
-  RunFinished: 'taken',
-  TrainingStageNoted: 'taken',
-  BreakthroughDeclared: 'taken',
-  EvaluationsReleased: 'taken',
-  /** Where the other policy's tripwires clear it as well. */
-  TripwireCleared: 'taken',
-  CheckpointMadeDue: 'taken',
-  EvaluationsUnstaffed: 'left',
-  AlertRaised: 'left',
-  AlertAttempted: 'left',
-} as const satisfies Readonly<Record<RunEventKind, 'taken' | 'left'>>;
 
 export function foldUnder(events: readonly RunEvent[], other: OtherPolicy): Fold {
   const [first, ...rest] = events;

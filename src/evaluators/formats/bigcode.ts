@@ -5,33 +5,20 @@
  * problems were solved, or how sure a value is.
  */
 import { z } from 'zod';
-import type { HarnessMetric } from '../../domain/harness-log.ts';
-import { readDocument } from './documents.ts';
+import { readDocumentAs } from './documents.ts';
 import type { HarnessFormat, ReadLog } from './format.ts';
-import {
-  draft,
-  finish,
-  harnessNumber,
-  joined,
-  jsonMembers,
-  layoutProblem,
-  record,
-  refusal,
-  text,
-} from './harness-values.ts';
+import { draft, finish, joined, jsonMembers, plainMetric, record, refusal, text } from './harness-values.ts';
 import type { LogSource } from './log-source.ts';
-import { outlineOf } from './outline.ts';
+import { isObjectWith, outlineOf } from './outline.ts';
 
 export const bigcode: HarnessFormat = {
   name: 'bigcode',
   kinds: ['bigcode-eval-harness'],
-  claims: ({ head }) => {
-    const { root, paths } = outlineOf(head);
-    const isOurs =
-      paths.has('config.model') &&
-      (paths.has('config.n_samples') || paths.has('config.max_length_generation'));
-    return root === 'object' && isOurs && !paths.has('results');
-  },
+  claims: ({ head }) =>
+    isObjectWith(head, {
+      all: ['config.model'],
+      any: ['config.n_samples', 'config.max_length_generation'],
+    }) && !outlineOf(head).paths.has('results'),
   kind: () => 'bigcode-eval-harness',
   read,
 };
@@ -39,12 +26,13 @@ export const bigcode: HarnessFormat = {
 const ResultsSchema = z.object({ config: record }).catchall(record);
 
 async function read(source: LogSource): Promise<ReadLog> {
-  const document = await readDocument(source);
+  const document = await readDocumentAs(source, 'bigcode results', ResultsSchema);
   if (!document.ok) return document;
-  const parsed = ResultsSchema.safeParse(document.value);
-  if (!parsed.success) return layoutProblem('bigcode results', parsed.error);
-  const { config, ...tasks } = parsed.data;
-  const metrics = Object.entries(tasks).flatMap(([task, values]) => metricsOf(task, values));
+  const { config, ...tasks } = document.value;
+  // A task may add tables of its own, such as how its programs failed.
+  const metrics = Object.entries(tasks).flatMap(([task, values]) =>
+    Object.entries(values).flatMap(([name, value]) => plainMetric(task, name, value)),
+  );
   if (metrics.length === 0) return refusal('log-unreadable', 'has no metrics');
   const { model: _model, revision, checkpoint_path: _checkpoint, limit, ...rest } = config;
   return finish(
@@ -85,11 +73,3 @@ const OF_PROTOCOL = [
   'postprocess',
   'prompt',
 ];
-
-/** A task may add tables of its own, such as how its programs failed. */
-function metricsOf(scorer: string, values: Record<string, unknown>): HarnessMetric[] {
-  return Object.entries(values).flatMap(([name, value]): HarnessMetric[] => {
-    const number = harnessNumber(value);
-    return number === undefined ? [] : [{ scorer, name, value: number, stderr: null }];
-  });
-}

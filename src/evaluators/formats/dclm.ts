@@ -4,31 +4,26 @@
  * No counts, no standard errors. The figures that are aggregated over tasks are DCLM's own and stay facts.
  */
 import { z } from 'zod';
-import type { HarnessMetric } from '../../domain/harness-log.ts';
-import { readDocument } from './documents.ts';
+import { readDocumentAs } from './documents.ts';
 import type { HarnessFormat, ReadLog } from './format.ts';
 import {
   draft,
   finish,
-  harnessNumber,
   jsonMembers,
-  layoutProblem,
+  plainMetric,
   record,
   refusal,
   text,
   textOrNumber,
 } from './harness-values.ts';
 import type { LogSource } from './log-source.ts';
-import { outlineOf } from './outline.ts';
+import { isObjectWith } from './outline.ts';
 
 export const dclm: HarnessFormat = {
   name: 'dclm',
   kinds: ['dclm-evaluation'],
-  claims: ({ head }) => {
-    const { root, paths } = outlineOf(head);
-    const isRecord = paths.has('uuid') || paths.has('creation_date') || paths.has('eval_metrics.icl');
-    return root === 'object' && paths.has('eval_metrics') && isRecord;
-  },
+  claims: ({ head }) =>
+    isObjectWith(head, { all: ['eval_metrics'], any: ['uuid', 'creation_date', 'eval_metrics.icl'] }),
   kind: () => 'dclm-evaluation',
   read,
 };
@@ -43,10 +38,8 @@ const RecordSchema = z.looseObject({
 });
 
 async function read(source: LogSource): Promise<ReadLog> {
-  const document = await readDocument(source);
+  const document = await readDocumentAs(source, 'DCLM evaluation', RecordSchema);
   if (!document.ok) return document;
-  const parsed = RecordSchema.safeParse(document.value);
-  if (!parsed.success) return layoutProblem('DCLM evaluation', parsed.error);
   const {
     name,
     uuid,
@@ -54,10 +47,10 @@ async function read(source: LogSource): Promise<ReadLog> {
     creation_date: created,
     eval_version: version,
     eval_metrics: measured,
-  } = parsed.data;
+  } = document.value;
   const metrics = [
-    ...Object.entries(measured.icl ?? {}).flatMap(([task, value]) => metricOf('icl', task, value)),
-    ...('perplexity' in measured ? metricOf(null, 'perplexity', measured.perplexity) : []),
+    ...Object.entries(measured.icl ?? {}).flatMap(([task, value]) => plainMetric('icl', task, value)),
+    ...('perplexity' in measured ? plainMetric(null, 'perplexity', measured.perplexity) : []),
   ];
   if (metrics.length === 0) return refusal('log-unreadable', 'has no metrics');
   return finish(
@@ -70,16 +63,11 @@ async function read(source: LogSource): Promise<ReadLog> {
       facts: jsonMembers({
         uuid,
         eval_version: version,
-        Core: parsed.data['Core'],
-        Extended: parsed.data['Extended'],
+        Core: document.value['Core'],
+        Extended: document.value['Extended'],
       }),
       protocol: jsonMembers({ eval_version: version }),
     }),
     source,
   );
-}
-
-function metricOf(scorer: string | null, name: string, value: unknown): HarnessMetric[] {
-  const number = harnessNumber(value);
-  return number === undefined ? [] : [{ scorer, name, value: number, stderr: null }];
 }

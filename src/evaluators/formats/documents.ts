@@ -3,8 +3,9 @@
  *
  * A number that is not finite arrives under its name, a text (json-select.ts).
  */
+import type { z } from 'zod';
 import { READ_LIMITS } from './format.ts';
-import { type Refusal, refusal } from './harness-values.ts';
+import { layoutProblem, type Refusal, refusal } from './harness-values.ts';
 import { jsonLines } from './json-lines.ts';
 import { type JsonValue, type Selection, selectJson } from './json-select.ts';
 import { LogFault } from './log-fault.ts';
@@ -24,6 +25,18 @@ export async function readDocument(source: LogSource): Promise<Document> {
     },
   ]);
   return refused ?? { ok: true, value };
+}
+
+/** The same, of the layout that a format has; `what` names it to whoever gave another one. */
+export async function readDocumentAs<S extends z.ZodType>(
+  source: LogSource,
+  what: string,
+  layout: S,
+): Promise<{ readonly ok: true; readonly value: z.output<S> } | Refusal> {
+  const document = await readDocument(source);
+  if (!document.ok) return document;
+  const parsed = layout.safeParse(document.value);
+  return parsed.success ? { ok: true, value: parsed.data } : layoutProblem(what, parsed.error);
 }
 
 /** What a visitor refuses ends the reading, by `stop`. */

@@ -27,7 +27,7 @@ import {
   text,
 } from './harness-values.ts';
 import type { LogSource } from './log-source.ts';
-import { outlineOf } from './outline.ts';
+import { isObjectWith } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
 
 export const garak: HarnessFormat = {
@@ -43,12 +43,9 @@ export const garak: HarnessFormat = {
 };
 
 function kindOf(head: Uint8Array): 'garak-report-jsonl' | 'garak-hitlog-jsonl' | null {
-  const { root, paths } = outlineOf(head);
-  if (root !== 'object') return null;
-  if (paths.has('entry_type')) return 'garak-report-jsonl';
-  return ['attempt_id', 'probe', 'detector', 'generator'].every((name) => paths.has(name))
-    ? 'garak-hitlog-jsonl'
-    : null;
+  if (isObjectWith(head, { all: ['entry_type'] })) return 'garak-report-jsonl';
+  const isHitLog = isObjectWith(head, { all: ['attempt_id', 'probe', 'detector', 'generator'] });
+  return isHitLog ? 'garak-hitlog-jsonl' : null;
 }
 
 const EntrySchema = z.looseObject({ entry_type: z.string() });

@@ -9,6 +9,7 @@ import { canonicalJson, type Json, type JsonObject } from '../../domain/canonica
 import {
   type HarnessLog,
   HarnessLogSchema,
+  type HarnessMetric,
   type HarnessNumber,
   type LogProblem,
   NON_FINITE,
@@ -90,6 +91,12 @@ export function named(value: number): HarnessNumber {
 
 /** What is no number counts as not stated, as do "N/A" and null. */
 export const statedNumber = (value: unknown): HarnessNumber => harnessNumber(value) ?? null;
+
+/** One metric of which nothing but its value is known; none where that is no figure. */
+export function plainMetric(scorer: string | null, name: string, value: unknown): HarnessMetric[] {
+  const number = harnessNumber(value);
+  return number === undefined ? [] : [{ scorer, name, value: number, stderr: null }];
+}
 
 /** Null where nothing was counted: no share of nothing, and no mean of it. */
 export const ratio = (part: number, whole: number): number | null => (whole > 0 ? part / whole : null);

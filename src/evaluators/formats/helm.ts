@@ -8,7 +8,7 @@
  */
 import { z } from 'zod';
 import type { HarnessLog, HarnessMetric, SampleScores } from '../../domain/harness-log.ts';
-import { type Document, readDocument, readSelected, stop } from './documents.ts';
+import { type Document, readDocument, readDocumentAs, readSelected, stop } from './documents.ts';
 import { GLIMPSE_BYTES, type HarnessFormat, type ReadLog, type ReadOptions } from './format.ts';
 import {
   counts,
@@ -74,22 +74,20 @@ const BOOKKEEPING =
 const isResult = ({ name }: Stat): boolean => name.perturbation == null && !BOOKKEEPING.test(name.name);
 
 async function readStats(source: LogSource, options: ReadOptions): Promise<ReadLog> {
-  const document = await readDocument(source);
-  if (!document.ok) return document;
-  const parsed = z.array(StatSchema).safeParse(document.value);
-  if (!parsed.success) return layoutProblem('HELM statistics', parsed.error);
+  const stats = await readDocumentAs(source, 'HELM statistics', z.array(StatSchema));
+  if (!stats.ok) return stats;
   const beside = await besideIt(source, 'run_spec.json');
   if (beside !== null && !beside.ok) return refusal(beside.problem, `its run_spec.json: ${beside.detail}`);
   const spec = beside === null ? null : SpecSchema.safeParse(beside.value);
   if (spec?.success === false)
     return refusal('log-unreadable', 'its run_spec.json is no HELM run specification');
-  const sampled = instancesOf(parsed.data);
+  const sampled = instancesOf(stats.value);
   const scores = options.scores === undefined ? null : await scoresBeside(source);
   if (scores !== null && 'ok' in scores) return scores;
   const log = draft('helm-stats', 'helm', {
     ...(spec?.data === undefined ? {} : ofSpec(spec.data)),
     status: 'success',
-    metrics: parsed.data.filter(isResult).map((stat) => metricOf(stat, parsed.data)),
+    metrics: stats.value.filter(isResult).map((stat) => metricOf(stat, stats.value)),
     samples: counts({ total: sampled?.n ?? null, completed: sampled?.n ?? null, scored: sampled?.n ?? null }),
     sampleScores: scores ?? [],
   });
@@ -140,11 +138,8 @@ const SpecSchema = z.looseObject({
 type Spec = z.infer<typeof SpecSchema>;
 
 async function readSpec(source: LogSource): Promise<ReadLog> {
-  const document = await readDocument(source);
-  if (!document.ok) return document;
-  const parsed = SpecSchema.safeParse(document.value);
-  if (!parsed.success) return layoutProblem('HELM run specification', parsed.error);
-  return finish(draft('helm-run-spec', 'helm', ofSpec(parsed.data)), source);
+  const spec = await readDocumentAs(source, 'HELM run specification', SpecSchema);
+  return spec.ok ? finish(draft('helm-run-spec', 'helm', ofSpec(spec.value)), source) : spec;
 }
 
 function ofSpec(spec: Spec): Partial<HarnessLog> {

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import type { HarnessLog } from '../../domain/harness-log.ts';
+import { draft } from './harness-values.ts';
 import { HeaderCollector } from './inspect-header.ts';
 import { metricsOfScore } from './inspect-log.ts';
 import { JsonScanner, type JsonValue } from './json-select.ts';
@@ -57,28 +58,5 @@ function listed(value: JsonValue): JsonValue {
 }
 
 function companion(format: string, fileDigest: string, facts: HarnessLog['facts']): HarnessLog {
-  return {
-    format,
-    harness: 'inspect_ai',
-    harnessVersion: null,
-    status: null,
-    task: null,
-    taskVersion: null,
-    model: null,
-    revision: null,
-    modelBaseUrl: null,
-    dataset: null,
-    created: null,
-    startedAt: null,
-    completedAt: null,
-    epochs: null,
-    limits: {},
-    metrics: [],
-    samples: { total: null, completed: null, scored: null, errored: null, refused: null, logged: null },
-    error: null,
-    fileDigest,
-    facts,
-    protocol: {},
-    sampleScores: [],
-  };
+  return { ...draft(format, 'inspect_ai', { facts }), fileDigest };
 }

@@ -8,8 +8,9 @@
  * Throws LogFault only: `log-truncated` where the text stops in the middle, `log-unreadable` where it is broken,
  * `log-too-large` over a bound. Known parsers hold whole strings, take no NaN, or cannot tell the first two apart: hence our own.
  */
-import { isUtf8 } from 'node:buffer';
+import { HeldJson } from './json-held.ts';
 import { LogFault } from './log-fault.ts';
+import { Utf8Check } from './utf8-check.ts';
 
 export type JsonValue = null | boolean | number | string | JsonValue[] | { [name: string]: JsonValue };
 export type JsonKind = 'object' | 'array' | 'string' | 'number' | 'boolean' | 'null';
@@ -66,7 +67,7 @@ type State =
 
 interface PathNode {
   readonly names: Map<string, PathNode>;
-  any: PathNode | null;
+  wildcard: PathNode | null;
   readonly selections: Selection[];
 }
 
@@ -110,16 +111,16 @@ export class JsonScanner {
   #escape = 0;
   #literal = '';
   #token = '';
-  readonly #held: Held;
+  readonly #held: HeldJson;
   #heldDepth = -1;
-  readonly #name: Held;
+  readonly #name: HeldJson;
   #nameWanted = false;
 
   constructor(selections: readonly Selection[], limits: JsonLimits) {
     this.#root = compile(selections);
     this.#depthMax = limits.depth ?? DEPTH;
-    this.#held = new Held(limits.valueBytes, 'a value');
-    this.#name = new Held(NAME_BYTES, 'a name');
+    this.#held = new HeldJson(limits.valueBytes, 'a value');
+    this.#name = new HeldJson(NAME_BYTES, 'a name');
   }
 
   /** Whether the document has come to its end; only space may follow. */
@@ -290,7 +291,7 @@ export class JsonScanner {
     for (const parent of parents) {
       const named = typeof step === 'string' ? parent.names.get(step) : undefined;
       if (named !== undefined) met.push(named);
-      if (parent.any !== null) met.push(parent.any);
+      if (parent.wildcard !== null) met.push(parent.wildcard);
     }
     return met;
   }
@@ -383,125 +384,16 @@ export class JsonScanner {
   }
 }
 
-/** Bytes of a value or a name that is kept, out of as many chunks as it takes. */
-class Held {
-  readonly #most: number;
-  readonly #what: string;
-  #bytes = Buffer.alloc(0);
-  #length = 0;
-  #active = false;
-  #chunk: Uint8Array = new Uint8Array();
-  /** Where in the chunk that which is not copied yet begins; -1 while paused. */
-  #from = -1;
-
-  constructor(most: number, what: string) {
-    this.#most = most;
-    this.#what = what;
-  }
-
-  chunk(chunk: Uint8Array): void {
-    this.#chunk = chunk;
-    if (this.#active && this.#from >= 0) this.#from = 0;
-  }
-
-  chunkEnd(): void {
-    if (this.#active && this.#from >= 0) {
-      this.#append(this.#chunk.subarray(this.#from));
-      this.#from = 0;
-    }
-  }
-
-  start(at: number): void {
-    this.#active = true;
-    this.#length = 0;
-    this.#from = at;
-  }
-
-  pause(at: number): void {
-    this.#append(this.#chunk.subarray(this.#from, at));
-    this.#from = -1;
-  }
-
-  resume(text: string, at: number): void {
-    this.#append(Buffer.from(text, 'latin1'));
-    this.#from = at;
-  }
-
-  finish(end: number): JsonValue {
-    this.#append(this.#chunk.subarray(this.#from, end));
-    this.#active = false;
-    this.#from = -1;
-    const value: JsonValue = JSON.parse(this.#bytes.toString('utf8', 0, this.#length));
-    if (this.#bytes.length > KEPT_BUFFER) this.#bytes = Buffer.alloc(0);
-    return value;
-  }
-
-  #append(bytes: Uint8Array): void {
-    const length = this.#length + bytes.length;
-    if (length > this.#most) throw new LogFault('log-too-large', `${this.#what} of over ${this.#most} bytes`);
-    if (length > this.#bytes.length) {
-      const larger = Buffer.allocUnsafe(Math.min(this.#most, Math.max(1024, length * 2)));
-      this.#bytes.copy(larger, 0, 0, this.#length);
-      this.#bytes = larger;
-    }
-    this.#bytes.set(bytes, this.#length);
-    this.#length = length;
-  }
-}
-const KEPT_BUFFER = 1024 * 1024;
-
-/** Validity of UTF-8 over the borders of chunks. */
-class Utf8Check {
-  #carry = Buffer.alloc(0);
-
-  get complete(): boolean {
-    return this.#carry.length === 0;
-  }
-
-  write(chunk: Uint8Array): boolean {
-    let from = 0;
-    if (this.#carry.length > 0) {
-      from = Math.min(chunk.length, sequenceLength(this.#carry[0] ?? 0) - this.#carry.length);
-      const whole = Buffer.concat([this.#carry, chunk.subarray(0, from)]);
-      if (whole.length < sequenceLength(whole[0] ?? 0)) {
-        this.#carry = whole;
-        return true;
-      }
-      this.#carry = Buffer.alloc(0);
-      if (!isUtf8(whole)) return false;
-    }
-    const to = chunk.length - openTail(chunk, from);
-    this.#carry = Buffer.from(chunk.subarray(to));
-    return isUtf8(chunk.subarray(from, to));
-  }
-}
-
-function sequenceLength(lead: number): number {
-  if (lead >= 0xf0) return 4;
-  if (lead >= 0xe0) return 3;
-  return lead >= 0xc0 ? 2 : 1;
-}
-
-/** Bytes at the end that begin a character which goes on in the next chunk. */
-function openTail(chunk: Uint8Array, from: number): number {
-  for (let back = 1; back <= 3 && chunk.length - back >= from; back += 1) {
-    const byte = chunk[chunk.length - back] ?? 0;
-    if (byte >= 0xc0) return sequenceLength(byte) > back ? back : 0;
-    if (byte < 0x80) return 0;
-  }
-  return 0;
-}
-
 function compile(selections: readonly Selection[]): PathNode {
-  const root: PathNode = { names: new Map(), any: null, selections: [] };
+  const root: PathNode = { names: new Map(), wildcard: null, selections: [] };
   for (const selection of selections) {
     let node = root;
     for (const step of selection.path) {
       if (step === ANY) {
-        node.any ??= { names: new Map(), any: null, selections: [] };
-        node = node.any;
+        node.wildcard ??= { names: new Map(), wildcard: null, selections: [] };
+        node = node.wildcard;
       } else {
-        const next = node.names.get(step) ?? { names: new Map(), any: null, selections: [] };
+        const next = node.names.get(step) ?? { names: new Map(), wildcard: null, selections: [] };
         node.names.set(step, next);
         node = next;
       }

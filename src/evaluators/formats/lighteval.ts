@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import type { HarnessLog, HarnessMetric } from '../../domain/harness-log.ts';
-import { readDocument } from './documents.ts';
+import { readDocumentAs } from './documents.ts';
 import type { HarnessFormat, ReadLog } from './format.ts';
 import {
   draft,
@@ -14,7 +14,6 @@ import {
   isRecord,
   joined,
   jsonMembers,
-  layoutProblem,
   record,
   refusal,
   statedNumber,
@@ -22,19 +21,13 @@ import {
   textOrNumber,
 } from './harness-values.ts';
 import type { LogSource } from './log-source.ts';
-import { outlineOf } from './outline.ts';
+import { isObjectWith } from './outline.ts';
 
 export const lighteval: HarnessFormat = {
   name: 'lighteval',
   kinds: ['lighteval-results'],
-  claims: ({ head }) => {
-    const { root, paths } = outlineOf(head);
-    return (
-      root === 'object' &&
-      paths.has('config_general') &&
-      (paths.has('results') || paths.has('config_general.lighteval_sha'))
-    );
-  },
+  claims: ({ head }) =>
+    isObjectWith(head, { all: ['config_general'], any: ['results', 'config_general.lighteval_sha'] }),
   kind: () => 'lighteval-results',
   read,
 };
@@ -54,11 +47,9 @@ const ResultsSchema = z.looseObject({
 type Results = z.infer<typeof ResultsSchema>;
 
 async function read(source: LogSource): Promise<ReadLog> {
-  const document = await readDocument(source);
+  const document = await readDocumentAs(source, 'lighteval results', ResultsSchema);
   if (!document.ok) return document;
-  const parsed = ResultsSchema.safeParse(document.value);
-  if (!parsed.success) return layoutProblem('lighteval results', parsed.error);
-  const run = parsed.data;
+  const run = document.value;
   const rows = Object.entries(run.results);
   if (rows.length === 0) return refusal('log-unreadable', 'has no rows of results');
   const tasks = rows.map(([task]) => task).filter((task) => !isAverage(task));

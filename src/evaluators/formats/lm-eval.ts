@@ -8,7 +8,7 @@
  */
 import { z } from 'zod';
 import type { HarnessLog, HarnessMetric } from '../../domain/harness-log.ts';
-import { readDocument } from './documents.ts';
+import { readDocumentAs } from './documents.ts';
 import { GLIMPSE_BYTES, type Glimpse, type HarnessFormat, type ReadLog, type ReadOptions } from './format.ts';
 import {
   counts,
@@ -22,7 +22,6 @@ import {
   isRecord,
   joined,
   jsonMembers,
-  layoutProblem,
   record,
   refusal,
   statedNumber,
@@ -82,11 +81,9 @@ const ResultsSchema = z.looseObject({
 type Results = z.infer<typeof ResultsSchema>;
 
 async function readResults(source: LogSource, options: ReadOptions): Promise<ReadLog> {
-  const document = await readDocument(source);
+  const document = await readDocumentAs(source, 'lm-eval results', ResultsSchema);
   if (!document.ok) return document;
-  const parsed = ResultsSchema.safeParse(document.value);
-  if (!parsed.success) return layoutProblem('lm-eval results', parsed.error);
-  const run = parsed.data;
+  const run = document.value;
   const rows = rowsOf(run);
   if (rows.length === 0) return refusal('log-unreadable', 'has no rows of results');
   const log = draft('lm-eval-results', 'lm-eval', {

@@ -24,21 +24,17 @@ import {
   text,
 } from './harness-values.ts';
 import type { LogSource } from './log-source.ts';
-import { outlineOf } from './outline.ts';
+import { isObjectWith } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
 
 export const metr: HarnessFormat = {
   name: 'metr',
   kinds: ['metr-runs-jsonl'],
-  claims: ({ head }) => {
-    const { root, paths } = outlineOf(head);
-    const isRun = ['run_id', 'task_id'].every((name) => paths.has(name));
-    return (
-      root === 'object' &&
-      isRun &&
-      ['score_binarized', 'fatal_error_from', 'human_minutes'].some((name) => paths.has(name))
-    );
-  },
+  claims: ({ head }) =>
+    isObjectWith(head, {
+      all: ['run_id', 'task_id'],
+      any: ['score_binarized', 'fatal_error_from', 'human_minutes'],
+    }),
   kind: () => 'metr-runs-jsonl',
   read,
 };

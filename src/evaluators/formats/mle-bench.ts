@@ -4,21 +4,11 @@
  */
 import { z } from 'zod';
 import type { HarnessMetric } from '../../domain/harness-log.ts';
-import { readDocument } from './documents.ts';
+import { readDocumentAs } from './documents.ts';
 import type { HarnessFormat, ReadLog, ReadOptions } from './format.ts';
-import {
-  counts,
-  draft,
-  figure,
-  finish,
-  layoutProblem,
-  ratio,
-  refusal,
-  tally,
-  text,
-} from './harness-values.ts';
+import { counts, draft, figure, finish, ratio, refusal, tally, text } from './harness-values.ts';
 import type { LogSource } from './log-source.ts';
-import { outlineOf } from './outline.ts';
+import { isObjectWith } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
 
 const SCORER = 'mle-bench';
@@ -26,14 +16,8 @@ const SCORER = 'mle-bench';
 export const mleBench: HarnessFormat = {
   name: 'mle-bench',
   kinds: ['mle-bench-grading-report'],
-  claims: ({ head }) => {
-    const { root, paths } = outlineOf(head);
-    return (
-      root === 'object' &&
-      paths.has('total_runs') &&
-      (paths.has('competition_reports') || paths.has('total_medals'))
-    );
-  },
+  claims: ({ head }) =>
+    isObjectWith(head, { all: ['total_runs'], any: ['competition_reports', 'total_medals'] }),
   kind: () => 'mle-bench-grading-report',
   read,
 };
@@ -67,11 +51,9 @@ const TOTALS = [
 ] as const;
 
 async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
-  const document = await readDocument(source);
+  const document = await readDocumentAs(source, 'MLE-bench grading report', GradingSchema);
   if (!document.ok) return document;
-  const parsed = GradingSchema.safeParse(document.value);
-  if (!parsed.success) return layoutProblem('MLE-bench grading report', parsed.error);
-  const grading = parsed.data;
+  const grading = document.value;
   const reports = grading.competition_reports;
   if (reports.length !== grading.total_runs)
     return refusal('log-unreadable', 'counts other runs than it reports');

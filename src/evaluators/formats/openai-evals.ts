@@ -13,11 +13,11 @@ import {
   counts,
   draft,
   finish,
-  harnessNumber,
   isRecord,
   joined,
   jsonMembers,
   layoutProblem,
+  plainMetric,
   type Refusal,
   record,
   refusal,
@@ -25,20 +25,14 @@ import {
   text,
 } from './harness-values.ts';
 import type { LogSource } from './log-source.ts';
-import { outlineOf } from './outline.ts';
+import { isObjectWith } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
 
 export const openaiEvals: HarnessFormat = {
   name: 'openai-evals',
   kinds: ['openai-evals-jsonl'],
-  claims: ({ head }) => {
-    const { root, paths } = outlineOf(head);
-    return (
-      root === 'object' &&
-      paths.has('spec.eval_name') &&
-      (paths.has('spec.run_config') || paths.has('spec.run_id'))
-    );
-  },
+  claims: ({ head }) =>
+    isObjectWith(head, { all: ['spec.eval_name'], any: ['spec.run_config', 'spec.run_id'] }),
   kind: () => 'openai-evals-jsonl',
   read,
 };
@@ -127,7 +121,7 @@ async function read(source: LogSource, options: ReadOptions): Promise<ReadLog> {
     draft('openai-evals-jsonl', 'openai-evals', {
       ...provenance(run.spec),
       status: run.hasReport ? 'success' : 'started',
-      metrics: run.hasReport ? metricsOf(run.report) : [],
+      metrics: run.hasReport && isRecord(run.report) ? metricsOf(run.report) : [],
       samples: samplesOf(run),
       outputTokens: tokensOf(run.report),
       facts: jsonMembers({
@@ -163,11 +157,8 @@ function provenance(spec: Spec): Partial<HarnessLog> {
   };
 }
 
-function metricsOf(report: unknown): HarnessMetric[] {
-  return Object.entries(isRecord(report) ? report : {}).flatMap(([name, value]): HarnessMetric[] => {
-    const number = harnessNumber(value);
-    return number === undefined ? [] : [{ scorer: null, name, value: number, stderr: null }];
-  });
+function metricsOf(report: Record<string, unknown>): HarnessMetric[] {
+  return Object.entries(report).flatMap(([name, value]) => plainMetric(null, name, value));
 }
 
 /** Of the samplings that say what they used, from late 2023 on. */

@@ -24,6 +24,16 @@ export function outlineOf(head: Uint8Array): Outline {
   return outline;
 }
 
+/** An object with all of some members and, where others are named, any of those, as far as the beginning shows. */
+export function isObjectWith(
+  head: Uint8Array,
+  { all, any }: { readonly all: readonly string[]; readonly any?: readonly string[] },
+): boolean {
+  const { root, paths } = outlineOf(head);
+  const has = (member: string): boolean => paths.has(member);
+  return root === 'object' && all.every(has) && (any === undefined || any.some(has));
+}
+
 function trace(head: Uint8Array): Outline {
   let root: Outline['root'] = null;
   let status: string | null = null;

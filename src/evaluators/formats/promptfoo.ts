@@ -8,7 +8,7 @@
  */
 import { z } from 'zod';
 import type { HarnessLog, HarnessMetric } from '../../domain/harness-log.ts';
-import { readDocument, readLines, readSelected, stop } from './documents.ts';
+import { readDocumentAs, readLines, readSelected, stop } from './documents.ts';
 import { GLIMPSE_BYTES, type HarnessFormat, type ReadLog, type ReadOptions } from './format.ts';
 import {
   counts,
@@ -177,10 +177,13 @@ class Rows {
     }
   }
 
-  /** By what was asked: each repetition of a test has a `testIdx` of its own, and is no further sample. */
+  /** By what was asked, where the row says: each repetition of a test has a `testIdx` of its own, and is no further sample. */
   #sampleOf({ testCase, vars, testIdx }: Row): unknown {
-    const asked = testCase == null ? null : { vars: testCase['vars'], assert: testCase['assert'] };
-    return vars == null && asked === null ? (testIdx ?? [this.count]) : digestOf([vars ?? null, asked]);
+    const asked = [vars, testCase?.['vars'], testCase?.['assert']];
+    const isSaid = asked.some(
+      (part) => typeof part === 'object' && part !== null && Object.keys(part).length > 0,
+    );
+    return isSaid ? digestOf(asked) : (testIdx ?? [this.count]);
   }
 }
 
@@ -429,11 +432,9 @@ const RecordSchema = z.looseObject({
 
 /** Its results are in the harness's own database; what there is here are the counts of its prompts. */
 async function readRecord(source: LogSource, options: ReadOptions): Promise<ReadLog> {
-  const document = await readDocument(source);
+  const document = await readDocumentAs(source, 'promptfoo evaluation record', RecordSchema);
   if (!document.ok) return document;
-  const parsed = RecordSchema.safeParse(document.value);
-  if (!parsed.success) return layoutProblem('promptfoo evaluation record', parsed.error);
-  const { id, createdAt, config, prompts, results } = parsed.data;
+  const { id, createdAt, config, prompts, results } = document.value;
   const rows = new Rows(options);
   for (const row of results) {
     const refused = rows.take(row);

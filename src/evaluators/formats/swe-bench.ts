@@ -7,7 +7,7 @@
  */
 import { z } from 'zod';
 import type { HarnessLog } from '../../domain/harness-log.ts';
-import { readDocument } from './documents.ts';
+import { readDocumentAs } from './documents.ts';
 import { GLIMPSE_BYTES, type HarnessFormat, type ReadLog, type ReadOptions } from './format.ts';
 import {
   counts,
@@ -16,13 +16,12 @@ import {
   finish,
   joined,
   jsonMembers,
-  layoutProblem,
   ratio,
   refusal,
   tally,
 } from './harness-values.ts';
 import type { LogSource } from './log-source.ts';
-import { outlineOf } from './outline.ts';
+import { isObjectWith, outlineOf } from './outline.ts';
 import { ScoreSheets } from './score-sheets.ts';
 
 const SCORER = 'swebench';
@@ -38,11 +37,7 @@ export const sweBench: HarnessFormat = {
 };
 
 function claimsRun(head: Uint8Array): boolean {
-  const { root, paths } = outlineOf(head);
-  return (
-    root === 'object' &&
-    ['total_instances', 'submitted_instances', 'resolved_instances'].every((name) => paths.has(name))
-  );
+  return isObjectWith(head, { all: ['total_instances', 'submitted_instances', 'resolved_instances'] });
 }
 
 function claimsInstance(head: Uint8Array): boolean {
@@ -73,11 +68,9 @@ const RunSchema = z.looseObject({
 type Run = z.infer<typeof RunSchema>;
 
 async function readRun(source: LogSource, options: ReadOptions): Promise<ReadLog> {
-  const document = await readDocument(source);
+  const document = await readDocumentAs(source, 'SWE-bench run report', RunSchema);
   if (!document.ok) return document;
-  const parsed = RunSchema.safeParse(document.value);
-  if (!parsed.success) return layoutProblem('SWE-bench run report', parsed.error);
-  const run = parsed.data;
+  const run = document.value;
   const contradiction = contradictionIn(run);
   if (contradiction !== null) return refusal('log-unreadable', contradiction);
   const { resolved_instances: pass, total_instances: whole } = run;
@@ -169,18 +162,19 @@ const TestsSchema = z.record(
   z.string(),
   z.looseObject({ success: z.array(z.unknown()), failure: z.array(z.unknown()) }),
 );
-const InstanceSchema = z.looseObject({
-  patch_successfully_applied: z.boolean(),
-  resolved: z.boolean(),
-  tests_status: TestsSchema.nullish(),
-});
+const InstancesSchema = z.record(
+  z.string(),
+  z.looseObject({
+    patch_successfully_applied: z.boolean(),
+    resolved: z.boolean(),
+    tests_status: TestsSchema.nullish(),
+  }),
+);
 
 async function readInstances(source: LogSource): Promise<ReadLog> {
-  const document = await readDocument(source);
+  const document = await readDocumentAs(source, 'SWE-bench instance report', InstancesSchema);
   if (!document.ok) return document;
-  const parsed = z.record(z.string(), InstanceSchema).safeParse(document.value);
-  if (!parsed.success) return layoutProblem('SWE-bench instance report', parsed.error);
-  const instances = Object.entries(parsed.data);
+  const instances = Object.entries(document.value);
   const [first] = instances;
   if (first === undefined) return refusal('log-unreadable', 'reports no instance');
   const isOne = instances.length === 1;

@@ -4,7 +4,7 @@
  * None and several are answers of their own: a log is never chosen for being the newest or the first. Links are not followed;
  * what the harness or a model put there is bounded in number and depth.
  */
-import { readdir, stat } from 'node:fs/promises';
+import { lstat, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { HarnessLog, LogProblem } from '../../domain/harness-log.ts';
 import { type HarnessFormatName, matchesLogPattern } from '../../domain/log-pattern.ts';
@@ -35,25 +35,51 @@ const DEPTH_MAX = 12;
 /** So many are opened to tell logs from what lies beside them. */
 const CANDIDATES_MAX = 32;
 
-/** Absolute paths below the directory that the pattern means, in order of their names. */
-export async function filesMeant({
-  directory,
-  pattern,
-}: Pick<LogWanted, 'directory' | 'pattern'>): Promise<string[]> {
-  const found: string[] = [];
+interface Meant {
+  /** Absolute, in order of their names. */
+  readonly files: readonly string[];
+  /** False: there may be more, where nobody has looked. */
+  readonly isWhole: boolean;
+}
+
+type Place = Pick<LogWanted, 'directory' | 'pattern'>;
+
+/** Absolute paths below the directory that the pattern means, in order of their names; not more than are looked for. */
+export const filesMeant = async (place: Place): Promise<readonly string[]> => (await lookFor(place)).files;
+
+async function lookFor({ directory, pattern }: Place): Promise<Meant> {
+  // A name without wildcards is one file, whatever else lies about.
+  if (!pattern.includes('*')) return { files: await fileOf(directory, pattern.split('/')), isWhole: true };
+  const files: string[] = [];
+  const depthMax = pattern.split('/').includes('**') ? DEPTH_MAX : pattern.split('/').length - 1;
+  let isWhole = true;
   let entries = 0;
   const walk = async (relative: string, depth: number): Promise<void> => {
-    const inside = await readdir(path.join(directory, relative), { withFileTypes: true }).catch(() => []);
-    for (const entry of inside.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const inside = await readdir(path.join(directory, relative), { withFileTypes: true }).catch(() => null);
+    if (inside === null) isWhole = false;
+    for (const entry of (inside ?? []).sort((a, b) => (a.name < b.name ? -1 : 1))) {
       entries += 1;
-      if (entries > ENTRIES_MAX) return;
+      if (entries > ENTRIES_MAX) {
+        isWhole = false;
+        return;
+      }
       const below = relative === '' ? entry.name : `${relative}/${entry.name}`;
-      if (entry.isDirectory() && depth < DEPTH_MAX) await walk(below, depth + 1);
-      else if (entry.isFile() && matchesLogPattern(pattern, below)) found.push(path.join(directory, below));
+      if (entry.isFile() && matchesLogPattern(pattern, below)) files.push(path.join(directory, below));
+      if (!entry.isDirectory()) continue;
+      if (depth < depthMax) await walk(below, depth + 1);
+      else if (depth >= DEPTH_MAX) isWhole = false;
     }
   };
   await walk('', 0);
-  return found;
+  return { files, isWhole };
+}
+
+/** As walking there would find it: no part of the path is a link. */
+async function fileOf(directory: string, [name = '', ...below]: readonly string[]): Promise<string[]> {
+  const at = path.join(directory, name);
+  const stats = await lstat(at).catch(() => null);
+  if (below.length > 0) return stats?.isDirectory() === true ? fileOf(at, below) : [];
+  return stats?.isFile() === true ? [at] : [];
 }
 
 export async function findLog(
@@ -61,10 +87,15 @@ export async function findLog(
   readLog: ReadHarnessLog,
   options: ReadOptions,
 ): Promise<FoundLog> {
-  const files = await filesMeant(wanted);
+  const { files, isWhole } = await lookFor(wanted);
   const [only, second] = files;
   if (only === undefined)
     return { ok: false, problem: 'log-missing', detail: `no file is ${wanted.pattern}` };
+  // Another one may lie where nobody has looked, and the first is never taken for being the first.
+  if (!isWhole) {
+    const detail = 'the directory has too many files, or a part that cannot be read: name the log';
+    return { ok: false, problem: 'log-ambiguous', detail };
+  }
   if (second === undefined) return readOne(only, wanted, readLog, options);
   if (files.length > CANDIDATES_MAX) return ambiguous(files.length);
 

@@ -6,7 +6,8 @@
  */
 import type { LaunchFacts } from '../../domain/launch-facts.ts';
 import type { HarnessFormatName } from '../../domain/log-pattern.ts';
-import { type Failed, failed, fillArgument, type PlaceholderValues } from '../contained-run.ts';
+import { type Failed, failed } from '../evaluator.ts';
+import { fillArgument, type PlaceholderValues } from '../program-inputs.ts';
 
 export interface LaunchContext {
   readonly values: PlaceholderValues;

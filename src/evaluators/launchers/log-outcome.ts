@@ -3,10 +3,11 @@
  *
  * Nothing is judged: exit code, times and what the harness was told go along, and the domain holds them against the log. Only
  * where the program plainly did not run to its end is the attempt failed, its log beside the failure. A cancelled attempt leaves none.
+ * What it wrote is kept as evidence beside all this: a store that is slow or away must not hold a score that may trip.
  */
 import type { LaunchFacts } from '../../domain/launch-facts.ts';
-import { type ContainedRun, failed, failureOf } from '../contained-run.ts';
-import type { EvaluationRequest, EvaluatorOutcome } from '../evaluator.ts';
+import { type ContainedRun, failureOf } from '../contained-run.ts';
+import { type EvaluationRequest, type EvaluatorOutcome, type Failed, failed } from '../evaluator.ts';
 import { type LogSource, openLog } from '../formats/log-source.ts';
 import { filesMeant, findLog, type LogWanted, type ReadHarnessLog } from './find-log.ts';
 
@@ -18,14 +19,30 @@ export interface LogExpected extends LogWanted {
 
 export interface LogDeps {
   readonly readLog: ReadHarnessLog;
-  /** Called with each file that could be the log, read or not: what was wrong with it is for people to see. Must not reject. */
+  /**
+   * Called with each file that could be the log, read or not: what was wrong with it is for people to see. Not waited for, and
+   * the file may be gone by its name before it settles. Must not reject.
+   */
   readonly keepLog?: ((source: LogSource, request: EvaluationRequest) => Promise<void>) | undefined;
+}
+
+/** How a program ended that was to leave a log, wherever it ran. */
+export interface LogRun {
+  /** Null: by itself, with a code that says it ran to its end. */
+  readonly failure: Failed | null;
+  /** Null: by a signal. Left out: it did not end by itself, or nobody knows. */
+  readonly exitCode?: number | null | undefined;
+  /** RFC 3339, by the clock that the files' times are of. */
+  readonly startedAt?: string | undefined;
+  /** Safe short text for people; never text of the program. */
+  readonly sizes?: string | undefined;
 }
 
 /** More than any harness writes in one attempt. */
 const KEPT_MAX = 32;
 
-async function keepAll(
+/** All are opened before anybody removes their directory, and read from then on whatever becomes of it. */
+async function beginToKeep(
   wanted: LogWanted,
   request: EvaluationRequest,
   keepLog: NonNullable<LogDeps['keepLog']>,
@@ -33,28 +50,52 @@ async function keepAll(
   for (const file of (await filesMeant(wanted)).slice(0, KEPT_MAX)) {
     const source = await openLog(file);
     if (source === null) continue;
-    await keepLog(source, request).finally(() => source.close());
+    void keepLog(source, request)
+      .finally(() => source.close())
+      .catch(() => undefined);
   }
 }
 
-export async function settleLog(
+/** Of a program that ran here, contained. */
+export function settleLog(
   run: ContainedRun,
+  expected: LogExpected,
+  request: EvaluationRequest,
+  deps: LogDeps,
+): Promise<EvaluatorOutcome> {
+  const { ending } = run.ended;
+  return settleLogOf(
+    {
+      failure: failureOf(run, expected.completedExitCodes),
+      exitCode: ending.how === 'exited' ? ending.code : undefined,
+      startedAt: run.startedAt,
+      sizes: run.sizes,
+    },
+    expected,
+    request,
+    deps,
+  );
+}
+
+export async function settleLogOf(
+  { failure, exitCode, startedAt, sizes }: LogRun,
   expected: LogExpected,
   request: EvaluationRequest,
   { readLog, keepLog }: LogDeps,
 ): Promise<EvaluatorOutcome> {
   const { completedExitCodes = [0], expects } = expected;
-  const failure = failureOf(run, completedExitCodes);
   if (failure?.reason === 'cancelled') return failure;
-  if (keepLog !== undefined) await keepAll(expected, request, keepLog);
+  if (keepLog !== undefined) await beginToKeep(expected, request, keepLog);
   const { scores } = request;
   const found = await findLog(expected, readLog, scores === undefined ? {} : { scores });
-  if (!found.ok) return failure ?? failed(found.problem, `${found.detail}; ${run.sizes}`);
-  const { ending } = run.ended;
+  if (!found.ok) {
+    const detail = sizes === undefined ? found.detail : `${found.detail}; ${sizes}`;
+    return failure ?? failed(found.problem, detail);
+  }
   const launch: LaunchFacts = {
-    ...(ending.how === 'exited' ? { exitCode: ending.code } : {}),
+    ...(exitCode === undefined ? {} : { exitCode }),
     completedExitCodes: [...completedExitCodes],
-    startedAt: run.startedAt,
+    ...(startedAt === undefined ? {} : { startedAt }),
     logModifiedAt: found.modifiedAt,
     ...expects,
   };

@@ -67,6 +67,9 @@ export function progressOfLines(
 /** What a file that is being written says of the progress; null where nothing new. */
 export type ProgressLook = () => Promise<EvaluationProgress | null>;
 
+/** Of the time, a look at a log may take one part in so many: it is read whole, while halts go out next door. */
+const LOOK_SHARE = 10;
+
 /** Asks again and again while the harness runs; a look that fails says nothing. */
 export function watchProgress(
   look: ProgressLook,
@@ -76,9 +79,11 @@ export function watchProgress(
   if (onProgress === undefined) return { stop: () => Promise.resolve() };
   let looking = Promise.resolve();
   let isBusy = false;
+  let notBeforeMs = 0;
   const timer = setInterval(() => {
+    const beganMs = performance.now();
     // A look at a large log may take longer than the pause between two.
-    if (isBusy) return;
+    if (isBusy || beganMs < notBeforeMs) return;
     isBusy = true;
     looking = look()
       .then((progress) => {
@@ -87,6 +92,7 @@ export function watchProgress(
       .catch(() => undefined)
       .finally(() => {
         isBusy = false;
+        notBeforeMs = beganMs + LOOK_SHARE * (performance.now() - beganMs);
       });
   }, everyMs);
   return {

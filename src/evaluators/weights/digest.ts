@@ -56,11 +56,15 @@ export interface DigestOptions {
   /** After every chunk: bytes read so far, and in all. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Files, directories and links to them; a test lowers it. */
+  readonly entriesMax?: number | undefined;
 }
 
 const CHUNK_BYTES = 4 * 1024 * 1024;
 const FILES_MAX = 100_000;
 const DEPTH_MAX = 64;
+/** A few directories full of links to each other are as many paths as nobody ever walks to their end. */
+const ENTRIES_MAX = 2 * FILES_MAX;
 
 /** Rejects with a WeightsError where there is no digest to be had. */
 export async function digestWeights(root: string, options: DigestOptions = {}): Promise<WeightsDigest> {
@@ -86,11 +90,15 @@ export async function digestWeights(root: string, options: DigestOptions = {}): 
 export async function inventory(root: string, options: DigestOptions = {}): Promise<Inventory> {
   const found: { file: WeightsFile; mark: string }[] = [];
   const allowed = await Promise.all((options.roots ?? []).map((each) => realpath(each).catch(() => each)));
+  const { entriesMax = ENTRIES_MAX } = options;
+  let entries = 0;
   const isAllowed = (real: string): boolean =>
     options.roots === undefined || allowed.some((each) => isUnder(real, each));
 
   async function visit(at: string, name: string, above: readonly string[]): Promise<void> {
     options.signal?.throwIfAborted();
+    entries += 1;
+    if (entries > entriesMax) throw unreadable('', `has more than ${entriesMax} files and directories`);
     const real = await resolved(at, name);
     if (!isAllowed(real)) throw unreadable(name, 'leads out of models.roots');
     const stats = await statOf(real, name);
@@ -133,6 +141,7 @@ async function digestFile(
   });
   try {
     const hash = createHash('sha256');
+    let left = file.bytes;
     const buffer = Buffer.allocUnsafe(Math.max(1, Math.min(CHUNK_BYTES, file.bytes)));
     for (;;) {
       signal?.throwIfAborted();
@@ -140,6 +149,9 @@ async function digestFile(
         throw problemOf(error, file.name);
       });
       if (bytesRead === 0) return hash.digest('hex');
+      left -= bytesRead;
+      // Told at once: what grows as fast as it is read has no end.
+      if (left < 0) throw new WeightsError('weights-unstable', 'the weights grew while they were read');
       hash.update(buffer.subarray(0, bytesRead));
       progress.done += bytesRead;
       onProgress?.(progress.done, progress.total);

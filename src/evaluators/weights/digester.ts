@@ -18,15 +18,12 @@ export type Digested =
   /** `detail` names files below the path: for the log, not for the ledger. */
   | { readonly ok: false; readonly problem: WeightsProblem; readonly detail: string };
 
-export interface DigestProgress {
-  readonly bytesDone: number;
-  readonly bytesTotal: number;
-}
+/** Called as bytes are read. Must not throw. */
+export type DigestListener = (bytesDone: number, bytesTotal: number) => void;
 
 export interface Digester {
-  digest(path: string): Promise<Digested>;
-  /** Of one that is under way or waits; null where there is none. */
-  progress(path: string): DigestProgress | null;
+  /** Small weights are read without a word. */
+  digest(path: string, onProgress?: DigestListener): Promise<Digested>;
   close(): Promise<void>;
 }
 
@@ -34,7 +31,7 @@ export interface Digester {
 const HERE_MAX_BYTES = 16 * 1024 * 1024;
 
 export function createDigester(roots: readonly string[]): Digester {
-  const underWay = new Map<string, { answer: Promise<Digested>; progress: DigestProgress }>();
+  const underWay = new Map<string, { answer: Promise<Digested>; listeners: DigestListener[] }>();
   let running: Worker | null = null;
   let isClosed = false;
   let last: Promise<unknown> = Promise.resolve();
@@ -59,10 +56,8 @@ export function createDigester(roots: readonly string[]): Digester {
       worker.on('message', (message: DigestMessage) => {
         if (message.kind === 'digested') resolve({ ok: true, found: message.found });
         else if (message.kind === 'failed') resolve({ ok: false, ...message });
-        else {
-          const entry = underWay.get(path);
-          if (entry !== undefined) entry.progress = { bytesDone: message.done, bytesTotal: message.total };
-        }
+        else
+          for (const listener of underWay.get(path)?.listeners ?? []) listener(message.done, message.total);
       });
       worker.on('error', (error) => resolve(failed(error.message)));
       worker.on('exit', () => {
@@ -73,16 +68,19 @@ export function createDigester(roots: readonly string[]): Digester {
   }
 
   return {
-    digest(path) {
+    digest(path, onProgress) {
+      const listeners = onProgress === undefined ? [] : [onProgress];
       const known = underWay.get(path);
-      if (known !== undefined) return known.answer;
+      if (known !== undefined) {
+        known.listeners.push(...listeners);
+        return known.answer;
+      }
       const answer = last.then(() => work(path)).finally(() => underWay.delete(path));
       // Whatever became of this one, the next is looked at.
       last = answer.catch(() => undefined);
-      underWay.set(path, { answer, progress: { bytesDone: 0, bytesTotal: 0 } });
+      underWay.set(path, { answer, listeners });
       return answer;
     },
-    progress: (path) => underWay.get(path)?.progress ?? null,
     async close() {
       isClosed = true;
       await running?.terminate();

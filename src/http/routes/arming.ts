@@ -5,7 +5,7 @@ import { isFailed, isRefusal, loadRun, OF_RUN, RunParams, receiptOf, refusalOf }
 import { RunDocument, runDocument } from './documents.ts';
 import type { Services } from './services.ts';
 
-export const armingRoutes = ({ runs, progress }: Services): Route[] => [
+export const armingRoutes = ({ runs, progress, clock }: Services): Route[] => [
   route({
     method: 'POST',
     path: '/v1/runs/:run/arm',
@@ -26,7 +26,7 @@ export const armingRoutes = ({ runs, progress }: Services): Route[] => [
       if (isFailed(executed)) return refusalOf(executed, OF_RUN);
       const loaded = await loadRun(runs, params.run);
       if (isRefusal(loaded)) return loaded;
-      return { status: 200, body: runDocument(loaded, await progress.read(params.run)) };
+      return { status: 200, body: runDocument(loaded, await progress.read(params.run), clock()) };
     },
   }),
 ];

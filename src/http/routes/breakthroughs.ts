@@ -1,24 +1,21 @@
 /** Breakthroughs: whoever knows that the run has become better than its compute says so, and the next checkpoint is due. */
 import { z } from 'zod';
-import { breakthroughKey } from '../../domain/run/views.ts';
+import { breakthroughKey } from '../../domain/run/view.ts';
 import { digestOf } from '../../service/digest.ts';
 import { forbidden, notFound } from '../refusal.ts';
 import { type Route, route } from '../route.ts';
 import {
-  after,
   IdSchema,
   isFailed,
   isRefusal,
-  listOf,
   loadRun,
   OF_RUN,
-  PageQuery,
-  pageOf,
   RunParams,
   receiptOf,
   refusalOf,
   text,
 } from './common.ts';
+import { listOfRun } from './list-of-run.ts';
 import type { Services } from './services.ts';
 
 const DeclareBreakthrough = z
@@ -50,70 +47,58 @@ const Breakthrough = z
 
 const KnownDigest = z.object({ contentDigest: z.string() });
 
-export const breakthroughRoutes = ({ runs, ledger }: Services): Route[] => [
-  route({
-    method: 'POST',
-    path: '/v1/runs/:run/breakthroughs',
-    summary: 'Declare a breakthrough: the next checkpoint is due, whatever its compute',
-    description:
-      'By a source of the run, an operator or a governance group. The same again is answered 200; the same id with other content 409.',
-    tags: ['runs'],
-    params: RunParams,
-    body: DeclareBreakthrough,
-    responses: { 201: Breakthrough, 200: Breakthrough },
-    handler: async (call) => {
-      const { params, body, identity } = call;
-      const loaded = await loadRun(runs, params.run);
-      if (isRefusal(loaded)) return loaded;
-      const { sources } = loaded.state;
-      const speaksForAll = identity.roles.includes('operator') || identity.groups.length > 0;
-      if (!speaksForAll && sources !== null && !sources.includes(identity.id)) {
-        return forbidden(`${identity.id} is not a source of run ${params.run}`, 'path.run');
-      }
-      const key = breakthroughKey(params.run, body.breakthroughId);
-      const { breakthroughId, reason, efficiencyMultiplier } = body;
-      const executed = await runs.execute(
-        params.run,
-        async () => {
-          const prior = KnownDigest.safeParse((await ledger.view('breakthrough', key))?.doc);
-          return {
-            type: 'DeclareBreakthrough',
-            breakthroughId,
-            reason,
-            efficiencyMultiplier,
-            contentDigest: digestOf(JSON.parse(JSON.stringify(body))),
-            priorDigest: prior.success ? prior.data.contentDigest : null,
-            by: identity.id,
-          };
-        },
-        { actor: identity.id, receipt: receiptOf(call) },
-      );
-      if (isFailed(executed)) return refusalOf(executed, OF_RUN);
-      const row = await ledger.view('breakthrough', key);
-      if (row === null) return notFound('the breakthrough is not recorded', 'breakthroughId');
-      return { status: executed.outcome === 'recorded' ? 201 : 200, body: Breakthrough.parse(row.doc) };
-    },
-  }),
-  route({
-    method: 'GET',
-    path: '/v1/runs/:run/breakthroughs',
-    summary: 'Breakthroughs declared of a run, the newest first',
-    tags: ['runs'],
-    params: RunParams,
-    query: PageQuery,
-    responses: { 200: listOf(Breakthrough) },
-    handler: async ({ params, query }) => {
-      const loaded = await loadRun(runs, params.run);
-      if (isRefusal(loaded)) return loaded;
-      const { limit, cursor } = query;
-      const rows = await ledger.views({
-        kind: 'breakthrough',
-        runId: params.run,
-        limit,
-        order: 'desc',
-        ...after(cursor),
-      });
-      return { status: 200, body: pageOf(rows, limit, (doc) => Breakthrough.parse(doc)) };
-    },
-  }),
-];
+export const breakthroughRoutes = (services: Services): Route[] => {
+  const { runs, ledger } = services;
+  return [
+    route({
+      method: 'POST',
+      path: '/v1/runs/:run/breakthroughs',
+      summary: 'Declare a breakthrough: the next checkpoint is due, whatever its compute',
+      description:
+        'By a source of the run, an operator or a governance group. The same again is answered 200; the same id with other content 409.',
+      tags: ['runs'],
+      params: RunParams,
+      body: DeclareBreakthrough,
+      responses: { 201: Breakthrough, 200: Breakthrough },
+      handler: async (call) => {
+        const { params, body, identity } = call;
+        const loaded = await loadRun(runs, params.run);
+        if (isRefusal(loaded)) return loaded;
+        const { sources } = loaded.state;
+        const speaksForAll = identity.roles.includes('operator') || identity.groups.length > 0;
+        if (!speaksForAll && sources !== null && !sources.includes(identity.id)) {
+          return forbidden(`${identity.id} is not a source of run ${params.run}`, 'path.run');
+        }
+        const key = breakthroughKey(params.run, body.breakthroughId);
+        const { breakthroughId, reason, efficiencyMultiplier } = body;
+        const executed = await runs.execute(
+          params.run,
+          async () => {
+            const prior = KnownDigest.safeParse((await ledger.view('breakthrough', key))?.doc);
+            return {
+              type: 'DeclareBreakthrough',
+              breakthroughId,
+              reason,
+              efficiencyMultiplier,
+              contentDigest: digestOf(JSON.parse(JSON.stringify(body))),
+              priorDigest: prior.success ? prior.data.contentDigest : null,
+              by: identity.id,
+            };
+          },
+          { actor: identity.id, receipt: receiptOf(call) },
+        );
+        if (isFailed(executed)) return refusalOf(executed, OF_RUN);
+        const row = await ledger.view('breakthrough', key);
+        if (row === null) return notFound('the breakthrough is not recorded', 'breakthroughId');
+        return { status: executed.outcome === 'recorded' ? 201 : 200, body: Breakthrough.parse(row.doc) };
+      },
+    }),
+    listOfRun(services, {
+      path: '/v1/runs/:run/breakthroughs',
+      summary: 'Breakthroughs declared of a run, the newest first',
+      tags: ['runs'],
+      kind: 'breakthrough',
+      item: Breakthrough,
+    }),
+  ];
+};

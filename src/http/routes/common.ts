@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { ComputeSchema } from '../../domain/compute.ts';
 import { NameSchema } from '../../domain/policy/schema.ts';
-import type { ViewRow } from '../../ledger/ledger.ts';
+import type { Ledger, ViewRow } from '../../ledger/ledger.ts';
 import { sha256 } from '../../service/digest.ts';
 import type { Executed, LoadedRun, Receipt, RunService } from '../../service/run-service.ts';
 import { conflict, forbidden, invalid, notFound, type Refusal } from '../refusal.ts';
@@ -56,24 +56,21 @@ export const PageQuery = z.strictObject({
 export const listOf = <T extends z.ZodType>(item: T) =>
   z.object({ items: z.array(item), nextCursor: z.string().nullable() });
 
-/** A page of view rows; the cursor is the last row's ordinal. */
-export function pageOf<T>(
-  rows: readonly ViewRow[],
-  limit: number,
+/** A page of what the views keep under a kind, the newest first; the cursor is the last row's ordinal. */
+export async function newestOf<T>(
+  ledger: Pick<Ledger, 'views'>,
+  of: { kind: string; runId?: string },
+  { limit, cursor }: z.output<typeof PageQuery>,
   item: (doc: ViewRow['doc']) => T,
-): {
-  items: T[];
-  nextCursor: string | null;
-} {
+): Promise<{ items: T[]; nextCursor: string | null }> {
+  const after = cursor === undefined ? {} : { after: Number(cursor) };
+  const rows = await ledger.views({ ...of, limit, order: 'desc', ...after });
   const last = rows.at(-1);
   return {
     items: rows.map(({ doc }) => item(doc)),
     nextCursor: rows.length >= limit && last !== undefined ? String(last.ordinal) : null,
   };
 }
-
-export const after = (cursor: string | undefined): { after?: number } =>
-  cursor === undefined ? {} : { after: Number(cursor) };
 
 /** The signed message's identity, where the sender signed rather than showed a token. */
 export function receiptOf(
@@ -124,6 +121,15 @@ export function refusalOf(executed: FailedExecution, places: Places = {}): Refus
 
 export async function loadRun(runs: RunService, runId: string): Promise<LoadedRun | Refusal> {
   return (await runs.load(runId)) ?? notFound(`there is no run ${runId}`, 'path.run');
+}
+
+/** The run as a command left it; a repetition is answered from the state as it is now. */
+export async function runAfter(
+  executed: Executed,
+  runs: RunService,
+  runId: string,
+): Promise<Pick<LoadedRun, 'state' | 'policy'> | Refusal> {
+  return 'state' in executed ? executed : loadRun(runs, runId);
 }
 
 export const isRefusal = (value: object): value is Refusal => value instanceof Error;

@@ -10,11 +10,11 @@ import { assess } from '../../domain/run/assess.ts';
 import { BudgetBestSchema, bestAtBudgets } from '../../domain/run/budgets.ts';
 import { highestCompute, nextCheckpointAt, nextDueAt } from '../../domain/run/cadence.ts';
 import { statusOf } from '../../domain/run/evaluation.ts';
-import { ScorecardSchema } from '../../domain/run/events.ts';
 import { FindingSchema, VerdictSchema } from '../../domain/run/finding-documents.ts';
 import { ForecastSchema } from '../../domain/run/forecast-documents.ts';
 import { approvalsNeeded } from '../../domain/run/governance.ts';
 import { HaltActionSchema, HaltCauseSchema, HaltMomentSchema } from '../../domain/run/halt-documents.ts';
+import { haltDoc } from '../../domain/run/halt-views.ts';
 import { dependenceOf, runWarnings } from '../../domain/run/independence.ts';
 import { permitTerms } from '../../domain/run/permit.ts';
 import { runRisk } from '../../domain/run/permit-risk.ts';
@@ -26,9 +26,10 @@ import {
 } from '../../domain/run/proposal-documents.ts';
 import { QuarantineStateSchema } from '../../domain/run/quarantine-documents.ts';
 import { PermitRiskSchema } from '../../domain/run/risk-documents.ts';
+import { ScorecardSchema } from '../../domain/run/scorecard-documents.ts';
 import type { Halt, RunState } from '../../domain/run/state.ts';
 import { stageDue } from '../../domain/run/training-stage.ts';
-import { haltDoc, runSummary } from '../../domain/run/views.ts';
+import { runSummary } from '../../domain/run/views.ts';
 import type { Progress } from '../../ledger/progress.ts';
 import { type LoadedRun, seenProgress } from '../../service/run-service.ts';
 import { ComputeOut } from './common.ts';
@@ -292,18 +293,19 @@ function trainingStageOf({ trainingStage: stage }: RunState, policy: LoadedRun['
   return { name, enteredAt, dueAt: stageDue(stage, { policy }), clearedAt: cleared?.compute ?? null };
 }
 
-export function runDocument(loaded: LoadedRun, progress: Progress): z.input<typeof RunDocument> {
+export function runDocument(loaded: LoadedRun, progress: Progress, now: Date): z.input<typeof RunDocument> {
   const { state, policy } = loaded;
   const terms = permitTerms(state);
+  const high = highestCompute(state, { progress: seenProgress(progress) });
   return {
     ...runSummary(state),
-    effectiveCompute: highestCompute(state, { progress: seenProgress(progress) }),
+    effectiveCompute: high,
     registeredBy: state.by,
     labels: state.labels,
     epoch: state.epoch,
     permit: { granted: terms.granted, reason: terms.granted ? null : terms.reason },
     trainingStage: trainingStageOf(state, policy),
-    nextCheckpointAt: nextCheckpointAt(state, { policy }),
+    nextCheckpointAt: nextCheckpointAt(state, { policy, now }, high),
     nextCheckpointBy: nextDueAt(state, { policy }),
     heartbeatAt: progress.heartbeatAt?.toISOString() ?? null,
     targets: state.targets.map((target) => ({

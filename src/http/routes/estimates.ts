@@ -18,27 +18,24 @@ import { findRound, questionsLike } from '../../domain/run/estimate-state.ts';
 import { standingCheckpoint } from '../../domain/run/estimates.ts';
 import { ExpertPoolSchema, LevelQuantileSchema } from '../../domain/run/forecast-documents.ts';
 import type { RunState } from '../../domain/run/state.ts';
-import type { ViewRow } from '../../ledger/ledger.ts';
-import type { Executed, LoadedRun } from '../../service/run-service.ts';
+import type { LoadedRun } from '../../service/run-service.ts';
 import { notFound, type Refusal } from '../refusal.ts';
 import { type Route, route } from '../route.ts';
 import {
-  after,
   ComputeOut,
   IdSchema,
   Instant,
   isFailed,
   isRefusal,
-  listOf,
   loadRun,
   OF_RUN,
-  PageQuery,
-  pageOf,
   RunParams,
   receiptOf,
   refusalOf,
+  runAfter,
   text,
 } from './common.ts';
+import { listOfRun } from './list-of-run.ts';
 import type { Services } from './services.ts';
 
 const QUANTILES_MAX = 9;
@@ -126,11 +123,8 @@ const RoundWithFeedback = RoundDocument.extend({
 
 type Loaded = Pick<LoadedRun, 'state' | 'policy'>;
 
-export const estimateRoutes = ({ runs, ledger }: Services): Route[] => {
-  /** A repetition is answered from the state as it is now. */
-  async function current(executed: Executed, runId: string): Promise<Loaded | Refusal> {
-    return 'state' in executed ? executed : loadRun(runs, runId);
-  }
+export const estimateRoutes = (services: Services): Route[] => {
+  const { runs, ledger } = services;
 
   async function storedRound(
     runId: string,
@@ -177,7 +171,7 @@ export const estimateRoutes = ({ runs, ledger }: Services): Route[] => {
           { actor: identity.id, receipt: receiptOf(call) },
         );
         if (isFailed(executed)) return refusalOf(executed, OF_RUN);
-        const loaded = await current(executed, params.run);
+        const loaded = await runAfter(executed, runs, params.run);
         if (isRefusal(loaded)) return loaded;
         const asked = roundAsked(loaded.state, body.category, body.stage, levelAt(body.level));
         if (asked === null) return notFound('the round is no longer held');
@@ -186,27 +180,13 @@ export const estimateRoutes = ({ runs, ledger }: Services): Route[] => {
         return { status: executed.outcome === 'recorded' ? 201 : 200, body: answer };
       },
     }),
-    route({
-      method: 'GET',
+    listOfRun(services, {
       path: '/v1/runs/:run/estimate-rounds',
       summary: 'Estimate rounds of a run, the newest first',
       tags: ['estimates'],
-      params: RunParams,
-      query: PageQuery,
-      responses: { 200: listOf(RoundDocument) },
-      handler: async ({ params, query }) => {
-        const loaded = await loadRun(runs, params.run);
-        if (isRefusal(loaded)) return loaded;
-        const rows = await ledger.views({
-          kind: 'estimate-round',
-          runId: params.run,
-          limit: query.limit,
-          order: 'desc',
-          ...after(query.cursor),
-        });
-        const item = (doc: ViewRow['doc']) => roundDocument(StoredRound.parse(doc), loaded.policy);
-        return { status: 200, body: pageOf(rows, query.limit, item) };
-      },
+      kind: 'estimate-round',
+      item: RoundDocument,
+      show: (doc, { policy }) => roundDocument(StoredRound.parse(doc), policy),
     }),
     route({
       method: 'GET',
@@ -248,7 +228,7 @@ export const estimateRoutes = ({ runs, ledger }: Services): Route[] => {
           { actor: identity.id, receipt: receiptOf(call) },
         );
         if (isFailed(executed)) return refusalOf(executed, OF_ROUND);
-        const loaded = await current(executed, params.run);
+        const loaded = await runAfter(executed, runs, params.run);
         if (isRefusal(loaded)) return loaded;
         const answer = await roundAnswer(loaded, params.round);
         return isRefusal(answer) ? answer : { status: 200, body: answer };
@@ -276,7 +256,7 @@ export const estimateRoutes = ({ runs, ledger }: Services): Route[] => {
           { actor: identity.id, receipt: receiptOf(call) },
         );
         if (isFailed(executed)) return refusalOf(executed, OF_ROUND);
-        const loaded = await current(executed, params.run);
+        const loaded = await runAfter(executed, runs, params.run);
         if (isRefusal(loaded)) return loaded;
         const begun = findRound(loaded.state, params.round)?.question.rounds[1];
         if (begun === undefined) return notFound('the round is no longer held');
@@ -304,7 +284,7 @@ export const estimateRoutes = ({ runs, ledger }: Services): Route[] => {
           { actor: identity.id, receipt: receiptOf(call) },
         );
         if (isFailed(executed)) return refusalOf(executed, OF_RUN);
-        const loaded = await current(executed, params.run);
+        const loaded = await runAfter(executed, runs, params.run);
         if (isRefusal(loaded)) return loaded;
         const own = ownEstimateId(loaded.state, body.roundId, identity.id);
         const given = own === null ? null : await estimate(own);

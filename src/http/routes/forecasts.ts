@@ -5,18 +5,8 @@ import { StageSchema } from '../../domain/policy/schema.ts';
 import { ForecastSchema, ForecastScoreSchema } from '../../domain/run/forecast-documents.ts';
 import { readScores, type ScoresWanted } from '../../service/track-record.ts';
 import { type Route, route } from '../route.ts';
-import {
-  after,
-  ComputeOut,
-  IdSchema,
-  Instant,
-  isRefusal,
-  listOf,
-  loadRun,
-  PageQuery,
-  pageOf,
-  RunParams,
-} from './common.ts';
+import { ComputeOut, IdSchema, Instant, isRefusal, loadRun, RunParams } from './common.ts';
+import { listOfRun } from './list-of-run.ts';
 import type { Services } from './services.ts';
 
 const filters = {
@@ -128,7 +118,8 @@ const TrackRecordDocument = z
   })
   .meta({ id: 'ForecastRecord', description: 'How sealed forecasts have done' });
 
-export const forecastRoutes = ({ runs, ledger }: Services): Route[] => {
+export const forecastRoutes = (services: Services): Route[] => {
+  const { runs, ledger } = services;
   async function record(runId: string | undefined, query: z.output<typeof RunRecordQuery>) {
     const { category, method, since } = query;
     const wanted: ScoresWanted = {
@@ -176,23 +167,13 @@ export const forecastRoutes = ({ runs, ledger }: Services): Route[] => {
         return isRefusal(loaded) ? loaded : { status: 200, body: await record(params.run, query) };
       },
     }),
-    route({
-      method: 'GET',
+    listOfRun(services, {
       path: '/v1/runs/:run/forecasts/scores',
       summary: 'Scored forecasts of a run, the newest first',
       description: 'The latest revision of each; `excluded` says why one does not count in the record.',
       tags: ['scorecards'],
-      params: RunParams,
-      query: PageQuery,
-      responses: { 200: listOf(ScoreDocument) },
-      handler: async ({ params, query }) => {
-        const loaded = await loadRun(runs, params.run);
-        if (isRefusal(loaded)) return loaded;
-        const { limit, cursor } = query;
-        const wanted = { kind: 'forecast-score', runId: params.run, limit, order: 'desc' } as const;
-        const rows = await ledger.views({ ...wanted, ...after(cursor) });
-        return { status: 200, body: pageOf(rows, limit, (doc) => ScoreDocument.parse(doc)) };
-      },
+      kind: 'forecast-score',
+      item: ScoreDocument,
     }),
   ];
 };

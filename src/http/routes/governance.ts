@@ -3,27 +3,25 @@ import { z } from 'zod';
 import { assertNever } from '../../domain/assert-never.ts';
 import type { Command } from '../../domain/run/decide.ts';
 import type { RunState } from '../../domain/run/state.ts';
-import type { Executed, LoadedRun } from '../../service/run-service.ts';
+import type { LoadedRun } from '../../service/run-service.ts';
 import { notFound } from '../refusal.ts';
 import { type Route, route } from '../route.ts';
 import {
-  after,
   ComputeSchema,
   IdSchema,
   Instant,
   isFailed,
   isRefusal,
-  listOf,
   loadRun,
   OF_RUN,
-  PageQuery,
-  pageOf,
   RunParams,
   receiptOf,
   refusalOf,
+  runAfter,
   text,
 } from './common.ts';
 import { ProposalDocument, proposalDocument } from './documents.ts';
+import { listOfRun } from './list-of-run.ts';
 import type { Services } from './services.ts';
 
 /** Its notation has more than four digits of year, which the ledger does not take for an instant. */
@@ -101,19 +99,13 @@ const SignOffBody = z
 
 const SignedProposal = z.object({ proposal: ProposalDocument }).meta({ id: 'SignedProposal' });
 
-export const governanceRoutes = ({ runs, ledger }: Services): Route[] => {
+export const governanceRoutes = (services: Services): Route[] => {
+  const { runs, ledger } = services;
   const documentOf = (loaded: Pick<LoadedRun, 'state' | 'policy'>, proposalId: string) => {
     const proposal = loaded.state.proposals.find((each) => each.proposalId === proposalId);
     return proposal === undefined ? null : proposalDocument(proposal, { ...loaded, version: 0 });
   };
 
-  /** A repetition is answered from the state as it is now. */
-  async function current(
-    executed: Executed,
-    runId: string,
-  ): Promise<Pick<LoadedRun, 'state' | 'policy'> | null> {
-    return 'state' in executed ? executed : runs.load(runId);
-  }
   const newest = (state: RunState): string => state.proposals.at(-1)?.proposalId ?? '';
 
   return [
@@ -134,38 +126,25 @@ export const governanceRoutes = ({ runs, ledger }: Services): Route[] => {
           receipt: receiptOf(call),
         });
         if (isFailed(executed)) return refusalOf(executed, OF_RUN);
-        const loaded = await current(executed, params.run);
-        const document = loaded === null ? null : documentOf(loaded, newest(loaded.state));
+        const loaded = await runAfter(executed, runs, params.run);
+        if (isRefusal(loaded)) return loaded;
+        const document = documentOf(loaded, newest(loaded.state));
         if (document === null) return notFound('the proposal is no longer held');
         return { status: executed.outcome === 'recorded' ? 201 : 200, body: document };
       },
     }),
-    route({
-      method: 'GET',
+    listOfRun(services, {
       path: '/v1/runs/:run/proposals',
       summary: 'Proposals of a run, the newest first',
       tags: ['governance'],
-      params: RunParams,
-      query: PageQuery,
-      responses: { 200: listOf(ProposalDocument) },
-      handler: async ({ params, query }) => {
-        const loaded = await loadRun(runs, params.run);
-        if (isRefusal(loaded)) return loaded;
-        const rows = await ledger.views({
-          kind: 'proposal',
-          runId: params.run,
-          limit: query.limit,
-          order: 'desc',
-          ...after(query.cursor),
-        });
-        const item = (doc: unknown) => {
-          const held = z.object({ proposalId: z.string() }).parse(doc);
-          return (
-            documentOf(loaded, held.proposalId) ??
-            ProposalDocument.parse({ ...held, ...asObject(doc), approvalsNeeded: [] })
-          );
-        };
-        return { status: 200, body: pageOf(rows, query.limit, item) };
+      kind: 'proposal',
+      item: ProposalDocument,
+      show(doc, loaded) {
+        const held = z.object({ proposalId: z.string() }).parse(doc);
+        return (
+          documentOf(loaded, held.proposalId) ??
+          ProposalDocument.parse({ ...held, ...asObject(doc), approvalsNeeded: [] })
+        );
       },
     }),
     route({
@@ -205,8 +184,9 @@ export const governanceRoutes = ({ runs, ledger }: Services): Route[] => {
           { actor: identity.id, receipt: receiptOf(call) },
         );
         if (isFailed(executed)) return refusalOf(executed, OF_RUN);
-        const loaded = await current(executed, params.run);
-        const document = loaded === null ? null : documentOf(loaded, body.proposalId);
+        const loaded = await runAfter(executed, runs, params.run);
+        if (isRefusal(loaded)) return loaded;
+        const document = documentOf(loaded, body.proposalId);
         if (document === null)
           return notFound(`run ${params.run} has no proposal ${body.proposalId}`, 'proposalId');
         return { status: 200, body: { proposal: document } };

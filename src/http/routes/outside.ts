@@ -5,9 +5,17 @@
  * event, which names body and signature, can be checked by anybody who has both. Without a store for evidence nothing is taken.
  */
 import { z } from 'zod';
+import { EvaluatorUrlSchema } from '../../domain/executor.ts';
 import { NativeResultSchema } from '../../domain/native-result.ts';
+import { type Context, type Decision, isRejection } from '../../domain/run/context.ts';
 import { currentAttempt, statusOf } from '../../domain/run/evaluation.ts';
-import { evaluationsOf, grantOf, isVisible } from '../../domain/run/outside.ts';
+import {
+  evaluationsOf,
+  grantOf,
+  isVisible,
+  submitOutsideFinding,
+  submitOutsideResult,
+} from '../../domain/run/outside.ts';
 import {
   type OutsideGrant,
   OutsideGrantSchema,
@@ -15,10 +23,10 @@ import {
   type SignedWord,
 } from '../../domain/run/outside-documents.ts';
 import type { RunState } from '../../domain/run/state.ts';
-import { partyKey, submissionKey } from '../../domain/run/views.ts';
+import { partyKey, submissionKey } from '../../domain/run/view.ts';
 import { WEIGHTS_CHANGED } from '../../domain/run/weights.ts';
 import { sha256 } from '../../service/digest.ts';
-import type { LoadedRun } from '../../service/run-service.ts';
+import type { Executed, LoadedRun } from '../../service/run-service.ts';
 import { resultDigest } from '../../service/work.ts';
 import { forbidden, invalid, notFound, type Refusal, unavailable } from '../refusal.ts';
 import { type RawCall, type Route, route } from '../route.ts';
@@ -28,11 +36,11 @@ import {
   Instant,
   isFailed,
   isRefusal,
-  loadRun,
   OF_RUN,
   RunParams,
   receiptOf,
   refusalOf,
+  runAfter,
   text,
 } from './common.ts';
 import type { Services } from './services.ts';
@@ -44,9 +52,7 @@ const GrantBody = z
   .strictObject({
     identity: IdSchema,
     checkpoints: z.enum(['all', 'due']).default('due'),
-    endpoint: z
-      .url({ protocol: /^https?$/ })
-      .max(2048)
+    endpoint: EvaluatorUrlSchema.max(2048)
       .optional()
       .meta({ description: "Where the party finds the model; left out, it is shown the weights' address" }),
     compute: z
@@ -72,6 +78,7 @@ const ResultBody = z
 
 const FindingBody = z
   .strictObject({
+    runId: IdSchema.meta({ description: 'The run of the path: what is signed says what it is about' }),
     findingId: IdSchema,
     checkpointId: IdSchema.optional().meta({ description: 'Default: the newest that the party may see' }),
     category: IdSchema.optional(),
@@ -82,10 +89,9 @@ const FindingBody = z
       .string()
       .regex(/^[a-z][a-z0-9+.-]*:\/\/[\x21-\x7e]{1,2000}$/, 'must be a URI')
       .optional(),
-    hazardous: z
-      .boolean()
-      .default(false)
-      .meta({ description: 'The words are sealed, and the title with them' }),
+    hazardous: z.boolean().default(false).meta({
+      description: 'The words are sealed, and the title with them. A hazardous category does the same',
+    }),
   })
   .meta({ id: 'OutsideFindingReport' });
 
@@ -136,6 +142,14 @@ const Taken = z.object({ runId: z.string(), bodyDigest: z.string() }).meta({
   description: 'Recorded; the digest names the signed body among the evidence',
 });
 
+/** Whatever a party says goes the same way. */
+const SUBMISSION = {
+  tags: ['outside'],
+  params: RunParams,
+  bodyLimitBytes: BODY_BYTES_MAX,
+  responses: { 201: Taken, 200: Taken },
+} as const;
+
 type Party = { readonly id: string };
 
 export const outsideRoutes = (services: Services): Route[] => {
@@ -170,6 +184,19 @@ export const outsideRoutes = (services: Services): Route[] => {
     };
   }
 
+  /**
+   * What the domain would refuse is refused before its words are kept: nobody fills a store, or the stream of a run, with them. The
+   * decision that counts is made again, of the state as it is then.
+   */
+  const refusedAs = (decision: Decision): Refusal | null =>
+    isRejection(decision) ? refusalOf({ outcome: 'rejected', rejection: decision.rejected }, OF_RUN) : null;
+  const contextOf = ({ policy }: LoadedRun): Context => ({
+    now: clock(),
+    policy,
+    digest: sha256,
+    progress: null,
+  });
+
   /** Before anything is recorded of them: what the ledger names must be there. */
   async function keepWords(
     rawBody: Buffer,
@@ -191,6 +218,12 @@ export const outsideRoutes = (services: Services): Route[] => {
       'What was sent could not be kept as evidence; nothing was recorded.',
       60,
     );
+  }
+
+  async function priorOf(runId: string, party: string, findingId: string): Promise<string | null> {
+    const row = await ledger.view('outside', submissionKey(runId, party, `finding/${findingId}`));
+    const prior = z.object({ bodyDigest: z.string() }).safeParse(row?.doc);
+    return prior.success ? prior.data.bodyDigest : null;
   }
 
   return [
@@ -222,7 +255,7 @@ export const outsideRoutes = (services: Services): Route[] => {
           { actor: identity.id, receipt: receiptOf(call) },
         );
         if (isFailed(executed)) return refusalOf(executed, OF_RUN);
-        const loaded = 'state' in executed ? executed : await loadRun(runs, params.run);
+        const loaded = await runAfter(executed, runs, params.run);
         if (isRefusal(loaded)) return loaded;
         const grant = grantNamed(loaded.state, body.identity);
         if (grant === null) return notFound('there is no such grant', 'identity');
@@ -257,38 +290,32 @@ export const outsideRoutes = (services: Services): Route[] => {
       summary: 'Report the result of an evaluation that the policy gives the party',
       description:
         'Signed with the key of the party. It counts as any result does: late ones may only worsen a level.',
-      tags: ['outside'],
-      params: RunParams,
+      ...SUBMISSION,
       body: ResultBody,
-      bodyLimitBytes: BODY_BYTES_MAX,
-      responses: { 201: Taken, 200: Taken },
       handler: async (call) => {
         const { params, body, identity } = call;
         const found = unsigned(call) ?? (await granted(params.run, identity));
         if (isRefusal(found)) return found;
         const { evaluationId, attempt, result } = body;
+        const signed = signedBy(call, identity);
+        const command = {
+          type: 'SubmitOutsideResult' as const,
+          party: identity.id,
+          ...{ evaluationId, attempt, result, resultDigest: resultDigest(result), signed },
+        };
+        const refused = refusedAs(submitOutsideResult(found.loaded.state, command, contextOf(found.loaded)));
+        if (refused !== null) return refused;
         const about = { runId: params.run, evaluationId, attempt, by: identity.id };
         const unkept = await keepWords(call.rawBody, about);
         if (unkept !== null) return unkept;
-        const signed = signedBy(call, identity);
         const look = (await weights?.look(params.run, evaluationId)) ?? null;
+        const isDoubted = look !== null && !look.ok && look.reason !== WEIGHTS_CHANGED;
         const executed = await runs.execute(
           params.run,
-          {
-            type: 'SubmitOutsideResult',
-            party: identity.id,
-            evaluationId,
-            attempt,
-            result,
-            resultDigest: resultDigest(result),
-            signed,
-            doubt: look === null || look.ok || look.reason === WEIGHTS_CHANGED ? null : look.reason,
-          },
+          { ...command, doubt: isDoubted ? look.reason : undefined },
           { actor: identity.id, receipt: receiptOf(call), urgent: true },
         );
-        if (isFailed(executed)) return refusalOf(executed, OF_RUN);
-        const status = executed.outcome === 'recorded' ? (201 as const) : (200 as const);
-        return { status, body: { runId: params.run, bodyDigest: signed.bodyDigest } };
+        return takenAs(executed, params.run, signed);
       },
     }),
     route({
@@ -297,55 +324,54 @@ export const outsideRoutes = (services: Services): Route[] => {
       summary: 'Report what no evaluation asked for',
       description:
         'Signed with the key of the party. What follows is up to the rules `outside-finding` of the policy; severity high and critical page people in any case.',
-      tags: ['outside'],
-      params: RunParams,
+      ...SUBMISSION,
       body: FindingBody,
-      bodyLimitBytes: BODY_BYTES_MAX,
-      responses: { 201: Taken, 200: Taken },
       handler: async (call) => {
         const { params, body, identity } = call;
         const found = unsigned(call) ?? (await granted(params.run, identity));
         if (isRefusal(found)) return found;
-        const { findingId, checkpointId = null, category = null, severity, hazardous } = body;
+        const { runId, findingId, checkpointId = null, category = null, severity } = body;
+        if (runId !== params.run) {
+          return invalid([{ path: 'runId', message: `must be the run of the path, ${params.run}` }]);
+        }
         const by = identity.id;
+        const hazardous = body.hazardous || isOfHazardousCategory(found.loaded, category);
+        const signed = signedBy(call, identity);
+        const build = async () => ({
+          type: 'SubmitOutsideFinding' as const,
+          party: by,
+          ...{ findingId, checkpointId, category, severity, signed },
+          title: hazardous ? null : body.title,
+          evidenceUri: body.evidenceUri ?? null,
+          priorDigest: await priorOf(params.run, by, findingId),
+        });
+        const { state } = found.loaded;
+        const refused = refusedAs(submitOutsideFinding(state, await build(), contextOf(found.loaded)));
+        if (refused !== null) return refused;
         const unkept = await keepWords(call.rawBody, {
           runId: params.run,
           evaluationId: null,
           attempt: null,
           by,
-          hazardous: hazardous || isOfHazardousCategory(found.loaded, category),
+          hazardous,
         });
         if (unkept !== null) return unkept;
-        const signed = signedBy(call, identity);
-        const executed = await runs.execute(
-          params.run,
-          async () => {
-            const key = submissionKey(params.run, by, `finding/${findingId}`);
-            const prior = z
-              .object({ bodyDigest: z.string() })
-              .safeParse((await ledger.view('outside', key))?.doc);
-            return {
-              type: 'SubmitOutsideFinding',
-              party: by,
-              findingId,
-              checkpointId,
-              category,
-              severity,
-              title: hazardous ? null : body.title,
-              evidenceUri: body.evidenceUri ?? null,
-              signed,
-              priorDigest: prior.success ? prior.data.bodyDigest : null,
-            };
-          },
-          { actor: by, receipt: receiptOf(call), urgent: true },
-        );
-        if (isFailed(executed)) return refusalOf(executed, OF_RUN);
-        const status = executed.outcome === 'recorded' ? (201 as const) : (200 as const);
-        return { status, body: { runId: params.run, bodyDigest: signed.bodyDigest } };
+        const executed = await runs.execute(params.run, build, {
+          actor: by,
+          receipt: receiptOf(call),
+          urgent: true,
+        });
+        return takenAs(executed, params.run, signed);
       },
     }),
   ];
 };
+
+function takenAs(executed: Executed, runId: string, { bodyDigest }: SignedWord) {
+  if (isFailed(executed)) return refusalOf(executed, OF_RUN);
+  const status = executed.outcome === 'recorded' ? (201 as const) : (200 as const);
+  return { status, body: { runId, bodyDigest } };
+}
 
 const grantNamed = ({ outside }: RunState, party: string): OutsideGrant | null =>
   outside?.grants.find((each) => each.party === party) ?? null;

@@ -1,7 +1,7 @@
 /** How far evaluations have come: beside what the ledger says of them, and on streams as an event that is none of the ledger's. */
 import { z } from 'zod';
+import { evaluationName } from '../../domain/run/checkpoint-views.ts';
 import { currentAttempt, statusOf } from '../../domain/run/evaluation.ts';
-import { evaluationName } from '../../domain/run/views.ts';
 import type { AttemptProgress, EvaluationProgressStore } from '../../ledger/evaluation-progress.ts';
 import type { LoadedRun } from '../../service/run-service.ts';
 import type { StreamEvent } from '../sse.ts';
@@ -10,7 +10,10 @@ export const ProgressDocument = z
   .object({
     done: z.number(),
     total: z.number().nullable().meta({ description: 'Null where the harness does not say' }),
-    unit: z.string().meta({ description: 'What is counted: samples, requests, tests, steps' }),
+    unit: z.string().meta({
+      description:
+        'What is counted: samples, requests, tests, steps; `MB of weights` while their digest is computed',
+    }),
     errored: z
       .number()
       .nullable()

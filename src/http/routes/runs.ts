@@ -9,7 +9,6 @@ import { type LoadedRun, runStream } from '../../service/run-service.ts';
 import { forbidden, notFound } from '../refusal.ts';
 import { type Route, route } from '../route.ts';
 import {
-  after,
   ComputeOut,
   ComputeSchema,
   IdSchema,
@@ -17,9 +16,9 @@ import {
   isRefusal,
   listOf,
   loadRun,
+  newestOf,
   OF_RUN,
   PageQuery,
-  pageOf,
   RunParams,
   receiptOf,
   refusalOf,
@@ -39,6 +38,7 @@ import {
 } from './documents.ts';
 import { ForecastsDocument, latestForecasts } from './latest-forecasts.ts';
 import { EventDocument, eventDocument, WITHHELD } from './ledger.ts';
+import { listOfRun } from './list-of-run.ts';
 import { scorecardNow } from './open-scorecard.ts';
 import { progressOf } from './progress-part.ts';
 import type { Services } from './services.ts';
@@ -137,45 +137,6 @@ const HeartbeatAnswer = z
   })
   .meta({ id: 'HeartbeatAnswer' });
 
-/** A page of a run's views of one kind, as they are kept. */
-function listOfRun<I, O extends I>(
-  { runs, ledger }: Services,
-  {
-    path,
-    summary,
-    tag,
-    kind,
-    item,
-    complete = (items) => Promise.resolve(items),
-  }: {
-    path: string;
-    summary: string;
-    tag: string;
-    kind: string;
-    item: z.ZodType<O, I>;
-    /** Adds what no view keeps. */
-    complete?: (items: O[], runId: string) => Promise<O[]>;
-  },
-): Route {
-  return route({
-    method: 'GET',
-    path,
-    summary,
-    tags: [tag],
-    params: RunParams,
-    query: PageQuery,
-    responses: { 200: listOf(item) },
-    handler: async ({ params, query }) => {
-      const loaded = await loadRun(runs, params.run);
-      if (isRefusal(loaded)) return loaded;
-      const { limit, cursor } = query;
-      const rows = await ledger.views({ kind, runId: params.run, limit, order: 'desc', ...after(cursor) });
-      const page = pageOf(rows, limit, (doc) => item.parse(doc));
-      return { status: 200 as const, body: { ...page, items: await complete(page.items, params.run) } };
-    },
-  });
-}
-
 type Checkpoint = z.infer<typeof CheckpointDocument>;
 
 const withProgress = (checkpoint: Checkpoint, rows: readonly AttemptProgress[]): Checkpoint => ({
@@ -191,7 +152,7 @@ const isSource = ({ state: { sources } }: LoadedRun, { id, roles }: Identity): b
   sources === null || sources.includes(id) || roles.includes('operator');
 
 export const runRoutes = (services: Services): Route[] => {
-  const { runs, ledger, progress, intake, heartbeats } = services;
+  const { runs, ledger, progress, intake, heartbeats, clock } = services;
   const disclose = createDisclosure(runs);
 
   async function latestScorecard(runId: string) {
@@ -238,7 +199,7 @@ export const runRoutes = (services: Services): Route[] => {
         if (isFailed(executed)) return refusalOf(executed);
         const loaded = await loadRun(runs, body.runId);
         if (isRefusal(loaded)) return loaded;
-        const run = runDocument(loaded, await progress.read(body.runId));
+        const run = runDocument(loaded, await progress.read(body.runId), clock());
         const answer = {
           run,
           warnings: run.warnings,
@@ -256,13 +217,8 @@ export const runRoutes = (services: Services): Route[] => {
       query: PageQuery,
       responses: { 200: listOf(RunSummary) },
       handler: async ({ query }) => {
-        const rows = await ledger.views({
-          kind: 'run',
-          limit: query.limit,
-          order: 'desc',
-          ...after(query.cursor),
-        });
-        return { status: 200, body: pageOf(rows, query.limit, (doc) => RunSummary.parse(doc)) };
+        const item = (doc: unknown) => RunSummary.parse(doc);
+        return { status: 200, body: await newestOf(ledger, { kind: 'run' }, query, item) };
       },
     }),
     route({
@@ -275,7 +231,7 @@ export const runRoutes = (services: Services): Route[] => {
       handler: async ({ params }) => {
         const loaded = await loadRun(runs, params.run);
         if (isRefusal(loaded)) return loaded;
-        return { status: 200, body: runDocument(loaded, await progress.read(params.run)) };
+        return { status: 200, body: runDocument(loaded, await progress.read(params.run), clock()) };
       },
     }),
     route({
@@ -352,13 +308,13 @@ export const runRoutes = (services: Services): Route[] => {
         if (isFailed(executed)) return refusalOf(executed, OF_RUN);
         const loaded = await loadRun(runs, params.run);
         if (isRefusal(loaded)) return loaded;
-        return { status: 200, body: runDocument(loaded, await progress.read(params.run)) };
+        return { status: 200, body: runDocument(loaded, await progress.read(params.run), clock()) };
       },
     }),
     listOfRun(services, {
       path: '/v1/runs/:run/checkpoints',
       summary: 'Checkpoints of a run, the newest first',
-      tag: 'runs',
+      tags: ['runs'],
       kind: 'checkpoint',
       item: CheckpointDocument,
       async complete(items, runId) {
@@ -369,7 +325,7 @@ export const runRoutes = (services: Services): Route[] => {
     listOfRun(services, {
       path: '/v1/runs/:run/scorecards',
       summary: 'Closed scorecards of a run, the newest first',
-      tag: 'scorecards',
+      tags: ['scorecards'],
       kind: 'scorecard',
       item: ScorecardDocument,
     }),
@@ -438,7 +394,7 @@ export const runRoutes = (services: Services): Route[] => {
     listOfRun(services, {
       path: '/v1/runs/:run/halts',
       summary: 'Halts of a run, the newest first',
-      tag: 'halts',
+      tags: ['halts'],
       kind: 'halt',
       item: HaltDocument,
     }),

@@ -6,6 +6,7 @@
  */
 import type { z } from 'zod';
 import { type BudgetBest, budgetText } from '../../domain/run/budgets.ts';
+import { type EvidenceShown, evidenceTexts } from '../../domain/run/evidence-text.ts';
 import type { Finding } from '../../domain/run/finding-documents.ts';
 import { explain } from '../../domain/run/halt.ts';
 import { haltTimeline, momentText } from '../../domain/run/halt-timeline.ts';
@@ -293,7 +294,21 @@ function levelsPart(scorecard: ScorecardBody): Html {
 <table><thead><tr><th scope="col">Category</th><th scope="col">Before mitigations</th><th scope="col">After</th></tr></thead><tbody>${rows}</tbody></table>
 ${budgetsPart(scorecard.budgets ?? [])}
 ${runningPart(scorecard.running ?? [])}
+${evidencePart(scorecard.categories.flatMap(({ stages }) => Object.values(stages).flatMap(({ evidence }) => evidence)))}
 ${findingsPart(scorecard.findings)}`;
+}
+
+/** What the scores were made of, for whoever doubts one; folded, because at night the levels come first. */
+function evidencePart(evidence: readonly EvidenceShown[]): Html[] {
+  const texts = evidenceTexts(evidence);
+  if (texts.length === 0) return [];
+  const items = texts.map(
+    ({ name, counts, source }) =>
+      html`<li>${name}: ${counts}${source === null ? '' : html`<span class="quiet note">${source}</span>`}</li>`,
+  );
+  return [
+    html`<details><summary>Evidence of ${texts.length} ${plural(texts.length, 'evaluation', 'evaluations')}</summary><ul>${items}</ul></details>`,
+  ];
 }
 
 /** What is still to report; one that says nothing of its progress is not at zero. */

@@ -6,12 +6,11 @@
  */
 import { EventEmitter, once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { z } from 'zod';
+import { type Listening, listening } from '../listening.ts';
 
-export interface ModelServer {
-  /** Ends in /v1. */
-  readonly url: string;
+/** `url` ends in /v1. */
+export interface ModelServer extends Listening {
   /** Names of models that were asked for, one per request, in order. */
   readonly asked: string[];
   readonly keys: (string | undefined)[];
@@ -19,7 +18,6 @@ export interface ModelServer {
   untilAsked(count: number): Promise<void>;
   /** May be changed while it serves. */
   behaviour: ModelBehaviour;
-  close(): Promise<void>;
 }
 
 export interface ModelBehaviour {
@@ -64,21 +62,16 @@ export async function startModelServer(behaviour: ModelBehaviour = { rightBelow:
       response.writeHead(400).end();
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
+  const { url, close } = await listening(server);
   const handle: ModelServer = {
-    url: `http://127.0.0.1:${port}/v1`,
+    url: `${url}/v1`,
     asked,
     keys,
     async untilAsked(count) {
       while (asked.length < count) await once(requests, 'asked');
     },
     behaviour,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
+    close,
   };
   return handle;
 }

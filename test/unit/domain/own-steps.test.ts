@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { RunTarget } from '../../../src/domain/run/halt-documents.ts';
 import { haltTimeline, momentText } from '../../../src/domain/run/halt-timeline.ts';
-import { haltDoc } from '../../../src/domain/run/views.ts';
+import { haltDoc } from '../../../src/domain/run/halt-views.ts';
 import { PROCESS_TARGET, policyOf, type RunLife, registered, WEBHOOK_TARGET } from './run-life.ts';
 
 const OWN = { retryMs: [500], resendMs: [] };

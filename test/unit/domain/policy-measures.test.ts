@@ -54,6 +54,21 @@ describe('policy check warns of', () => {
     else expect(warned).toContain(`evaluations.0.score.reference ${expected}`);
   });
 
+  it.each([
+    ['closingIn', { closingIn: {} }],
+    ['topUps', { topUps: 2 }],
+  ])('%s where no rule reads the upper level of what it samples', (asks, more) => {
+    const evaluations = [evaluation('ctf', 'cyber', more), evaluation('labs', 'bio')];
+    const warned = (rules: JsonObject[]) =>
+      checkPolicy({ ...BASE_POLICY, evaluations, rules }).warnings.map(({ path }) => path);
+    const high = { id: 'high', kind: 'level', stage: 'pre-mitigation', atLeast: 'high', then: ['halt'] };
+    const upper = { ...high, id: 'upper', basis: 'upper', then: ['hold'] };
+    expect(warned([high])).toContain(`evaluations.0.${asks}`);
+    expect(warned([high, { ...upper, categories: ['bio'] }])).toContain(`evaluations.0.${asks}`);
+    expect(warned([high, { ...upper, categories: ['cyber'] }])).not.toContain(`evaluations.0.${asks}`);
+    expect(warned([high, upper])).not.toContain(`evaluations.0.${asks}`);
+  });
+
   it('a protocol that changes: until when both are needed', () => {
     const evaluations = [
       evaluation('ctf', 'cyber'),

@@ -1,6 +1,7 @@
 /** When a checkpoint is due, and what follows when it is missing or the run goes past what it earned. */
 import { describe, expect, it } from 'vitest';
 import { compute } from '../../../src/domain/compute.ts';
+import { nextCheckpointAt } from '../../../src/domain/run/cadence.ts';
 import { REQUESTED_OPEN_MAX } from '../../../src/domain/run/state.ts';
 import { BASE_POLICY, checkpoint, policyOf, type RunLife, registered } from './run-life.ts';
 import { rows } from './table.ts';
@@ -22,7 +23,8 @@ describe('a checkpoint', () => {
       yes            | 1.9999e22  | 1m     | not-due
       yes            | 2e22       | 1m     | ratio
       yes            | 2.1e22     | 1m     | ratio
-      yes            | 1.1e22     | 89d    | not-due
+      yes            | 1.1e22     | 88d    | not-due
+      yes            | 1.1e22     | 89d    | interval
       yes            | 1.1e22     | 90d    | interval
       yes            | 1e22       | 90d    | not-due
       yes            | 5e21       | 90d    | not-due
@@ -143,6 +145,26 @@ describe('the calendar', () => {
     expect(life.work).toContainEqual(expect.objectContaining({ kind: 'tick' }));
     expect(life.wait('90d').tick()).toContain('HoldPlaced');
     expect(life.report('c2', '1.2e22')).toContain('HoldLifted');
+  });
+
+  it('asks for a checkpoint before the run is late, and takes the one that comes then', () => {
+    const life = cleared();
+    const next = (high: string) => Number(nextCheckpointAt(life.state, life, compute(high)));
+    life.wait('88d');
+    expect(next('1.2e22')).toBe(2e22);
+    life.report('c2', '1.2e22');
+    expect(life.last('CheckpointReported')).toMatchObject({ due: false });
+    // A day, `triggers.checkpointWithin`, before the 90 days have passed.
+    life.wait('1d');
+    // What was cleared is not looked at again.
+    expect(next('1e22')).toBe(2e22);
+    expect(next('1.3e22')).toBe(1.3e22);
+    life.report('c3', '1.3e22');
+    expect(life.last('CheckpointReported')).toMatchObject({ due: true, reason: 'interval' });
+    expect(next('1.4e22')).toBe(2e22);
+    life.result('c3/ctf', 0.1);
+    life.result('c3/labs', 0.1);
+    expect(life.wait('1d').tick()).not.toContain('HoldPlaced');
   });
 
   it('is not what outstanding work waits for when there is nothing more to decide', () => {

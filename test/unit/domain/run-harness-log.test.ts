@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../../src/domain/canonical-json.ts';
 import { checkPolicy } from '../../../src/domain/policy/check.ts';
 import { scorecardOf } from '../../../src/domain/run/scorecard.ts';
+import { draft } from '../../../src/evaluators/formats/harness-values.ts';
 import { asJson, BASE_POLICY, digest, evaluation, policyOf, registered } from './run-life.ts';
 import { rows } from './table.ts';
 
@@ -15,31 +16,17 @@ const policy = policyOf({
 });
 
 function logOf(name: string, changes: JsonObject = {}): JsonObject {
-  return {
-    format: 'lm-eval-results',
-    harness: 'lm-eval',
+  const said = draft('lm-eval-results', 'lm-eval', {
     harnessVersion: '0.4.9',
     status: 'success',
     task: 'ctf',
     taskVersion: '1',
     model: 'local/c1',
-    revision: null,
-    modelBaseUrl: null,
-    dataset: null,
-    created: null,
-    startedAt: null,
-    completedAt: null,
-    epochs: null,
-    limits: {},
     metrics: [{ scorer: 'none', name: 'accuracy', value: 0.1, stderr: null, n: 900 }],
     samples: { total: 1000, completed: 900, scored: 900, errored: 100, refused: 40, logged: null },
-    error: null,
-    fileDigest: digest(name),
-    facts: {},
     protocol: { fewshot: 5 },
-    sampleScores: [],
-    ...changes,
-  };
+  });
+  return asJson({ ...said, fileDigest: digest(name), ...changes });
 }
 
 const clean = {

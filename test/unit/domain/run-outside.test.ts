@@ -66,7 +66,6 @@ const submits = (life: RunLife, score = 0.1, more: object = {}) =>
     result: success(score),
     resultDigest: 'd',
     signed: word(),
-    doubt: null,
     ...more,
   }) as const;
 
@@ -88,6 +87,10 @@ describe('an outside evaluator', () => {
     const labs = life.idOf('c1', 'labs');
     expect(life.refuses(submits(life, 0.1, { evaluationId: life.idOf('c1', 'ctf') })).code).toBe('forbidden');
     expect(life.refuses(life.resultCommand('c1/labs', success(0.1))).message).toContain('institute alone');
+    // Nor does anybody fail them for it, where the weights are in doubt.
+    const { type: _, party: _party, signed: _signed, ...own } = submits(life);
+    const doubted = { ...own, type: 'RecordResult' as const, by: 'evaluator', doubt: 'weights-gone' };
+    expect(life.refuses(doubted).message).toContain('institute alone');
     expect(life.does(submits(life))).toEqual(
       expect.arrayContaining(['OutsideResultSigned', 'EvaluationReported']),
     );

@@ -113,13 +113,13 @@ describe('a run in shadow', () => {
       return life.last('CheckpointReported').due;
     };
     expect(life.state.lastCleared).toBeNull();
-    expect(nextCheckpointAt(life.state, life)).toBe('2e22');
+    expect(nextCheckpointAt(life.state, life, life.state.computeHigh)).toBe('2e22');
     expect(due('c2', '1.9e22')).toBe(false);
     expect(due('c3', '2e22')).toBe(true);
     // Before it is assessed too: a run that nothing stops reports while its last one is evaluated.
     expect(due('c4', '2.1e22')).toBe(false);
     expect(due('c5', '4.5e22')).toBe(true);
-    expect(nextCheckpointAt(life.state, life)).toBe('9e22');
+    expect(nextCheckpointAt(life.state, life, life.state.computeHigh)).toBe('9e22');
     expect(life.state.ceiling).toBe('1e22');
   });
 
@@ -129,7 +129,7 @@ describe('a run in shadow', () => {
     life.pass('c2', '2e22');
     expect(life.state.lastCleared?.checkpointId).toBe('c2');
     expect(life.state.ceiling).toBe('4.4e22');
-    expect(nextCheckpointAt(life.state, life)).toBe('4e22');
+    expect(nextCheckpointAt(life.state, life, life.state.computeHigh)).toBe('4e22');
   });
 
   it('would have been halted for an overrun, once, and held while a checkpoint is overdue', () => {

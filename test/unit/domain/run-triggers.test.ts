@@ -58,7 +58,7 @@ describe('a change of the training stage', () => {
     const life = cleared();
     expect(note(life, 'rl', '1.2e22')).toContain('TrainingStageNoted');
     expect(note(life, 'rl', '1.21e22')).toEqual([]);
-    expect(Number(nextCheckpointAt(life.state, life))).toBe(1.2e22);
+    expect(Number(nextCheckpointAt(life.state, life, life.state.computeHigh))).toBe(1.2e22);
     expect(nextDueAt(life.state, life)).toBe(life.last('TrainingStageNoted').seenBy);
     expect(life.wait('23h').tick()).not.toContain('HoldPlaced');
     expect(life.wait('1h').tick()).toContain('HoldPlaced');
@@ -127,7 +127,15 @@ describe("a stage's own compute", () => {
   it('leaves the ceiling what the whole compute earned, and tells the trainer of the nearer due point', () => {
     const life = inRl();
     expect(life.permit).toMatchObject({ granted: true, ceiling: '2.222e22' });
-    expect(Number(nextCheckpointAt(life.state, life))).toBe(1.02e22);
+    expect(Number(nextCheckpointAt(life.state, life, life.state.computeHigh))).toBe(1.02e22);
+  });
+
+  it('asks at once for the checkpoint that is due by what the trainer states of the stage', () => {
+    const life = inRl();
+    note(life, 'rl', '1.011e22', '2e20');
+    expect(Number(nextCheckpointAt(life.state, life, compute('1.012e22')))).toBe(1.012e22);
+    life.report('r2', '1.012e22', stage('rl', '2.1e20'));
+    expect(Number(nextCheckpointAt(life.state, life, compute('1.013e22')))).toBe(1.02e22);
   });
 
   it('holds where it passes its due point without a checkpoint, far below the ceiling', () => {
@@ -172,7 +180,7 @@ describe("a stage's own compute", () => {
     life.report('r1', '1e22', stage('rl'));
     life.result('r1/ctf', 0.1);
     life.result('r1/labs', 0.1);
-    expect(Number(nextCheckpointAt(life.state, life))).toBe(1.01e22);
+    expect(Number(nextCheckpointAt(life.state, life, life.state.computeHigh))).toBe(1.01e22);
   });
 
   it('never lets a run train past its ratio and grace unheld, whatever the trainer states of the stage', () => {
@@ -209,6 +217,14 @@ describe('a declared breakthrough', () => {
     expect(reasonOf(life)).toBe('breakthrough');
     life.report('c3', '1.2e22');
     expect(reasonOf(life)).toBe('not-due');
+  });
+
+  it('asks for it where the run is now, not where it last reported one', () => {
+    const life = cleared();
+    life.does(declare());
+    expect(Number(nextCheckpointAt(life.state, life, compute('1.3e22')))).toBe(1.3e22);
+    life.report('c2', '1.3e22');
+    expect(Number(nextCheckpointAt(life.state, life, compute('1.4e22')))).toBe(2e22);
   });
 
   it('holds where no due checkpoint comes in time, also while an earlier one is evaluated', () => {

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../../src/domain/canonical-json.ts';
 import { levelsOf } from '../../../src/domain/levels.ts';
-import type { StoredReading } from '../../../src/domain/run/events.ts';
+import type { StoredReading } from '../../../src/domain/run/reading-documents.ts';
 import {
   confidenceZ,
   evidenceCount,

@@ -76,7 +76,10 @@ describe('the incomplete beta function', () => {
         fc.double({ min: 0.5, max: 300, noNaN: true }),
         fc.double({ min: 0.5, max: 300, noNaN: true }),
         (p, a, b) => {
-          expect(incompleteBeta(betaQuantile(p, a, b), a, b)).toBeCloseTo(p, 7);
+          // It is rounded to 1e-12, which is much of p where the density grows without bound (b below 1, near 1).
+          const quantile = betaQuantile(p, a, b);
+          expect(incompleteBeta(quantile - 1e-12, a, b)).toBeLessThanOrEqual(p + 1e-12);
+          expect(incompleteBeta(quantile + 1e-12, a, b)).toBeGreaterThanOrEqual(p - 1e-12);
         },
       ),
     );

@@ -3,10 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { ExecutorSchema } from '../../../src/domain/executor.ts';
 import { type HarnessExecutor, isHarnessExecutor } from '../../../src/domain/harness-executors.ts';
 import { HARNESS_FORMATS } from '../../../src/domain/log-pattern.ts';
-import type { PlaceholderValues } from '../../../src/evaluators/contained-run.ts';
 import { FORMAT_NAMES } from '../../../src/evaluators/formats/registry.ts';
 import { launchOf } from '../../../src/evaluators/launchers/harness.ts';
 import type { LaunchContext } from '../../../src/evaluators/launchers/launch.ts';
+import type { PlaceholderValues } from '../../../src/evaluators/program-inputs.ts';
 
 const values: PlaceholderValues = {
   runId: 'run-1',
@@ -180,6 +180,9 @@ describe('a policy that would take the launch out of our hands is refused', () =
     ['an abbreviation of it', { ...lmEval, args: ['--output', '/tmp'] }, 'args.0'],
     ['another model', { ...inspect, args: ['--max-connections', '3', '--model', 'openai/gpt-5'] }, 'args.2'],
     ['another model, by a short option', { ...lmEval, args: ['-Mhf'] }, 'args.0'],
+    ['another model, by the short option of older versions', { ...lmEval, args: ['-m', 'hf'] }, 'args.0'],
+    ['another model, behind an option without a value', { ...lmEval, args: ['-wm', 'hf'] }, 'args.0'],
+    ['an option that an event names', { ...inspect, args: ['--{variant}', '/tmp'] }, 'args.0'],
     ['a resumed evaluation', { ...promptfoo, args: ['--resume'] }, 'args.0'],
     ['a task that is an option', { ...inspect, task: '--help' }, 'task'],
     ['two tasks in one', { ...lmEval, tasks: ['a,b'] }, 'tasks.0'],
@@ -190,6 +193,8 @@ describe('a policy that would take the launch out of our hands is refused', () =
     ['an unknown placeholder', { ...promptfoo, config: '{where}.yaml' }, 'config'],
     ['where the log goes', { ...inspect, args: [], task: '{logDirectory}' }, 'task'],
     ['a log of a native result', { kind: 'command', command: ['x'], log: '*.json' }, 'log'],
+    ['a log of a native result of a job', { kind: 'slurm', command: ['x'], log: '*.json' }, 'log'],
+    ['where a job has no log', { kind: 'slurm', command: ['x', '{logDirectory}'] }, 'command.1'],
     ['a log above its directory', { kind: 'command', command: ['x'], format: 'auto', log: '../x' }, 'log'],
     ['an unknown format', { kind: 'command', command: ['x'], format: 'csv' }, 'format'],
   ];

@@ -2,7 +2,7 @@ import { appendFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { matchesLogPattern } from '../../../src/domain/log-pattern.ts';
 import type { EvaluationProgress } from '../../../src/evaluators/evaluator.ts';
 import { mergedProgress } from '../../../src/evaluators/launchers/harness.ts';
@@ -14,6 +14,7 @@ import {
   progressOfLines,
   STATED_PROGRESS,
   TQDM_PROGRESS,
+  watchProgress,
 } from '../../../src/evaluators/launchers/progress.ts';
 
 describe('what a harness prints', () => {
@@ -88,6 +89,27 @@ describe('what a harness prints', () => {
     push({ done: 2, total: 6, unit: 'tests' });
     expect(heard.at(-1)).toEqual({ done: 4, total: 6, unit: 'tests', errored: 1 });
   });
+});
+
+test('a look that takes long is taken seldom: one part of ten of the time at most', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'setTimeout', 'performance'] });
+  try {
+    let looks = 0;
+    const look = () =>
+      new Promise<null>((resolve) => {
+        looks += 1;
+        setTimeout(() => resolve(null), 900);
+      });
+    const watch = watchProgress(look, () => undefined, 1_000);
+    await vi.advanceTimersByTimeAsync(100_000);
+    expect(looks).toBeGreaterThan(9);
+    expect(looks).toBeLessThanOrEqual(12);
+    const stopped = watch.stop();
+    await vi.advanceTimersByTimeAsync(1_000);
+    await stopped;
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test('rows of a file that grows are counted once, with those that are errors', async () => {
