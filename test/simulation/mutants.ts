@@ -261,7 +261,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     id: 'few-samples-will-do',
     invariant: 8,
-    file: 'src/domain/native-result.ts',
+    file: 'src/domain/read-arm.ts',
     find: "if (samples.n < minSamples) reasons.push('too-few-samples');",
     replace: '',
     breaks: 'a result of five samples counts as conclusive',
@@ -303,7 +303,7 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'button-waits-for-the-sweep',
     invariant: 9,
     file: 'src/service/worker.ts',
-    find: "const urgent = item.kind === 'halt-step' || item.kind === 'observe';",
+    find: "const urgent = labels?.only !== true && (item.kind === 'halt-step' || item.kind === 'observe');",
     replace: 'const urgent = false;',
     breaks: 'what the button ordered is not sent at once',
   },
