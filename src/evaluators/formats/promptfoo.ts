@@ -177,10 +177,13 @@ class Rows {
     }
   }
 
-  /** By what was asked: each repetition of a test has a `testIdx` of its own, and is no further sample. */
+  /** By what was asked, where the row says: each repetition of a test has a `testIdx` of its own, and is no further sample. */
   #sampleOf({ testCase, vars, testIdx }: Row): unknown {
-    const asked = testCase == null ? null : { vars: testCase['vars'], assert: testCase['assert'] };
-    return vars == null && asked === null ? (testIdx ?? [this.count]) : digestOf([vars ?? null, asked]);
+    const asked = [vars, testCase?.['vars'], testCase?.['assert']];
+    const isSaid = asked.some(
+      (part) => typeof part === 'object' && part !== null && Object.keys(part).length > 0,
+    );
+    return isSaid ? digestOf(asked) : (testIdx ?? [this.count]);
   }
 }
 

@@ -45,6 +45,14 @@ describe('the interval of Clopper and Pearson', () => {
   });
 });
 
+describe('an interval of nothing observed', () => {
+  test('is everything, and never no number', () => {
+    expect(wilson(0, 0, Z95)).toEqual({ lower: 0, upper: 1 });
+    expect(clopperPearson(0, 0, Z95)).toEqual({ lower: 0, upper: 1 });
+    expect(newcombe({ proportion: 0, n: 0 }, { proportion: 0, n: 0 }, Z95)).toEqual({ lower: -1, upper: 1 });
+  });
+});
+
 describe('the incomplete beta function', () => {
   // Binomial tails by exact fractions, and the arc sine law.
   test.each([
