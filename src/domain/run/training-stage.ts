@@ -82,12 +82,16 @@ export function whyDueByStage(
   const { trainingStage: stage } = state;
   if (stated !== undefined && isChange(state, stated)) return 'stage';
   if (isUnseen(state)) return 'stage';
-  if (openBreakthroughs(state).length > 0) return 'breakthrough';
+  if (openBreakthroughs(state).length > 0 && !isBehind(state, effectiveCompute)) return 'breakthrough';
   if (stage === undefined) return null;
   const due = stageDue(stage, context);
   const own = ownCompute(stage, effectiveCompute, stated?.compute ?? null);
   return due !== null && own !== null && compareCompute(own, due) >= 0 ? 'stage-ratio' : null;
 }
+
+/** Weights from before those last cleared: what was declared since says nothing of them. */
+const isBehind = ({ lastCleared }: RunState, effectiveCompute: Compute): boolean =>
+  lastCleared !== null && compareCompute(effectiveCompute, lastCleared.effectiveCompute) < 0;
 
 interface Reported {
   readonly effectiveCompute: Compute;
@@ -285,8 +289,9 @@ export function withStageReported(
   data: RunEventData<'CheckpointReported'>,
 ): Pick<RunState, 'trainingStage' | 'breakthroughs'> {
   const { trainingStage: stated, effectiveCompute, at, due, checkpointId } = data;
+  const isAnswer = due && !isBehind(state, effectiveCompute);
   const answered = state.breakthroughs?.map((each) =>
-    due && each.answeredBy === null ? { ...each, answeredBy: checkpointId } : each,
+    isAnswer && each.answeredBy === null ? { ...each, answeredBy: checkpointId } : each,
   );
   const statement = { effectiveCompute, at, isSeen: due, seenBy: null };
   const known = state.trainingStage;

@@ -219,6 +219,15 @@ describe('a declared breakthrough', () => {
     expect(reasonOf(life)).toBe('not-due');
   });
 
+  it('is not answered by weights from before those last cleared', () => {
+    const life = cleared();
+    life.does(declare());
+    life.report('c0', '9e21');
+    expect(reasonOf(life)).toBe('not-due');
+    life.report('c2', '1e22');
+    expect(reasonOf(life)).toBe('breakthrough');
+  });
+
   it('asks for it where the run is now, not where it last reported one', () => {
     const life = cleared();
     life.does(declare());
