@@ -105,7 +105,7 @@ interface Standing {
  *
  * The worst conclusive attempt gives the estimate, whatever it was for. Top-ups enlarge the first sample, and
  * only they: pooled with it they narrow its interval, so that `upper` can fall and lift a hold, but no estimate
- * falls by it, and a retry stands alone. Apart from these the worst doubtful score, for the estimate alone.
+ * falls by it, and a retry stands alone; as does a top-up by another protocol, which measured something else. Apart from these the worst doubtful score, for the estimate alone.
  */
 function standing(
   evaluation: EvaluationState,
@@ -118,7 +118,11 @@ function standing(
   );
   const conclusive = readings.filter(({ reading }) => reading.conclusive);
   const base = conclusive.find(({ purpose }) => purpose !== 'top-up');
-  const enlarging = conclusive.filter((each) => each === base || each.purpose === 'top-up');
+  const [first] = base === undefined ? conclusive : [base];
+  const enlarging = conclusive.filter(
+    ({ purpose, reading }) => purpose === 'top-up' && reading.protocol === first?.reading.protocol,
+  );
+  if (base !== undefined) enlarging.unshift(base);
   const sample = pooled(enlarging.map(({ reading }) => reading));
   const asOne = sample === null ? [] : [{ measured: sample, ...levelsOf(sample, scoreSpec, z) }];
   const alone = conclusive.map((each) => {

@@ -378,6 +378,18 @@ describe('attempts', () => {
     expect(life.permit.granted).toBe(true);
   });
 
+  it('narrow nothing where they were measured by another protocol', () => {
+    const policy = policyOf({
+      evaluations: [evaluation('ctf', 'cyber', { topUps: 1 }), evaluation('labs', 'bio')],
+    });
+    const life = registered(policy);
+    life.report('c1', '1e22');
+    life.result('c1/labs', 0.1);
+    life.result('c1/ctf', { ...success(0.44, 200), protocol: 'a' });
+    expect(life.result('c1/ctf', { ...success(0.42, 1000), protocol: 'b' })).not.toContain('HoldLifted');
+    expect(life.permit).toEqual({ granted: false, reason: 'on-hold' });
+  });
+
   it('stop asking for samples when the top-ups are used up; the hold stands', () => {
     const policy = policyOf({
       evaluations: [evaluation('ctf', 'cyber', { topUps: 1 }), evaluation('labs', 'bio')],
