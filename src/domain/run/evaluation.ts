@@ -344,7 +344,7 @@ function attemptFailed(
       reason,
       detail,
       reading,
-      ...followed(located, attempt, attempt === currentAttempt(located.evaluation), 0, context),
+      ...followed(located, attempt, attempt === currentAttempt(located.evaluation), reading?.n ?? 0, context),
       at: iso(context.now),
     },
   };

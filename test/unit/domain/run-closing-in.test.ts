@@ -312,6 +312,16 @@ describe('a budget', () => {
     expect(run.count('AlertRaised')).toBe(1);
   });
 
+  it('of samples counts those of an attempt that failed', () => {
+    const run = life({ executor: callback({ attempts: 3 }), budget: { samples: 500 } });
+    run.report('c1', '1e21');
+    const evaluationId = run.idOf('c1', 'ctf');
+    run.does({ type: 'StartEvaluation', evaluationId, attempt: 1, instance: 'i1' });
+    const failed = { type: 'FailAttempt' as const, evaluationId, attempt: 1, detail: null };
+    run.does({ ...failed, reason: 'exit-nonzero', result: success(0.1, 500) });
+    expect(run.last('EvaluationAttemptFailed')).toMatchObject({ exhausted: 'samples', nextAttemptAt: null });
+  });
+
   it('is never exceeded by attempts that Interlock asks for', () => {
     fc.assert(
       fc.property(
