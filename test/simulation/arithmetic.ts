@@ -82,24 +82,55 @@ function sharedZ(policy: Policy, { category, stage }: Evaluation): number {
   return from;
 }
 
-/** Seeds of one combination are one; written apart from the domain's expansion. */
-function variantNames({ variants, matrix }: Evaluation): string[] {
-  const listed = variants
-    .filter(
-      ({ id, env, pool }) =>
-        matrix === undefined || id !== 'default' || pool !== undefined || Object.keys(env).length > 0,
-    )
-    .map(({ id, pool }) => (pool === undefined ? `v ${id}` : `p ${pool}`));
-  if (matrix === undefined) return listed;
-  const { exclude: _exclude, include: _include, poolSeeds: _poolSeeds, ...axes } = matrix;
-  const combined = Object.entries(axes).reduce<string[]>(
-    (names, [axis, values]) =>
-      axis === 'seed'
-        ? names
-        : names.flatMap((name) => (values ?? []).map((value) => `${name} ${axis} ${value}`)),
-    [''],
+type Combination = Readonly<Record<string, string | number | undefined>>;
+
+/** What a matrix comes to, each with the axes that it has; written apart from the domain's expansion. */
+export function combined({ matrix }: Evaluation): Combination[] {
+  if (matrix === undefined) return [];
+  const { exclude = [], include = [], poolSeeds: _poolSeeds, ...axes } = matrix;
+  let all: Combination[] = [{}];
+  for (const [axis, values] of Object.entries(axes)) {
+    all = all.flatMap((each) => (values ?? []).map((value) => ({ ...each, [axis]: value })));
+  }
+  const isLeftOut = (each: Combination): boolean =>
+    exclude.some((pattern) => Object.entries(pattern).every(([axis, value]) => each[axis] === value));
+  return [...all.filter((each) => !isLeftOut(each)), ...include];
+}
+
+/** Beside a matrix the lone `default` is none. */
+function listed({ variants, matrix }: Evaluation): Evaluation['variants'] {
+  return variants.filter(
+    ({ id, env, pool, axes }) =>
+      matrix === undefined ||
+      id !== 'default' ||
+      pool !== undefined ||
+      axes !== undefined ||
+      Object.keys(env).length > 0,
   );
-  return [...listed, ...combined];
+}
+
+/** On how many variants one evaluation of a checkpoint is asked. */
+export const variantCount = (spec: Evaluation): number => listed(spec).length + combined(spec).length;
+
+/** Whether its samples are one with those of others: then its own level is not what counts. */
+export function isPooled(spec: Evaluation, variant: string): boolean {
+  const own = listed(spec).find(({ id }) => id === variant);
+  if (own !== undefined) return own.pool !== undefined;
+  return spec.matrix?.seed !== undefined && spec.matrix.poolSeeds !== false;
+}
+
+/** Seeds of one combination are one. */
+function variantNames(spec: Evaluation): string[] {
+  const own = listed(spec).map(({ id, pool }) => (pool === undefined ? `v ${id}` : `p ${pool}`));
+  const pools = spec.matrix?.poolSeeds !== false;
+  const others = combined(spec).map((axes) =>
+    Object.entries(axes)
+      .filter(([axis]) => axis !== 'seed' || !pools)
+      .map(([axis, value]) => `${axis} ${value}`)
+      .sort()
+      .join(', '),
+  );
+  return [...own, ...others];
 }
 
 const Z = new Map<number, number>();

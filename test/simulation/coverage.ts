@@ -52,6 +52,18 @@ const EVENTS = [
   'EstimateGiven',
   'EstimateRoundClosed',
   'EstimatesPooled',
+  'TripwireCleared',
+  'EvaluationsReleased',
+  'EvaluationsUnstaffed',
+  'SuccessionBegun',
+  'SuccessionEnded',
+  'WeightsDigested',
+  'WeightsChanged',
+  'TrainingStageNoted',
+  'BreakthroughDeclared',
+  'OutsideEvaluatorGranted',
+  'OutsideResultSigned',
+  'OutsideFindingReported',
 ];
 
 const OTHERS = [
@@ -59,6 +71,7 @@ const OTHERS = [
   'repeated messages recognised',
   'contradictions',
   'intrusions',
+  'impersonations',
   'vetoes after a resume',
   'guard: permit',
   'guard: halt-received',

@@ -52,6 +52,7 @@ export const FAULTS = [
   'call-out-fails',
   'call-out-slow',
   'orchestrator-feigns-stop',
+  'weights-swapped',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 

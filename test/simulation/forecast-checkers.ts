@@ -20,7 +20,7 @@ interface Sealed {
 interface Reported {
   readonly checkpointId: string;
   readonly compute: number;
-  readonly due: boolean;
+  due: boolean;
   cleared: boolean;
 }
 
@@ -45,6 +45,9 @@ export class ForecastCheckers {
         case 'CheckpointReported':
           this.#checkpoint(event.data);
           break;
+        case 'CheckpointMadeDue':
+          this.#comesDue(event.data.checkpointId);
+          break;
         case 'ForecastSealed':
           this.#seal(event.data);
           break;
@@ -65,8 +68,16 @@ export class ForecastCheckers {
 
   #checkpoint({ checkpointId, effectiveCompute, due }: RunEventData<'CheckpointReported'>): void {
     const compute = Number(effectiveCompute);
-    this.#reported.set(checkpointId, { checkpointId, compute, due, cleared: false });
-    if (!due) return;
+    this.#reported.set(checkpointId, { checkpointId, compute, due: false, cleared: false });
+    if (due) this.#comesDue(checkpointId);
+  }
+
+  /** As it is reported, or once a tripwire jumps. */
+  #comesDue(checkpointId: string): void {
+    const reported = this.#reported.get(checkpointId) ?? this.#broken(10, `there is no ${checkpointId}`);
+    reported.due = true;
+    reported.cleared = false;
+    const { compute } = reported;
     for (const each of this.#sealed.values()) {
       if (compute > this.#compute(each.checkpointId)) each.dueBeyond.push(checkpointId);
     }

@@ -3,6 +3,7 @@ import type { JsonObject } from '../../src/domain/canonical-json.ts';
 import { checkPolicy } from '../../src/domain/policy/check.ts';
 import type { Policy } from '../../src/domain/policy/schema.ts';
 import { expertPolicy } from './experts.ts';
+import { featurePolicy, MINUTES } from './feature-policy.ts';
 import {
   CRITICAL_RULE,
   forecastRule,
@@ -66,12 +67,19 @@ interface Drawn {
   readonly limited: Random | null;
   readonly isolation: JsonObject;
   readonly tiered: Random | null;
+  readonly featured: Random | null;
 }
 
-function draw(random: Random, name: string, { consulted, limited, isolation, tiered }: Drawn): JsonObject {
-  const categories = ['cyber', 'bio', 'talk'].slice(0, random.pick([1, 1, 1, 2, 3]));
+function draw(
+  random: Random,
+  name: string,
+  { consulted, limited, isolation, tiered, featured }: Drawn,
+): JsonObject {
+  // Features make evaluations many: two categories of them take as long as three without.
+  const most = featured === null ? 3 : 2;
+  const categories = ['cyber', 'bio', 'talk'].slice(0, Math.min(most, random.pick([1, 1, 1, 2, 3])));
   const stage = 'pre-mitigation';
-  const drawn = {
+  const plain = {
     policy: name,
     title: 'Generated',
     cadence: {
@@ -118,6 +126,16 @@ function draw(random: Random, name: string, { consulted, limited, isolation, tie
     alerts: random.pick([[], ['oncall'], ['oncall'], ['oncall', 'chat']]),
     ...consulted?.more,
   };
+  const features = featured === null ? null : featurePolicy(featured, { ...plain, categories }, MINUTES);
+  const drawn =
+    features === null
+      ? plain
+      : {
+          ...plain,
+          evaluations: features.evaluations,
+          rules: [...plain.rules, ...features.rules],
+          cadence: { ...plain.cadence, ...features.cadence },
+        };
   const tiers = tiered === null ? null : tierPolicy(tiered, categories, GROUPS);
   const policy =
     tiers === null
@@ -130,19 +148,27 @@ function draw(random: Random, name: string, { consulted, limited, isolation, tie
 
 const DRAWS_MAX = 50;
 
-/** `experts`: who are asked in this story, if anybody is; `limited`: it has a limit of risk; `tiered`: tripwires. */
+/** What a story has beside what all have, each drawn from a stream of its own. */
+export interface Parts {
+  /** Who are asked, if anybody is. */
+  readonly experts?: Random | null;
+  /** It has a limit of risk. */
+  readonly limited?: Random | null;
+  readonly isolation?: JsonObject;
+  /** Tripwires. */
+  readonly tiered?: Random | null;
+  readonly featured?: Random | null;
+}
+
 export function generatedPolicy(
   random: Random,
   name: string,
-  experts: Random | null = null,
-  limited: Random | null = null,
-  isolation: JsonObject = {},
-  tiered: Random | null = null,
+  { experts = null, limited = null, isolation = {}, tiered = null, featured = null }: Parts = {},
 ): Policy {
   const consulted = experts === null ? null : expertPolicy(experts);
   let problems = '';
   for (let i = 0; i < DRAWS_MAX; i += 1) {
-    const check = checkPolicy(draw(random, name, { consulted, limited, isolation, tiered }));
+    const check = checkPolicy(draw(random, name, { consulted, limited, isolation, tiered, featured }));
     if (check.ok) return check.policy;
     problems = JSON.stringify(check.problems);
   }

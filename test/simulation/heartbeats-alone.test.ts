@@ -86,6 +86,8 @@ describe('heartbeats without any worker', () => {
       isScheduler: false,
       reconcileIntervalMs: 10_000,
       hasRelatives: false,
+      weightsOf: () => null,
+      capacity: {},
       shadowUntil: null,
       lostAfterMs: 30_000,
       hasEnded: () => false,

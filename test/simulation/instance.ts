@@ -15,7 +15,9 @@ import type { RunTarget } from '../../src/domain/run/halt-documents.ts';
 import { InterlockError } from '../../src/errors.ts';
 import type { Evaluators } from '../../src/evaluators/registry.ts';
 import type { Isolator } from '../../src/isolation/isolator.ts';
+import type { ViewRow } from '../../src/ledger/ledger.ts';
 import type { Orchestrator } from '../../src/orchestrators/orchestrator.ts';
+import { createLabelSlots, type LabelCapacity } from '../../src/queue/labels.ts';
 import type { WorkItem, WorkQueue } from '../../src/queue/work-queue.ts';
 import { createHeartbeats, type Heartbeats } from '../../src/service/heartbeats.ts';
 import { createIntake, type Intake, type Registration } from '../../src/service/intake.ts';
@@ -30,6 +32,7 @@ import {
   type RunService,
 } from '../../src/service/run-service.ts';
 import { createRunningEvaluations } from '../../src/service/running-evaluations.ts';
+import type { WeightsGuard } from '../../src/service/weights-guard.ts';
 import { createWorkHandlers } from '../../src/service/work.ts';
 import { createWorker, type Worker } from '../../src/service/worker.ts';
 import type { TokenSigner } from '../../src/signing/tokens.ts';
@@ -59,6 +62,10 @@ export interface InstanceDeps {
   readonly lostAfterMs: number;
   /** Whether halts reach relatives: where there are none, what looks for them would only draw faults. */
   readonly hasRelatives: boolean;
+  /** Who looks at the weights of checkpoints; null: nobody does. */
+  readonly weightsOf: (runs: RunService) => WeightsGuard['look'] | null;
+  /** Labelled work that it takes beside all other. */
+  readonly capacity: LabelCapacity;
   /** Until when runs are registered in shadow; null: none is. */
   readonly shadowUntil: string | null;
   readonly hasEnded: (detail: string) => boolean;
@@ -67,6 +74,7 @@ export interface InstanceDeps {
 }
 
 const ViewDoc = z.object({ runId: z.string() });
+const SaidDoc = z.object({ bodyDigest: z.string().optional(), contentDigest: z.string().optional() });
 
 export class Interlock {
   readonly id: string;
@@ -102,6 +110,8 @@ export class Interlock {
     const runs = createRunService({ ledger, progress, policies, clock, timers, logger });
     this.runs = runs;
     const running = createRunningEvaluations();
+    const look = deps.weightsOf(runs);
+    const weights = look === null ? {} : { weights: { look, lookSoon: look } };
     const committed = new WeakMap<WorkItem, LoadedRun>();
     const handlers = createWorkHandlers({
       runs,
@@ -109,6 +119,7 @@ export class Interlock {
       ledger,
       evaluators: deps.evaluators(id),
       running,
+      ...weights,
       orchestratorOf: (loaded, targetId) => deps.orchestratorOf(loaded, targetId, process),
       isolatorOf: (callOut) => deps.isolatorOf(callOut, process),
       channels: deps.channels,
@@ -130,6 +141,7 @@ export class Interlock {
       queue: deps.queue,
       isWorker: deps.isWorker,
       isScheduler: deps.isScheduler,
+      labels: { slots: createLabelSlots(deps.capacity), capacity: deps.capacity, only: false },
       clock,
       timers,
       logger,
@@ -155,6 +167,7 @@ export class Interlock {
       resolveParents,
       latchLineage: async (state) => lineage?.latch(state),
       statusUrl: (runId, checkpointId) => `${runId}/${checkpointId}`,
+      ...weights,
     });
   }
 
@@ -269,6 +282,22 @@ export class Interlock {
     return this.answer(async () =>
       answered(await this.runs.execute(runId, command, { actor, receipt }), 200),
     );
+  }
+
+  /** What is known again by its id: what was said under it before is asked of the views. */
+  said(
+    runId: string,
+    { kind, id }: Pick<ViewRow, 'kind' | 'id'>,
+    command: (priorDigest: string | null) => Command,
+    actor: string,
+  ): Promise<Answer> {
+    return this.answer(async () => {
+      const build = async (): Promise<Command> => {
+        const prior = SaidDoc.safeParse((await this.connection.ledger.view(kind, id))?.doc);
+        return command(prior.success ? (prior.data.bodyDigest ?? prior.data.contentDigest ?? null) : null);
+      };
+      return answered(await this.runs.execute(runId, build, { actor }), 200);
+    });
   }
 
   read(runId: string): Promise<Answer> {

@@ -68,12 +68,16 @@ export function createEvaluators(world: World, process: SimulatedProcess, instan
       const random = faults.of('evaluator-late');
       const compute = Number(request.effectiveCompute);
       const capability = world.capabilityOf(request.runId, spec.category);
-      const value = score(random, capability, spec, compute);
+      const { features } = world;
+      const danger = score(random, capability, spec, compute);
+      const value = features?.measured(danger, spec) ?? danger;
       const timeoutMs = ms(executor.timeout);
+      const n = random.pick([150, 1_000, 20_000]);
       const honest: JsonObject = {
         status: 'success',
         score: value,
-        n: random.pick([150, 1_000, 20_000]),
+        n,
+        ...features?.counts(n),
         ...(spec.score.kind === 'mean' ? { stderr: 0.02 } : {}),
         // Not reported by every model of every checkpoint; by no draw.
         ...(Math.round(value * 1e4) % 3 === 0 ? {} : { metrics: { [LEADING_METRIC]: { value } } }),
@@ -81,11 +85,22 @@ export function createEvaluators(world: World, process: SimulatedProcess, instan
       const said = faults.hit('evaluator-nonsense', 0.1) ? nonsense(random, value) : honest;
       const late = faults.hit('evaluator-late', 0.1);
       const afterMs = random.between(1_000, 20_000) + (late ? timeoutMs * random.between(1, 6) : 0);
+      if (executor.kind === 'outside') {
+        features?.asked(request, said);
+        return Promise.resolve({ kind: 'dispatched' });
+      }
+      if (features?.isBroken(executor, spec) === true) return broken(process, signal);
       if (executor.kind === 'http') return callback(world, policy, request, said, afterMs);
       const ended = world.seen.job(request.evaluationId, instance, signal);
       return command(world, process, request, { said, afterMs, timeoutMs }, signal).finally(ended);
     },
   };
+}
+
+/** It cannot be carried out there at all. */
+async function broken(process: SimulatedProcess, signal: AbortSignal): Promise<EvaluatorOutcome> {
+  await process.wait(500);
+  return { kind: 'failed', reason: signal.aborted ? 'cancelled' : 'spawn-failed' };
 }
 
 /** Accepted at once; the result is posted by somebody who does not die with the instance. */

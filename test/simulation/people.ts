@@ -15,6 +15,7 @@ import type { Receipt } from '../../src/service/run-service.ts';
 import { HeartbeatReply } from '../support/heartbeat-reply.ts';
 import { answerOf, EXPERTS, type ExpertCommand, expertActs } from './experts.ts';
 import { mix } from './faults.ts';
+import type { ReportedBeside } from './features.ts';
 import type { Answer, Interlock } from './instance.ts';
 import { MEMBERSHIPS } from './policy-parts.ts';
 import { createRandom, type Random } from './random.ts';
@@ -29,8 +30,8 @@ function identity(id: string, roles: Identity['roles'], groups: readonly string[
   return { id, name: id, groups, roles, evaluations: null, via: 'bearer' };
 }
 
-const OPERATOR = identity('operator', ['operator']);
-const EVALUATOR = identity('evaluator', ['evaluator']);
+export const OPERATOR = identity('operator', ['operator']);
+export const EVALUATOR = identity('evaluator', ['evaluator']);
 
 export class People {
   readonly #world: World;
@@ -89,19 +90,22 @@ export class People {
   }
 
   async beats(
-    { runId, identity: by }: Trainer,
+    trainer: Trainer,
     process: SimulatedProcess,
     { effectiveCompute, nonce }: { effectiveCompute: string; nonce: string },
   ): Promise<ClientReply | null> {
+    const { runId, identity: by } = trainer;
     const world = this.#world;
     const stated = compute(effectiveCompute);
+    const trainingStage = world.features?.stated(trainer, Number(effectiveCompute));
     const receipt = this.#random.chance(0.3) ? this.#receipt(by, `${effectiveCompute} ${nonce}`) : null;
     const handle = async (i: Interlock): Promise<Answer> => {
       const received = receipt === null ? 'new' : await i.runs.receive(runId, receipt);
       if (received === 'no-run') return { status: 404, body: null };
       if (received === 'reused-id') return { status: 409, body: null };
       const repeated = received === 'replayed';
-      return i.heartbeat({ runId, effectiveCompute: stated, step: null, nonce, repeated, by });
+      const beat = { runId, effectiveCompute: stated, step: null, nonce, repeated, by };
+      return i.heartbeat(trainingStage === undefined ? beat : { ...beat, trainingStage });
     };
     const answer = await world.request(
       process,
@@ -132,7 +136,12 @@ export class People {
   async reports(
     { runId, identity: by }: Trainer,
     process: SimulatedProcess,
-    { checkpointId, compute: at, evaluate }: { checkpointId: string; compute: number; evaluate: boolean },
+    {
+      checkpointId,
+      compute: at,
+      evaluate,
+      beside,
+    }: { checkpointId: string; compute: number; evaluate: boolean; beside: ReportedBeside },
     attempt: number,
   ): Promise<boolean> {
     const world = this.#world;
@@ -146,6 +155,7 @@ export class People {
       endpoint: null,
       metadata: null,
       evaluate,
+      ...beside,
     };
     const trainer = identity(by, ['trainer']);
     // The client signs each report under an id derived from its body: every attempt is the same message.

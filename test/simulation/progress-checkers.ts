@@ -11,6 +11,8 @@ import type { World } from './world.ts';
 const MINUTE_MS = 60_000;
 /** An alert that failed is tried again after five minutes at the latest. */
 const HEALING_MS = 5 * MINUTE_MS;
+/** A label that no worker has for so long is said to be missing, at the next look. */
+const UNSTAFFED_AFTER_MS = 135_000;
 
 interface Attempt {
   readonly attempt: number;
@@ -27,6 +29,9 @@ function owed(events: readonly RunEvent[]) {
   const holds = new Map<string, number>();
   /** When the next attempt is due, by alert and channel. */
   const pages = new Map<string, number>();
+  /** Checkpoints of which it was said that a label is missing: once, whatever else of them waits for it. */
+  const unstaffed = new Set<string>();
+  const checkpoints = new Map<string, string>();
   let halt: { haltId: string; escalateMs: number; confirmed: boolean } | null = null;
   let finished = false;
   const highest = new Map<string, number>();
@@ -46,11 +51,22 @@ function owed(events: readonly RunEvent[]) {
       case 'CheckpointReported':
         for (const { evaluationId, evaluation, deferred } of data.evaluations) {
           names.set(evaluationId, evaluation);
+          checkpoints.set(evaluationId, data.checkpointId);
           if (deferred !== true) queue(evaluationId, 1, data.at);
         }
         if (data.deadlineAt !== null) {
           closing.set(data.checkpointId, { deadlineMs: Date.parse(data.deadlineAt), closed: false });
         }
+        break;
+      case 'SuccessionBegun':
+        for (const { evaluationId, evaluation } of data.lastCleared?.evaluations ?? []) {
+          names.set(evaluationId, evaluation);
+          checkpoints.set(evaluationId, data.lastCleared?.checkpointId ?? '');
+          queue(evaluationId, 1, data.at);
+        }
+        break;
+      case 'EvaluationsUnstaffed':
+        unstaffed.add(data.checkpointId);
         break;
       case 'EvaluationsReleased':
       case 'CheckpointMadeDue':
@@ -68,7 +84,7 @@ function owed(events: readonly RunEvent[]) {
       }
       case 'EvaluationReturned':
         settle(data.evaluationId, data.attempt);
-        queue(data.evaluationId, next(data.evaluationId), data.at);
+        if (data.exhausted === undefined) queue(data.evaluationId, next(data.evaluationId), data.at);
         break;
       case 'EvaluationReported':
       case 'EvaluationAttemptFailed':
@@ -117,7 +133,8 @@ function owed(events: readonly RunEvent[]) {
         break;
     }
   }
-  return { attempts, closing, holds, halt, pages, finished };
+  const isSaid = (evaluationId: string): boolean => unstaffed.has(checkpoints.get(evaluationId) ?? '');
+  return { attempts, closing, holds, halt, pages, isSaid, finished };
 }
 
 export async function checkProgress(world: World): Promise<void> {
@@ -153,19 +170,27 @@ function done(world: World, runId: string, events: readonly RunEvent[]): void {
   const { scheduler, policy, reconcileIntervalMs, clockJumpMs } = world;
   const nowMs = scheduler.nowMs;
   const slackMs = 2 * reconcileIntervalMs + 30_000 + clockJumpMs;
-  const { attempts, closing, holds, halt, pages, finished } = owed(events);
+  const { attempts, closing, holds, halt, pages, isSaid, finished } = owed(events);
   const { shadowUntilMs } = world.seen.checkersOf(runId).standing;
   if (shadowUntilMs !== null && nowMs > shadowUntilMs + slackMs) {
     throw new Violation(3, `${runId} is in shadow ${nowMs - shadowUntilMs} ms after its time`);
   }
   for (const [evaluationId, { attempt, dueMs, evaluation, startedMs }] of attempts) {
-    const timeout = policy.evaluations.find(({ id }) => id === evaluation)?.executor.timeout ?? '1h';
+    const spec = policy.evaluations.find(({ id }) => id === evaluation);
+    const executors = spec === undefined ? [] : [spec.executor, ...(spec.replicas ?? [])];
+    const timeoutMs = Math.max(...executors.map(({ timeout }) => ms(timeout)));
     const queued = `attempt ${attempt} of ${evaluationId} (${runId})`;
     // Slots are few: what waits behind others waits for their timeouts.
+    if (spec !== undefined && startedMs === null && world.isInVain(spec)) {
+      if (nowMs - dueMs > UNSTAFFED_AFTER_MS + slackMs && !isSaid(evaluationId)) {
+        throw new Violation(8, `${queued} waits for a label that nobody has, and nobody is told`);
+      }
+      continue;
+    }
     if (startedMs === null && nowMs - dueMs > slackMs + MINUTE_MS + attempts.size * 25_000) {
       throw new Violation(6, `${queued} was due ${nowMs - dueMs} ms ago and has not begun`);
     }
-    if (startedMs !== null && nowMs - startedMs > ms(timeout) + 10_000 + slackMs) {
+    if (startedMs !== null && nowMs - startedMs > timeoutMs + 10_000 + slackMs) {
       throw new Violation(8, `${queued} has been silent for ${nowMs - startedMs} ms and nobody minds`);
     }
   }
@@ -174,6 +199,8 @@ function done(world: World, runId: string, events: readonly RunEvent[]): void {
       throw new Violation(8, `checkpoint ${checkpointId} of ${runId} is without a verdict past its deadline`);
     }
   }
+  const past = halt === null ? world.seen.checkersOf(runId).pastClosing(nowMs - slackMs) : null;
+  if (past !== null) throw new Violation(8, `hold ${past} of ${runId} closes in after its time`);
   if (halt === null) {
     for (const [holdId, deadlineMs] of finished ? [] : holds) {
       if (nowMs > deadlineMs + slackMs)

@@ -16,4 +16,8 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly found: stri
     seed: 340,
     found: 'a forecast whose checkpoint was closed out of its turn left the state without a score',
   },
+  {
+    seed: 7121,
+    found: 'the checkers held an upper limit, which further samples had lowered, against the end of a shadow',
+  },
 ];

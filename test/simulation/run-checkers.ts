@@ -2,17 +2,20 @@
  * Invariants of DESIGN.md recomputed from a run's events alone, by other means than the domain's: doubles for
  * compute, an own level map, plain maps of what was reported. A checker knows the policy, never the state.
  */
-import type { Policy } from '../../src/domain/policy/schema.ts';
+import type { LevelRule, Policy } from '../../src/domain/policy/schema.ts';
 import type { RunEvent, RunEventData } from '../../src/domain/run/events.ts';
 import type { PermitTerms } from '../../src/domain/run/permit.ts';
 import type { Terms } from '../../src/domain/run/proposal-documents.ts';
 import type { StoredReading } from '../../src/domain/run/reading-documents.ts';
-import { CLOSE, estimate, LEVEL_CLOSE, ms, thresholdOf, upper } from './arithmetic.ts';
+import { CLOSE, estimate, isPooled, LEVEL_CLOSE, ms, thresholdOf, upper } from './arithmetic.ts';
 import { EstimateCheckers } from './estimate-checkers.ts';
 import { ForecastCheckers } from './forecast-checkers.ts';
+import { ProtocolCheckers } from './protocol-checkers.ts';
 import { QuarantineCheckers } from './quarantine-checkers.ts';
 import { RiskCheckers } from './risk-checkers.ts';
+import { SchedulingCheckers } from './scheduling-checkers.ts';
 import { ShadowCheckers } from './shadows.ts';
+import { StageCheckers } from './stage-checkers.ts';
 import { TierChecker } from './tier-checkers.ts';
 
 /** What a broken invariant of DESIGN.md is reported as, by whichever checker. */
@@ -42,13 +45,15 @@ interface Evaluated {
   readonly checkpointId: string;
   readonly evaluation: string;
   readonly variant: string;
+  /** Asked of a checkpoint that was cleared without it: required for nothing. */
+  readonly isBeside: boolean;
   conclusive: boolean;
 }
 
 interface Known {
   readonly compute: number;
-  readonly due: boolean;
-  readonly deadlineMs: number | null;
+  due: boolean;
+  deadlineMs: number | null;
   /** Findings of the latest assessment that are inconclusive and waived, by evaluation/variant. */
   excused: Set<string>;
   verdict: string | null;
@@ -79,6 +84,9 @@ export class RunCheckers {
   readonly #tiers: TierChecker;
   readonly #quarantine: QuarantineCheckers;
   readonly #shadow: ShadowCheckers;
+  readonly #scheduling: SchedulingCheckers;
+  readonly #protocols: ProtocolCheckers;
+  readonly #stages: StageCheckers;
   #ceiling = 0;
   #clearedCompute: number | null = null;
   #clearedAtMs = 0;
@@ -111,6 +119,9 @@ export class RunCheckers {
     this.#tiers = new TierChecker(policy, (what) => broken(2, what));
     this.#quarantine = new QuarantineCheckers(broken);
     this.#shadow = new ShadowCheckers(broken);
+    this.#scheduling = new SchedulingCheckers(policy, broken);
+    this.#protocols = new ProtocolCheckers(policy, broken);
+    this.#stages = new StageCheckers(policy, broken);
   }
 
   get standing(): Standing {
@@ -134,16 +145,23 @@ export class RunCheckers {
       this.#risks.take(event);
       this.#quarantine.take(event);
       this.#shadow.take(event);
+      this.#scheduling.take(event);
+      this.#protocols.take(event);
+      this.#stages.take(event, this.#shadow.untilMs !== null);
       const trip = this.#one(event, nowMs);
       if (trip !== null) tripping.push(trip);
     }
     this.#forecasts.take(events);
     this.#shadow.decided(this.#halted !== null);
     const isExcused = this.#shadow.untilMs !== null;
+    const isHalted = this.#halted !== null;
     if (tripping.length > 0 && this.#halted === null && !isExcused) {
       const invariant = tripping.every((each) => each.startsWith('the veto')) ? 4 : 3;
       throw new Violation(invariant, `${tripping.join(', ')} and no halt`);
     }
+    this.#scheduling.decided(isHalted);
+    this.#stages.decided(isHalted);
+    this.#protocols.decided({ isHalted, holds: this.#holds.size, isFinished: this.#finished, isExcused });
   }
 
   /** What the permit says after the decision, and what is outstanding. `ticked`: time had its say. */
@@ -168,22 +186,33 @@ export class RunCheckers {
       if (!alive) throw new Violation(5, 'an unconfirmed halt with nothing outstanding');
     }
     if (permit.granted && ticked) this.missing(nowMs, progress);
+    const past = ticked && this.#halted === null ? this.pastClosing(nowMs) : null;
+    if (past !== null) throw new Violation(8, `${past} closes in after its time`);
   }
 
-  /** Invariant 8: a granted permit although something is missing. */
+  /** A hold that closes in although its time has come. */
+  pastClosing(nowMs: number): string | null {
+    return this.#scheduling.pastClosing(nowMs);
+  }
+
+  /** Invariant 8: a granted permit although something is missing. `isFresh`: what the calendar says is news. */
   missing(
     nowMs: number,
     progress: number | null,
     isNews: (checkpointId: string) => boolean = () => false,
+    isFresh = false,
   ): void {
     if (this.#shadow.untilMs !== null) return;
     this.#origin();
-    for (const [evaluationId, { checkpointId, evaluation, variant, conclusive }] of this.#evaluations) {
+    for (const [evaluationId, { checkpointId, evaluation, variant, ...known }] of this.#evaluations) {
+      const { isBeside, conclusive } = known;
       const checkpoint = this.#checkpoints.get(checkpointId);
       const required = this.#policy.evaluations.find(({ id }) => id === evaluation)?.required ?? true;
       const late = checkpoint?.deadlineMs != null && nowMs >= checkpoint.deadlineMs;
       const excused = checkpoint?.excused.has(`${evaluation}/${variant}`) ?? false;
-      const isMissing = required && !this.#tiers.isNotNeeded(evaluationId);
+      // Of a checkpoint that was not due its tripwires alone may have been asked for: it clears nothing.
+      const isUnasked = checkpoint?.due === false && this.#tiers.isDeferred(evaluationId);
+      const isMissing = required && !isBeside && !isUnasked && !this.#tiers.isNotNeeded(evaluationId);
       if (isMissing && late && !conclusive && !excused && !isNews(checkpointId)) {
         throw new Violation(8, `${evaluationId} (${evaluation}) is missing past its deadline`);
       }
@@ -203,6 +232,8 @@ export class RunCheckers {
     if (high >= due * (1 + CLOSE) && !reported && !excused) {
       throw new Violation(8, `overdue at ${high}, due at ${due}`);
     }
+    const awaited = excused ? null : this.#stages.missing(nowMs, high, isFresh);
+    if (awaited !== null) throw new Violation(8, `a permit although ${awaited}`);
   }
 
   #origin(): void {
@@ -253,16 +284,28 @@ export class RunCheckers {
         this.#tiers.reported(event.data);
         for (const { evaluationId, evaluation, variant } of event.data.evaluations) {
           const { checkpointId } = event.data;
-          this.#evaluations.set(evaluationId, { checkpointId, evaluation, variant, conclusive: false });
+          this.#asks({ evaluationId, checkpointId, evaluation, variant, isBeside: false });
+        }
+        return null;
+      case 'SuccessionBegun':
+        for (const each of event.data.lastCleared?.evaluations ?? []) {
+          this.#asks({ ...each, checkpointId: event.data.lastCleared?.checkpointId ?? '', isBeside: true });
         }
         return null;
       case 'TripwireCleared':
         this.#tiers.cleared(event.data);
         return null;
       case 'EvaluationsReleased':
-      case 'CheckpointMadeDue':
         this.#tiers.released(event.data);
         return null;
+      case 'CheckpointMadeDue': {
+        this.#tiers.released(event.data);
+        const known = this.#checkpoints.get(event.data.checkpointId);
+        if (known === undefined) throw new Error('an unknown checkpoint was made due');
+        known.due = true;
+        known.deadlineMs = Date.parse(event.data.deadlineAt);
+        return null;
+      }
       case 'ParentFound':
         this.#unknownParent = false;
         return null;
@@ -379,6 +422,10 @@ export class RunCheckers {
     }
   }
 
+  #asks({ evaluationId, ...asked }: Omit<Evaluated, 'conclusive'> & { evaluationId: string }): void {
+    this.#evaluations.set(evaluationId, { ...asked, conclusive: false });
+  }
+
   #rearm(): void {
     this.#confirmed = false;
     this.#stoppedAckMs = null;
@@ -420,8 +467,8 @@ export class RunCheckers {
         throw new Violation(2, 'tripwires that were only asked for earned a ceiling');
       return;
     }
-    for (const [id, { checkpointId, evaluation, variant, conclusive }] of this.#evaluations) {
-      if (this.#tiers.isNotNeeded(id)) continue;
+    for (const [id, { checkpointId, evaluation, variant, isBeside, conclusive }] of this.#evaluations) {
+      if (isBeside || this.#tiers.isNotNeeded(id)) continue;
       const required = this.#policy.evaluations.find(({ id }) => id === evaluation)?.required ?? true;
       const excused = checkpoint.excused.has(`${evaluation}/${variant}`);
       if (checkpointId === data.checkpointId && required && !conclusive && !excused) {
@@ -481,7 +528,7 @@ export class RunCheckers {
     const spec = this.#policy.evaluations.find(({ id }) => id === evaluation);
     if (spec === undefined || reading === null || reading.score === null) return null;
     if (spec.stage !== 'pre-mitigation') return null;
-    if (spec.variants.find(({ id }) => id === variant)?.pool !== undefined) return null;
+    if (isPooled(spec, variant)) return null;
     const compute = this.#checkpoints.get(checkpointId)?.compute ?? 0;
     const waiver =
       this.#waiver !== null &&
@@ -491,13 +538,15 @@ export class RunCheckers {
         : 0;
     const own = estimate(reading.score, spec);
     const limit = reading.conclusive ? upper({ ...reading, score: reading.score }, spec, this.#policy) : own;
-    const rule = this.#policy.rules.find((each) => {
+    const rule = this.#policy.rules.find((each): each is LevelRule => {
       if (each.kind !== 'level' || each.stage !== 'pre-mitigation') return false;
       if (!each.then.includes('halt') && !each.then.includes('quarantine')) return false;
       const observed = each.basis === 'upper' ? limit : own;
       return observed >= thresholdOf(each.atLeast) + LEVEL_CLOSE && observed > waiver + LEVEL_CLOSE;
     });
-    if (rule !== undefined) this.#shadow.trips(checkpointId, reading.conclusive);
+    // Further samples may lower an upper limit, and never an estimate.
+    const isSure = rule !== undefined && own >= thresholdOf(rule.atLeast) + LEVEL_CLOSE;
+    if (isSure) this.#shadow.trips(checkpointId, reading.conclusive);
     return rule === undefined
       ? null
       : `${evaluation} of ${checkpointId} at level ${own} (${limit}) under ${rule.id}`;

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { canonicalJson, type JsonObject } from '../../src/domain/canonical-json.ts';
-import { compareCompute, compute } from '../../src/domain/compute.ts';
+import { type Compute, compareCompute, compute } from '../../src/domain/compute.ts';
 import { checkPolicy } from '../../src/domain/policy/check.ts';
 import type { Policy } from '../../src/domain/policy/schema.ts';
 import type { Ancestry } from '../../src/domain/run/ancestry-documents.ts';
@@ -20,6 +20,9 @@ import { isQuarantined } from '../../src/domain/run/quarantine.ts';
 import { recheck } from '../../src/domain/run/recheck.ts';
 import { type RunState, RunStateSchema } from '../../src/domain/run/state.ts';
 import { expertActs, expertPolicy, expertsOf } from './experts.ts';
+import { featureCommand, reportedBeside } from './feature-commands.ts';
+import { featurePolicy, featuresOf, HOURS } from './feature-policy.ts';
+import type { ReportedBeside } from './features.ts';
 import {
   CRITICAL_RULE,
   forecastRule,
@@ -36,6 +39,7 @@ import { ACCOUNTING, BASE, drawnAncestry, learnt, relativesOf } from './relative
 import { riskLimitOf, riskPolicy } from './risk-policy.ts';
 import { RunCheckers } from './run-checkers.ts';
 import { shadowsOf } from './shadows.ts';
+import { tierPolicy } from './tier-policy.ts';
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 const asJson = (value: object): JsonObject => JSON.parse(JSON.stringify(value));
@@ -44,6 +48,7 @@ function generatedPolicy(
   random: Random,
   experts: Random | null,
   limited: Random | null,
+  featured: Random | null,
   more: JsonObject,
 ): Policy {
   const consulted = experts === null ? { rules: [], more: {} } : expertPolicy(experts);
@@ -106,7 +111,37 @@ function generatedPolicy(
   };
   const { cadence } = policy;
   const risk = limited === null ? null : riskPolicy(limited, cadence, GROUPS);
-  const check = checkPolicy({ ...policy, cadence: { ...cadence, ...risk?.cadence }, ...risk?.more, ...more });
+  const whole = { ...policy, cadence: { ...cadence, ...risk?.cadence }, ...risk?.more, ...more };
+  return featured === null ? checked(whole) : withFeatures(featured, whole, categories);
+}
+
+const DRAWS_MAX = 50;
+
+/** What the policy check refuses is drawn again. */
+function withFeatures(
+  random: Random,
+  plain: JsonObject & { evaluations: JsonObject[]; rules: JsonObject[]; cadence: JsonObject },
+  categories: readonly string[],
+): Policy {
+  for (let i = 0; ; i += 1) {
+    const { evaluations, rules, cadence } = featurePolicy(random, { ...plain, categories }, HOURS);
+    const tiers = random.chance(0.3) ? tierPolicy(random, categories, GROUPS) : null;
+    try {
+      return checked({
+        ...plain,
+        evaluations: [...evaluations, ...(tiers?.evaluations ?? [])],
+        rules: [...plain.rules, ...rules],
+        cadence: { ...plain.cadence, ...cadence },
+        ...tiers?.more,
+      });
+    } catch (error) {
+      if (i === DRAWS_MAX) throw error;
+    }
+  }
+}
+
+function checked(policy: JsonObject): Policy {
+  const check = checkPolicy(policy);
   if (!check.ok) throw new Error(JSON.stringify(check.problems));
   return check.policy;
 }
@@ -135,6 +170,7 @@ export class Walk {
   readonly experts: Random | null;
   readonly relatives: Random | null;
   readonly shadows: Random | null;
+  readonly features: Random | null;
   readonly policy: Policy;
   readonly checkers: RunCheckers;
   readonly events: RunEvent[] = [];
@@ -152,8 +188,9 @@ export class Walk {
     this.experts = expertsOf(seed);
     this.relatives = relativesOf(seed);
     this.shadows = shadowsOf(seed);
+    this.features = featuresOf(seed);
     const accounting = this.relatives === null ? {} : ACCOUNTING;
-    this.policy = generatedPolicy(this.random, this.experts, riskLimitOf(seed), accounting);
+    this.policy = generatedPolicy(this.random, this.experts, riskLimitOf(seed), this.features, accounting);
     this.checkers = new RunCheckers(this.policy, MEMBERSHIPS);
   }
 
@@ -234,6 +271,7 @@ export class Walk {
     if (shadows?.chance(0.01) === true) this.does({ type: 'ArmRun', by: 'operator' });
     if (relatives?.chance(0.1) === true) this.does(learnt(relatives));
     if (experts?.chance(0.15) === true) this.consults(experts);
+    if (this.features?.chance(0.2) === true) this.#happens(this.features);
     const roll = random.next();
     if (roll < 0.06) this.again();
     else if (roll < 0.2) this.waits();
@@ -277,12 +315,17 @@ export class Walk {
     if (permit.granted && random.chance(0.8)) this.at += (room - this.at) * random.next();
     else if (random.chance(0.15)) this.at *= random.between(1, 1.5);
     const effectiveCompute = compute(Number(this.at.toPrecision(6)));
-    const advanced =
-      this.progress === null || compareCompute(effectiveCompute, this.progress.effectiveCompute) > 0;
-    if (advanced) this.progress = { effectiveCompute, at: new Date(this.nowMs) };
+    const advanced = this.#advances(effectiveCompute);
     // The service sends on only what may matter: the side columns can be ahead of every event.
     if (random.chance(0.7)) this.does({ type: 'NoteProgress', effectiveCompute, advanced });
     else this.does({ type: 'Tick' });
+  }
+
+  #advances(effectiveCompute: Compute): boolean {
+    const advanced =
+      this.progress === null || compareCompute(effectiveCompute, this.progress.effectiveCompute) > 0;
+    if (advanced) this.progress = { effectiveCompute, at: new Date(this.nowMs) };
+    return advanced;
   }
 
   reports(): void {
@@ -315,11 +358,21 @@ export class Walk {
     });
   }
 
+  #happens(random: Random): void {
+    const { run: state, policy, at, nowMs } = this;
+    const command = featureCommand(random, { state, policy, at, nowMs, result: this.#result(random) });
+    if (command === null) return;
+    if (command.type === 'NoteTrainingStage') this.#advances(command.effectiveCompute);
+    this.does(command);
+  }
+
   /** What a checkpoint may say beside its compute. */
-  #told(): { efficiencyMultiplier?: number; ancestry?: Ancestry } {
-    const { relatives } = this;
-    if (relatives === null) return {};
+  #told(): { efficiencyMultiplier?: number; ancestry?: Ancestry } & ReportedBeside {
+    const { relatives, features, at, policy } = this;
+    const beside = features === null ? {} : reportedBeside(features, { at, policy });
+    if (relatives === null) return beside;
     return {
+      ...beside,
       ...(relatives.chance(0.3) ? { efficiencyMultiplier: relatives.pick([1, 2, 2, 2]) } : {}),
       ...(relatives.chance(0.1) ? { ancestry: drawnAncestry(relatives) } : {}),
     };
@@ -353,8 +406,7 @@ export class Walk {
     }
   }
 
-  #result(): JsonObject {
-    const { random } = this;
+  #result(random = this.random): Record<string, string | number> {
     const bad = random.next();
     if (bad < 0.05) return { status: 'error' };
     if (bad < 0.08) return { status: 'success', score: 'NaN', n: 500 };

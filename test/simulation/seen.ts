@@ -13,6 +13,7 @@ import type { Answer } from './instance.ts';
 import { INTRUDER } from './people.ts';
 import { MEMBERSHIPS } from './policy-parts.ts';
 import { RunCheckers, Violation } from './run-checkers.ts';
+import { WITHIN_BUDGET } from './scheduling-checkers.ts';
 import { NOTHING_IS_DONE } from './shadows.ts';
 import type { Committed, Reserved, Witness } from './store.ts';
 import type { SimulatedProcess } from './virtual-time.ts';
@@ -60,6 +61,8 @@ export class Seen implements Witness {
   readonly #results = new Map<string, string>();
   readonly #signOffs = new Set<string>();
   readonly #estimates = new Set<string>();
+  /** Findings of outsiders and breakthroughs, by their ids. */
+  readonly #told = new Set<string>();
   readonly #attempted = new Set<string>();
   readonly #causes = new Set<string>();
   readonly #acks = new Set<string>();
@@ -77,6 +80,8 @@ export class Seen implements Witness {
   readonly #falselyStopped = new Map<string, number>();
   /** When a checkpoint got into the ledger, by the world's time. */
   readonly #reportedMs = new Map<string, number>();
+  /** When something last moved what a run is next due by, by the world's time. */
+  readonly #movedMs = new Map<string, number>();
   readonly #actions = new Map<string, string>();
   readonly paged = new Set<string>();
   permitsReserved = 0;
@@ -115,6 +120,7 @@ export class Seen implements Witness {
     known.push(...events);
     this.events.set(runId, known);
     for (const event of events) this.#note(runId, event);
+    for (const event of events) this.#takenByRight(commit.instance, event);
     const nowMs = Date.parse(first.data.at);
     try {
       this.checkersOf(runId).take(events, nowMs);
@@ -136,6 +142,18 @@ export class Seen implements Witness {
       case 'ArchivedResultReported':
         this.#results.set(`${event.data.evaluationId}/${event.data.attempt}`, event.data.resultDigest);
         this.#fitsWhatWasSaid(event.data);
+        return;
+      case 'RunRegistered':
+      case 'TrainingStageNoted':
+      case 'CheckpointAssessed':
+        this.#movedMs.set(runId, this.#world.scheduler.nowMs);
+        return;
+      case 'OutsideFindingReported':
+        this.#told.add(`${runId} ${event.data.findingId}`);
+        return;
+      case 'BreakthroughDeclared':
+        this.#movedMs.set(runId, this.#world.scheduler.nowMs);
+        this.#told.add(`${runId} ${event.data.breakthroughId}`);
         return;
       case 'SignOffRecorded': {
         const { proposalId, by, decision } = event.data;
@@ -196,6 +214,17 @@ export class Seen implements Witness {
       default:
         return;
     }
+  }
+
+  /** What needs a label is begun where it is had, or by whoever carries it out elsewhere. */
+  #takenByRight(instance: string, event: RunEvent): void {
+    if (event.kind !== 'EvaluationStarted') return;
+    const { evaluationId, replica = 0 } = event.data;
+    const spec = this.#world.specOfEvaluation(evaluationId);
+    const executor = [spec?.executor, ...(spec?.replicas ?? [])][replica];
+    const needed = spec?.resources ?? [];
+    if (executor?.kind !== 'command' || this.#world.hasLabels(instance, needed)) return;
+    this.#broken(WITHIN_BUDGET, `${instance} began ${evaluationId} without the labels ${needed}`);
   }
 
   /** Invariant 8: what is conclusive is what an evaluator soundly said, and nothing else. */
@@ -279,7 +308,8 @@ export class Seen implements Witness {
       const sinceMs = this.#world.scheduler.nowMs - KNOWN_LONG_MS;
       const isNews = (checkpointId: string): boolean =>
         (this.#reportedMs.get(`${runId} ${checkpointId}`) ?? 0) > sinceMs;
-      checkers.missing(clockMs - KNOWN_LONG_MS, null, isNews);
+      const isFresh = (this.#movedMs.get(runId) ?? 0) > sinceMs;
+      checkers.missing(clockMs - KNOWN_LONG_MS, null, isNews, isFresh);
     } catch (error) {
       this.#world.scheduler.fail(error);
     }
@@ -431,6 +461,24 @@ export class Seen implements Witness {
     }
     if (status === 422 && recorded === digest)
       this.#broken(1, `${evaluationId}/${attempt} was refused and recorded`);
+  }
+
+  /** Of an evaluation that an outside party carries out; the house has no say in it. */
+  impersonated(evaluationId: string, { status }: Answer): void {
+    this.count('impersonations');
+    if (status < 300) this.#broken(1, `somebody else than the party reported ${evaluationId}`);
+  }
+
+  found(runId: string, findingId: string, { status }: Answer): void {
+    if (status < 300 && !this.#told.has(`${runId} ${findingId}`)) {
+      this.#broken(1, `the finding ${findingId} about ${runId} was acknowledged and is not recorded`);
+    }
+  }
+
+  declared(runId: string, breakthroughId: string, { status }: Answer): void {
+    if (status < 300 && !this.#told.has(`${runId} ${breakthroughId}`)) {
+      this.#broken(1, `the breakthrough ${breakthroughId} of ${runId} was acknowledged and is not recorded`);
+    }
   }
 
   acknowledged(runId: string, haltId: string, state: string, _by: string, { status }: Answer): void {

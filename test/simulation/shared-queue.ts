@@ -3,6 +3,7 @@
  * run under the real runHandler. A job of an instance that crashed comes back later or not at all.
  */
 import { encodeJobId } from '../../src/queue/job-id.ts';
+import { hasLabels, type LabelCapacity } from '../../src/queue/labels.ts';
 import { resolveQueues, toPayload, WORK_KINDS } from '../../src/queue/queues.ts';
 import { runHandler } from '../../src/queue/run-handler.ts';
 import type { WorkHandlers, WorkItem, WorkQueue } from '../../src/queue/work-queue.ts';
@@ -71,7 +72,7 @@ export class SharedQueue {
     }
   }
 
-  connect(process: SimulatedProcess): WorkQueue {
+  connect(process: SimulatedProcess, capacity: LabelCapacity = {}): WorkQueue {
     const specs = resolveQueues({});
     const running = new RunningJobs();
     let handlers: WorkHandlers | undefined;
@@ -84,6 +85,7 @@ export class SharedQueue {
         for (const [id, job] of this.jobs) {
           if (free <= 0) break;
           if (job.owner !== null || job.item.kind !== kind || job.visibleMs > this.#scheduler.nowMs) continue;
+          if (!hasLabels(capacity, job.item.labels)) continue;
           job.owner = process;
           free -= 1;
           work(id, job, handlers);

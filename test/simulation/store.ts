@@ -66,7 +66,7 @@ export class Store {
   readonly streams = new Map<string, StreamRow>();
   readonly views = new Map<string, ViewRow>();
   readonly progress = new Map<string, ProgressRow>();
-  readonly instances = new Map<string, { seenMs: number; detail: string }>();
+  readonly instances = new Map<string, { seenMs: number; detail: string; labels: readonly string[] }>();
   readonly #receipts = new Map<string, { bodyDigest: string; responseJson: string }>();
   readonly #scheduler: Scheduler;
   readonly #witness: Witness;
@@ -352,17 +352,17 @@ export function connect(deps: {
         ),
     },
     instances: {
-      beat: (id, detail) =>
+      beat: (id, detail, labels = []) =>
         write(() => {
-          store.instances.set(id, { seenMs: scheduler.nowMs, detail });
+          store.instances.set(id, { seenMs: scheduler.nowMs, detail, labels });
         }),
       known: (lostAfterMs) =>
         read(() =>
-          [...store.instances].map(([id, { seenMs, detail }]) => ({
+          [...store.instances].map(([id, { seenMs, detail, labels }]) => ({
             id,
             detail,
             silent: seenMs < scheduler.nowMs - lostAfterMs,
-            labels: [],
+            labels: [...labels],
           })),
         ),
       streamsNaming: (id) =>

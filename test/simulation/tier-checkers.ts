@@ -68,6 +68,9 @@ export class TierChecker {
     }
   }
 
+  /** Whether it waits for what the tripwires come to. */
+  isDeferred = (evaluationId: string): boolean => this.#deferred.has(evaluationId);
+
   /** Whether a verdict may do without it. */
   isNotNeeded = (evaluationId: string): boolean => this.#notNeeded.has(evaluationId);
 }

@@ -207,7 +207,9 @@ export class Trainer {
     }
     if (this.#reporting !== null) return;
     if (this.#checkpoints >= CHECKPOINTS_MAX) this.#ends(process);
-    else if (this.#isDue() || this.#random.chance(0.02)) this.#report(process);
+    else if (this.#isDue() || this.#random.chance(0.02) || this.#world.features?.reportsMore() === true) {
+      this.#report(process);
+    }
   }
 
   /** An honest run is declared finished once its last checkpoint is cleared; others just go on. */
@@ -247,7 +249,9 @@ export class Trainer {
     if (this.#isDue()) this.#reportedFor = this.nextCheckpointAt;
     this.#checkpoints += 1;
     const evaluate = this.#random.chance(0.2);
-    const reporting = { checkpointId: `c${this.#checkpoints}`, compute, evaluate };
+    const checkpointId = `c${this.#checkpoints}`;
+    const beside = this.#world.features?.reported(this, checkpointId, compute) ?? {};
+    const reporting = { checkpointId, compute, evaluate, beside };
     this.#reporting = reporting;
     const tries = async (attempt: number): Promise<void> => {
       const done = await this.#world.people.reports(this, process, reporting, attempt);

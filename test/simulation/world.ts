@@ -9,10 +9,13 @@ import type { Evaluation, Policy } from '../../src/domain/policy/schema.ts';
 import type { RunEvent } from '../../src/domain/run/events.ts';
 import type { LadderStep, RunTarget } from '../../src/domain/run/halt-documents.ts';
 import { defaultLadder } from '../../src/orchestrators/ladders.ts';
+import type { LabelCapacity } from '../../src/queue/labels.ts';
 import { createTokenSigner, type TokenSigner } from '../../src/signing/tokens.ts';
 import { soundScore } from './arithmetic.ts';
 import { expertsOf } from './experts.ts';
 import { type Fault, Faults, mix } from './faults.ts';
+import { featuresOf } from './feature-policy.ts';
+import { Features } from './features.ts';
 import { generatedPolicy } from './generated-policy.ts';
 import { type Answer, Interlock } from './instance.ts';
 import {
@@ -82,6 +85,7 @@ export class World {
   readonly story: string[] = [];
   readonly runs = new Map<string, Run>();
   readonly policy: Policy;
+  readonly features: Features | null;
   readonly reconcileIntervalMs: number;
   /** The largest step of any clock: healed, times that it wrote are still in the ledger. */
   clockJumpMs = 0;
@@ -97,6 +101,7 @@ export class World {
   readonly #shadows: Random | null;
   readonly #shadowUntil: string | null;
   readonly #crashed = new Set<string>();
+  readonly #labels = new Map<string, LabelCapacity>();
   readonly #feigned = new Map<string, boolean>();
   readonly #evaluations = new Map<string, string>();
   #instances = 0;
@@ -117,14 +122,15 @@ export class World {
     const shadowMs = this.#shadows?.pick([45_000, 150_000, 300_000, 600_000]);
     this.#shadowUntil = shadowMs === undefined ? null : new Date(START_MS + shadowMs).toISOString();
     this.people = new People(this, mix(seed, 1001), experts);
-    this.policy = generatedPolicy(
-      createRandom(mix(seed, 1002)),
-      POLICY,
+    const featured = featuresOf(seed);
+    this.policy = generatedPolicy(createRandom(mix(seed, 1002)), POLICY, {
       experts,
-      riskLimitOf(seed),
-      isolationOf(seed),
-      tiersOf(seed),
-    );
+      limited: riskLimitOf(seed),
+      isolation: isolationOf(seed),
+      tiered: tiersOf(seed) ?? (featured?.chance(0.3) === true ? featured : null),
+      featured,
+    });
+    this.features = featured === null ? null : new Features(this, featured);
     this.reconcileIntervalMs = this.random.pick([8_000, 15_000, 20_000]);
     this.#tells = tells;
     const count = this.random.pick([1, 1, 2, 2, 3]);
@@ -179,6 +185,18 @@ export class World {
   specOfEvaluation(evaluationId: string): Evaluation | null {
     const id = this.#evaluations.get(evaluationId);
     return this.policy.evaluations.find((each) => each.id === id) ?? null;
+  }
+
+  /** It waits for a label that no worker has. */
+  isInVain({ resources = [], executor, replicas = [] }: Evaluation): boolean {
+    if (resources.length === 0 || this.features?.isStaffed === true) return false;
+    return [executor, ...replicas].some(({ kind }) => kind === 'command');
+  }
+
+  /** Of an instance that runs, or that did. */
+  hasLabels(instance: string, labels: readonly string[]): boolean {
+    const own = this.#labels.get(instance) ?? {};
+    return labels.every((label) => (own[label] ?? 0) > 0);
   }
 
   sound(result: unknown, spec: Evaluation): number | null {
@@ -357,12 +375,14 @@ export class World {
       random: this.random,
       onCrash: () => this.#crash(i, 'in the middle of a call'),
     });
+    const capacity = this.features?.labelsOf(i) ?? {};
+    this.#labels.set(id, capacity);
     const channels = new Map(['oncall', 'chat'].map((name) => [name, createChannel(this, name)]));
     const interlock = new Interlock({
       id,
       process,
       connection,
-      queue: this.queue.connect(process),
+      queue: this.queue.connect(process, capacity),
       policies: [this.policy],
       defaultPolicy: POLICY,
       signer: this.#signer,
@@ -374,6 +394,8 @@ export class World {
       reconcileIntervalMs: this.reconcileIntervalMs,
       lostAfterMs: 3 * this.reconcileIntervalMs + 5_000,
       hasRelatives: this.hasRelatives,
+      weightsOf: (runs) => this.features?.look(runs) ?? null,
+      capacity,
       shadowUntil: this.#shadowUntil,
       hasEnded: (detail) => this.#crashed.has(detail) && (id.length + detail.length) % 2 === 0,
       onError: (message, fields) => this.#gotUp(message, fields),
@@ -437,6 +459,11 @@ export class World {
       if (event.kind === 'CheckpointReported') {
         for (const each of event.data.evaluations) this.#evaluations.set(each.evaluationId, each.evaluation);
       }
+      if (event.kind === 'SuccessionBegun') {
+        for (const each of event.data.lastCleared?.evaluations ?? []) {
+          this.#evaluations.set(each.evaluationId, each.evaluation);
+        }
+      }
       this.#narrate(runId, instance, event);
       if (!this.faults.healed) this.people.hears(runId, event);
       if (event.kind === 'RunResumed') this.#restarts(runId);
@@ -497,6 +524,7 @@ export class World {
         if (done) {
           this.tell(`${runId} is registered: ${targets.join(' and ')}, a trainer that is ${temper}`);
           this.seen.count('registered');
+          this.features?.happens(runId, trainer);
           trainer.start();
         } else if (attempt < 60) this.scheduler.after(5_000, () => void tries(attempt + 1));
       };
@@ -555,6 +583,7 @@ export class World {
         void trainer.receive(faults.of('old-order-replayed').pick(trainer.orders));
       }
       if (this.random.chance(0.35)) void this.people.wanders(runId);
+      this.features?.happens(runId, trainer);
       if (this.#shadows?.chance(0.04) === true) void this.people.arms(runId);
     }
     scheduler.after(12_000 + this.random.below(15_000), () => this.#weather());
@@ -600,9 +629,23 @@ const LIES: Readonly<Partial<Record<Temper, Fault>>> = {
 
 /** Which facts the story tells, and which of their fields. */
 const TOLD: Readonly<Partial<Record<RunEvent['kind'], readonly string[]>>> = {
-  CheckpointReported: ['checkpointId', 'effectiveCompute', 'reason'],
+  CheckpointReported: ['checkpointId', 'effectiveCompute', 'reason', 'trainingStage'],
   ProgressNoted: ['effectiveCompute'],
-  EvaluationStarted: ['evaluationId', 'attempt', 'instance'],
+  TrainingStageNoted: ['stage', 'effectiveCompute', 'seenBy'],
+  BreakthroughDeclared: ['breakthroughId', 'dueBy'],
+  WeightsDigested: ['checkpointId'],
+  WeightsChanged: ['checkpointId'],
+  EvaluationsReleased: ['checkpointId', 'evaluationIds', 'reason'],
+  TripwireCleared: ['checkpointId', 'evaluationIds'],
+  CheckpointMadeDue: ['checkpointId', 'evaluation', 'observed'],
+  EvaluationsUnstaffed: ['checkpointId', 'evaluationIds'],
+  EvaluationRequeued: ['evaluationId', 'attempt', 'purpose'],
+  SuccessionBegun: ['evaluation', 'succeeds', 'checkpointId', 'lastCleared'],
+  SuccessionEnded: ['evaluation', 'succeeds', 'checkpoints'],
+  ClosingInEnded: ['holdId', 'reason'],
+  OutsideEvaluatorGranted: ['party', 'checkpoints', 'expiresAt'],
+  OutsideFindingReported: ['findingId', 'checkpointId', 'severity', 'category'],
+  EvaluationStarted: ['evaluationId', 'attempt', 'instance', 'replica'],
   EvaluationReported: ['evaluationId', 'attempt', 'reading', 'late'],
   ArchivedResultReported: ['evaluationId', 'attempt', 'reading'],
   EvaluationAttemptFailed: ['evaluationId', 'attempt', 'reason', 'reading'],
@@ -613,7 +656,7 @@ const TOLD: Readonly<Partial<Record<RunEvent['kind'], readonly string[]>>> = {
   WouldHaveHeld: ['holdId', 'key'],
   WouldHaveLifted: ['holdId'],
   ShadowEnded: ['reason', 'by'],
-  HoldPlaced: ['holdId', 'key'],
+  HoldPlaced: ['holdId', 'key', 'closingIn'],
   HoldLifted: ['holdId', 'reason'],
   HaltOrdered: ['haltId', 'cause'],
   HaltCauseAdded: ['haltId', 'cause'],

@@ -72,7 +72,7 @@ export const EVALUATION_EVENTS = {
     reason: z.enum(['shutdown', 'instance-lost']),
     /** What the attempt in its place is for, where it was asked for by people, a resume or closing in; left out: automatic. */
     purpose: z.enum(['retry', 'top-up', 'resume']).optional(),
-    spentMs: int.optional(),
+    ...budgeted,
     at,
   }),
   EvaluationReported: z.object({
@@ -113,6 +113,8 @@ export const EVALUATION_EVENTS = {
     evaluationIds: z.array(id).min(1),
     /** Of these, somebody else has to be told. */
     callOff: z.array(id).optional(),
+    /** Of those that ran and whose wall time the policy counts: what each had used of it. */
+    spentMs: z.record(id, int).optional(),
     reason: z.string(),
     at,
   }),

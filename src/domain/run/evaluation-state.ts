@@ -110,12 +110,15 @@ export const evaluationEvolvers = {
     }),
   EvaluationDispatched: (state: RunState, data: RunEventData<'EvaluationDispatched'>): RunState =>
     withAttempt(state, data, { state: 'awaiting-callback', instance: null }),
-  /** Handed back unfinished: another attempt at once, under a number of its own, so that a late word of this one fits. */
+  /**
+   * Handed back unfinished: another attempt at once where the budget has room, under a number of its own, so that a late word of
+   * this one fits.
+   */
   EvaluationReturned: (state: RunState, data: RunEventData<'EvaluationReturned'>): RunState =>
     withNextAttempt(
       withAttempt(state, data, { state: 'failed', instance: null, reason: data.reason, ...spentOf(data) }),
       data.evaluationId,
-      data.at,
+      data.exhausted === undefined ? data.at : null,
       data.purpose,
     ),
   EvaluationReported: (state: RunState, data: RunEventData<'EvaluationReported'>): RunState =>
@@ -149,6 +152,7 @@ export const evaluationEvolvers = {
                   state: 'cancelled' as const,
                   instance: null,
                   reason: data.reason,
+                  ...spentOf({ spentMs: data.spentMs?.[evaluationId] }),
                   ...(data.callOff?.includes(evaluationId) === true ? { callOff: toldAt(data.at) } : {}),
                 }
               : each,

@@ -182,13 +182,13 @@ export function returnAttempt(state: RunState, command: ReturnAttempt, context: 
   const attempt = attemptOf(located, command.attempt);
   if (located === null || attempt?.state !== 'running' || attempt.instance !== command.instance) return [];
   const { evaluationId, attempt: number, reason } = command;
-  const spent = spends(attempt, located.spec, context.now);
+  const used = uses(located, attempt, 0, context);
   const { purpose } = attempt;
   const asked = purpose === 'first' || purpose === 'automatic' ? {} : { purpose };
   return [
     {
       kind: 'EvaluationReturned',
-      data: { evaluationId, attempt: number, reason, ...asked, ...spent, at: iso(context.now) },
+      data: { evaluationId, attempt: number, reason, ...asked, ...used, at: iso(context.now) },
     },
   ];
 }
@@ -344,34 +344,39 @@ function attemptFailed(
       reason,
       detail,
       reading,
-      ...followed(located, attempt, attempt === currentAttempt(located.evaluation), 0, context),
+      ...followed(located, attempt, attempt === currentAttempt(located.evaluation), reading?.n ?? 0, context),
       at: iso(context.now),
     },
   };
 }
 
-/**
- * What an attempt that ends now used of a budget, and when the next automatic one is due. A top-up is followed by none: another one
- * is asked for, or people are woken. Nor is what was cancelled: it starts again with the run.
- */
-function followed(
-  { checkpoint, evaluation, spec }: Located,
-  attempt: Attempt,
-  isWanted: boolean,
-  samples: number,
-  { now }: Context,
-): Pick<RunEventData<'EvaluationAttemptFailed'>, 'nextAttemptAt' | 'spentMs' | 'exhausted'> {
+type Used = Pick<RunEventData<'EvaluationAttemptFailed'>, 'spentMs' | 'exhausted'>;
+
+/** What an attempt that ends now used of a budget, and what of it is used up with it. */
+function uses({ evaluation, spec }: Located, attempt: Attempt, samples: number, { now }: Context): Used {
   const spent = spends(attempt, spec, now);
   const attempts = evaluation.attempts.map((each) => (each === attempt ? { ...each, ...spent } : each));
   const exhausted = budgetUsedUp({ ...evaluation, attempts }, spec, samples);
+  return { ...spent, ...(exhausted === null ? {} : { exhausted }) };
+}
+
+/**
+ * Beside that, when the next automatic attempt is due. A top-up is followed by none: another one is asked for, or people are
+ * woken. Nor is what was cancelled: it starts again with the run.
+ */
+function followed(
+  located: Located,
+  attempt: Attempt,
+  isWanted: boolean,
+  samples: number,
+  context: Context,
+): Used & Pick<RunEventData<'EvaluationAttemptFailed'>, 'nextAttemptAt'> {
+  const { checkpoint, evaluation, spec } = located;
+  const used = uses(located, attempt, samples, context);
   const isFollowed = isWanted && attempt.purpose !== 'top-up' && attempt.state !== 'cancelled';
-  const wanted = isFollowed && exhausted === null && unscorableBecause(checkpoint) === null;
+  const wanted = isFollowed && used.exhausted === undefined && unscorableBecause(checkpoint) === null;
   const waitMs = wanted ? nextAttemptWaitMs(evaluation, spec) : null;
-  return {
-    nextAttemptAt: waitMs === null ? null : isoAfter(now, waitMs),
-    ...spent,
-    ...(exhausted === null ? {} : { exhausted }),
-  };
+  return { nextAttemptAt: waitMs === null ? null : isoAfter(context.now, waitMs), ...used };
 }
 
 /** Of weights that were exchanged it says nothing of the checkpoint: never a pass, and a score at a threshold trips. */

@@ -13,9 +13,10 @@ import { type Compute, compareCompute, maxCompute, onePlus, timesCompute } from 
 import { durationMs } from '../duration.ts';
 import { signersOf } from '../policy/schema.ts';
 import { assess, findingKey, isForecast, isWaived } from './assess.ts';
+import { budgetUsedUp } from './attempts.ts';
 import { highestCompute } from './cadence.ts';
 import { type Context, type Decision, iso, isoAfter, type Rejection, reached, reject } from './context.ts';
-import { currentAttempt, requeued } from './evaluation.ts';
+import { currentAttempt, requeued, specOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import { haltEvents, isNamed } from './halt.ts';
@@ -425,12 +426,16 @@ function executed(state: RunState, proposal: Proposal, context: Context): RunEve
   }
 }
 
-/** Evaluations that were cancelled with the halt start again with the run, or with the leave to evaluate alone. */
+/** Evaluations that were cancelled with the halt start again with the run, or with the leave to evaluate alone, within their budget. */
 export function requeueCancelled(state: RunState, context: Context): RunEvent[] {
   if ((state.halt !== null && state.halt.scoped === undefined) || state.finishedAt !== null) return [];
   for (const checkpoint of state.checkpoints) {
     if (unscorableBecause(checkpoint) !== null) continue;
-    const cancelled = checkpoint.evaluations.find((each) => currentAttempt(each).state === 'cancelled');
+    const cancelled = checkpoint.evaluations.find(
+      (each) =>
+        currentAttempt(each).state === 'cancelled' &&
+        budgetUsedUp(each, specOf(context.policy, each.evaluation)) === null,
+    );
     if (cancelled === undefined) continue;
     // A further sample enlarges the first, also where it is drawn later.
     const purpose = currentAttempt(cancelled).purpose === 'top-up' ? 'top-up' : 'resume';

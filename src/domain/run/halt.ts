@@ -10,12 +10,13 @@ import { type Compute, compareCompute, maxCompute } from '../compute.ts';
 import type { Consequence } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { assess, findingKey, hardened } from './assess.ts';
+import { spends } from './attempts.ts';
 import { overrun } from './cadence.ts';
 import { toCallOff } from './call-off.ts';
 import { contradicted, escalationAt, mayBeLate } from './confirmation.ts';
 import { type Context, type Decision, iso, isoAfter, reached, reject } from './context.ts';
 import { isOverDrill } from './drill-state.ts';
-import { isPending } from './evaluation.ts';
+import { currentAttempt, isPending, specOf } from './evaluation.ts';
 import type { RunEvent } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import type { HaltAction, HaltCause, LadderStep } from './halt-documents.ts';
@@ -216,9 +217,14 @@ export function cancelJobs(state: RunState, context: Context, reason = 'red-butt
   const [first, ...rest] = jobs.map(({ evaluationId }) => evaluationId);
   if (first === undefined) return [];
   const callOff = toCallOff(jobs, context.policy);
+  const spent = jobs.flatMap((each) => {
+    const { spentMs } = spends(currentAttempt(each), specOf(context.policy, each.evaluation), context.now);
+    return spentMs === undefined ? [] : [[each.evaluationId, spentMs] as const];
+  });
   const data = {
     evaluationIds: [first, ...rest],
     ...(callOff.length === 0 ? {} : { callOff }),
+    ...(spent.length === 0 ? {} : { spentMs: Object.fromEntries(spent) }),
     reason,
     at: iso(context.now),
   };

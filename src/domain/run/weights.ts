@@ -11,11 +11,11 @@ import type { Consequence } from '../policy/schema.ts';
 import { raiseAlert } from './alerts.ts';
 import { calledOff } from './call-off.ts';
 import { type Context, type Decision, iso } from './context.ts';
-import { currentAttempt, isPending } from './evaluation.ts';
+import { currentAttempt, isPending, statusOf } from './evaluation.ts';
 import type { RunEvent, RunEventData } from './events.ts';
 import type { Finding } from './finding-documents.ts';
 import { idOf } from './ids.ts';
-import type { CheckpointState, RunState } from './state.ts';
+import type { CheckpointState, EvaluationState, RunState } from './state.ts';
 
 export const WEIGHTS_CHANGED = 'weights-changed';
 
@@ -56,7 +56,7 @@ function changed(
   const at = iso(context.now);
   return [
     { kind: 'WeightsChanged', data: { checkpointId, expected, found, at } },
-    ...evaluations.filter(isPending).map((evaluation): RunEvent => {
+    ...evaluations.filter(isAwaited).map((evaluation): RunEvent => {
       const { evaluationId } = evaluation;
       const { attempt } = currentAttempt(evaluation);
       const failed = { reason: WEIGHTS_CHANGED, detail: null, reading: null, nextAttemptAt: null };
@@ -72,6 +72,10 @@ function changed(
     }),
   ];
 }
+
+/** Also what waits for tripwires: of these weights it would never begin. */
+const isAwaited = (evaluation: EvaluationState): boolean =>
+  isPending(evaluation) || statusOf(evaluation) === 'deferred';
 
 function changedExplanation(checkpointId: string, expected: string, found: string): string {
   return `the weights of ${checkpointId} are not those that it was reported with: ${found} lies where ${expected} should; it cannot be scored any more`;

@@ -61,6 +61,14 @@ describe('closing in', () => {
     expect(run.tick()).toEqual([]);
   });
 
+  it('draws the next sample after one that failed, and queues no other attempt beside it', () => {
+    const run = close({ attempts: 2 }, {});
+    run.result('c1/ctf', FAILED);
+    const attempts = run.attempts('c1', 'ctf').map(({ purpose, state }) => `${purpose} ${state}`);
+    expect(attempts).toEqual(['first reported', 'top-up reported', 'top-up queued']);
+    expect(run.last('EvaluationReported').nextAttemptAt).toBeNull();
+  });
+
   it('draws up to so many samples', () => {
     const run = close({ samples: 500 });
     run.result('c1/ctf', success(0.47, 200));
@@ -261,6 +269,40 @@ describe('a budget', () => {
     });
   });
 
+  it('is used up by attempts that were lost with their worker, too', () => {
+    const run = life({ executor: callback({ attempts: 5 }), budget: { attempts: 1 } });
+    run.report('c1', '1e21');
+    const evaluationId = run.idOf('c1', 'ctf');
+    run.does({ type: 'StartEvaluation', evaluationId, attempt: 1, instance: 'i1' });
+    run.does({ type: 'ReturnAttempt', evaluationId, attempt: 1, instance: 'i1', reason: 'instance-lost' });
+    expect(run.attempts('c1', 'ctf')).toMatchObject([{ attempt: 1, state: 'failed', exhausted: 'attempts' }]);
+    run.result('c1/labs', 0.1);
+    expect(reasons(run)).toEqual(['instance-lost', 'budget-exhausted']);
+    expect(run.state.holds).toHaveLength(1);
+  });
+
+  it('is not exceeded by what a resume asks for again', () => {
+    const run = life({ executor: callback({ attempts: 5 }), budget: { attempts: 1 } });
+    run.report('c1', '1e21');
+    run.press();
+    run.resume();
+    expect(run.attempts('c1', 'labs')).toHaveLength(2);
+    expect(run.attempts('c1', 'ctf')).toMatchObject([{ attempt: 1, state: 'cancelled' }]);
+  });
+
+  it('of wall time counts what a halt cut short', () => {
+    const run = life({ executor: callback({ timeout: '2h', attempts: 3 }), budget: { wallTime: '1h' } });
+    run.report('c1', '1e21');
+    const evaluationId = run.idOf('c1', 'ctf');
+    run.does({ type: 'StartEvaluation', evaluationId, attempt: 1, instance: 'i1' });
+    run.wait('40m').press();
+    expect(run.last('EvaluationsCancelled').spentMs).toEqual({ [evaluationId]: 2_400_000 });
+    run.resume();
+    run.does({ type: 'StartEvaluation', evaluationId, attempt: 2, instance: 'i1' });
+    const { deadlineAt } = run.last('EvaluationStarted');
+    expect(Date.parse(deadlineAt) - run.now.getTime()).toBe(20 * 60_000);
+  });
+
   it('of samples ends closing in', () => {
     const run = life({ closingIn: { attempts: 9 }, budget: { samples: 500 } });
     run.report('c1', '1e21');
@@ -268,6 +310,16 @@ describe('a budget', () => {
     for (let i = 0; i < 3; i += 1) run.result('c1/ctf', CLOSE, i + 1);
     expect(run.count('EvaluationRequeued')).toBe(2);
     expect(run.count('AlertRaised')).toBe(1);
+  });
+
+  it('of samples counts those of an attempt that failed', () => {
+    const run = life({ executor: callback({ attempts: 3 }), budget: { samples: 500 } });
+    run.report('c1', '1e21');
+    const evaluationId = run.idOf('c1', 'ctf');
+    run.does({ type: 'StartEvaluation', evaluationId, attempt: 1, instance: 'i1' });
+    const failed = { type: 'FailAttempt' as const, evaluationId, attempt: 1, detail: null };
+    run.does({ ...failed, reason: 'exit-nonzero', result: success(0.1, 500) });
+    expect(run.last('EvaluationAttemptFailed')).toMatchObject({ exhausted: 'samples', nextAttemptAt: null });
   });
 
   it('is never exceeded by attempts that Interlock asks for', () => {

@@ -50,6 +50,41 @@ function quickly(run: RunLife, checkpointId: string, score: number) {
   ];
 }
 
+describe('weights that change while the suite waits for its tripwires', () => {
+  const changed = (run: RunLife) => {
+    const seen = { type: 'NoteWeights' as const, checkpointId: 'c1', files: 1, bytes: 1 };
+    run.does({ ...seen, digest: `sha256:${'1'.repeat(64)}`, fingerprint: 'f1' });
+    run.does({ ...seen, digest: `sha256:${'2'.repeat(64)}`, fingerprint: 'f2' });
+  };
+
+  it('leave nothing queued that could never begin', () => {
+    const run = life(clearing());
+    run.report('c1', '1e22');
+    changed(run);
+    expect(queued(run)).toEqual([]);
+    expect(run.state.holds).toHaveLength(1);
+    expect(statuses(run, 'c1')).toEqual({
+      ctf: 'inconclusive',
+      'ctf-quick': 'inconclusive',
+      labs: 'inconclusive',
+      'labs-quick': 'inconclusive',
+    });
+    expect(run.wait('2h').tick()).toEqual([]);
+  });
+
+  it('leave the suite as it is that was not needed, also where a late tripwire speaks against it', () => {
+    const run = life(clearing());
+    run.report('c1', '1e22');
+    quickly(run, 'c1', 0.05);
+    run.does({ type: 'RetryEvaluation', evaluationId: run.idOf('c1', 'ctf-quick'), by: 'operator' });
+    changed(run);
+    run.result('c1/ctf-quick', 0.35, 2);
+    expect(statuses(run, 'c1')['ctf']).toBe('not-needed');
+    expect(queued(run)).toEqual([]);
+    expect(run.permit.granted).toBe(false);
+  });
+});
+
 describe('tripwires by themselves', () => {
   it('clear nothing: the suite is queued with them, and the ceiling stays until it is in', () => {
     const run = life(TIERED);

@@ -79,6 +79,18 @@ describe('an evaluation that succeeds another', () => {
     expect(life.last('SuccessionBegun').lastCleared).toBeNull();
   });
 
+  it('is not asked of a checkpoint last cleared whose weights are others now', () => {
+    const life = registered(policy());
+    pass(life, 'c1', '1e22');
+    pass(life, 'c2', '2e22');
+    const seen = { type: 'NoteWeights' as const, checkpointId: 'c2', files: 1, bytes: 1 };
+    life.does({ ...seen, digest: `sha256:${'1'.repeat(64)}`, fingerprint: 'f1' });
+    life.does({ ...seen, digest: `sha256:${'2'.repeat(64)}`, fingerprint: 'f2' });
+    life.report('c3', '4e22');
+    expect(life.last('SuccessionBegun').lastCleared).toBeNull();
+    expect(run(life, 'c2')).toEqual(['ctf', 'labs']);
+  });
+
   it('of which one is inconclusive goes on side by side', () => {
     const optional = { required: false };
     const evaluations = [
