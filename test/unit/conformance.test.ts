@@ -80,6 +80,7 @@ const reports = vectors(
           modelUri: z.string(),
           weightsDigest: z.string().exactOptional(),
           parents: z.array(z.string()).exactOptional(),
+          trainingStage: z.object({ name: z.string(), compute: z.string() }).exactOptional(),
         }),
         bodyBase64: z.string(),
         id: z.string(),

@@ -211,6 +211,7 @@ class Meeting {
       }
       case 'resume':
         if (run.state.halt !== null || run.state.holds.length > 0) run.resume();
+        this.#latest = [];
         this.#mustHold();
         break;
       case 'scope':
