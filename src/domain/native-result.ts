@@ -317,11 +317,11 @@ function stripScores(
 }
 
 /**
- * Of a model, a task, a version: `inspect_evals/gpqa`, `meta-llama/Llama-3.1-8B`, `/checkpoints/step-3000`; prose has spaces and
- * is not one. Weights that a harness loads from a folder have no other name, and one that is dropped is compared with nothing.
+ * Of a model, a task, a version: `inspect_evals/gpqa`, `meta-llama/Llama-3.1-8B`, `/checkpoints/step-3000`, `mmlu:anatomy|5`; prose has
+ * spaces and is not one. Weights that a harness loads from a folder have no other name, and one that is dropped is compared with nothing.
  */
 export function safeName(text: string | null | undefined): string | undefined {
-  return text != null && /^(?:~?\/|\.{1,2}\/)?[A-Za-z0-9][A-Za-z0-9._:/@+=,-]{0,199}$/.test(text)
+  return text != null && /^(?:~?\/|\.{1,2}\/)?[A-Za-z0-9][A-Za-z0-9._:/@+=,|-]{0,199}$/.test(text)
     ? text
     : undefined;
 }

@@ -21,7 +21,7 @@ export interface ScoreDefinition {
   /** Of the metric; with a control, of either arm. */
   range: readonly [number, number];
   minSamples: number;
-  /** Size of the evaluation where the policy knows it; fewer completed samples are inconclusive. */
+  /** Size of the evaluation where the policy knows it; fewer samples are inconclusive, and a result that states no number is of so many. */
   totalSamples?: number | undefined;
   chance?: number | undefined;
   best?: number | undefined;
@@ -76,10 +76,11 @@ export type Reading =
     };
 
 export function readResult(
-  result: NativeResult,
+  stated: NativeResult,
   definition: ScoreDefinition,
   context: ReadingContext = {},
 ): Reading {
+  const result = withSize(stated, definition);
   const metric = own(result.metrics, definition.metric);
   const arm = readArm(result, metric, definition, context);
   const counts = readCounts(result, arm.scores, definition.maxErrored ?? 0);
@@ -105,6 +106,14 @@ export function readResult(
   }
   const reasons: [ReasonCode, ...ReasonCode[]] = [first ?? 'score-missing', ...rest];
   return { conclusive: false, reasons, score, stderr, n, alsoFound: whole.alsoFound, ...beside };
+}
+
+/** Of a result that says nothing of its samples: as many as the policy knows of, where no limit that it states allows fewer. */
+function withSize(result: NativeResult, { totalSamples, control }: ScoreDefinition): NativeResult {
+  const { n, scores, samples, limits } = result;
+  if (totalSamples === undefined || control !== undefined) return result;
+  if (n !== undefined || scores !== undefined || samples !== undefined) return result;
+  return { ...result, n: Math.min(totalSamples, limits?.['samples'] ?? totalSamples) };
 }
 
 /**

@@ -88,6 +88,18 @@ describe('a conclusive result', () => {
       { score: 0.3, stderr: null, n: 200 },
     ],
     [
+      'no count of samples, where the policy knows it',
+      { status: 'success', score: 0.3 },
+      { ...accuracy, totalSamples: 164 },
+      { score: 0.3, stderr: null, n: 164 },
+    ],
+    [
+      'a count of its own, which stands',
+      good,
+      { ...accuracy, totalSamples: 164 },
+      { score: 0.3, stderr: null, n: 200 },
+    ],
+    [
       'a metric named like a member of Object',
       { ...good, metrics: { constructor: { value: 0.9 } } },
       accuracy,
@@ -179,6 +191,20 @@ describe('an inconclusive result says why and keeps the score that may trip', ()
       { ...good, n: 150 },
       { ...accuracy, totalSamples: 200 },
       ['samples-incomplete'],
+      0.3,
+    ],
+    [
+      'no count of samples, but a limit below what the policy knows',
+      { status: 'success', score: 0.3, limits: { samples: 150 } },
+      { ...accuracy, totalSamples: 200 },
+      ['samples-incomplete'],
+      0.3,
+    ],
+    [
+      'a count of what became of them, but none of the metric',
+      { status: 'success', score: 0.3, samples: { total: 200, completed: 150 } },
+      { ...accuracy, totalSamples: 200 },
+      ['uncertainty-missing', 'samples-incomplete'],
       0.3,
     ],
     [

@@ -20,6 +20,7 @@ export function scoreProblems({ score, leads }: Evaluation, path: string): Probl
     ...intervalProblems(score, path),
     ...passProblems(score, path),
     ...controlProblems(score, path),
+    ...sizeProblems(score, path),
   ].concat(
     score.control !== undefined && leads !== undefined
       ? [{ path: `${path}.leads`, message: 'cannot lead a difference of two arms' }]
@@ -80,6 +81,15 @@ function controlProblems(score: Score, path: string): Problem[] {
     });
   }
   return problems;
+}
+
+function sizeProblems({ totalSamples, minSamples, control }: Score, path: string): Problem[] {
+  if (totalSamples === undefined) return [];
+  const at = `${path}.score.totalSamples`;
+  if (control !== undefined)
+    return [{ path: at, message: 'cannot be combined with control, whose arms differ in size' }];
+  if (totalSamples >= minSamples) return [];
+  return [{ path: at, message: `must be at least minSamples, ${minSamples}: no result could have as many` }];
 }
 
 /** So much may be lost before levels are mostly what is assumed of it. A judgement. */

@@ -54,6 +54,10 @@ export const ScoreSchema = z.strictObject({
       'Least and greatest possible value; default [0, 1] of a proportion, from chance and best of a mean. With control: of each arm',
   }),
   minSamples: z.int().min(1).default(1),
+  totalSamples: z.int().min(1).optional().meta({
+    description:
+      'How many samples the task has: fewer are inconclusive, and a log that states no number (bigcode, dclm) is taken to be of so many, or of its own limit',
+  }),
   stderrFloor: z.number().min(0).default(0),
   maxErrored: z.number().min(0).max(1).optional().meta({
     description:

@@ -45,10 +45,23 @@ export function takeResult(raw: unknown, spec: Evaluation, digest: Digest): Pars
 
 function scoreDefinition(spec: Evaluation): ScoreDefinition {
   const { metric, kind, minSamples, chance, best, maxErrored, interval, cluster, pass } = spec.score;
-  const { control, allow } = spec.score;
+  const { control, allow, totalSamples } = spec.score;
   const reducer = spec.score.reducer ?? undefined;
   return {
-    ...{ metric, kind, minSamples, chance, best, reducer, maxErrored, interval, cluster, pass, allow },
+    ...{
+      metric,
+      kind,
+      minSamples,
+      chance,
+      best,
+      reducer,
+      maxErrored,
+      interval,
+      cluster,
+      pass,
+      allow,
+      totalSamples,
+    },
     range: metricRange(spec),
     ...(control === undefined ? {} : { control: control.metric ?? metric }),
   };

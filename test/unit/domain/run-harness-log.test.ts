@@ -130,6 +130,8 @@ describe('policy check of what names a score', () => {
       {"maxErrored":1.1}                                                     | score.maxErrored
       {"pass":{"k":5,"of":"any"}}                                            | -
       {"pass":{"k":0,"of":"any"}}                                            | score.pass.k
+      {"minSamples":100,"totalSamples":99}                                   | score.totalSamples
+      {"totalSamples":500,"control":{"metric":"other"}}                      | score.totalSamples
       {"pass":{"k":5,"of":"any"},"kind":"mean"}                              | score.pass
       {"pass":{"k":5,"of":"any"},"reducer":"mean"}                           | score.reducer
       {"control":{"task":"without"}}                                         | -
