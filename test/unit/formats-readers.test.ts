@@ -340,6 +340,15 @@ describe('the others', () => {
     expect(JSON.stringify(log.protocol)).not.toContain('token');
   });
 
+  test('bigcode: of an adapter and the model below it, the adapter was measured', async () => {
+    const text = textOf('bigcode-eval-harness').replace(
+      '"config":{',
+      '"config":{"peft_model":"org/adapter",',
+    );
+    const found = await read('bigcode-eval-harness', { text });
+    expect(found).toMatchObject({ ok: true, log: { model: 'org/adapter' } });
+  });
+
   test('METR: a fatal error keeps its score and is not completed', async () => {
     const log = await logOf('metr-runs-jsonl', { scores: '' });
     expect(log.samples).toEqual({ total: 3, completed: 2, scored: 2, errored: 1, refused: null, logged: 3 });

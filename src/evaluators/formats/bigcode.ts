@@ -39,7 +39,8 @@ async function read(source: LogSource): Promise<ReadLog> {
     draft('bigcode-eval-harness', 'bigcode', {
       status: 'success',
       task: joined(Object.keys(tasks)),
-      model: text.parse(config['model']),
+      // An adapter is what was measured; the model is what it was laid on.
+      model: text.parse(config['peft_model'] ?? config['model']),
       revision: text.parse(revision),
       limits: typeof limit === 'number' && Number.isFinite(limit) ? { samples: limit } : {},
       metrics,
