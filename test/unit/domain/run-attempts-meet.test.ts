@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../../src/domain/canonical-json.ts';
 import { locate } from '../../../src/domain/run/evaluation.ts';
 import { evaluationRequest } from '../../../src/service/evaluation-request.ts';
-import { evaluation, policyOf, type RunLife, registered, success } from './run-life.ts';
+import { evaluation, grants, policyOf, type RunLife, registered, success } from './run-life.ts';
 
 const FAILED = { status: 'error', error: 'no' };
 /** Estimate below High at 0.5, upper above it. */
@@ -262,15 +262,7 @@ describe('a replica', () => {
       }),
     );
     run.report('c1', '1e21');
-    run.does({
-      type: 'GrantOutside',
-      party: 'institute',
-      checkpoints: 'due',
-      endpoint: null,
-      compute: false,
-      expiresAt: null,
-      by: 'operator',
-    });
+    run.does(grants());
     fail(run, 1);
     start(run, 2);
     const { type: _type, by: _by, ...result } = lateOf(run, success(0.1));

@@ -436,3 +436,16 @@ export function registered(policy: Policy = policyOf(), more: Partial<RegisterRu
   life.register(more);
   return life;
 }
+
+/** What lets the party of outside evaluations see a run, and speak. */
+export const grants = (more: object = {}) =>
+  ({
+    type: 'GrantOutside',
+    party: 'institute',
+    checkpoints: 'due',
+    endpoint: null,
+    compute: false,
+    expiresAt: null,
+    by: 'operator',
+    ...more,
+  }) as const;

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../../src/domain/canonical-json.ts';
 import type { SubmitOutsideFinding } from '../../../src/domain/run/outside.ts';
-import { evaluation, policyOf, type RunLife, registered, success } from './run-life.ts';
+import { evaluation, grants, policyOf, type RunLife, registered, success } from './run-life.ts';
 
 const rules: JsonObject[] = [
   { id: 'high', kind: 'level', stage: 'pre-mitigation', atLeast: 'high', then: ['halt'] },
@@ -26,17 +26,6 @@ const word = (body = 'b') => ({
   publicKeys: ['whpk_x'],
   bodyDigest: body.repeat(64).slice(0, 64),
 });
-const grants = (more: object = {}) =>
-  ({
-    type: 'GrantOutside',
-    party: 'institute',
-    checkpoints: 'due',
-    endpoint: null,
-    compute: false,
-    expiresAt: null,
-    by: 'operator',
-    ...more,
-  }) as const;
 const finds = (more: Partial<SubmitOutsideFinding> = {}): SubmitOutsideFinding => ({
   type: 'SubmitOutsideFinding',
   party: 'institute',

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../../src/domain/canonical-json.ts';
 import { checkPolicy } from '../../../src/domain/policy/check.ts';
-import { BASE_POLICY, evaluation, policyOf, type RunLife, registered, success } from './run-life.ts';
+import { BASE_POLICY, evaluation, grants, policyOf, type RunLife, registered, success } from './run-life.ts';
 
 const quick = { tier: 'tripwire', executor: { kind: 'http', mode: 'callback', timeout: '10m', attempts: 2 } };
 const SUITE: JsonObject[] = [
@@ -89,15 +89,7 @@ describe('tripwires clear nothing alone', () => {
     run.report('c1', '1e22');
     quickly(run, 'c1', 0.05);
     expect(run.state.lastCleared).toMatchObject({ checkpointId: 'c1' });
-    run.does({
-      type: 'GrantOutside',
-      party: 'institute',
-      checkpoints: 'due',
-      endpoint: null,
-      compute: false,
-      expiresAt: null,
-      by: 'operator',
-    });
+    run.does(grants());
     run.does({
       type: 'SubmitOutsideFinding',
       party: 'institute',
