@@ -553,7 +553,7 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'breakthrough-ignored',
     invariant: 8,
     file: 'src/domain/run/training-stage.ts',
-    find: "if (openBreakthroughs(state).length > 0) return 'breakthrough';",
+    find: "if (openBreakthroughs(state).length > 0 && !isBehind(state, effectiveCompute)) return 'breakthrough';",
     replace: '',
     breaks: 'a declared breakthrough makes no checkpoint due',
   },
