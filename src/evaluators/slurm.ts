@@ -97,6 +97,20 @@ export function slurmJobName({
   return `interlock-${digest.slice(0, 32)}`;
 }
 
+/** As a shell gives it: 128 and the signal's number. */
+const isSignal = (code: number): boolean => code > 128;
+
+/** What Slurm, or somebody through it, did to the job. */
+const BY_SLURM = new Set([
+  'BOOT_FAIL',
+  'CANCELLED',
+  'DEADLINE',
+  'NODE_FAIL',
+  'OUT_OF_MEMORY',
+  'PREEMPTED',
+  'TIMEOUT',
+]);
+
 type Seen =
   | { readonly kind: 'listed'; readonly state: string; readonly jobIds: readonly number[] }
   | { readonly kind: 'absent' }
@@ -132,13 +146,11 @@ class SlurmEvaluation {
     for (;;) {
       if (signal.aborted) return this.#left(signal);
       const code = await this.#exitCode();
-      if (code !== null) return this.#collect(code);
+      if (code !== null && !isSignal(code)) return this.#collect(code);
       const seen = await this.#look(signal);
       const over = seen.kind === 'absent' || (seen.kind === 'listed' && isOver(seen.state));
       goneSinceMs = over ? (goneSinceMs ?? this.#nowMs()) : null;
-      if (goneSinceMs !== null && this.#nowMs() - goneSinceMs >= settleMs(seen)) {
-        return (await this.#exitCode()) === null ? this.#lost(seen) : this.#collect(await this.#exitCode());
-      }
+      if (goneSinceMs !== null && this.#nowMs() - goneSinceMs >= settleMs(seen)) return this.#over(seen);
       if (this.#nowMs() >= untilMs) {
         await this.cancel(new AbortController().signal);
         const was = seen.kind === 'listed' ? `the job was ${seen.state}` : undefined;
@@ -272,6 +284,13 @@ class SlurmEvaluation {
       () => true,
       () => false,
     );
+  }
+
+  /** A shell that is ended may still say by which signal its program was: why, Slurm knows. */
+  async #over(seen: Seen): Promise<EvaluatorOutcome> {
+    const code = await this.#exitCode();
+    const wasEnded = code !== null && isSignal(code) && seen.kind === 'listed' && BY_SLURM.has(seen.state);
+    return code === null || wasEnded ? this.#lost(seen) : this.#collect(code);
   }
 
   async #collect(code: number | null): Promise<EvaluatorOutcome> {

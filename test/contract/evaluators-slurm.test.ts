@@ -163,6 +163,16 @@ describe('a Slurm job', () => {
     expectFailed(await outcome, 'timed-out');
   });
 
+  test('whose program was ended by a signal failed by itself, unless Slurm says that it ended it', async () => {
+    const ends = "process.kill(process.pid, 'SIGTERM'); setInterval(() => {}, 1000)";
+    expect(await run(ends)).toEqual({ kind: 'failed', reason: 'exit-nonzero', detail: 'exit code 143' });
+    await slurm.says(1, 'CANCELLED');
+    expect(await run(ends)).toEqual({ kind: 'failed', reason: 'job-lost', detail: 'Slurm says CANCELLED' });
+    await slurm.says(1, 'TIMEOUT');
+    expectFailed(await run(ends), 'timed-out');
+    expect(await slurm.calls('sbatch')).toHaveLength(1);
+  });
+
   test('whose result is there although it was lost hands it on: a score at a threshold still trips', async () => {
     const outcome = run(`${reports} ${hangs}`);
     await begun();

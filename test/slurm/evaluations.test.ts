@@ -113,11 +113,7 @@ describe.skipIf(missing !== null)(
     test('ends its job when its time is up', async () => {
       const late = evaluator(WAITS, { timeout: '3s' }).run(request, live());
       expectFailed(await late, 'timed-out');
-      // Its shell may still have said by what it was ended.
-      expect(await evaluator('exit 9').run(request, live())).toMatchObject({
-        kind: 'failed',
-        reason: expect.stringMatching(/^(job-lost|exit-nonzero)$/),
-      });
+      expectFailed(await evaluator('exit 9').run(request, live()), 'job-lost');
     });
 
     test('says that what the cluster refuses was not started', async () => {
