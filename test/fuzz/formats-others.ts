@@ -44,6 +44,8 @@ export function otherTarget(name: string, genuine: readonly FuzzSeed[]): FuzzTar
       if (samples.total !== null && (samples.completed ?? 0) > samples.total)
         return 'completed more than there are';
       const text = decoded(bytes);
+      // A writer that died may have died in the middle of a character: such a log is unfinished, and no more.
+      if (text === null && log.status === 'started' && isCutOff(bytes)) return null;
       if (text === null) return 'what it says of a file that is no UTF-8';
       const lines = linesOf(text);
       const document = parsed(text);
@@ -91,6 +93,16 @@ function damageLines(lines: readonly Line[], random: Random): string {
     else damaged[at] = damageJson(node, random);
   }
   return damaged.map((line) => `${line}\n`).join('');
+}
+
+/** UTF-8, but for a character at its end of which bytes are missing. */
+function isCutOff(bytes: Uint8Array): boolean {
+  try {
+    new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function decoded(bytes: Uint8Array): string | null {
