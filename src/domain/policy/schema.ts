@@ -197,7 +197,7 @@ const GovernanceSchema = z.strictObject({
     .optional()
     .meta({
       description:
-        'Of which groups two people release sealed evidence (default: any of them), and for how long (default: 24h)',
+        'Of which groups two people release sealed evidence (default: every group), and for how long (default: 24h)',
     }),
 });
 

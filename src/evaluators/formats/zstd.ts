@@ -1,5 +1,5 @@
 /**
- * Zstandard (RFC 8878) as a stream: any number of frames, block by block, in bounded memory.
+ * Zstandard (RFC 8878) as a stream: however many frames, block by block, in bounded memory.
  *
  * Node 20 has no zstd of its own, and what npm has in plain JavaScript or WebAssembly does not hold against hostile files: a block may
  * write past its bound (hours of work out of a megabyte), a window of 2 GB is allocated on a header's word, or an error never ends.

@@ -1,5 +1,5 @@
 /**
- * The executors `inspect`, `lm-eval` and `promptfoo`: one attempt is one run of the harness, contained as any command is.
+ * The executors `inspect`, `lm-eval` and `promptfoo`: one attempt is one run of the harness, contained as every command is.
  *
  * What is particular to a harness is its command line (a pure file each) and where its progress is seen; everything else is here:
  * fresh directories, what is left of earlier attempts, the one log that counts, and the end of the whole process tree.

@@ -289,7 +289,7 @@ export const outsideRoutes = (services: Services): Route[] => {
       path: '/v1/runs/:run/outside-results',
       summary: 'Report the result of an evaluation that the policy gives the party',
       description:
-        'Signed with the key of the party. It counts as any result does: late ones may only worsen a level.',
+        'Signed with the key of the party. It counts as every result does: late ones may only worsen a level.',
       ...SUBMISSION,
       body: ResultBody,
       handler: async (call) => {
